@@ -1,0 +1,33 @@
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Open the app on 127.0.0.1:7860
+	$(BIN)/python app.py
+
+test: $(VENV)/.dev ## Run every test; the browser journeys too where a Chromium is found
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+bench: $(VENV)/.run ## Time this program beside what one would use instead
+	$(BIN)/python -m bench latency
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install -r requirements-dev.txt
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,1 @@
+"""How a model is made smaller or faster: one method a file."""

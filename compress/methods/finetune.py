@@ -1,0 +1,106 @@
+"""Fine-tuning for question answering, at full length."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compress.data import Example, load_squad
+from compress.training import Sample, Schedule, samples, span_loss, train
+from zoo.errors import UserError
+from zoo.features import load_tokenizer, make_windows
+from zoo.files import read_json
+from zoo.modeling import LengthAdaptiveModel
+
+log = logging.getLogger(__name__)
+
+
+def run(ctx: Any) -> dict[str, Any]:
+    """Stage `finetune`: a checkpoint of a BERT or RoBERTa encoder -> a question-answering checkpoint."""
+    recipe = ctx.recipe
+    source = checkpoint_of(recipe.model)
+    tokenizer = load_tokenizer(recipe.tokenizer or source)
+    bare = not (read_json(source / "config.json").get("architectures") or [""])[0].endswith("ForQuestionAnswering")
+    torch.manual_seed(recipe.training.seed)
+    keep_first = {"always_keep_first_token": True, "squad_v2": True} if recipe.dataset.version_2 else {}
+    model = LengthAdaptiveModel.load(source, head="qa" if bare else None, dropout=recipe.finetune.dropout, **keep_first)
+    data = training_samples(recipe, tokenizer, recipe.finetune)
+    return learn(ctx, model, tokenizer, data, recipe.finetune, span)
+
+
+def learn(ctx: Any, model: LengthAdaptiveModel, tokenizer: Any, data: list[Sample], settings: Any, loss: Any) -> dict[str, Any]:
+    """Trains as the recipe says and writes checkpoint and tokenizer into the stage's folder."""
+    training = ctx.recipe.training
+    if training.freeze_embeddings:
+        for part in (model.words, model.positions, model.types):
+            part.requires_grad_(False)
+    schedule = Schedule(
+        learning_rate=settings.learning_rate,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        warmup_ratio=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        seed=training.seed,
+        precision=training.precision,
+        checkpoint_minutes=training.checkpoint_minutes,
+        minutes=settings.max_minutes or 0,
+    )
+    result = train(model, data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id)
+    model.save(ctx.folder)
+    tokenizer.save_pretrained(str(ctx.folder))
+    return {**result, "windows": len(data)}
+
+
+def span(model: Any, batch: dict[str, Tensor], _chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    """Cross-entropy of the answer's start and end, one pass a step."""
+    out = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+    value = span_loss(out.logits, batch["start"], batch["end"])
+    yield value, {"loss": value.item()}
+
+
+def training_examples(recipe: Any) -> list[Example]:
+    """The recipe's training questions."""
+    data = recipe.dataset
+    examples = load_squad(data.train, "train", titles=data.titles)
+    if data.max_train_examples:
+        examples = random.Random(recipe.training.seed).sample(examples, min(len(examples), data.max_train_examples))
+    return examples
+
+
+def training_samples(recipe: Any, tokenizer: Any, settings: Any) -> list[Sample]:
+    """The recipe's training data as labelled windows.
+
+    Raises:
+        UserError: no question of it can be used.
+    """
+    examples = [e for e in training_examples(recipe) if e.answers or recipe.dataset.version_2]
+    windows = make_windows(
+        tokenizer, [e.question for e in examples], [e.context for e in examples], settings.max_length, settings.stride
+    )
+    spans = [
+        (e.answers[0]["answer_start"], e.answers[0]["answer_start"] + len(e.answers[0]["text"])) if e.answers else None
+        for e in examples
+    ]
+    made = samples(windows, spans)
+    if not made:
+        raise UserError("The training data holds no usable question: check dataset.train, dataset.titles and version_2.")
+    return made
+
+
+def checkpoint_of(name: str) -> Path:
+    """The folder of a checkpoint: a local folder, a bundled entry or a Hub id (downloaded, safetensors only)."""
+    from zoo import catalog, hub, safety
+
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return safety.check_folder(folder)
+    if any(entry.name == name for entry in catalog.bundled()):
+        return catalog.find(name).float_folder
+    return hub.pull(safety.check_repo_id(name))[0]

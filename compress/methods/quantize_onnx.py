@@ -1,0 +1,264 @@
+"""A float checkpoint becomes one int8 ONNX file that takes the lengths as an input.
+
+Weights: symmetric, one scale a column. Activations: asymmetric, one scale a tensor, calibrated on real inputs at the
+length configurations that will be served (static) or measured anew in every run (dynamic). Softmax, layer norm, GELU,
+TopK and the head stay in float. With `reduce_range` weights take 7 bits: x86 CPUs without VNNI add pairs of
+8-bit products in 16 bits, which overflows with 8-bit weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.graph import Weights
+from zoo.graph import build as build_graph
+from zoo.lengths import LengthConfig
+from zoo.modeling import LengthAdaptiveModel
+
+MODEL_FILE = "model.int8.onnx"
+
+
+def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
+    """What `zoo.graph` needs to know beside the weights."""
+    config = model.config
+    return {
+        "layers": model.shape.layers,
+        "hidden": model.shape.hidden,
+        "intermediate": model.shape.intermediate,
+        "heads": config["num_attention_heads"],
+        "eps": config.get("layer_norm_eps", 1e-12),
+        "family": model.family,
+        "pad": config.get("pad_token_id", 0),
+        "drop_layers": list(model.drop_layers),
+        "keep_first": bool(model.keep_first),
+    }
+
+
+def float_weights(model: LengthAdaptiveModel) -> Weights:
+    """The checkpoint under the graph's names: query, key and value in one matrix, 1/sqrt(head size) folded into the query."""
+    state = {key: value.detach().float().numpy() for key, value in model.state_dict().items()}
+    scale = (model.shape.hidden // model.config["num_attention_heads"]) ** -0.5
+    weights: Weights = {f"{n}.w": state[f"{n}.weight"] for n in ("words", "positions", "types")}
+    weights |= {f"norm.{k}": state[f"norm.{k}"] for k in ("weight", "bias")}
+    weights |= {"qa_outputs.w": state["qa_outputs.weight"].T.copy(), "qa_outputs.bias": state["qa_outputs.bias"]}
+    for i in range(model.shape.layers):
+        at = f"layers.{i}."
+        weights[f"{at}qkv.w"] = np.concatenate(
+            [state[f"{at}query.weight"].T * scale, state[f"{at}key.weight"].T, state[f"{at}value.weight"].T], 1
+        )
+        weights[f"{at}qkv.bias"] = np.concatenate(
+            [state[f"{at}query.bias"] * scale, state[f"{at}key.bias"], state[f"{at}value.bias"]]
+        )
+        for name in ("project", "expand", "contract"):
+            weights[f"{at}{name}.w"] = state[f"{at}{name}.weight"].T.copy()
+            weights[f"{at}{name}.bias"] = state[f"{at}{name}.bias"]
+        for name in ("attention_norm", "output_norm"):
+            weights |= {f"{at}{name}.{k}": state[f"{at}{name}.{k}"] for k in ("weight", "bias")}
+    return weights
+
+
+def linears(model: LengthAdaptiveModel) -> dict[str, list[torch.nn.Linear]]:
+    """Quantized products by their graph name, with the modules that they stand for."""
+    found: dict[str, list[torch.nn.Linear]] = {}
+    for i, layer in enumerate(model.layers):
+        found[f"layers.{i}.qkv"] = [layer.query, layer.key, layer.value]  # type: ignore[list-item]
+        for name in ("project", "expand", "contract"):
+            found[f"layers.{i}.{name}"] = [getattr(layer, name)]
+    return found
+
+
+def round_columns(w: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric integers `[in, out]` int8 and their scales `[out]` float32."""
+    top = 2 ** (bits - 1) - 1
+    scale = np.maximum(np.abs(w).max(0), 1e-8) / top
+    return np.clip(np.round(w / scale), -top, top).astype(np.int8), scale.astype(np.float32)
+
+
+def integer_weights(
+    weights: Weights, names: Iterable[str], ranges: dict[str, tuple[float, float]] | None, reduce_range: bool
+) -> Weights:
+    """Replaces the float matrices `names` and the word embeddings by integers.
+
+    Args:
+        weights: from `float_weights`.
+        names: products to quantize.
+        ranges: calibrated (lowest, highest) input of each product; None quantizes inputs dynamically.
+        reduce_range: 7-bit weights.
+    """
+    made = dict(weights)
+    for name in names:
+        w = made.pop(f"{name}.w")
+        made[f"{name}.q"], made[f"{name}.scale"] = round_columns(w, 7 if reduce_range else 8)
+        if ranges is not None:
+            low, high = min(ranges[name][0], 0.0), max(ranges[name][1], 0.0)
+            scale = max(high - low, 1e-8) / 255
+            made[f"{name}.x_scale"] = np.float32(scale)
+            made[f"{name}.x_zero"] = np.uint8(np.clip(round(-low / scale), 0, 255))
+    rows, scale = round_columns(made.pop("words.w").T, 8)
+    made["words.q"], made["words.scale"] = rows.T.copy(), scale[:, None].copy()
+    return made
+
+
+def calibrate(
+    model: LengthAdaptiveModel, batches: Sequence[dict[str, Tensor]], configs: Sequence[LengthConfig], percentile: float = 100.0
+) -> dict[str, tuple[float, float]]:
+    """Input ranges of every product over real inputs, each run at one of the configurations in turn and at full length.
+
+    Args:
+        percentile: 100 takes the extremes; less takes, per run, that percentile and its mirror, averaged over runs.
+    """
+    seen: dict[str, list[tuple[float, float]]] = {}
+
+    def watch(name: str) -> Callable:
+        def hook(_module: Any, args: tuple[Tensor, ...]) -> None:
+            flat = args[0].detach().flatten()
+            if percentile >= 100:
+                seen[name].append((float(flat.min()), float(flat.max())))
+            else:
+                rest = max(1, round(flat.numel() * (100 - percentile) / 100))
+                top = flat.topk(rest).values[-1]
+                bottom = -(-flat).topk(rest).values[-1]
+                seen[name].append((float(bottom), float(top)))
+
+        return hook
+
+    handles = []
+    for name, modules in linears(model).items():
+        seen[name] = []
+        handles.append(modules[0].register_forward_pre_hook(watch(name)))
+    try:
+        with torch.no_grad():
+            for turn, batch in enumerate(batches):
+                counts = batch["attention_mask"].sum(1).tolist()
+                chosen = [LengthConfig.full(model.shape.layers)]
+                chosen += [configs[turn % len(configs)]] if configs else []
+                for config in chosen:
+                    model(**batch, lengths=torch.tensor([config.tokens(int(n)) for n in counts]))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if percentile >= 100:
+        return {name: (min(a for a, _ in v), max(b for _, b in v)) for name, v in seen.items()}
+    return {name: (float(np.mean([a for a, _ in v])), float(np.mean([b for _, b in v]))) for name, v in seen.items()}
+
+
+def simulate(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveModel:
+    """The float model with the graph's rounded weights and inputs: what its integer products compute, in torch."""
+    twin = copy.deepcopy(model).eval()
+    scale = (model.shape.hidden // model.config["num_attention_heads"]) ** -0.5
+    with torch.no_grad():
+        twin.words.weight.copy_(torch.from_numpy(weights["words.q"] * weights["words.scale"]))
+        for name, modules in linears(twin).items():
+            whole = torch.from_numpy(weights[f"{name}.q"] * weights[f"{name}.scale"])
+            for turn, (module, part) in enumerate(zip(modules, whole.chunk(len(modules), 1), strict=True)):
+                module.weight.copy_(part.T / (scale if len(modules) == 3 and turn == 0 else 1.0))
+                module.register_forward_pre_hook(_rounding(weights, name))
+    return twin
+
+
+def _rounding(weights: Weights, name: str) -> Callable:
+    def hook(_module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+        x = args[0]
+        if f"{name}.x_scale" in weights:
+            scale, zero = float(weights[f"{name}.x_scale"]), int(weights[f"{name}.x_zero"])
+        else:
+            low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
+            scale = (high - low) / 255
+            zero = round(-low / scale)
+        return (((x / scale).round() + zero).clamp(0, 255).sub(zero) * scale,)
+
+    return hook
+
+
+def write(weights: Weights, spec: dict[str, Any], folder: Path) -> Path:
+    """Stores the portable graph; returns its path."""
+    import onnx
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / MODEL_FILE
+    unfinished = path.with_suffix(".tmp")
+    onnx.save(build_graph(weights, spec), str(unfinished))
+    unfinished.replace(path)
+    return path
+
+
+def build(checkpoint: Path, out: Path, recipe: Any, configs: Sequence[LengthConfig]) -> dict[str, Any]:
+    """Quantizes `checkpoint` as the recipe says into `out` (graph, config and tokenizer).
+
+    Args:
+        configs: length configurations that calibration runs at, beside full length.
+
+    Returns:
+        What was decided: bytes, approach, bits of the weights, calibration windows.
+    """
+    from compress.methods.finetune import training_examples
+    from zoo.features import load_tokenizer, make_windows, pad
+    from zoo.files import write_json
+
+    settings = recipe.quantize
+    model = LengthAdaptiveModel.load(checkpoint)
+    tokenizer = load_tokenizer(checkpoint)
+    ranges, windows = None, []
+    if settings.approach == "static":
+        examples = random.Random(recipe.training.seed).sample(
+            everything := training_examples(recipe), min(len(everything), settings.calibration_samples)
+        )
+        windows = make_windows(
+            tokenizer,
+            [e.question for e in examples],
+            [e.context for e in examples],
+            recipe.finetune.max_length,
+            recipe.finetune.stride,
+        )
+        batches = [{key: torch.from_numpy(value) for key, value in pad([window]).items()} for window in windows]
+        percentile = 100.0 if settings.calibration_method == "minmax" else settings.percentile
+        ranges = calibrate(model, batches, configs, percentile)
+    # The file is to give the same answers everywhere, so "auto" takes the bits that no CPU overflows with.
+    reduce_range = settings.reduce_range is not False
+    weights = integer_weights(float_weights(model), linears(model), ranges, reduce_range)
+    path = write(weights, spec_of(model), out)
+    write_json(out / "config.json", model.config)
+    tokenizer.save_pretrained(str(out))
+    return {
+        "bytes": path.stat().st_size,
+        "approach": settings.approach,
+        "weight_bits": 7 if reduce_range else 8,
+        "calibration_windows": len(windows),
+    }
+
+
+def open_scorer(folder: Path, threads: int, engine: str = "onnxruntime") -> Callable[[Sequence[Any], LengthConfig], list[str]]:
+    """A function that answers examples (`question`, `context`) with the int8 model in `folder` at a configuration."""
+    from zoo.ask import predict
+    from zoo.engines.onnx import OnnxEngine
+    from zoo.engines.openvino import OpenVinoEngine
+    from zoo.features import load_tokenizer
+    from zoo.files import read_json
+
+    runner = (OpenVinoEngine if engine == "openvino" else OnnxEngine)(folder / MODEL_FILE, threads)
+    tokenizer = load_tokenizer(folder)
+    no_answer = bool(read_json(folder / "config.json").get("squad_v2", False))
+
+    def answer(examples: Sequence[Any], config: LengthConfig) -> list[str]:
+        found = predict(
+            runner, tokenizer, [e.question for e in examples], [e.context for e in examples], config, no_answer=no_answer
+        )
+        return [prediction.text for prediction in found]
+
+    return answer
+
+
+def run(ctx: Any) -> dict[str, Any]:
+    """Stage `quantize`: the length-adaptive checkpoint, calibrated at the front's points -> the int8 file."""
+    from zoo.lengths import Front
+
+    front = Front.load(ctx.inputs["search"] / "front.json")
+    return build_model(ctx.inputs["length_drop"], ctx.folder, ctx.recipe, [p.config for p in front.everything])

@@ -1,0 +1,226 @@
+"""The one training loop: batches bucketed by length, accelerate, checkpoints in time, exact resume, progress."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.features import Window, label, pad
+from zoo.files import read_json, write_json
+from zoo.modeling import LengthAdaptiveModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Optimizer and schedule: AdamW, linear warm-up, linear decay to zero.
+
+    Attributes:
+        epochs: passes over the data, fractions allowed.
+        batch_size: windows a step, over all processes together.
+        minutes: the run is planned to end within so many minutes of computing (0: no limit); the learning rate then
+            decays with time instead of steps, so that an interrupted plan still ends annealed.
+    """
+
+    learning_rate: float = 3e-5
+    epochs: float = 2
+    batch_size: int = 8
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    seed: int = 0
+    precision: str = "auto"
+    checkpoint_minutes: float = 3
+    minutes: float = 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A training window with its answer's token positions."""
+
+    window: Window
+    start: int
+    end: int
+
+
+def samples(windows: Sequence[Window], answers: Sequence[tuple[int, int] | None]) -> list[Sample]:
+    """Labels windows. `answers` holds the character span of every example's answer, None for "no answer".
+
+    A window that lacks an existing answer is left out: it would teach "no answer" where there is one.
+    """
+    made = []
+    for window in windows:
+        answer = answers[window.example]
+        start, end = label(window, *answer) if answer else (0, 0)
+        if answer is None or (start, end) != (0, 0):
+            made.append(Sample(window, start, end))
+    return made
+
+
+def batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Indices of one epoch in batches of like length, in random order; the same for the same seed and epoch.
+
+    Shuffled, cut into pools of 50 batches, sorted by length within a pool: padding falls from half of the tokens to a
+    few percent and every batch is still a random draw of its length.
+    """
+    chance = random.Random(f"{seed}/{epoch}")
+    order = list(range(len(lengths)))
+    chance.shuffle(order)
+    made = []
+    for at in range(0, len(order), 50 * size):
+        pool = sorted(order[at : at + 50 * size], key=lambda i: lengths[i])
+        made += [pool[i : i + size] for i in range(0, len(pool), size)]
+    chance.shuffle(made)
+    return made
+
+
+def collate(rows: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
+    """int64 tensors `[batch, tokens]` and the labels `start`, `end` `[batch]`."""
+    batch = {key: torch.from_numpy(value) for key, value in pad([row.window for row in rows], pad_id).items()}
+    batch["start"] = torch.tensor([row.start for row in rows])
+    batch["end"] = torch.tensor([row.end for row in rows])
+    return batch
+
+
+def best_precision(wish: str = "auto") -> str:
+    """ "bf16" where the CPU multiplies it in hardware, else "fp32"; a wish other than "auto" is granted."""
+    if wish != "auto":
+        return wish
+    native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return "bf16" if native and ("amx_bf16" in flags or "avx512_bf16" in flags) else "fp32"
+
+
+Loss = Callable[[Any, dict[str, Tensor], random.Random], Iterator[tuple[Tensor, dict[str, float]]]]
+
+
+def train(
+    model: LengthAdaptiveModel,
+    data: Sequence[Sample],
+    loss: Loss,
+    schedule: Schedule,
+    folder: Path,
+    progress: Any,
+    pad_id: int = 0,
+) -> dict[str, float]:
+    """Trains `model` in place.
+
+    Args:
+        model: what to train; parameters with `requires_grad` false stay as they are.
+        data: labelled windows.
+        loss: a generator; for a batch it yields one or several losses, each of which is sent backward before the next
+            is computed (so that only one graph lives at a time), with figures for the progress.
+        schedule: how.
+        folder: checkpoints live here (`checkpoint/`), one complete at any time; a run that finds one goes on from it
+            with the same data order.
+        progress: `compress.progress.Progress`.
+        pad_id: of the tokenizer.
+
+    Returns:
+        steps, final loss and seconds.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    world, rank = accelerator.num_processes, accelerator.process_index
+    autocast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=best_precision(schedule.precision) == "bf16")
+    set_seed(schedule.seed)
+    model.train()
+    learned = [p for p in model.parameters() if p.requires_grad]
+    decay = [p for p in learned if p.ndim > 1]
+    rest = [p for p in learned if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": schedule.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+        lr=schedule.learning_rate,
+        fused=True,
+    )
+    lengths = [len(row.window.input_ids) for row in data]
+    per_epoch = math.ceil(len(data) / schedule.batch_size)
+    total = max(1, math.ceil(per_epoch * schedule.epochs))
+    step, spent, running = 0, 0.0, 0.0
+    checkpoint = folder / "checkpoint"
+    if (checkpoint / "state.json").is_file():
+        state = read_json(checkpoint / "state.json")
+        saved = torch.load(checkpoint / state["file"], weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step, spent, running = state["step"], state["spent"], state["loss"]
+        progress.note(f"resumed at step {step} of {total}")
+    wrapped = accelerator.prepare(model)
+    begun, last_saved, seen = time.monotonic() - spent, time.monotonic(), 0
+    order: list[list[int]] = []
+    epoch = -1
+
+    def save() -> None:
+        if rank:
+            return
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        name = f"step-{step}.pt"
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, checkpoint / (name + ".tmp"))
+        os.replace(checkpoint / (name + ".tmp"), checkpoint / name)
+        write_json(checkpoint / "state.json",
+                   {"step": step, "file": name, "spent": time.monotonic() - begun, "loss": running})
+        for old in checkpoint.glob("step-*"):
+            if old.name != name:
+                old.unlink()
+
+    started = time.monotonic()
+    while step < total:
+        if epoch != step // per_epoch:
+            epoch = step // per_epoch
+            order = batches(lengths, schedule.batch_size, schedule.seed, epoch)
+        done = step / total
+        if schedule.minutes:
+            done = max(done, (time.monotonic() - begun) / (60 * schedule.minutes))
+            if done >= 1:
+                break
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.learning_rate * min(1.0, (done + 1 / total) / max(schedule.warmup_ratio, 1 / total)) * (1 - done)
+        rows = order[step % per_epoch][rank::world] or order[step % per_epoch][:1]
+        batch = {key: value.to(accelerator.device) for key, value in collate([data[i] for i in rows], pad_id).items()}
+        chance = random.Random(f"{schedule.seed}/{step}")  # the same on every rank and after a resume
+        torch.manual_seed(chance.getrandbits(32) + rank)
+        figures: dict[str, float] = {}
+        with autocast:
+            parts = loss(wrapped, batch, chance)
+            pending = next(parts, None)
+            while pending is not None:
+                value, told = pending
+                accelerator.backward(value)
+                figures.update(told)
+                pending = next(parts, None)
+        norm = torch.nn.utils.clip_grad_norm_(learned, schedule.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        seen += len(rows) * world
+        running = figures["loss"] if step == 1 else 0.98 * running + 0.02 * figures["loss"]
+        figures |= {"loss": running, "grad_norm": float(norm), "learning_rate": optimizer.param_groups[0]["lr"]}
+        if not rank:
+            progress.update(step, total, **figures, examples_per_s=seen / (time.monotonic() - started))
+        if time.monotonic() - last_saved > 60 * schedule.checkpoint_minutes:
+            save()
+            last_saved = time.monotonic()
+    save()
+    model.eval()
+    return {"steps": step, "loss": running, "seconds": time.monotonic() - begun}
+
+
+def span_loss(logits: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Mean cross-entropy of the start and the end position."""
+    cross = torch.nn.functional.cross_entropy
+    return (cross(logits[..., 0].float(), start) + cross(logits[..., 1].float(), end)) / 2
+
+

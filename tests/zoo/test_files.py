@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo import files
+from zoo.errors import UserError
+
+
+def test_json_goes_there_and_back(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    files.write_json(path, {"é": [1, np.float32(0.5), np.arange(2)], "path": Path("x")})
+    assert files.read_json(path) == {"é": [1, 0.5, [0, 1]], "path": "x"}
+    assert "é" in path.read_text(encoding="utf-8")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(files.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        files.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nan_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a.json", {"f1": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"\xff\xfe"])
+def test_a_broken_file_is_named(tmp_path, content):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="a.json"):
+        files.read_json(path)
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()

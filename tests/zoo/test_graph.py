@@ -1,0 +1,104 @@
+"""The graph in its three dialects against torch, padded and unpadded."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from compress.methods.quantize_onnx import (
+    calibrate,
+    float_weights,
+    integer_weights,
+    linears,
+    simulate,
+    spec_of,
+    write,
+)
+from tests.zoo.test_modeling import CONFIGS, both, inputs
+from zoo.engines.onnx import OnnxEngine
+from zoo.engines.openvino import OpenVinoEngine
+from zoo.errors import UserError
+from zoo.graph import build, read
+from zoo.lengths import LengthConfig
+
+
+def arrays(batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    made = {key: value.numpy() for key, value in batch.items()}
+    return made | {"token_type_ids": np.zeros_like(made["input_ids"])}
+
+
+def portable(weights, spec):
+    session = onnxruntime.InferenceSession(build(weights, spec).SerializeToString())
+    wanted = {i.name for i in session.get_inputs()}
+
+    def run(batch, lengths):
+        return session.run(None, {k: v for k, v in {**batch, "lengths": lengths}.items() if k in wanted})
+
+    return run
+
+
+@pytest.fixture(params=["bert-qa", "roberta-qa"])
+def model(request, tmp_path):
+    return both(request.param, tmp_path)[1]
+
+
+@pytest.mark.parametrize("config", [LengthConfig.full(3), *CONFIGS], ids=str)
+def test_float_graph_equals_torch_in_padded_batches(model, config):
+    batch = inputs(model.family == "roberta")
+    lengths = torch.tensor([config.tokens(int(n)) for n in batch["attention_mask"].sum(1)])
+    with torch.no_grad():
+        expected = model(**batch, lengths=lengths)
+    start, end, *kept = portable(float_weights(model), spec_of(model))(arrays(batch), lengths.numpy())
+    np.testing.assert_allclose(start, expected.logits[..., 0], atol=1e-4)
+    np.testing.assert_allclose(end, expected.logits[..., 1], atol=1e-4)
+    for places, mask in zip(kept, expected.kept, strict=True):
+        for row in range(3):
+            chosen = places[row][places[row] >= 0]
+            assert sorted(chosen) == np.flatnonzero(mask[row]).tolist()
+
+
+@pytest.fixture(params=["static", "dynamic"])
+def quantized(request, model, tmp_path):
+    batch = inputs(model.family == "roberta")
+    ranges = calibrate(model, [batch], CONFIGS) if request.param == "static" else None
+    weights = integer_weights(float_weights(model), linears(model), ranges, reduce_range=True)
+    return write(weights, spec_of(model), tmp_path / "int8"), simulate(model, weights)
+
+
+@pytest.mark.parametrize("engine", [OnnxEngine, OpenVinoEngine])
+@pytest.mark.parametrize("config", [LengthConfig.full(3), *CONFIGS], ids=str)
+def test_int8_engines_equal_the_simulation(quantized, model, engine, config):
+    path, twin = quantized
+    batch = inputs(model.family == "roberta")
+    loaded = engine(path, 1)
+    lengths = torch.tensor([config.tokens(int(n)) for n in batch["attention_mask"].sum(1)])
+    rows = [(batch, lengths)] if "x_scale" in str(loaded.weights.keys()) else []  # dynamic scales see the whole batch
+    rows += [
+        ({k: v[i : i + 1, :n] for k, v in batch.items()}, lengths[i : i + 1])
+        for i, n in enumerate(batch["attention_mask"].sum(1).tolist())
+    ]
+    for part, goal in rows:
+        with torch.no_grad():
+            expected = twin(**part, lengths=goal)
+        got = loaded.run(arrays(part), goal.numpy())
+        real = part["attention_mask"].bool().numpy()
+        agree = np.mean([np.mean(a[real] == b.numpy()[real]) for a, b in zip(got.kept, expected.kept, strict=True)])
+        assert agree > 0.9, "kept tokens"
+        # An input on the edge between two integers may round either way: most logits agree closely, few do not.
+        far = np.abs(got.start - expected.logits[..., 0].numpy())[real]
+        assert np.median(far) < 0.15 * expected.logits[..., 0].std()
+
+
+def test_integer_products_are_integers_that_cannot_overflow(quantized):
+    weights, spec = read(quantized[0])
+    integers = [value for name, value in weights.items() if name.endswith(".q") and name != "words.q"]
+    assert len(integers) == 4 * spec["layers"]
+    assert all(value.dtype == np.int8 and np.abs(value.astype(int)).max() <= 63 for value in integers)
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    (tmp_path / "model.int8.onnx").write_bytes(b"not an onnx file")
+    with pytest.raises(UserError, match="no length-adaptive model"):
+        read(tmp_path / "model.int8.onnx")

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from zoo import torchvision_fix
+from zoo.errors import UserError
+from zoo.lengths import LengthConfig
+from zoo.modeling import LOST, LengthAdaptiveModel, choose
+
+torchvision_fix.mend()
+import transformers  # noqa: E402
+
+SIZES = dict(vocab_size=90, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64,
+             max_position_embeddings=70)
+KINDS = {
+    "bert-qa": (transformers.BertConfig, transformers.BertForQuestionAnswering, {}),
+    "bert-classification": (transformers.BertConfig, transformers.BertForSequenceClassification, {"num_labels": 3}),
+    "roberta-qa": (transformers.RobertaConfig, transformers.RobertaForQuestionAnswering, {}),
+    "roberta-classification": (transformers.RobertaConfig, transformers.RobertaForSequenceClassification, {"num_labels": 3}),
+}
+
+
+def inputs(roberta: bool = False) -> dict[str, torch.Tensor]:
+    pad = 1 if roberta else 0
+    torch.manual_seed(0)
+    ids = torch.randint(5, 90, (3, 40))
+    mask = torch.ones_like(ids)
+    for row, length in enumerate((40, 25, 12)):
+        ids[row, length:], mask[row, length:] = pad, 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def both(kind: str, folder):
+    config, cls, extra = KINDS[kind]
+    torch.manual_seed(1)
+    reference = cls(config(**SIZES, **extra)).eval()
+    for parameter in reference.parameters():  # far from initialization, where every token looks alike
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    reference.save_pretrained(folder)
+    return reference, LengthAdaptiveModel.load(folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_transformers_at_full_length(kind, tmp_path):
+    reference, model = both(kind, tmp_path)
+    batch = inputs("roberta" in kind)
+    with torch.no_grad():
+        theirs, ours = reference(**batch), model(**batch).logits
+    if "qa" in kind:
+        real = batch["attention_mask"].bool()
+        torch.testing.assert_close(ours[..., 0][real], theirs.start_logits[real], atol=1e-4, rtol=0)
+        torch.testing.assert_close(ours[..., 1][real], theirs.end_logits[real], atol=1e-4, rtol=0)
+        assert (ours[~real] == LOST).all()
+    else:
+        torch.testing.assert_close(ours, theirs.logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_checkpoint_loads_in_transformers(kind, tmp_path):
+    _, model = both(kind, tmp_path / "a")
+    model.save(tmp_path / "b")
+    again = KINDS[kind][1].from_pretrained(tmp_path / "b").eval()
+    batch = inputs("roberta" in kind)
+    with torch.no_grad():
+        logits = again(**batch)[0]
+        mine = model(**batch).logits
+    mine = mine[..., 0] if "qa" in kind else mine
+    keep = batch["attention_mask"].bool() if "qa" in kind else slice(None)
+    torch.testing.assert_close(mine[keep], logits[keep], atol=1e-4, rtol=0)
+
+
+CONFIGS = [LengthConfig((1.0, 1.0, 0.5)), LengthConfig((0.6, 0.4, 0.2)), LengthConfig((0.1, 0.05, 0.05))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_batched_equals_single(kind, config, tmp_path):
+    _, model = both(kind, tmp_path)
+    batch = inputs("roberta" in kind)
+    counts = batch["attention_mask"].sum(1).tolist()
+    lengths = torch.tensor([config.tokens(n) for n in counts])
+    with torch.no_grad():
+        together = model(**batch, lengths=lengths)
+        for row, count in enumerate(counts):
+            single = model(**{k: v[row : row + 1, :count] for k, v in batch.items()}, lengths=lengths[row : row + 1])
+            mine = together.logits[row, :count] if "qa" in kind else together.logits[row]
+            torch.testing.assert_close(mine, single.logits[0], atol=1e-5, rtol=0)
+            for kept, alone in zip(together.kept, single.kept, strict=True):
+                assert kept[row, :count].equal(alone[0])
+                assert not kept[row, count:].any()
+
+
+def reference_qa(model: LengthAdaptiveModel, ids: torch.Tensor, lengths) -> torch.Tensor:
+    """Drop-and-restore of hidden states as the paper has it, one example, no batching, no short cuts."""
+    state = model.embed(ids, None)
+    places, restored = list(range(ids.shape[1])), state[0].clone()
+    for i, layer in enumerate(model.layers):
+        attended, probabilities = layer.attend(state, torch.zeros(1), 0.0, True)
+        received = probabilities[0].sum((0, 1))
+        top = sorted(range(len(places)), key=lambda j: -float(received[j]))[: lengths[i]]
+        places = [places[j] for j in top]
+        state = layer.feed(attended[:, top], 0.0)
+        for j, place in enumerate(places):
+            restored[place] = state[0, j]
+    return model.qa_outputs(restored)
+
+
+def test_restoring_logits_is_restoring_states(tmp_path):
+    _, model = both("bert-qa", tmp_path)
+    ids = inputs()["input_ids"][:1]
+    with torch.no_grad():
+        expected = reference_qa(model, ids, (30, 14, 5))
+        got = model(ids, torch.ones_like(ids), lengths=torch.tensor([[30, 14, 5]])).logits[0]
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def test_only_drop_layers_drop(tmp_path):
+    both("bert-qa", tmp_path)
+    model = LengthAdaptiveModel.load(tmp_path, length_drop_layers=[1])
+    ids = inputs()["input_ids"][:1]
+    with torch.no_grad():
+        out = model(ids, torch.ones_like(ids), lengths=torch.tensor([[20, 15, 5]]))
+    assert [int(kept.sum()) for kept in out.kept] == [40, 15, 15]
+
+
+def test_padding_never_wins_and_the_first_token_can_be_kept():
+    received = torch.tensor([[0.0, 3.0, 2.0, 9.0, 9.0]])
+    alive = torch.tensor([[True, True, True, False, False]])
+    pick, lives = choose(received, alive, torch.tensor([3]), keep_first=False)
+    assert sorted(pick[0].tolist()) == [0, 1, 2]
+    pick, lives = choose(received, alive, torch.tensor([2]), keep_first=True)
+    assert pick[0].tolist() == [0, 1]
+    assert lives.all()
+
+
+def test_first_token_is_kept_for_classification(tmp_path):
+    _, model = both("bert-classification", tmp_path)
+    batch = inputs()
+    with torch.no_grad():
+        out = model(**batch, lengths=torch.full((3, 3), 2))
+    assert all(kept[:, 0].all() for kept in out.kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"model_type": "gpt2"}, "not supported"), ({"hidden_act": "relu"}, "not supported"), ({"architectures": ["BertModel"]}, "head"),
+     ({"position_embedding_type": "relative_key"}, "not supported")],
+)
+def test_what_would_be_computed_wrongly_is_refused(change, message, tmp_path):
+    both("bert-qa", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(UserError, match=message):
+        LengthAdaptiveModel.load(tmp_path)
+
+
+def test_missing_weights_are_named(tmp_path):
+    both("bert-qa", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
+    with pytest.raises(UserError, match=r"lacks 16 weights.*layer\.3"):
+        LengthAdaptiveModel.load(tmp_path)

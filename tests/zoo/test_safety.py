@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import pytest
+
+from zoo import safety
+from zoo.errors import UserError
+from zoo.files import write_json
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"x")
+    write_json(folder / "config.json", {})
+    return folder
+
+
+def test_a_plain_folder_passes(folder):
+    (folder / "pytorch_model.bin").write_bytes(b"ignored")
+    assert safety.check_folder(str(folder)) == folder
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.PT", "weights.pkl", "a.ckpt"])
+def test_pickles_alone_are_refused_with_the_reason(folder, name):
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(UserError, match=f"pickle.*{name}|{name}.*run code"):
+        safety.check_folder(folder)
+
+
+def test_no_weights(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="no weights"):
+        safety.check_folder(folder)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(UserError, match="no folder"):
+        safety.check_folder(tmp_path / "absent")
+
+
+def test_links_must_stay_inside(folder, tmp_path):
+    outside = tmp_path / "secret.json"
+    write_json(outside, {})
+    (folder / "tokenizer.json").symlink_to(outside)
+    with pytest.raises(UserError, match="link"):
+        safety.check_folder(folder)
+    assert safety.check_folder(folder, root=tmp_path) == folder
+
+
+def test_a_broken_link_is_named(folder):
+    (folder / "tokenizer.json").symlink_to(folder / "absent")
+    with pytest.raises(UserError, match="tokenizer.json"):
+        safety.check_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_code_of_its_own_is_refused(folder, name):
+    write_json(folder / name, {"auto_map": {"AutoModel": "evil.Model"}})
+    with pytest.raises(UserError, match="auto_map"):
+        safety.check_folder(folder)
+
+
+def test_too_large(folder, monkeypatch):
+    monkeypatch.setattr(safety, "MAX_BYTES", 1)
+    with pytest.raises(UserError, match="over the limit"):
+        safety.check_folder(folder)
+
+
+def test_too_many_files(folder, monkeypatch):
+    monkeypatch.setattr(safety, "MAX_FILES", 1)
+    with pytest.raises(UserError, match="over the limit"):
+        safety.check_folder(folder)
+
+
+def onnx_file(path, location: str, nested: bool) -> None:
+    from onnx import TensorProto, helper, save
+
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=location)
+    if nested:
+        body = helper.make_graph([], "body", [], [], [tensor])
+        graph = helper.make_graph([helper.make_node("If", ["c"], ["y"], then_branch=body)], "g", [], [])
+    else:
+        graph = helper.make_graph([helper.make_node("Constant", [], ["y"], value=tensor)], "g", [], [])
+    save(helper.make_model(graph), str(path))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(("location", "fine"), [("weights.bin", True), ("../secret", False), ("/etc/hosts", False)])
+def test_onnx_data_stays_in_the_folder(folder, location, fine, nested):
+    onnx_file(folder / "model.onnx", location, nested)
+    if fine:
+        safety.check_folder(folder)
+    else:
+        with pytest.raises(UserError, match="outside"):
+            safety.check_folder(folder)
+
+
+def test_broken_onnx(folder):
+    (folder / "model.onnx").write_bytes(b"\xff not onnx")
+    with pytest.raises(UserError, match="no ONNX file"):
+        safety.check_folder(folder)
+
+
+@pytest.mark.parametrize("repo_id", ["owner/name", " name "])
+def test_repo_ids(repo_id):
+    assert safety.check_repo_id(repo_id) == repo_id.strip()
+
+
+@pytest.mark.parametrize("repo_id", ["a/b/c", "../x", "a b", "x--y/z", "", "a" * 200, "💥"])
+def test_wrong_repo_ids(repo_id):
+    with pytest.raises(UserError, match="no model id"):
+        safety.check_repo_id(repo_id)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean", "notice"),
+    [
+        ("plain\ttext\n", "plain\ttext\n", None),
+        ("a\r\nb\rc", "a\nb\nc", None),
+        ("a\0b\x1b\x7f", "ab", "3 control characters removed."),
+        ("\ud83d x", " x", "1 control character removed."),
+        ("👩‍🚀 \u200fשלום", "👩‍🚀 \u200fשלום", None),
+        ("x" * 12, "x" * 10, "Cut to the first 10 of 12 characters."),
+        ("\0" + "x" * 12, "x" * 10, "1 control character removed. Cut to the first 10 of 12 characters."),
+    ],
+)
+def test_clean_text(text, clean, notice):
+    assert safety.clean_text(text, 10 if "x" * 12 in text else 100) == (clean, notice)

@@ -1,0 +1,231 @@
+"""Ask a model: features -> engine -> answers, with what was kept of every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.answers import Answer, find_answers
+from zoo.engines import Engine, EngineOutput, open_engine
+from zoo.errors import UserError
+from zoo.features import Window, load_tokenizer, make_windows, pad
+from zoo.lengths import LengthConfig, Shape, macs
+from zoo.safety import MAX_CONTEXT, MAX_QUESTION, clean_text
+
+if TYPE_CHECKING:
+    from zoo.catalog import Entry
+
+MAX_LENGTH, STRIDE, BATCH = 384, 128, 8
+
+
+@dataclass(frozen=True)
+class KeptWindow:
+    """Which tokens of a window survived: their text, their span in the passage (None outside it), and bool
+    `[layers, tokens]`."""
+
+    tokens: list[str]
+    spans: list[tuple[int, int] | None]
+    kept: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Answers to one question, best first, and what was computed for them.
+
+    `tokens` holds the real token count of every window, `macs_ratio` the share of the unpadded full model's MACs.
+    """
+
+    answers: list[Answer]
+    no_answer: bool
+    windows: int
+    tokens: list[int]
+    kept: list[KeptWindow]
+    notices: list[str]
+    macs_ratio: float
+    context: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best answer to one question of a data set; empty text means "no answer"."""
+
+    text: str
+    answers: list[Answer] = field(default_factory=list)
+
+
+class QuestionAnswerer:
+    """An entry on an engine, ready for questions.
+
+    Args:
+        entry: of the catalog.
+        engine: "torch", "onnxruntime" or "openvino".
+        threads: defaults to the settings.
+
+    Raises:
+        UserError: the entry does not answer questions or does not run on this engine.
+    """
+
+    def __init__(self, entry: Entry, engine: str = "onnxruntime", threads: int | None = None):
+        if entry.task != "qa":
+            raise UserError(f"{entry.name} is made for {entry.task}, not for questions. Choose a question-answering model.")
+        self.entry = entry
+        self.engine = open_engine(engine, entry, threads)
+        self.no_answer = bool(self._config.get("squad_v2", False))
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return load_tokenizer(self.entry.folder)
+
+    @cached_property
+    def _config(self) -> dict:
+        from zoo.files import read_json
+
+        return read_json(self.entry.folder / "config.json")
+
+    @cached_property
+    def shape(self) -> Shape:
+        return Shape.from_config(self._config)
+
+    def ask(
+        self, question: str, context: str, config: LengthConfig | None = None, n_best: int = 20, null_threshold: float = 0.0
+    ) -> Reply:
+        """Answers a question from a passage; a long passage is read in overlapping windows.
+
+        Raises:
+            UserError: an empty question or passage, or a configuration for another number of layers.
+        """
+        question, context, notices = self._clean(question, context)
+        config = self.checked(config)
+        windows = self._windows(question, context)
+        outputs = [run_one(self.engine, window, config) for window in windows]
+        answers = find_answers(
+            context,
+            windows,
+            [o.start[0] for o in outputs],
+            [o.end[0] for o in outputs],
+            n_best=n_best,
+            no_answer=self.no_answer,
+            null_threshold=null_threshold,
+        )
+        counts = [len(w.input_ids) for w in windows]
+        spent = sum(macs(self.shape, n, config.tokens(n)) for n in counts)
+        kept = [
+            KeptWindow(self.tokenizer.convert_ids_to_tokens(w.input_ids), w.offsets, np.array([k[0] for k in o.kept]))
+            for w, o in zip(windows, outputs, strict=True)
+        ]
+        if len(windows) > 1:
+            notices.append(f"The passage is long: it was read in {len(windows)} overlapping windows.")
+        return Reply(
+            answers,
+            bool(answers) and answers[0].start < 0,
+            len(windows),
+            counts,
+            kept,
+            notices,
+            spent / sum(macs(self.shape, n) for n in counts),
+            context,
+        )
+
+    def runner(self, question: str, context: str, config: LengthConfig | None = None) -> Callable[[], object]:
+        """A callable that runs the engine over this input's windows, everything else prepared: what is timed."""
+        question, context, _ = self._clean(question, context)
+        config = self.checked(config)
+        inputs = [(pad([w]), _lengths(config, [len(w.input_ids)])) for w in self._windows(question, context)]
+
+        def run() -> None:
+            for batch, lengths in inputs:
+                self.engine.run(batch, lengths)
+
+        return run
+
+    def checked(self, config: LengthConfig | None) -> LengthConfig:
+        """The configuration, full length for None."""
+        config = config or LengthConfig.full(self.engine.layers)
+        if len(config.fractions) != self.engine.layers:
+            raise UserError(
+                f"{self.entry.name} has {self.engine.layers} layers, but {config} is for {len(config.fractions)}. "
+                "Write one length a layer."
+            )
+        return config
+
+    def count_tokens(self, question: str, context: str) -> list[int]:
+        """Real tokens of every window."""
+        return [len(w.input_ids) for w in self._windows(*self._clean(question, context)[:2])]
+
+    def _windows(self, question: str, context: str) -> list[Window]:
+        return make_windows(self.tokenizer, [question], [context], self.max_length, STRIDE)
+
+    @property
+    def max_length(self) -> int:
+        return min(MAX_LENGTH, self._config["max_position_embeddings"])
+
+    def _clean(self, question: str, context: str) -> tuple[str, str, list[str]]:
+        question, cut_question = clean_text(question, MAX_QUESTION)
+        context, cut_context = clean_text(context, MAX_CONTEXT)
+        if not question.strip():
+            raise UserError("Ask a question first.")
+        if not context.strip():
+            raise UserError("There is no passage to read: paste one, or pick an example.")
+        return question, context, [notice for notice in (cut_question, cut_context) if notice]
+
+
+def run_one(engine: Engine, window: Window, config: LengthConfig) -> EngineOutput:
+    """One window, unpadded."""
+    return engine.run(pad([window]), _lengths(config, [len(window.input_ids)]))
+
+
+def _lengths(config: LengthConfig, counts: Sequence[int]) -> np.ndarray:
+    return np.array([config.tokens(n) for n in counts], np.int64)
+
+
+def predict(
+    engine: Engine,
+    tokenizer: Any,
+    questions: Sequence[str],
+    contexts: Sequence[str],
+    config: LengthConfig | None = None,
+    max_length: int = MAX_LENGTH,
+    stride: int = STRIDE,
+    no_answer: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Prediction]:
+    """Answers many questions. Windows of equal length share a batch, so nothing is ever padded.
+
+    Args:
+        engine: a loaded model.
+        tokenizer: its tokenizer.
+        questions, contexts: of equal length.
+        config: length configuration; None for full length.
+        no_answer: whether "no answer" may win (SQuAD v2).
+        progress: called with (windows done, windows in all).
+    """
+    config = config or LengthConfig.full(engine.layers)
+    windows = make_windows(tokenizer, questions, contexts, max_length, stride)
+    order = sorted(range(len(windows)), key=lambda i: len(windows[i].input_ids))
+    starts: list[np.ndarray] = [np.empty(0)] * len(windows)
+    ends: list[np.ndarray] = [np.empty(0)] * len(windows)
+    at = 0
+    while at < len(order):
+        length = len(windows[order[at]].input_ids)
+        rows = [i for i in order[at : at + BATCH] if len(windows[i].input_ids) == length]
+        out = engine.run(pad([windows[i] for i in rows]), _lengths(config, [length] * len(rows)))
+        for row, i in enumerate(rows):
+            starts[i], ends[i] = out.start[row], out.end[row]
+        at += len(rows)
+        if progress:
+            progress(at, len(order))
+    by_example: dict[int, list[int]] = {}
+    for i, window in enumerate(windows):
+        by_example.setdefault(window.example, []).append(i)
+    found = []
+    for example, context in enumerate(contexts):
+        mine = by_example.get(example, [])
+        answers = find_answers(
+            context, [windows[i] for i in mine], [starts[i] for i in mine], [ends[i] for i in mine], no_answer=no_answer
+        )
+        found.append(Prediction(answers[0].text if answers else "", answers))
+    return found

@@ -1,0 +1,170 @@
+"""Model cards for the Hub: front matter, text and table, all from one Entry; and read back."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from zoo.catalog import Entry
+    from zoo.lengths import Front
+
+TAG = "budget-zoo"
+TASKS = {"qa": "question-answering", "classification": "text-classification"}
+SCORES = {"f1": "F1", "em": "EM", "exact_match": "EM", "accuracy": "accuracy"}
+COLUMNS = ("point", "MACs", "F1", "EM", "p50 ms", "lengths at 384")
+
+
+def render(entry: Entry) -> str:
+    """The card (`README.md`) of an entry: YAML front matter, what it is, scores, front and provenance."""
+    front_matter = yaml.safe_dump(_metadata(entry), sort_keys=False, allow_unicode=True)
+    parts = [f"---\n{front_matter}---", f"# {entry.title}", _summary(entry), _scores(entry)]
+    if entry.front:
+        parts.append(_front(entry.front))
+    if entry.provenance:
+        parts.append("## Provenance\n\n" + _list(entry.provenance))
+    parts.append("## Use\n\n" + _use(entry))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def read(card: str) -> dict[str, Any]:
+    """What a card says: its front matter, and what `render` put into it.
+
+    Returns:
+        The front matter's keys, and of them `title`, `task`, `metrics` (by metric type), `points` (rows of the front's
+        table as `{column: text}`) and `body` (see `body`); empty where the card does not say it.
+
+    Raises:
+        UserError: the front matter is no YAML mapping.
+    """
+    matter, text = _split(card)
+    try:
+        data = yaml.safe_load(matter) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"The card's front matter is not valid YAML: {error}. Correct README.md.") from error
+    if not isinstance(data, dict):
+        raise UserError("The card's front matter should be a YAML mapping. Correct README.md.")
+    results = [result for model in _mappings(data, "model-index") for result in _mappings(model, "results")]
+    metrics = [metric for result in results for metric in _mappings(result, "metrics")]
+    heading = re.search(r"^# (.+)$", text, re.MULTILINE)
+    tasks = {there: here for here, there in TASKS.items()}
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    start = next((i for i, row in enumerate(rows) if row == list(COLUMNS)), len(rows))
+    return {
+        **data,
+        "title": heading[1].strip() if heading else "",
+        "task": tasks.get(str(data.get("pipeline_tag")), ""),
+        "metrics": {str(metric["type"]): metric.get("value") for metric in metrics if "type" in metric},
+        "points": [dict(zip(COLUMNS, row, strict=True)) for row in rows[start + 2 :] if len(row) == len(COLUMNS)],
+        "body": body(card),
+    }
+
+
+def body(card: str) -> str:
+    """The card's text for a page, without front matter. Images, which tell their host of each reader, become links."""
+    text = _split(card)[1]
+    tag = r"<[^>]*\b(src|srcset|href|style|poster|data)\b\s*=[^>]*(>|\Z)"
+    text = re.sub(tag, "", _split(card)[1], flags=re.IGNORECASE)
+    return re.sub(r"!+\[", "[", text).strip()
+
+
+def _split(card: str) -> tuple[str, str]:
+    found = re.match(r"\A---\s*\n(.*?)^---\s*$", card.replace("\r\n", "\n"), re.DOTALL | re.MULTILINE)
+    return (found[1], card.replace("\r\n", "\n")[found.end() :]) if found else ("", card)
+
+
+def _mappings(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The mappings in a list that a foreign card may have put anything into."""
+    found = data.get(key)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _metadata(entry: Entry) -> dict[str, Any]:
+    int8 = "onnxruntime" in entry.engines
+    data: dict[str, Any] = {
+        "license": entry.license or "other",
+        "language": "en",
+        "pipeline_tag": TASKS[entry.task],
+        "library_name": "onnx" if int8 else "transformers",
+        "tags": [TAG, entry.method, *(["int8", "onnx", "openvino", "length-adaptive"] if int8 and entry.front else [])],
+    }
+    if entry.base_model:
+        data |= {"base_model": entry.base_model, "base_model_relation": "quantized" if int8 else "finetune"}
+    dataset = entry.metrics.get("dataset")
+    scores = [
+        {"type": key, "name": SCORES[key], "value": round(float(entry.metrics[key]), 4)}
+        for key in SCORES
+        if key in entry.metrics
+    ]
+    if dataset and scores:
+        data["datasets"] = [dataset]
+        split = {"split": entry.metrics["split"]} if entry.metrics.get("split") else {}
+        result = {
+            "task": {"type": TASKS[entry.task]},
+            "dataset": {"type": dataset, "name": dataset, **split},
+            "metrics": scores,
+        }
+        data["model-index"] = [{"name": entry.name, "results": [result]}]
+    return data
+
+
+def _summary(entry: Entry) -> str:
+    facts = {
+        "method": entry.method,
+        "task": TASKS[entry.task],
+        "made from": entry.base_model,
+        "parameters": f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "",
+        "size on disk": f"{entry.bytes / 1e6:.1f} MB",
+        "weights": entry.weights_dtype,
+        "runs on": ", ".join(entry.engines),
+    }
+    return _list({key: value for key, value in facts.items() if value})
+
+
+def _scores(entry: Entry) -> str:
+    return "## Measured\n\n" + _list(entry.metrics) if entry.metrics else ""
+
+
+def _front(front: Front) -> str:
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    for number, point in enumerate(front.everything, 1):
+        cells = (
+            "full" if point is front.full else str(number),
+            f"{100 * point.macs_ratio:.1f} %",
+            f"{point.f1:.2f}",
+            f"{point.em:.2f}",
+            "–" if point.p50_ms is None else f"{point.p50_ms:.1f}",
+            point.config.absolute(),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    text = (
+        "## Budgets\n\nOne int8 graph serves every budget. MACs are a share of the same model at full length on "
+        "**unpadded** inputs.\n\n" + "\n".join(lines)
+    )
+    return text + ("\n\nMeasured on:\n\n" + _list(front.measured_on) if front.measured_on else "")
+
+
+def _use(entry: Entry) -> str:
+    engine = entry.engines[0]
+    return (
+        "With Budget Zoo:\n\n```python\nfrom zoo.ask import QuestionAnswerer\nfrom zoo.catalog import find\n\n"
+        f'reply = QuestionAnswerer(find("{entry.name}"), engine="{engine}").ask("Who ...?", "A passage ...")\n'
+        "print(reply.answers[0])\n```"
+        if entry.task == "qa"
+        else f"With Budget Zoo: `zoo.catalog.find({entry.name!r})`."
+    )
+
+
+def _list(facts: dict[str, Any]) -> str:
+    def shown(value: Any) -> str:
+        if isinstance(value, float):
+            return f"{value:.4g}"
+        if isinstance(value, dict):
+            return ", ".join(f"{key} {shown(inner)}" for key, inner in value.items())
+        return str(value).replace("\n", " ")
+
+    return "\n".join(f"- **{key}**: {shown(value)}" for key, value in facts.items())

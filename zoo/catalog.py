@@ -1,0 +1,237 @@
+"""The catalog: what a checkpoint is, where it comes from, and what was measured of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from zoo import hub, safety
+from zoo.errors import UserError
+from zoo.files import read_json
+from zoo.lengths import Front
+from zoo.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+MODELS = Path(__file__).parent / "models"
+TENSORS, GRAPH, FRONT = "model.safetensors", "model.int8.onnx", "front.json"
+FAMILIES = ("bert", "roberta")
+TASKS = {"ForQuestionAnswering": "qa", "ForSequenceClassification": "classification"}
+KINDS = {
+    **dict.fromkeys(("title", "task", "method", "base_model", "license", "full_precision", "weights_dtype"), str),
+    **dict.fromkeys(("metrics", "provenance"), dict),
+    "parameters": int,
+}  # of the keys of entry.json
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A checkpoint and what was measured of it.
+
+    `parameters` and `bytes` count the weights; `metrics` are points of 100 with what they were measured on;
+    `front` is there for int8 length-adaptive entries; `engines` are the names that `zoo.engines.open_engine` takes.
+    """
+
+    name: str
+    folder: Path
+    method: str
+    task: str
+    base_model: str
+    parameters: int
+    bytes: int
+    metrics: dict[str, Any]
+    front: Front | None
+    engines: list[str]
+    license: str
+    title: str
+    card: str
+    full_precision: str | None = None
+    weights_dtype: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    revision: str | None = None
+
+    @property
+    def float_folder(self) -> Path:
+        """The folder with the float weights that run on torch.
+
+        Raises:
+            UserError: there are none.
+        """
+        if found := full_precision(self):
+            return found.folder
+        raise UserError(f"{self.name} names no full-precision model, so it cannot run on torch. Choose another engine.")
+
+
+def bundled() -> list[Entry]:
+    """The entries that ship with the program, by name."""
+    return [_read(path.parent, path.parent.name) for path in sorted(MODELS.glob("*/entry.json"))]
+
+
+def find(name: str, revision: str | None = None) -> Entry:
+    """The entry of a bundled name, a local folder, or a Hub id, in this order.
+
+    Args:
+        name: for example `minilm-l6-qa`, `runs/mine/model` or `owner/model`.
+        revision: a Hub revision; the entry's `revision` says which commit it came to.
+
+    Raises:
+        UserError: not found, no network, no weights, only pickled ones, too large, or no model that this program runs.
+    """
+    name = name.strip()
+    if not name:
+        raise UserError("No model is given. Pick a bundled one, or write a folder or a Hub id (owner/name).")
+    if name in (path.parent.name for path in MODELS.glob("*/entry.json")):
+        return _read(MODELS / name, name)
+    # On a Space the folders are the host's, not the visitor's.
+    if not get_settings().on_space:
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            return _read(safety.check_folder(folder), name)
+        if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or "\\" in name:
+            raise UserError(f"There is no folder {name}. Check the path, or write a Hub id as owner/name.")
+    repo_id = safety.check_repo_id(name)
+    folder, commit = hub.pull(repo_id, revision)
+    # The files of a snapshot are links into the blobs beside it.
+    safety.check_folder(folder, root=folder.parent.parent)
+    return _read(folder, repo_id, commit)
+
+
+def full_precision(entry: Entry) -> Entry | None:
+    """The entry to run in fp32 beside this one: itself where it has such weights, else its full-precision sibling."""
+    if (entry.folder / TENSORS).is_file():
+        return entry
+    if not entry.full_precision:
+        return None
+    beside = entry.folder.parent / entry.full_precision
+    if Path(entry.full_precision).name == entry.full_precision and (beside / TENSORS).is_file():
+        return _read(beside, entry.full_precision)
+    return find(entry.full_precision)
+
+
+def choose(entries: Iterable[Entry], text: str = "", task: str | None = None, method: str | None = None) -> list[Entry]:
+    """The entries whose name, title or base model has `text` in it, and of this task and method where given."""
+    text = text.casefold().strip()
+    return [
+        entry
+        for entry in entries
+        if text in f"{entry.name} {entry.title} {entry.base_model}".casefold()
+        and task in (None, entry.task)
+        and method in (None, entry.method)
+    ]
+
+
+def order(entries: Iterable[Entry], by: str = "name", descending: bool = False) -> list[Entry]:
+    """The entries by a field of theirs or by a metric such as `f1`; those without it come last."""
+    valued = [(vars(entry).get(by, entry.metrics.get(by)), entry) for entry in entries]
+    known = [(value, entry) for value, entry in valued if value is not None]
+    known.sort(key=lambda pair: pair[0], reverse=descending)
+    return [entry for _, entry in known] + [entry for value, entry in valued if value is None]
+
+
+@cache
+def _examples() -> list[dict[str, Any]]:
+    articles = read_json(MODELS / "examples.json")["data"]
+    return [
+        {
+            "title": article["title"],
+            "context": paragraph["context"],
+            "question": qa["question"],
+            "answers": qa["answers"],
+        }
+        for article in articles
+        for paragraph in article["paragraphs"]
+        for qa in paragraph["qas"]
+    ]
+
+
+def examples() -> list[dict[str, Any]]:
+    """The bundled questions: `{"title", "context", "question", "answers": [{"text", "answer_start"}]}` each."""
+    return [dict(example) for example in _examples()]
+
+
+def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
+    """An entry from its folder; what `entry.json` does not say comes from `config.json` and the weights."""
+    config = read_json(folder / "config.json")
+    path = folder / "entry.json"
+    stated = read_json(path) if path.is_file() else {}
+    if not isinstance(config, dict) or not isinstance(stated, dict):
+        raise UserError(f"config.json and entry.json in {folder} should hold JSON objects. Restore the files.")
+    for key, kind in KINDS.items():
+        if stated.get(key) is not None and not isinstance(stated[key], kind):
+            raise UserError(f"“{key}” in {path} should be of the kind {kind.__name__}. Correct the file.")
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise UserError(
+            f"{name} is of the type {family!r}; this program runs {' and '.join(FAMILIES)} encoders. Take one."
+        )
+    task = stated.get("task") or _task(config, name)
+    if task not in TASKS.values():
+        raise UserError(f"The task {task!r} of {name} is none of {', '.join(TASKS.values())}. Correct {path}.")
+
+    tensors, graph = folder / TENSORS, folder / GRAPH
+    front = Front.load(folder / FRONT) if (folder / FRONT).is_file() else None
+    int8 = graph.is_file() and front is not None
+    sibling = stated.get("full_precision")
+    engines = ["onnxruntime", "openvino"] if int8 else []
+    if tensors.is_file() or (int8 and sibling):
+        engines.append("torch")
+    if not engines:
+        raise UserError(
+            f"{name} has neither {TENSORS} (in one piece) nor {GRAPH} with its {FRONT}. Save it again as one of these."
+        )
+    dtypes, parameters = _header(tensors) if tensors.is_file() else ([], 0)
+    card = folder / "README.md"
+    return Entry(
+        name=name,
+        folder=folder,
+        method=stated.get("method") or "none",
+        task=task,
+        base_model=stated.get("base_model") or config.get("_name_or_path") or "",
+        parameters=stated.get("parameters") or parameters,
+        bytes=(graph if int8 else tensors).stat().st_size,
+        metrics=stated.get("metrics") or {},
+        front=front,
+        engines=engines,
+        license=stated.get("license") or "",
+        title=stated.get("title") or name,
+        card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+        full_precision=sibling,
+        weights_dtype=stated.get("weights_dtype") or ", ".join(dtypes).lower(),
+        provenance=stated.get("provenance") or {},
+        revision=revision,
+    )
+
+
+def _task(config: dict[str, Any], name: str) -> str:
+    architectures = config.get("architectures") or []
+    for architecture in architectures:
+        for ending, task in TASKS.items():
+            if architecture.endswith(ending):
+                return task
+    raise UserError(
+        f"{name} is a {', '.join(architectures) or 'model without a head'}: neither for question answering nor for "
+        "classification. Take a checkpoint that was trained for one of these."
+    )
+
+
+def _header(path: Path) -> tuple[list[str], int]:
+    """Data types and number of parameters of a safetensors file, from its header alone."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            if size > 100_000_000:
+                raise ValueError("the header is too large")
+            header = json.loads(file.read(size))
+        tensors = [value for key, value in header.items() if key != "__metadata__"]
+        return sorted({t["dtype"] for t in tensors}), sum(prod(t["shape"]) for t in tensors)
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is no safetensors file, or it is cut short ({error}). Download or save it again."
+        ) from error

@@ -1,0 +1,97 @@
+"""What runs a model: one file an engine, one Protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from zoo.catalog import Entry
+
+ENGINES = ("torch", "onnxruntime", "openvino")
+
+
+@dataclass
+class EngineOutput:
+    """Logits of one batch.
+
+    Attributes:
+        start, end: float32 `[batch, tokens]`.
+        kept: for every layer the tokens alive after it, bool `[batch, tokens]`.
+    """
+
+    start: np.ndarray
+    end: np.ndarray
+    kept: list[np.ndarray] = field(default_factory=list)
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    name: str
+    layers: int
+
+    def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
+        """Runs one batch: int64 arrays `input_ids`, `attention_mask`, `token_type_ids` `[batch, tokens]` and `lengths`
+        `[batch, layers]`, the tokens that go on after each layer."""
+        ...
+
+
+def kept_masks(
+    mask: np.ndarray, kept: dict[int, np.ndarray], layers: int
+) -> list[np.ndarray]:
+    """Per layer which tokens are alive, from the positions that each drop gave (`[batch, longest]`, -1 for none)."""
+    now, found = mask.astype(bool), []
+    for i in range(layers):
+        if i in kept:
+            now = np.zeros_like(now)
+            for row, places in enumerate(kept[i]):
+                now[row, places[places >= 0]] = True
+        found.append(now)
+    return found
+
+
+def idle_layers(lengths: np.ndarray, counts: np.ndarray, drop_layers: list[int]) -> tuple[list[int], np.ndarray]:
+    """The drop layers at which some row really loses tokens, given real token counts `[batch]`; the rest can do without."""
+    active, before = [], counts
+    for i in drop_layers:
+        goal = np.minimum(np.maximum(lengths[:, i], 2), before)
+        if (goal < before).any():
+            active.append(i)
+        before = goal
+    return active, before
+
+
+def open_engine(name: str, entry: Entry, threads: int | None = None) -> Engine:
+    """Loads `entry` on an engine.
+
+    Args:
+        name: "torch" (float32; an int8 entry's full-precision sibling), "onnxruntime" or "openvino".
+        threads: defaults to the settings.
+
+    Raises:
+        UserError: unknown engine, or the entry has nothing that it can run.
+    """
+    from zoo.settings import get_settings
+
+    if name not in ENGINES:
+        raise UserError(f"There is no engine {name!r}: choose one of {', '.join(ENGINES)}.")
+    if name not in entry.engines:
+        raise UserError(f"{entry.name} cannot run on {name}: it runs on {', '.join(entry.engines) or 'nothing here'}.")
+    threads = threads or get_settings().threads
+    if name == "torch":
+        from zoo.engines.torch import TorchEngine
+
+        return TorchEngine(entry.float_folder, threads)
+    path = entry.folder / "model.int8.onnx"
+    if name == "onnxruntime":
+        from zoo.engines.onnx import OnnxEngine
+
+        return OnnxEngine(path, threads)
+    from zoo.engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(path, threads)

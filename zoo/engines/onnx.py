@@ -1,0 +1,50 @@
+"""onnxruntime on the int8 graph, written anew for what a batch needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.engines import EngineOutput, idle_layers, kept_masks
+from zoo.graph import build, read
+
+
+class OnnxEngine:
+    """One stored file; a session for each set of drop layers in use, made when first needed.
+
+    A session costs about the file's size in memory, and a front uses few sets.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, threads: int):
+        self.threads = threads
+        self.weights, self.spec = read(path)
+        self.layers = self.spec["layers"]
+        self.sessions: dict[tuple, Any] = {}
+
+    def session(self, active: tuple[int, ...], padded: bool) -> Any:
+        import onnxruntime
+
+        if (active, padded) not in self.sessions:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = self.threads
+            options.inter_op_num_threads = 1
+            options.log_severity_level = 3
+            model = build(self.weights, self.spec, "onnxruntime", active, padded)
+            self.sessions[active, padded] = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        return self.sessions[active, padded]
+
+    def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
+        mask = batch["attention_mask"]
+        active, _ = idle_layers(lengths, mask.sum(1), self.spec["drop_layers"])
+        padded = not mask.all() or bool((lengths != lengths[:1]).any())
+        session = self.session(tuple(active), padded)
+        wanted = {i.name for i in session.get_inputs()}
+        feed = {key: value for key, value in {**batch, "lengths": lengths}.items() if key in wanted}
+        start, end, *kept = session.run(None, feed)
+        return EngineOutput(start, end, kept_masks(mask, dict(zip(active, kept, strict=True)), self.layers))

@@ -1,0 +1,55 @@
+"""OpenVINO on the same int8 file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.engines import EngineOutput, idle_layers, kept_masks
+from zoo.errors import UserError
+from zoo.graph import build, read
+
+
+class OpenVinoEngine:
+    """As `OnnxEngine`: a compiled model for each set of drop layers in use."""
+
+    name = "openvino"
+
+    def __init__(self, path: Path, threads: int):
+        try:
+            import openvino
+        except ImportError as error:
+            raise UserError("OpenVINO is not installed: `pip install openvino`, or choose onnxruntime.") from error
+        self.core, self.threads = openvino.Core(), threads
+        self.weights, self.spec = read(path)
+        self.layers = self.spec["layers"]
+        self.compiled: dict[tuple, Any] = {}
+
+    def request(self, active: tuple[int, ...], padded: bool) -> Any:
+        if (active, padded) not in self.compiled:
+            model = build(self.weights, self.spec, "openvino", active, padded)
+            compiled = self.core.compile_model(
+                self.core.read_model(model.SerializeToString(), b""),
+                "CPU",
+                {
+                    "INFERENCE_NUM_THREADS": self.threads,
+                    "NUM_STREAMS": 1,
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_PRECISION_HINT": "f32",
+                },
+            )
+            self.compiled[active, padded] = compiled.create_infer_request()
+        return self.compiled[active, padded]
+
+    def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
+        mask = batch["attention_mask"]
+        active, _ = idle_layers(lengths, mask.sum(1), self.spec["drop_layers"])
+        padded = not mask.all() or bool((lengths != lengths[:1]).any())
+        request = self.request(tuple(active), padded)
+        wanted = {port.get_any_name() for port in request.model_inputs}
+        feed = {key: value for key, value in {**batch, "lengths": lengths}.items() if key in wanted}
+        request.infer(feed, share_inputs=True)
+        start, end, *kept = (request.get_output_tensor(i).data.copy() for i in range(2 + len(active)))
+        return EngineOutput(start, end, kept_masks(mask, dict(zip(active, kept, strict=True)), self.layers))

@@ -1,0 +1,111 @@
+"""Text to model inputs: a question and a passage become overlapping windows of token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.errors import UserError
+
+MAX_QUESTION_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Window:
+    """One model input.
+
+    Attributes:
+        example: index of the question that it belongs to.
+        input_ids, token_type_ids: token ids and segments (segments are None where the model has none).
+        offsets: for every token its character span in the passage, None for question and special tokens.
+    """
+
+    example: int
+    input_ids: list[int]
+    token_type_ids: list[int] | None
+    offsets: list[tuple[int, int] | None]
+
+
+def load_tokenizer(folder: Path | str) -> Any:
+    """The fast tokenizer of a checkpoint folder.
+
+    Raises:
+        UserError: the folder holds none.
+    """
+    from zoo import torchvision_fix
+
+    torchvision_fix.mend()
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} has no tokenizer that could be loaded; save tokenizer.json beside the weights.") from error
+    if not tokenizer.is_fast:
+        raise UserError(f"The tokenizer in {folder} knows no character offsets: save it as tokenizer.json.")
+    return tokenizer
+
+
+def make_windows(
+    tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], max_length: int = 384, stride: int = 128
+) -> list[Window]:
+    """Cuts every passage into windows of at most `max_length` tokens that overlap by `stride` tokens.
+
+    A question is cut at 64 tokens, as in BERT's SQuAD code. Windows come in the order of the examples.
+    """
+    if not questions:
+        return []
+    short = tokenizer(list(questions), add_special_tokens=False, truncation=True, max_length=MAX_QUESTION_TOKENS,
+                      return_offsets_mapping=True)
+    cut = [q[: o[-1][1]] if o else q for q, o in zip(questions, short["offset_mapping"], strict=True)]
+    spare = max_length - MAX_QUESTION_TOKENS - 4
+    tokens = tokenizer(
+        cut,
+        list(contexts),
+        truncation="only_second",
+        max_length=max_length,
+        stride=max(0, min(stride, spare - 1)),
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    segments = tokens.get("token_type_ids")
+    windows = []
+    for i, example in enumerate(tokens["overflow_to_sample_mapping"]):
+        sequence = tokens.sequence_ids(i)
+        offsets = [
+            (int(o[0]), int(o[1])) if part == 1 else None
+            for o, part in zip(tokens["offset_mapping"][i], sequence, strict=True)
+        ]
+        windows.append(Window(example, tokens["input_ids"][i], segments[i] if segments else None, offsets))
+    return windows
+
+
+def pad(windows: Sequence[Window], pad_id: int = 0, length: int | None = None) -> dict[str, np.ndarray]:
+    """Stacks windows: int64 `[windows, tokens]` arrays `input_ids`, `attention_mask` and `token_type_ids`."""
+    length = length or max(len(w.input_ids) for w in windows)
+    batch = {
+        "input_ids": np.full((len(windows), length), pad_id, np.int64),
+        "attention_mask": np.zeros((len(windows), length), np.int64),
+        "token_type_ids": np.zeros((len(windows), length), np.int64),
+    }
+    for row, window in enumerate(windows):
+        count = len(window.input_ids)
+        batch["input_ids"][row, :count] = window.input_ids
+        batch["attention_mask"][row, :count] = 1
+        if window.token_type_ids:
+            batch["token_type_ids"][row, :count] = window.token_type_ids
+    return batch
+
+
+def label(window: Window, start: int, end: int) -> tuple[int, int]:
+    """Token positions of the answer in characters `[start, end)`; (0, 0), the first token, where the window lacks it."""
+    inside = [i for i, o in enumerate(window.offsets) if o and o[0] < end and o[1] > start]
+    if not inside:
+        return 0, 0
+    first, last = inside[0], inside[-1]
+    complete = window.offsets[first][0] <= start and window.offsets[last][1] >= end  # type: ignore[index]
+    return (first, last) if complete else (0, 0)

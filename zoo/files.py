@@ -1,0 +1,60 @@
+"""Small files, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import UserError
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text so that a reader, or a crash, sees the old file or the new one and nothing in between."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with draft.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, obj: Any) -> None:
+    """Write `obj` as indented JSON, atomically. Paths become strings, numpy values plain ones; NaN is refused."""
+    write_text(path, json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing, unreadable or broken; the message names it.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}). Restore the file or make it again.") from error
+
+
+def sha256(path: str | Path) -> str:
+    """The hexadecimal SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} does not go into JSON")

@@ -1,0 +1,259 @@
+"""Length configurations, what they cost, and the front from which a budget picks one."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import UserError
+from zoo.files import read_json, write_json
+
+UNITS = ("macs", "ms", "speedup", "loss")
+PAPER_TOKENS = 384  # the papers give their lengths at this input size
+
+
+@dataclass(frozen=True)
+class LengthConfig:
+    """For every layer the fraction of an input's real tokens that goes on after it.
+
+    Example:
+        >>> LengthConfig.parse("(315, 251, 242, 159, 142, 33)").tokens(384)
+        (315, 251, 242, 159, 142, 33)
+
+    Raises:
+        UserError: a fraction lies outside (0, 1] or is larger than the one before it.
+    """
+
+    fractions: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.fractions:
+            raise UserError("A length configuration needs one number a layer, for example 1, 1, 0.8, 0.5, 0.5, 0.3.")
+        if any(not 0 < f <= 1 for f in self.fractions):
+            raise UserError(f"Lengths are fractions of the tokens, above 0 and at most 1: {self}.")
+        if any(b > a for a, b in zip(self.fractions, self.fractions[1:], strict=False)):
+            raise UserError(f"A later layer cannot keep more tokens than an earlier one: {self}.")
+
+    @classmethod
+    def full(cls, layers: int) -> LengthConfig:
+        """Nothing is dropped."""
+        return cls((1.0,) * layers)
+
+    @classmethod
+    def from_absolute(cls, lengths: Sequence[int], total: int = PAPER_TOKENS) -> LengthConfig:
+        """The papers' form: token counts at `total` tokens."""
+        return cls(tuple(length / total for length in lengths))
+
+    @classmethod
+    def parse(cls, text: str, total: int = PAPER_TOKENS) -> LengthConfig:
+        """Reads `(315, 251, ...)` (token counts at `total`) or `1.0, 0.8, ...` (fractions). Nothing is evaluated.
+
+        Raises:
+            UserError: the text is neither.
+        """
+        body = re.fullmatch(r"\s*[(\[]?([\d\s.,]+?),?\s*[)\]]?\s*", text)
+        parts = [part.strip() for part in body[1].split(",")] if body else []
+        if not parts or not all(re.fullmatch(r"\d+(\.\d+)?|\.\d+", part) for part in parts):
+            raise UserError(f"{text[:80]!r} is no length configuration: write (315, 251, 242, 159, 142, 33) or 1, 0.8, 0.5.")
+        numbers = [float(part) for part in parts]
+        return cls.from_absolute([int(n) for n in numbers], total) if max(numbers) > 1 else cls(tuple(numbers))
+
+    def tokens(self, count: int) -> tuple[int, ...]:
+        """How many of `count` real tokens go on after each layer: at least 2 (or all of fewer), never more than before."""
+        return tuple(min(count, max(2, round(f * count))) for f in self.fractions)
+
+    def absolute(self, total: int = PAPER_TOKENS) -> str:
+        """The papers' form, for people."""
+        return "(" + ", ".join(map(str, self.tokens(total))) + ")"
+
+    @property
+    def is_full(self) -> bool:
+        return self.fractions[-1] == 1
+
+    def __str__(self) -> str:
+        return "(" + ", ".join(f"{f:.3g}" for f in self.fractions) + ")"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes that decide an encoder's cost."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    roberta: bool = False
+
+    @classmethod
+    def from_config(cls, config: dict) -> Shape:
+        return cls(
+            config["num_hidden_layers"],
+            config["hidden_size"],
+            config["intermediate_size"],
+            config.get("model_type") == "roberta",
+        )
+
+
+def macs(shape: Shape, tokens: int, lengths: Sequence[int] | None = None) -> int:
+    """Multiply-accumulates of one forward pass of one input with a question-answering head.
+
+    The formula counts what torchprofile counts in the published tables: matrix products, layer norms, the head and
+    RoBERTa's position ids (QuaLA-MiniLM, arXiv 2210.17114, `evo_search/parents-iter30.tsv`).
+
+    Args:
+        shape: the encoder.
+        tokens: tokens that enter.
+        lengths: tokens that go on after each layer; None keeps all.
+    """
+    h, f = shape.hidden, shape.intermediate
+    total = tokens * h + 2 * tokens * h + (2 * tokens if shape.roberta else 0)
+    before = tokens
+    for after in lengths or (tokens,) * shape.layers:
+        total += 4 * before * h * h + 2 * before * before * h + 2 * after * h * f + (before + after) * h
+        before = after
+    return total
+
+
+def macs_ratio(shape: Shape, tokens: int, config: LengthConfig) -> float:
+    """Share of the MACs of the unpadded, full-length model on an input of `tokens` real tokens."""
+    return macs(shape, tokens, config.tokens(tokens)) / macs(shape, tokens)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A length configuration and what was measured of it. `macs_ratio` is a share of 1, `f1` and `em` are points of 100."""
+
+    config: LengthConfig
+    macs_ratio: float
+    f1: float
+    em: float
+    p50_ms: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict:
+        fields = asdict(self)
+        return {"fractions": list(fields.pop("config")["fractions"]), **fields.pop("extra"), **fields}
+
+    @classmethod
+    def from_dict(cls, data: dict) -> Point:
+        known = {key: data[key] for key in ("macs_ratio", "f1", "em")} | {"p50_ms": data.get("p50_ms")}
+        extra = {key: value for key, value in data.items() if key not in (*known, "fractions")}
+        return cls(LengthConfig(tuple(data["fractions"])), extra=extra, **known)
+
+
+def non_dominated(points: Sequence[Point], cost: Callable[[Point], float] = lambda p: p.macs_ratio) -> list[Point]:
+    """The points for which no other is at most as costly and at least as good, cheapest first."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda p: (cost(p), -p.f1)):
+        if not best or point.f1 > best[-1].f1:
+            best.append(point)
+    return best
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a budget picked: the point, a message where the budget lies outside the front, and what bound the choice."""
+
+    point: Point
+    message: str | None
+    binding: str
+
+
+@dataclass(frozen=True)
+class Front:
+    """The searched points of one model.
+
+    Attributes:
+        full: the same int8 model with nothing dropped.
+        points: non-dominated, cheapest first; `full` is among them only if it is one of them.
+        dominated: searched and measured, but beaten; kept for the plot.
+        measured_on: metric, split, n, engine, threads, CPU, date.
+    """
+
+    full: Point
+    points: list[Point]
+    measured_on: dict[str, Any] = field(default_factory=dict)
+    dominated: list[Point] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, path: Path) -> Front:
+        """Reads `front.json`.
+
+        Raises:
+            UserError: the file is broken.
+        """
+        data = read_json(path)
+        try:
+            points, dominated = ([Point.from_dict(p) for p in data.get(k, [])] for k in ("points", "dominated"))
+            full = Point.from_dict({"macs_ratio": 1.0, "fractions": [1.0] * len(points[0].config.fractions), **data["full"]})
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is no front: {error!r}. Make it anew with `python -m compress run`.") from error
+        return cls(full, points, data.get("measured_on", {}), dominated)
+
+    def to_dict(self) -> dict:
+        return {
+            "full": self.full.to_dict(),
+            "points": [p.to_dict() for p in self.points],
+            "dominated": [p.to_dict() for p in self.dominated],
+            "measured_on": self.measured_on,
+        }
+
+    def save(self, path: Path) -> None:
+        write_json(path, self.to_dict())
+
+    @property
+    def everything(self) -> list[Point]:
+        """The points that a budget can pick, cheapest first, full length last."""
+        return [p for p in self.points if not p.config.is_full] + [self.full]
+
+    def at(self, unit: str, value: float, full_ms: float | None = None) -> Choice:
+        """The best point within a budget.
+
+        Args:
+            unit: "macs" (percent of the unpadded full model's MACs), "ms" (milliseconds), "speedup" (at least so many
+                times as fast as int8 full length) or "loss" (F1 points that one is ready to lose against it).
+            value: the budget in that unit.
+            full_ms: what int8 full length takes on this machine; scales the stored latencies to it.
+
+        Returns:
+            The point; a message where the budget lies below or above the front and its end was taken.
+
+        Raises:
+            UserError: unknown unit, no number, or a latency budget for a front without latencies.
+        """
+        if unit not in UNITS or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise UserError(f"A budget is a number in one of {', '.join(UNITS)}: got {value!r} in {unit!r}.")
+        points = self.everything
+        if unit == "loss":
+            fit = [p for p in points if self.full.f1 - p.f1 <= value + 1e-9]
+            if fit:
+                best = min(fit, key=lambda p: p.macs_ratio)
+                return Choice(best, None, f"loses {max(0.0, self.full.f1 - best.f1):.2f} F1 of {value:g} allowed")
+            return Choice(max(points, key=lambda p: p.f1), f"No point loses as little as {value:g} F1: showing the best.", "F1")
+        cost, limit, name = self._scale(unit, value, full_ms)
+        fit = [p for p in points if cost(p) <= limit + 1e-9]
+        if not fit:
+            cheapest = min(points, key=cost)
+            return Choice(cheapest, f"Nothing is as cheap as {name}: showing the cheapest point of the front.", "front")
+        best = max(fit, key=lambda p: (p.f1, -p.macs_ratio))
+        dearest = max(points, key=cost)
+        message = None
+        if limit > cost(dearest) + 1e-9:
+            message = f"{name} is more than full length needs: showing the best point of the front."
+        return Choice(best, message, name)
+
+    def _scale(self, unit: str, value: float, full_ms: float | None) -> tuple[Callable[[Point], float], float, str]:
+        if unit == "macs":
+            return (lambda p: 100 * p.macs_ratio), value, f"{value:g} % of the MACs"
+        stored = self.full.p50_ms
+        if stored is None or any(p.p50_ms is None for p in self.points):
+            raise UserError("This front holds no latencies: choose a budget in percent of compute or in F1 points.")
+        scale = (full_ms or stored) / stored
+        if unit == "ms":
+            return (lambda p: (p.p50_ms or 0) * scale), value, f"{value:g} ms"
+        if value <= 0:
+            raise UserError("A speed-up is a number above 0, for example 1.5.")
+        return (lambda p: (p.p50_ms or 0) * scale), stored * scale / value, f"a speed-up of {value:g}"

@@ -1,0 +1,175 @@
+"""What may be loaded: names, folders, files and text that come from outside."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import UserError
+from zoo.files import read_json
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, TensorProto
+
+ALLOWED = ("*.safetensors", "*.onnx", "*.json", "*.yaml", "vocab.txt", "merges.txt", "README.md")
+WEIGHTS = ("*.safetensors", "*.onnx")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
+MAX_BYTES = 2 * 1024**3
+MAX_FILES = 200
+MAX_CONTEXT = 20_000
+MAX_QUESTION = 512
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a file's name fits one of the patterns."""
+    return any(fnmatch(name.lower(), pattern.lower()) for pattern in patterns)
+
+
+def check_repo_id(repo_id: str) -> str:
+    """The Hub id without blanks around it.
+
+    Raises:
+        UserError: it is not of the form `name` or `owner/name`.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    repo_id = repo_id.strip()
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UserError(
+            f"“{repo_id[:100]}” is no model id. Write owner/name, pick a bundled model, or give a folder that exists."
+        ) from error
+    return repo_id
+
+
+def check_weights(names: Iterable[str], where: str) -> None:
+    """Refuse a set of files without weights that can be loaded safely.
+
+    Raises:
+        UserError: there are no weights, or only pickles, which can run code when they are opened.
+    """
+    names = list(names)
+    if any(matches(name, WEIGHTS) for name in names):
+        return
+    pickled = next((name for name in names if matches(name, PICKLES)), None)
+    if pickled:
+        raise UserError(
+            f"{where} has its weights only as a pickle ({pickled}), which can run code when it is opened, "
+            "so it is refused. Save the model again with safetensors and give that folder or id."
+        )
+    raise UserError(
+        f"{where} has no weights (*.safetensors or *.onnx). Give the id or folder of a complete checkpoint."
+    )
+
+
+def check_folder(folder: str | Path, root: Path | None = None) -> Path:
+    """Look a checkpoint's folder over before anything in it is loaded.
+
+    Args:
+        folder: where the checkpoint's files are.
+        root: links may point to anywhere in here; by default to nowhere outside of `folder`.
+
+    Returns:
+        The folder, resolved.
+
+    Raises:
+        UserError: no folder, no safe weights, too large, a link that leads outside, code of its own (`auto_map`), or an
+            ONNX graph with data outside of the folder.
+    """
+    folder = Path(folder).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}. Check the path.")
+    root = (root or folder).resolve()
+    files = [path for path in folder.iterdir() if not path.is_dir()]
+    loadable = [path for path in files if matches(path.name, ALLOWED)]
+    for path in loadable:
+        if not path.resolve().is_relative_to(root):
+            raise UserError(
+                f"{path.name} in {folder} is a link to a file outside of it. Replace it by the file itself."
+            )
+        if not path.is_file():
+            raise UserError(
+                f"{path.name} in {folder} is a broken link or no plain file. Replace it by the file itself."
+            )
+    check_weights((path.name for path in files), str(folder))
+    check_size((path.stat().st_size for path in loadable), str(folder))
+    for name in ("config.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.is_file():
+            settings = read_json(path)
+            if not isinstance(settings, dict):
+                raise UserError(f"{path} should hold a JSON object. Restore the file.")
+            if "auto_map" in settings:
+                raise UserError(
+                    f"{folder} brings code of its own (auto_map in {name}), which is never run here. "
+                    "Take a checkpoint of a standard BERT or RoBERTa architecture."
+                )
+    for path in loadable:
+        if path.suffix == ".onnx":
+            _check_onnx(path, folder)
+    return folder
+
+
+def check_size(sizes: Iterable[int | None], where: str) -> None:
+    """Refuse more files or bytes than a model for this program can need.
+
+    Raises:
+        UserError: over `MAX_FILES` files or `MAX_BYTES` bytes.
+    """
+    sizes = [size or 0 for size in sizes]
+    if len(sizes) > MAX_FILES:
+        raise UserError(
+            f"{where} has {len(sizes)} files, over the limit of {MAX_FILES}. Give a folder with one checkpoint."
+        )
+    if sum(sizes) > MAX_BYTES:
+        raise UserError(
+            f"{where} has {sum(sizes) / 1024**3:.1f} GB of files, over the limit of {MAX_BYTES / 1024**3:.0f} GB. "
+            "Take a smaller model."
+        )
+
+
+def clean_text(text: str, limit: int = MAX_CONTEXT) -> tuple[str, str | None]:
+    """Make text from outside fit to be tokenized and shown.
+
+    Line ends become `\\n`; control characters but line feed and tab, and lone surrogates, are removed; emoji, joiners
+    and right-to-left marks stay.
+
+    Returns:
+        The text of at most `limit` characters, and a notice that says what was changed, or None.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    kept = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+    notices = []
+    if removed := len(text) - len(kept):
+        notices.append(f"{removed:,} control character{'s' * (removed > 1)} removed.")
+    if len(kept) > limit:
+        notices.append(f"Cut to the first {limit:,} of {len(kept):,} characters.")
+    return kept[:limit], " ".join(notices) or None
+
+
+def _check_onnx(path: Path, folder: Path) -> None:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except DecodeError as error:
+        raise UserError(f"{path} is no ONNX file, or it is cut short. Download or export it again.") from error
+    for tensor in _tensors(model.graph):
+        for entry in tensor.external_data:
+            if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
+                raise UserError(f"{path.name} wants data from outside of its folder ({entry.value}), so it is refused.")
+
+
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
