@@ -130,12 +130,18 @@ def train(
     Returns:
         steps, final loss and seconds.
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.utils import set_seed
 
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision="no",
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # LayerDrop leaves layers out
+    )
     world, rank = accelerator.num_processes, accelerator.process_index
-    autocast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=best_precision(schedule.precision) == "bf16")
+    autocast = torch.autocast(
+        accelerator.device.type, torch.bfloat16, enabled=best_precision(schedule.precision) == "bf16"
+    )
     set_seed(schedule.seed)
     model.train()
     learned = [p for p in model.parameters() if p.requires_grad]
@@ -170,8 +176,9 @@ def train(
         name = f"step-{step}.pt"
         torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, checkpoint / (name + ".tmp"))
         os.replace(checkpoint / (name + ".tmp"), checkpoint / name)
-        write_json(checkpoint / "state.json",
-                   {"step": step, "file": name, "spent": time.monotonic() - begun, "loss": running})
+        write_json(
+            checkpoint / "state.json", {"step": step, "file": name, "spent": time.monotonic() - begun, "loss": running}
+        )
         for old in checkpoint.glob("step-*"):
             if old.name != name:
                 old.unlink()
@@ -187,7 +194,11 @@ def train(
             if done >= 1:
                 break
         for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * min(1.0, (done + 1 / total) / max(schedule.warmup_ratio, 1 / total)) * (1 - done)
+            group["lr"] = (
+                schedule.learning_rate
+                * min(1.0, (done + 1 / total) / max(schedule.warmup_ratio, 1 / total))
+                * (1 - done)
+            )
         rows = order[step % per_epoch][rank::world] or order[step % per_epoch][:1]
         batch = {key: value.to(accelerator.device) for key, value in collate([data[i] for i in rows], pad_id).items()}
         chance = random.Random(f"{schedule.seed}/{step}")  # the same on every rank and after a resume
@@ -222,5 +233,3 @@ def span_loss(logits: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Mean cross-entropy of the start and the end position."""
     cross = torch.nn.functional.cross_entropy
     return (cross(logits[..., 0].float(), start) + cross(logits[..., 1].float(), end)) / 2
-
-

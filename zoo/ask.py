@@ -71,7 +71,9 @@ class QuestionAnswerer:
 
     def __init__(self, entry: Entry, engine: str = "onnxruntime", threads: int | None = None):
         if entry.task != "qa":
-            raise UserError(f"{entry.name} is made for {entry.task}, not for questions. Choose a question-answering model.")
+            raise UserError(
+                f"{entry.name} is made for {entry.task}, not for questions. Choose a question-answering model."
+            )
         self.entry = entry
         self.engine = open_engine(engine, entry, threads)
         self.no_answer = bool(self._config.get("squad_v2", False))
@@ -91,7 +93,12 @@ class QuestionAnswerer:
         return Shape.from_config(self._config)
 
     def ask(
-        self, question: str, context: str, config: LengthConfig | None = None, n_best: int = 20, null_threshold: float = 0.0
+        self,
+        question: str,
+        context: str,
+        config: LengthConfig | None = None,
+        n_best: int = 20,
+        null_threshold: float = 0.0,
     ) -> Reply:
         """Answers a question from a passage; a long passage is read in overlapping windows.
 

@@ -44,7 +44,9 @@ def load_tokenizer(folder: Path | str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder} has no tokenizer that could be loaded; save tokenizer.json beside the weights.") from error
+        raise UserError(
+            f"{folder} has no tokenizer that could be loaded; save tokenizer.json beside the weights."
+        ) from error
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer in {folder} knows no character offsets: save it as tokenizer.json.")
     return tokenizer
@@ -59,8 +61,13 @@ def make_windows(
     """
     if not questions:
         return []
-    short = tokenizer(list(questions), add_special_tokens=False, truncation=True, max_length=MAX_QUESTION_TOKENS,
-                      return_offsets_mapping=True)
+    short = tokenizer(
+        list(questions),
+        add_special_tokens=False,
+        truncation=True,
+        max_length=MAX_QUESTION_TOKENS,
+        return_offsets_mapping=True,
+    )
     cut = [q[: o[-1][1]] if o else q for q, o in zip(questions, short["offset_mapping"], strict=True)]
     spare = max_length - MAX_QUESTION_TOKENS - 4
     tokens = tokenizer(
@@ -102,7 +109,7 @@ def pad(windows: Sequence[Window], pad_id: int = 0, length: int | None = None) -
 
 
 def label(window: Window, start: int, end: int) -> tuple[int, int]:
-    """Token positions of the answer in characters `[start, end)`; (0, 0), the first token, where the window lacks it."""
+    """Token positions of the answer at characters `[start, end)`; (0, 0), the first token, where it is not whole."""
     inside = [i for i, o in enumerate(window.offsets) if o and o[0] < end and o[1] > start]
     if not inside:
         return 0, 0

@@ -73,9 +73,17 @@ class Graph:
         else:
             integers, x_scale, x_zero = self.op("DynamicQuantizeLinear", x, outputs=3)
         if self.ort:
-            args = [integers, w, x_scale, scale, x_zero, self.const(np.zeros(self.weights[f"{name}.scale"].shape), np.int8)]
-            return self.op("MatMulIntegerToFloat", *args, *([self.weight(f"{name}.bias")] if bias else []),
-                           domain="com.microsoft")
+            args = [
+                integers,
+                w,
+                x_scale,
+                scale,
+                x_zero,
+                self.const(np.zeros(self.weights[f"{name}.scale"].shape), np.int8),
+            ]
+            return self.op(
+                "MatMulIntegerToFloat", *args, *([self.weight(f"{name}.bias")] if bias else []), domain="com.microsoft"
+            )
         if static:
             left = self.op("DequantizeLinear", integers, x_scale, x_zero)
             right = self.op("DequantizeLinear", w, scale, axis=1)
@@ -110,7 +118,9 @@ class Graph:
             count = self.op("CumSum", real, self.const(1))
             position = self.op("Gather", self.weight("positions.w"), self.op("Add", self.op("Mul", count, real), pad))
         else:
-            span = self.op("Range", self.const(0), self.op("Squeeze", self.size(ids, 1), self.const([0])), self.const(1))
+            span = self.op(
+                "Range", self.const(0), self.op("Squeeze", self.size(ids, 1), self.const([0])), self.const(1)
+            )
             position = self.op("Gather", self.weight("positions.w"), span)
         kinds = self.op("Gather", self.weight("types.w"), types)
         return self.add_norm("norm", self.op("Add", words, kinds), position)
@@ -125,8 +135,17 @@ class Graph:
         q, k, v = self.op("Split", packed, outputs=3, axis=-1, num_outputs=3)
         if self.ort and not scored:
             extra = ["", "", bias] if bias else []
-            mixed = self.op("MultiHeadAttention", q, k, v, *extra, domain="com.microsoft", num_heads=self.spec["heads"],
-                            scale=1.0, mask_filter_value=MASK)
+            mixed = self.op(
+                "MultiHeadAttention",
+                q,
+                k,
+                v,
+                *extra,
+                domain="com.microsoft",
+                num_heads=self.spec["heads"],
+                scale=1.0,
+                mask_filter_value=MASK,
+            )
             return mixed, None
         q, v = self.split_heads(q, (0, 2, 1, 3)), self.split_heads(v, (0, 2, 1, 3))
         scores = self.op("MatMul", q, self.split_heads(k, (0, 2, 3, 1)))
@@ -244,10 +263,15 @@ def _choose(g: Graph, i: int, probabilities: str, alive: str | None, where: str 
         queries = g.op("Expand", g.const(1, np.float32), one)
     received = g.op("ReduceSum", g.op("MatMul", queries, probabilities), g.const([1, 2]), keepdims=0)
     if alive is not None:  # dead places score -1, below every real token
-        received = g.op("Sub", g.op("Mul", g.op("Add", received, g.const(1, np.float32)), alive), g.const(1, np.float32))
+        received = g.op(
+            "Sub", g.op("Mul", g.op("Add", received, g.const(1, np.float32)), alive), g.const(1, np.float32)
+        )
     if g.spec["keep_first"]:
-        is_first = g.op("Cast", g.op("Equal", g.op("Range", g.const(0), g.op("Squeeze", tokens, g.const([0])), g.const(1)),
-                                     g.const(0)), to=1)
+        is_first = g.op(
+            "Cast",
+            g.op("Equal", g.op("Range", g.const(0), g.op("Squeeze", tokens, g.const([0])), g.const(1)), g.const(0)),
+            to=1,
+        )
         received = g.op("Add", received, g.op("Mul", is_first, g.const(2.0**31, np.float32)))
     goal = g.op("Max", g.op("Gather", "lengths", g.const(i), axis=1), g.const(2))
     limit = tokens if alive is None else g.op("Cast", g.op("ReduceSum", alive, g.const([1]), keepdims=0), to=7)
@@ -257,8 +281,8 @@ def _choose(g: Graph, i: int, probabilities: str, alive: str | None, where: str 
     if alive is not None:
         rank = g.op("Range", g.const(0), g.op("Squeeze", longest, g.const([0])), g.const(1))
         alive = g.op("Cast", g.op("Less", rank, g.op("Unsqueeze", goal, g.const([1]))), to=1)
-    where = pick if where is None else g.op("GatherElements", where, pick, axis=1)
-    return pick, where, alive
+    places: str = pick if where is None else g.op("GatherElements", where, pick, axis=1)
+    return pick, places, alive
 
 
 def read(path: Path) -> tuple[Weights, dict[str, Any]]:
@@ -274,6 +298,8 @@ def read(path: Path) -> tuple[Weights, dict[str, Any]]:
         model = onnx.load(str(path), load_external_data=False)
         spec = json.loads(next(p.value for p in model.metadata_props if p.key == META))
     except Exception as error:  # noqa: BLE001 - protobuf raises its own family
-        raise UserError(f"{path} is no length-adaptive model of this project: make one with `python -m compress run`.") from error
+        raise UserError(
+            f"{path} is no length-adaptive model of this project: make one with `python -m compress run`."
+        ) from error
     weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if not t.name.startswith("const_")}
     return weights, spec

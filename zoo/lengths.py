@@ -58,12 +58,17 @@ class LengthConfig:
         body = re.fullmatch(r"\s*[(\[]?([\d\s.,]+?),?\s*[)\]]?\s*", text)
         parts = [part.strip() for part in body[1].split(",")] if body else []
         if not parts or not all(re.fullmatch(r"\d+(\.\d+)?|\.\d+", part) for part in parts):
-            raise UserError(f"{text[:80]!r} is no length configuration: write (315, 251, 242, 159, 142, 33) or 1, 0.8, 0.5.")
+            raise UserError(
+                f"{text[:80]!r} is no length configuration: write (315, 251, 242, 159, 142, 33) or 1, 0.8, 0.5."
+            )
         numbers = [float(part) for part in parts]
         return cls.from_absolute([int(n) for n in numbers], total) if max(numbers) > 1 else cls(tuple(numbers))
 
     def tokens(self, count: int) -> tuple[int, ...]:
-        """How many of `count` real tokens go on after each layer: at least 2 (or all of fewer), never more than before."""
+        """How many of `count` real tokens go on after each layer: at least 2 (or all of fewer), never more than before.
+
+        The fraction counts the tokens that entered the model, not those that the layer before let through.
+        """
         return tuple(min(count, max(2, round(f * count))) for f in self.fractions)
 
     def absolute(self, total: int = PAPER_TOKENS) -> str:
@@ -124,7 +129,7 @@ def macs_ratio(shape: Shape, tokens: int, config: LengthConfig) -> float:
 
 @dataclass(frozen=True)
 class Point:
-    """A length configuration and what was measured of it. `macs_ratio` is a share of 1, `f1` and `em` are points of 100."""
+    """A length configuration and what was measured of it: `macs_ratio` is a share of 1, `f1` and `em` of 100."""
 
     config: LengthConfig
     macs_ratio: float
@@ -139,9 +144,10 @@ class Point:
 
     @classmethod
     def from_dict(cls, data: dict) -> Point:
-        known = {key: data[key] for key in ("macs_ratio", "f1", "em")} | {"p50_ms": data.get("p50_ms")}
-        extra = {key: value for key, value in data.items() if key not in (*known, "fractions")}
-        return cls(LengthConfig(tuple(data["fractions"])), extra=extra, **known)
+        known = ("fractions", "macs_ratio", "f1", "em", "p50_ms")
+        extra = {key: value for key, value in data.items() if key not in known}
+        config = LengthConfig(tuple(data["fractions"]))
+        return cls(config, data["macs_ratio"], data["f1"], data["em"], data.get("p50_ms"), extra)
 
 
 def non_dominated(points: Sequence[Point], cost: Callable[[Point], float] = lambda p: p.macs_ratio) -> list[Point]:
@@ -188,7 +194,9 @@ class Front:
         data = read_json(path)
         try:
             points, dominated = ([Point.from_dict(p) for p in data.get(k, [])] for k in ("points", "dominated"))
-            full = Point.from_dict({"macs_ratio": 1.0, "fractions": [1.0] * len(points[0].config.fractions), **data["full"]})
+            full = Point.from_dict(
+                {"macs_ratio": 1.0, "fractions": [1.0] * len(points[0].config.fractions), **data["full"]}
+            )
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is no front: {error!r}. Make it anew with `python -m compress run`.") from error
         return cls(full, points, data.get("measured_on", {}), dominated)
@@ -232,7 +240,9 @@ class Front:
             if fit:
                 best = min(fit, key=lambda p: p.macs_ratio)
                 return Choice(best, None, f"loses {max(0.0, self.full.f1 - best.f1):.2f} F1 of {value:g} allowed")
-            return Choice(max(points, key=lambda p: p.f1), f"No point loses as little as {value:g} F1: showing the best.", "F1")
+            return Choice(
+                max(points, key=lambda p: p.f1), f"No point loses as little as {value:g} F1: showing the best.", "F1"
+            )
         cost, limit, name = self._scale(unit, value, full_ms)
         fit = [p for p in points if cost(p) <= limit + 1e-9]
         if not fit:

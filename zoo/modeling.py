@@ -116,6 +116,10 @@ class LengthAdaptiveModel(nn.Module):
             self.dense = nn.Linear(hidden, hidden)
             self.classifier = nn.Linear(hidden, len(config.get("id2label") or {0: "", 1: ""}))
 
+    @property
+    def blocks(self) -> list[Layer]:
+        return list(self.layers)  # type: ignore[arg-type]
+
     def embed(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
         if self.family == "roberta":  # positions count the real tokens, from padding_idx + 1: settled before any drop
             pad = self.config.get("pad_token_id", 1)
@@ -155,7 +159,7 @@ class LengthAdaptiveModel(nn.Module):
         bias = (1.0 - alive[:, None, None, :].to(x.dtype)) * MASK
         restored: Tensor | None = None
         out = Output(logits=x)
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.blocks):
             if layers is not None and not layers[i]:
                 out.kept.append(_spread(alive, where, tokens))
                 continue
@@ -166,10 +170,12 @@ class LengthAdaptiveModel(nn.Module):
                 if bool((goal >= count).all()):
                     goal = None
             inside = x
-            x, probabilities = layer.attend(x, bias, self.dropout, goal is not None or (scored and i in self.drop_layers))
+            x, probabilities = layer.attend(
+                x, bias, self.dropout, goal is not None or (scored and i in self.drop_layers)
+            )
             if probabilities is not None:
                 received = attention_received(probabilities, alive)
-                out.significance.append((received / (self.layers[i].heads * count)[:, None], where))
+                out.significance.append((received / (layer.heads * count)[:, None], where))
                 if goal is not None:
                     if self.head == "qa":
                         restored = self.restore(restored, inside, alive, where, tokens)
@@ -188,18 +194,18 @@ class LengthAdaptiveModel(nn.Module):
         return out
 
     def restore(self, restored: Tensor | None, x: Tensor, alive: Tensor, where: Tensor, tokens: int) -> Tensor:
-        """Writes the logits of the tokens that are still alive over those of their earlier states: `[batch, tokens, 2]`."""
+        """Writes the logits of tokens that are alive over those of their earlier states: `[batch, tokens, 2]`."""
         fresh = self.qa_outputs(x).float()
         if restored is None:
-            if x.shape[1] == tokens:
-                return fresh
-            restored = fresh.new_zeros(x.shape[0], tokens, 2)
+            return fresh
         index = where[..., None].expand(-1, -1, 2)
         # A row that is shorter than its batch-mates carries dead tokens along: their earlier logits stand.
         return restored.scatter(1, index, torch.where(alive[..., None], fresh, restored.gather(1, index)))
 
     @classmethod
-    def load(cls, folder: Path | str, head: str | None = None, dropout: float = 0.0, **overrides) -> LengthAdaptiveModel:
+    def load(
+        cls, folder: Path | str, head: str | None = None, dropout: float = 0.0, **overrides
+    ) -> LengthAdaptiveModel:
         """Reads a Hugging Face checkpoint folder (`config.json`, `model.safetensors`), computing in float32.
 
         Args:
@@ -217,7 +223,9 @@ class LengthAdaptiveModel(nn.Module):
         try:
             config = json.loads((folder / "config.json").read_text())
         except (OSError, ValueError) as error:
-            raise UserError(f"{folder} has no readable config.json: {error}. Give the folder of a checkpoint.") from error
+            raise UserError(
+                f"{folder} has no readable config.json: {error}. Give the folder of a checkpoint."
+            ) from error
         if not (folder / "model.safetensors").is_file():
             raise UserError(f"{folder} has no model.safetensors. Save the checkpoint with safe_serialization=True.")
         config.update(overrides)
@@ -230,7 +238,9 @@ class LengthAdaptiveModel(nn.Module):
         new_head = ("qa_outputs.", "dense.", "classifier.") if head else ()
         lost = [key for key in missing if not key.startswith(new_head)]
         if lost:
-            raise UserError(f"{folder}: the checkpoint lacks {len(lost)} weights, for example {theirs(lost[0], model)}.")
+            raise UserError(
+                f"{folder}: the checkpoint lacks {len(lost)} weights, for example {theirs(lost[0], model)}."
+            )
         model.load_state_dict({key: found[key] for key in model.state_dict() if key in found}, strict=False)
         return model.eval()
 
@@ -286,7 +296,9 @@ def head_of(config: dict) -> str:
     for ending, head in HEADS.items():
         if name.endswith(ending):
             return head
-    raise UserError(f"This checkpoint is a {name or 'bare encoder'}: it needs a question-answering or classification head.")
+    raise UserError(
+        f"This checkpoint is a {name or 'bare encoder'}: it needs a question-answering or classification head."
+    )
 
 
 def check_config(config: dict) -> None:
@@ -327,12 +339,16 @@ def theirs(key: str, model: LengthAdaptiveModel) -> str:
         return f"{family}.encoder.layer.{match[1]}.{name}.{match[3]}"
     part, _, kind = key.rpartition(".")
     roberta = family == "roberta"
-    return {
-        "words": f"{family}.embeddings.word_embeddings",
-        "positions": f"{family}.embeddings.position_embeddings",
-        "types": f"{family}.embeddings.token_type_embeddings",
-        "norm": f"{family}.embeddings.LayerNorm",
-        "qa_outputs": "qa_outputs",
-        "dense": "classifier.dense" if roberta else f"{family}.pooler.dense",
-        "classifier": "classifier.out_proj" if roberta else "classifier",
-    }[part] + "." + kind
+    return (
+        {
+            "words": f"{family}.embeddings.word_embeddings",
+            "positions": f"{family}.embeddings.position_embeddings",
+            "types": f"{family}.embeddings.token_type_embeddings",
+            "norm": f"{family}.embeddings.LayerNorm",
+            "qa_outputs": "qa_outputs",
+            "dense": "classifier.dense" if roberta else f"{family}.pooler.dense",
+            "classifier": "classifier.out_proj" if roberta else "classifier",
+        }[part]
+        + "."
+        + kind
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ def run(ctx: Any) -> dict[str, Any]:
     """Stage `finetune`: a checkpoint of a BERT or RoBERTa encoder -> a question-answering checkpoint."""
     recipe = ctx.recipe
     source = checkpoint_of(recipe.model)
-    tokenizer = load_tokenizer(recipe.tokenizer or source)
+    tokenizer = load_tokenizer(checkpoint_of(recipe.tokenizer) if recipe.tokenizer else source)
     bare = not (read_json(source / "config.json").get("architectures") or [""])[0].endswith("ForQuestionAnswering")
     torch.manual_seed(recipe.training.seed)
     keep_first = {"always_keep_first_token": True, "squad_v2": True} if recipe.dataset.version_2 else {}
@@ -34,7 +35,9 @@ def run(ctx: Any) -> dict[str, Any]:
     return learn(ctx, model, tokenizer, data, recipe.finetune, span)
 
 
-def learn(ctx: Any, model: LengthAdaptiveModel, tokenizer: Any, data: list[Sample], settings: Any, loss: Any) -> dict[str, Any]:
+def learn(
+    ctx: Any, model: LengthAdaptiveModel, tokenizer: Any, data: list[Sample], settings: Any, loss: Any
+) -> dict[str, Any]:
     """Trains as the recipe says and writes checkpoint and tokenizer into the stage's folder."""
     training = ctx.recipe.training
     if training.freeze_embeddings:
@@ -53,8 +56,9 @@ def learn(ctx: Any, model: LengthAdaptiveModel, tokenizer: Any, data: list[Sampl
         minutes=settings.max_minutes or 0,
     )
     result = train(model, data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id)
-    model.save(ctx.folder)
-    tokenizer.save_pretrained(str(ctx.folder))
+    if int(os.environ.get("RANK", "0")) == 0:  # under torchrun all processes hold the same weights
+        model.save(ctx.folder)
+        tokenizer.save_pretrained(str(ctx.folder))
     return {**result, "windows": len(data)}
 
 
@@ -90,7 +94,9 @@ def training_samples(recipe: Any, tokenizer: Any, settings: Any) -> list[Sample]
     ]
     made = samples(windows, spans)
     if not made:
-        raise UserError("The training data holds no usable question: check dataset.train, dataset.titles and version_2.")
+        raise UserError(
+            "The training data holds no usable question: check dataset.train, dataset.titles and version_2."
+        )
     return made
 
 

@@ -128,6 +128,6 @@ def run(ctx: Any) -> dict[str, Any]:
     source = ctx.inputs["finetune"]
     tokenizer = load_tokenizer(source)
     extra = {} if settings.drop_layers is None else {"length_drop_layers": list(settings.drop_layers)}
-    model = LengthAdaptiveModel.load(source, dropout=settings.dropout, **extra)
+    model = LengthAdaptiveModel.load(source, None, settings.dropout, **extra)
     loss = sandwich(settings, model.drop_layers, model.shape.layers)
     return learn(ctx, model, tokenizer, training_samples(ctx.recipe, tokenizer, settings), settings, loss)

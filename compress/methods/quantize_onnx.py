@@ -12,7 +12,7 @@ import copy
 import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,14 @@ from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 
 MODEL_FILE = "model.int8.onnx"
+
+
+class Range(NamedTuple):
+    """What enters a product: lowest and highest value, and the mean of every column."""
+
+    low: float
+    high: float
+    mean: np.ndarray
 
 
 def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
@@ -43,7 +51,7 @@ def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
 
 
 def float_weights(model: LengthAdaptiveModel) -> Weights:
-    """The checkpoint under the graph's names: query, key and value in one matrix, 1/sqrt(head size) folded into the query."""
+    """The checkpoint under the graph's names: query, key, value in one matrix, 1/sqrt(head size) in the query."""
     state = {key: value.detach().float().numpy() for key, value in model.state_dict().items()}
     scale = (model.shape.hidden // model.config["num_attention_heads"]) ** -0.5
     weights: Weights = {f"{n}.w": state[f"{n}.weight"] for n in ("words", "positions", "types")}
@@ -68,8 +76,8 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
 def linears(model: LengthAdaptiveModel) -> dict[str, list[torch.nn.Linear]]:
     """Quantized products by their graph name, with the modules that they stand for."""
     found: dict[str, list[torch.nn.Linear]] = {}
-    for i, layer in enumerate(model.layers):
-        found[f"layers.{i}.qkv"] = [layer.query, layer.key, layer.value]  # type: ignore[list-item]
+    for i, layer in enumerate(model.blocks):
+        found[f"layers.{i}.qkv"] = [layer.query, layer.key, layer.value]
         for name in ("project", "expand", "contract"):
             found[f"layers.{i}.{name}"] = [getattr(layer, name)]
     return found
@@ -83,14 +91,14 @@ def round_columns(w: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def integer_weights(
-    weights: Weights, names: Iterable[str], ranges: dict[str, tuple[float, float]] | None, reduce_range: bool
+    weights: Weights, names: Iterable[str], ranges: dict[str, Range] | None, reduce_range: bool
 ) -> Weights:
     """Replaces the float matrices `names` and the word embeddings by integers.
 
     Args:
         weights: from `float_weights`.
         names: products to quantize.
-        ranges: calibrated (lowest, highest) input of each product; None quantizes inputs dynamically.
+        ranges: calibrated input of each product; None quantizes inputs dynamically.
         reduce_range: 7-bit weights.
     """
     made = dict(weights)
@@ -98,35 +106,38 @@ def integer_weights(
         w = made.pop(f"{name}.w")
         made[f"{name}.q"], made[f"{name}.scale"] = round_columns(w, 7 if reduce_range else 8)
         if ranges is not None:
-            low, high = min(ranges[name][0], 0.0), max(ranges[name][1], 0.0)
+            # What rounding the weights adds on average goes off the bias (Nagel et al., arXiv 1906.04721).
+            lost = w - made[f"{name}.q"] * made[f"{name}.scale"]
+            made[f"{name}.bias"] = (made[f"{name}.bias"] + ranges[name].mean @ lost).astype(np.float32)
+            low, high = min(ranges[name].low, 0.0), max(ranges[name].high, 0.0)
             scale = max(high - low, 1e-8) / 255
-            made[f"{name}.x_scale"] = np.float32(scale)
-            made[f"{name}.x_zero"] = np.uint8(np.clip(round(-low / scale), 0, 255))
+            made[f"{name}.x_scale"] = np.array(scale, np.float32)
+            made[f"{name}.x_zero"] = np.array(np.clip(round(-low / scale), 0, 255), np.uint8)
     rows, scale = round_columns(made.pop("words.w").T, 8)
     made["words.q"], made["words.scale"] = rows.T.copy(), scale[:, None].copy()
     return made
 
 
 def calibrate(
-    model: LengthAdaptiveModel, batches: Sequence[dict[str, Tensor]], configs: Sequence[LengthConfig], percentile: float = 100.0
-) -> dict[str, tuple[float, float]]:
+    model: LengthAdaptiveModel,
+    batches: Sequence[dict[str, Tensor]],
+    configs: Sequence[LengthConfig],
+    percentile: float = 100.0,
+) -> dict[str, Range]:
     """Input ranges of every product over real inputs, each run at one of the configurations in turn and at full length.
 
     Args:
         percentile: 100 takes the extremes; less takes, per run, that percentile and its mirror, averaged over runs.
     """
-    seen: dict[str, list[tuple[float, float]]] = {}
+    seen: dict[str, list[Range]] = {}
 
     def watch(name: str) -> Callable:
         def hook(_module: Any, args: tuple[Tensor, ...]) -> None:
-            flat = args[0].detach().flatten()
-            if percentile >= 100:
-                seen[name].append((float(flat.min()), float(flat.max())))
-            else:
-                rest = max(1, round(flat.numel() * (100 - percentile) / 100))
-                top = flat.topk(rest).values[-1]
-                bottom = -(-flat).topk(rest).values[-1]
-                seen[name].append((float(bottom), float(top)))
+            x = args[0].detach()
+            flat, mean = x.flatten(), x.flatten(0, 1).mean(0).numpy()
+            rest = max(1, round(flat.numel() * (100 - percentile) / 100))
+            high, low = float(flat.topk(rest).values[-1]), -float((-flat).topk(rest).values[-1])
+            seen[name].append(Range(low, high, mean))
 
         return hook
 
@@ -145,9 +156,15 @@ def calibrate(
     finally:
         for handle in handles:
             handle.remove()
-    if percentile >= 100:
-        return {name: (min(a for a, _ in v), max(b for _, b in v)) for name, v in seen.items()}
-    return {name: (float(np.mean([a for a, _ in v])), float(np.mean([b for _, b in v]))) for name, v in seen.items()}
+    lowest, highest = (min, max) if percentile >= 100 else (np.mean, np.mean)
+    return {
+        name: Range(
+            float(lowest([r.low for r in runs])),
+            float(highest([r.high for r in runs])),
+            np.mean([r.mean for r in runs], axis=0),
+        )
+        for name, runs in seen.items()
+    }
 
 
 def simulate(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveModel:
@@ -235,7 +252,9 @@ def build(checkpoint: Path, out: Path, recipe: Any, configs: Sequence[LengthConf
     }
 
 
-def open_scorer(folder: Path, threads: int, engine: str = "onnxruntime") -> Callable[[Sequence[Any], LengthConfig], list[str]]:
+def open_scorer(
+    folder: Path, threads: int, engine: str = "onnxruntime"
+) -> Callable[[Sequence[Any], LengthConfig], list[str]]:
     """A function that answers examples (`question`, `context`) with the int8 model in `folder` at a configuration."""
     from zoo.ask import predict
     from zoo.engines.onnx import OnnxEngine
@@ -249,7 +268,12 @@ def open_scorer(folder: Path, threads: int, engine: str = "onnxruntime") -> Call
 
     def answer(examples: Sequence[Any], config: LengthConfig) -> list[str]:
         found = predict(
-            runner, tokenizer, [e.question for e in examples], [e.context for e in examples], config, no_answer=no_answer
+            runner,
+            tokenizer,
+            [e.question for e in examples],
+            [e.context for e in examples],
+            config,
+            no_answer=no_answer,
         )
         return [prediction.text for prediction in found]
 
@@ -261,4 +285,4 @@ def run(ctx: Any) -> dict[str, Any]:
     from zoo.lengths import Front
 
     front = Front.load(ctx.inputs["search"] / "front.json")
-    return build_model(ctx.inputs["length_drop"], ctx.folder, ctx.recipe, [p.config for p in front.everything])
+    return build(ctx.inputs["length_drop"], ctx.folder, ctx.recipe, [p.config for p in front.everything])

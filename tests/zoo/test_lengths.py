@@ -45,7 +45,8 @@ def test_absolute_form_is_read_and_shown():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "()", "abc", "__import__('os')", "(315, 400)", "1.5.2, 1", "(0, 0)", "0.5, 0.7", "-1, -2", "1;2", "[" * 5000]
+    "text",
+    ["", "()", "abc", "__import__('os')", "(315, 400)", "1.5.2, 1", "(0, 0)", "0.5, 0.7", "-1, -2", "1;2", "[" * 5000],
 )
 def test_what_is_no_configuration_is_refused(text):
     with pytest.raises(UserError):
@@ -75,8 +76,19 @@ def test_non_dominated_has_no_dominated_ends():
 
 @pytest.mark.parametrize(
     ("unit", "value", "ratio"),
-    [("macs", 70, 0.6), ("macs", 60, 0.6), ("macs", 100, 1.0), ("ms", 30, 0.6), ("ms", 36, 0.8), ("speedup", 1.5, 0.6),
-     ("speedup", 1, 1.0), ("loss", 0, 1.0), ("loss", 1, 0.8), ("loss", 1.5, 0.6), ("loss", 50, 0.4)],
+    [
+        ("macs", 70, 0.6),
+        ("macs", 60, 0.6),
+        ("macs", 100, 1.0),
+        ("ms", 30, 0.6),
+        ("ms", 36, 0.8),
+        ("speedup", 1.5, 0.6),
+        ("speedup", 1, 1.0),
+        ("loss", 0, 1.0),
+        ("loss", 1, 0.8),
+        ("loss", 1.5, 0.6),
+        ("loss", 50, 0.4),
+    ],
 )
 def test_a_budget_picks_the_best_point_within_it(front, unit, value, ratio):
     choice = front.at(unit, value)
@@ -85,8 +97,16 @@ def test_a_budget_picks_the_best_point_within_it(front, unit, value, ratio):
 
 
 @pytest.mark.parametrize(
-    ("unit", "value", "ratio"), [("macs", 10, 0.4), ("macs", 150, 1.0), ("ms", 1, 0.4), ("ms", 99, 1.0), ("speedup", 9, 0.4),
-                                 ("speedup", 0.5, 1.0), ("loss", -1, 1.0)]
+    ("unit", "value", "ratio"),
+    [
+        ("macs", 10, 0.4),
+        ("macs", 150, 1.0),
+        ("ms", 1, 0.4),
+        ("ms", 99, 1.0),
+        ("speedup", 9, 0.4),
+        ("speedup", 0.5, 1.0),
+        ("loss", -1, 1.0),
+    ],
 )
 def test_a_budget_outside_the_front_takes_its_end_and_says_so(front, unit, value, ratio):
     choice = front.at(unit, value)

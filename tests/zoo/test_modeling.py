@@ -13,13 +13,23 @@ from zoo.modeling import LOST, LengthAdaptiveModel, choose
 torchvision_fix.mend()
 import transformers  # noqa: E402
 
-SIZES = dict(vocab_size=90, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64,
-             max_position_embeddings=70)
+SIZES = dict(
+    vocab_size=90,
+    hidden_size=32,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    intermediate_size=64,
+    max_position_embeddings=70,
+)
 KINDS = {
     "bert-qa": (transformers.BertConfig, transformers.BertForQuestionAnswering, {}),
     "bert-classification": (transformers.BertConfig, transformers.BertForSequenceClassification, {"num_labels": 3}),
     "roberta-qa": (transformers.RobertaConfig, transformers.RobertaForQuestionAnswering, {}),
-    "roberta-classification": (transformers.RobertaConfig, transformers.RobertaForSequenceClassification, {"num_labels": 3}),
+    "roberta-classification": (
+        transformers.RobertaConfig,
+        transformers.RobertaForSequenceClassification,
+        {"num_labels": 3},
+    ),
 }
 
 
@@ -146,8 +156,12 @@ def test_first_token_is_kept_for_classification(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"model_type": "gpt2"}, "not supported"), ({"hidden_act": "relu"}, "not supported"), ({"architectures": ["BertModel"]}, "head"),
-     ({"position_embedding_type": "relative_key"}, "not supported")],
+    [
+        ({"model_type": "gpt2"}, "not supported"),
+        ({"hidden_act": "relu"}, "not supported"),
+        ({"architectures": ["BertModel"]}, "head"),
+        ({"position_embedding_type": "relative_key"}, "not supported"),
+    ],
 )
 def test_what_would_be_computed_wrongly_is_refused(change, message, tmp_path):
     both("bert-qa", tmp_path)

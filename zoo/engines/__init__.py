@@ -41,9 +41,7 @@ class Engine(Protocol):
         ...
 
 
-def kept_masks(
-    mask: np.ndarray, kept: dict[int, np.ndarray], layers: int
-) -> list[np.ndarray]:
+def kept_masks(mask: np.ndarray, kept: dict[int, np.ndarray], layers: int) -> list[np.ndarray]:
     """Per layer which tokens are alive, from the positions that each drop gave (`[batch, longest]`, -1 for none)."""
     now, found = mask.astype(bool), []
     for i in range(layers):
@@ -56,7 +54,7 @@ def kept_masks(
 
 
 def idle_layers(lengths: np.ndarray, counts: np.ndarray, drop_layers: list[int]) -> tuple[list[int], np.ndarray]:
-    """The drop layers at which some row really loses tokens, given real token counts `[batch]`; the rest can do without."""
+    """The drop layers at which some row really loses tokens (`counts`: real tokens, `[batch]`), and what is left."""
     active, before = [], counts
     for i in drop_layers:
         goal = np.minimum(np.maximum(lengths[:, i], 2), before)

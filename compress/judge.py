@@ -1,0 +1,85 @@
+"""One quantized model, judged at any length configuration: how well it answers, what it computes, how long it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from compress.data import Example
+from compress.evaluation import PaddedLengths, drop_layers_of, effective, evaluate, macs_share
+from compress.methods.quantize_onnx import MODEL_FILE, open_scorer
+from zoo.ask import run_one
+from zoo.engines import Engine
+from zoo.engines.onnx import OnnxEngine
+from zoo.engines.openvino import OpenVinoEngine
+from zoo.features import load_tokenizer, make_windows
+from zoo.files import read_json
+from zoo.latency import Timing, device_lock, measure
+from zoo.lengths import LengthConfig, Shape
+from zoo.settings import get_settings
+
+
+class Judge:
+    """Scores and times configurations of one quantized model.
+
+    Args:
+        folder: `model.int8.onnx`, `config.json` and tokenizer.
+        recipe: whose `evaluate` group names engine and threads.
+        examples: questions to score on.
+    """
+
+    def __init__(self, folder: Path, recipe: Any, examples: Sequence[Example]):
+        settings = recipe.evaluate
+        self.folder, self.engine = folder, settings.engine
+        self.threads = settings.threads or get_settings().threads
+        self.examples, self.config = list(examples), read_json(folder / "config.json")
+        self.shape, self.drop_layers = Shape.from_config(self.config), drop_layers_of(self.config)
+        self._predict = open_scorer(folder, self.threads, self.engine)
+        windows = make_windows(
+            load_tokenizer(folder),
+            [e.question for e in examples],
+            [e.context for e in examples],
+            recipe.finetune.max_length,
+            recipe.finetune.stride,
+        )
+        self._windows = sorted(windows, key=lambda window: len(window.input_ids))
+        self.counts = [len(window.input_ids) for window in self._windows]
+
+    def score(self, config: LengthConfig, progress: Callable[[int, int], None] | None = None) -> dict[str, float]:
+        """`f1`, `em`, `n` and `macs_ratio` at the real lengths of the questions."""
+        config = effective(config, self.drop_layers)
+        return {
+            **evaluate(self._predict, self.examples, config, progress),
+            "macs_ratio": macs_share(self.shape, self.counts, config),
+        }
+
+    def score_padded(self, config: LengthConfig) -> dict[str, float]:
+        """As `score`, with the papers' accounting: token counts at inputs padded to 384."""
+        padded = PaddedLengths.of(effective(config, self.drop_layers))
+        return {**evaluate(self._predict, self.examples, padded), "macs_ratio": padded.macs_ratio(self.shape)}
+
+    def relative_latency(self, config: LengthConfig, rounds: int = 10) -> float:
+        """Time at `config` against full length, measured in turn: mean over a short, a middling and a long question."""
+        places = [len(self._windows) * quarter // 4 for quarter in (1, 2, 3)]
+        ratios = []
+        for window in (self._windows[place] for place in places):
+            timings = self.timings({"full": LengthConfig.full(self.shape.layers), "this": config}, window, rounds)
+            ratios.append(timings["this"].p50_ms / timings["full"].p50_ms)
+        return sum(ratios) / len(ratios)
+
+    def latencies(self, configs: dict[str, LengthConfig], rounds: int, tokens: int) -> tuple[dict[str, Timing], int]:
+        """Timings by name, all measured in turn on the question nearest to `tokens` real tokens, and its length."""
+        window = min(self._windows, key=lambda window: abs(len(window.input_ids) - tokens))
+        return self.timings(configs, window, rounds), len(window.input_ids)
+
+    def timings(self, configs: dict[str, LengthConfig], window: Any, rounds: int) -> dict[str, Timing]:
+        """Interleaved timings of the engine on one window; nobody else measures meanwhile."""
+        with device_lock(timeout=600):
+            return measure({name: partial(run_one, self._runner, window, c) for name, c in configs.items()}, rounds)
+
+    @cached_property
+    def _runner(self) -> Engine:
+        kind = OpenVinoEngine if self.engine == "openvino" else OnnxEngine
+        return kind(self.folder / MODEL_FILE, self.threads)

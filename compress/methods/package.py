@@ -1,0 +1,116 @@
+"""The two entries of the zoo that a length-adaptive run ends in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from compress.evaluation import TRAINED_ON, load_fingerprints, save_fingerprints
+from zoo import catalog
+from zoo.card import render
+from zoo.files import read_json, write_json, write_text
+from zoo.latency import machine
+from zoo.lengths import Front
+
+SUFFIX = "-length-adaptive-int8"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+def run(ctx: Any) -> dict[str, Any]:
+    """Stage `package`: the entries `<name>` (float, half precision on disk) and `<name>-length-adaptive-int8`."""
+    settings, evaluated, quantized = ctx.recipe.package, ctx.inputs["evaluate"], ctx.inputs["quantize"]
+    scores = read_json(evaluated / "scores.json")
+    front = Front.load(evaluated / "front.json")
+    stamp = scores["measured_on"]
+    known = load_fingerprints(ctx.root)
+    about = {
+        "task": "qa",
+        "license": settings.license,
+        "base_model": settings.base_model or _shown(ctx.recipe.model),
+        "provenance": provenance(ctx),
+    }
+    named = {key: stamp[key] for key in ("metric", "dataset", "split", "n") if stamp.get(key)}
+    machine_ = {key: stamp[key] for key in ("threads", "cpu", "vnni", "amx", "date")}
+    half = {"f1": scores["float"]["f1"], "em": scores["float"]["em"], **named, "engine": "torch", **machine_}
+    int8 = {"f1": front.full.f1, "em": front.full.em, **named, "engine": stamp["engine"], **machine_}
+
+    float_folder = assemble(
+        ctx.folder / settings.name,
+        {name: evaluated / "float" / name for name in ("config.json", "model.safetensors", *TOKENIZER)},
+        {**about, "title": settings.title, "method": "length-drop", "weights_dtype": "f16", "metrics": half},
+        known,
+    )
+    parameters = catalog.find(str(float_folder)).parameters
+    int8_folder = assemble(
+        ctx.folder / (settings.name + SUFFIX),
+        {
+            **{name: quantized / name for name in ("config.json", "model.int8.onnx", *TOKENIZER)},
+            "front.json": evaluated / "front.json",
+        },
+        {
+            **about,
+            "title": f"{settings.title}, length-adaptive, int8",
+            "method": "length-adaptive-int8",
+            "weights_dtype": "int8",
+            "parameters": parameters,
+            "full_precision": settings.name,
+            "metrics": int8,
+        },
+        known,
+    )
+    return {"entries": [float_folder.name, int8_folder.name], "bytes": [_size(float_folder), _size(int8_folder)]}
+
+
+def assemble(target: Path, files: dict[str, Path], facts: dict[str, Any], known: set[str]) -> Path:
+    """Builds an entry beside its place and moves it there complete.
+
+    Args:
+        target: the entry's folder; an earlier one is replaced.
+        files: what to copy, by name.
+        facts: of `entry.json`.
+        known: fingerprints of the passages trained on.
+    """
+    # The card is rendered from the entry as the catalog reads it, under its own name.
+    draft = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    for name, source in files.items():
+        shutil.copyfile(source, draft / name)
+    write_json(draft / "entry.json", {"name": target.name, **facts})
+    save_fingerprints(draft / TRAINED_ON, known)
+    entry = replace(catalog.find(str(draft)), name=target.name, folder=target)
+    write_text(draft / "README.md", render(entry))
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(draft, target)
+    return target
+
+
+def provenance(ctx: Any) -> dict[str, Any]:
+    """Where an entry comes from: recipe and data as they were named (no path of this machine), seed, date, program."""
+    from compress.recipe import load
+
+    recipe = load(ctx.root)
+    data = recipe.dataset
+    return {
+        "recipe": recipe.kind,
+        "trained from": _shown(recipe.model),
+        "trained on": _shown(data.train),
+        "searched on": _shown(data.validation),
+        "seed": recipe.training.seed,
+        "search objective": recipe.search.objective,
+        "quantization": recipe.quantize.approach,
+        "date": machine()["date"],
+    }
+
+
+def _shown(source: str) -> str:
+    """A name without the folders that it lies in; a Hub id stays whole."""
+    is_path = source.startswith(("/", ".", "~", "$")) or source.endswith(".json") or Path(source).exists()
+    return Path(source).name if is_path else source
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())

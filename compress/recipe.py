@@ -1,0 +1,198 @@
+"""Recipes: what is done to which model with which data, checked, documented, in YAML."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from compress.recipe_groups import Dataset, Evaluate, Finetune, Group, LengthDrop, Package, Quantize, Search, Training
+from zoo.errors import UserError
+from zoo.files import write_text
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class LengthAdaptiveRecipe(Group):
+    """finetune -> length_drop -> search -> quantize -> evaluate -> package (QuaLA-MiniLM, arXiv 2210.17114)."""
+
+    kind: Literal["length_adaptive"] = Field(default="length_adaptive", description="which method")
+    model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
+    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
+    dataset: Dataset
+    finetune: Finetune = Finetune()
+    length_drop: LengthDrop = LengthDrop()
+    search: Search = Search()
+    quantize: Quantize = Quantize()
+    evaluate: Evaluate = Evaluate()
+    package: Package = Package()
+    training: Training = Training()
+
+
+Recipe = LengthAdaptiveRecipe  # a second kind makes it Annotated[A | B, Field(discriminator="kind")]
+KINDS: dict[str, type[Recipe]] = {"length_adaptive": LengthAdaptiveRecipe}
+
+
+def shipped() -> list[str]:
+    """Names of the recipes that come with the program."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load(source: str | Path, changes: Iterable[str] = ()) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        source: a shipped name, a YAML file, or the folder of an earlier run.
+        changes: `a.b=value`, the value in YAML.
+
+    Raises:
+        UserError: not found, no YAML, unknown keys or values out of bounds; one line for each fault.
+    """
+    path = RECIPES / f"{source}.yaml" if str(source) in shipped() else Path(source).expanduser()
+    path = path / "recipe.yaml" if path.is_dir() else path
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"There is no recipe {source}. Take {', '.join(shipped())}, or a YAML file.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} should hold keys and values. See `python -m compress show length_adaptive`.")
+    for change in changes:
+        _set(data, change)
+    return validate(data, str(source))
+
+
+def validate(data: dict[str, Any], name: str = "the recipe") -> Recipe:
+    """Keys and values -> a recipe; faults as in `load`."""
+    kind = data.get("kind", "length_adaptive")
+    if kind not in KINDS:
+        raise UserError(f"{name}: there is no kind {kind!r}. Choose one of {', '.join(KINDS)}.")
+    try:
+        return KINDS[kind].model_validate(data)
+    except ValidationError as error:
+        faults = "\n".join(f"  {line}" for line in _faults(error, KINDS[kind]))
+        raise UserError(f"Unusable recipe {name}:\n{faults}") from error
+
+
+def dump(recipe: BaseModel) -> str:
+    """A recipe as YAML, every key of it."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def save(recipe: BaseModel, path: Path) -> None:
+    write_text(path, dump(recipe))
+
+
+def expanded(recipe: Recipe) -> Recipe:
+    """The recipe with `${BUDGET_ZOO_DATA}` replaced by the folder that the settings name.
+
+    Raises:
+        UserError: the recipe needs that folder and it is not set.
+    """
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: walk(inner) for key, inner in value.items()}
+        if isinstance(value, str) and "${BUDGET_ZOO_DATA}" in value:
+            from zoo.settings import get_settings
+
+            folder = get_settings().data
+            if folder is None:
+                raise UserError(f"{value} is needed: set BUDGET_ZOO_DATA to the folder that holds your data.")
+            return value.replace("${BUDGET_ZOO_DATA}", str(folder))
+        return value
+
+    return type(recipe).model_validate(walk(recipe.model_dump()))
+
+
+def describe(recipe: BaseModel) -> str:
+    """The recipe as YAML with every key's meaning behind it."""
+    return "\n".join(_lines(recipe, 0)) + "\n"
+
+
+def _lines(group: BaseModel, depth: int) -> Iterator[str]:
+    space = "  " * depth
+    for key, field in type(group).model_fields.items():
+        value = getattr(group, key)
+        if isinstance(value, BaseModel):
+            yield f"{space}{key}:  # {(type(value).__doc__ or '').splitlines()[0]}"
+            yield from _lines(value, depth + 1)
+        else:
+            shown = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).splitlines()[0]
+            yield f"{space}{key}: {shown}  # {field.description}"
+
+
+def _set(data: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    key = key.strip()
+    if not key.strip(".") or not equals:
+        raise UserError(f"{change!r}: write key=value, for example finetune.epochs=1.")
+    known = list(_keys(KINDS.get(data.get("kind", ""), LengthAdaptiveRecipe)))
+    inside = [k.removeprefix(f"{key}.") for k in known if k.startswith(f"{key}.")]
+    if inside:
+        raise UserError(f"{key} is a group of keys: set one of {', '.join(inside)}.")
+    if key not in known:
+        raise UserError(f"There is no key {key}. {_hint(key, known)}")
+    *groups, last = key.split(".")
+    for group in groups:
+        data = data.setdefault(group, {})
+        if not isinstance(data, dict):
+            raise UserError(f"{group} should hold keys and values in the recipe.")
+    try:
+        data[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{change!r}: the value is not valid YAML.") from error
+
+
+def _group(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    kind = model.model_fields[key].annotation
+    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+
+
+def _keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    for key in model.model_fields:
+        inner = _group(model, key)
+        if inner:
+            yield from _keys(inner, f"{before}{key}.")
+        else:
+            yield before + key
+
+
+def _hint(key: str, known: list[str]) -> str:
+    last = key.rpartition(".")[2]
+    close = (
+        difflib.get_close_matches(key, known, 3, 0.6)
+        or [k for k in known if difflib.SequenceMatcher(None, last, k.rpartition(".")[2]).ratio() > 0.6][:3]
+    )
+    return f"Did you mean {' or '.join(close)}?" if close else "See `python -m compress show length_adaptive`."
+
+
+def _faults(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    """One line for each key at fault (a value of several allowed types has several complaints)."""
+    known, told = list(_keys(model)), set()
+    for fault in error.errors(include_url=False):
+        names = []
+        for part in fault["loc"]:
+            if isinstance(part, int) and names:
+                names[-1] += f"[{part}]"
+            elif isinstance(part, str) and ".".join(names).partition("[")[0] not in known:
+                names.append(part)  # behind a key pydantic adds names of types
+        key = ".".join(names) or "recipe"
+        if key in told:
+            continue
+        told.add(key)
+        if fault["type"] == "extra_forbidden":
+            yield f"{key}: there is no such key. {_hint(key, known)}"
+        elif fault["type"] == "missing":
+            yield f"{key}: is missing and has no default."
+        else:
+            text = fault["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+            shown = f" (it is {fault['input']!r})" if not isinstance(fault["input"], dict | BaseModel) else ""
+            yield f"{key}: {text}{shown}"

@@ -1,0 +1,183 @@
+"""What recipes are made of: groups of keys, each with its bounds and its meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Group(BaseModel):
+    """A part of a recipe: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Dataset(Group):
+    """SQuAD-format files (v1.1 or v2.0), Hub ids (`owner/name` or `owner/name:split`), or `examples`."""
+
+    train: str = Field(description="questions to learn from and to calibrate with")
+    validation: str = Field(description="questions that the search scores configurations on")
+    evaluation: str = Field(description="questions to report on; never used for training or for choosing")
+    titles: list[str] | None = Field(
+        default=None, description="glob patterns of article titles to train on; null takes all"
+    )
+    validation_titles: list[str] | None = Field(
+        default=None, description="glob patterns of article titles to search on"
+    )
+    evaluation_titles: list[str] | None = Field(
+        default=None, description="glob patterns of article titles to report on"
+    )
+    version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
+    max_train_examples: int | None = Field(
+        default=None, ge=1, description="train on so many questions, drawn at random"
+    )
+
+
+class Learning(Group):
+    """What every training has."""
+
+    learning_rate: float = Field(default=3e-5, gt=0, le=1, description="highest learning rate of AdamW")
+    epochs: float = Field(default=2, gt=0, le=1000, description="passes over the data; fractions are allowed")
+    batch_size: int = Field(default=8, ge=1, le=4096, description="windows a step, over all processes together")
+    warmup_ratio: Share = Field(default=0.1, description="share of the steps in which the learning rate rises")
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="weight decay of matrices")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="dropout in training; on a CPU it costs half of the speed"
+    )
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients longer than this are cut to it")
+    max_length: int = Field(default=384, ge=128, le=512, description="tokens of a window at most")
+    stride: int = Field(default=128, ge=0, le=384, description="tokens that neighbouring windows share")
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="end, annealed, after so many minutes; null: no limit"
+    )
+
+
+class Finetune(Learning):
+    """Fine-tuning at full length."""
+
+
+class LengthDrop(Learning):
+    """LengthDrop training with the sandwich rule and in-place distillation."""
+
+    epochs: float = Field(default=5, gt=0, le=1000, description="passes over the data; fractions are allowed")
+    num_sandwich: int = Field(
+        default=2, ge=0, le=16, description="random sub-models a step, beside largest and smallest"
+    )
+    length_drop_ratio_bound: float | list[float] = Field(
+        default=0.2,
+        description="share of the tokens that a layer may drop: one for all, or one for each of drop_layers",
+    )
+    layer_dropout_prob: float = Field(
+        default=0.2, ge=0, lt=1, description="probability that a layer is skipped in training"
+    )
+    drop_layers: list[int] | None = Field(
+        default=None, description="layers, from 0, that may drop tokens; null: every one"
+    )
+    significance_weight: float = Field(
+        default=0.0, ge=0, le=100, description="weight of the loss that asks for attention to the answer's tokens"
+    )
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> LengthDrop:
+        bounds, layers = self.length_drop_ratio_bound, self.drop_layers
+        if not all(0 <= b < 1 for b in (bounds if isinstance(bounds, list) else [bounds])):
+            raise ValueError("length_drop_ratio_bound lies in 0 to 1, 1 excluded")
+        if layers is not None and (not layers or layers != sorted(set(layers)) or layers[0] < 0):
+            raise ValueError("drop_layers are different layers in rising order, counted from 0")
+        if isinstance(bounds, list) and len(bounds) != len(layers or []):
+            raise ValueError("length_drop_ratio_bound, as a list, has one number for each of drop_layers")
+        return self
+
+
+class Search(Group):
+    """The evolutionary search for length configurations, scored on the quantized model."""
+
+    iterations: int = Field(default=30, ge=0, le=10_000, description="generations after the starting one")
+    population: int = Field(default=20, ge=2, le=10_000, description="configurations that survive a generation")
+    mutations: int = Field(default=30, ge=0, le=10_000, description="new configurations a generation by mutation")
+    crossovers: int = Field(default=30, ge=0, le=10_000, description="new configurations a generation by averaging two")
+    mutation_prob: Share = Field(default=0.5, description="probability that a mutation changes a layer")
+    objective: Literal["macs", "latency"] = Field(
+        default="macs", description="what to minimise: compute, or latency measured on this machine"
+    )
+    lower_ratio: float | list[float] | None = Field(
+        default=None,
+        description="share that each drop layer drops in the cheapest start; null: length_drop_ratio_bound",
+    )
+    max_questions: int | None = Field(
+        default=None, ge=1, description="score on so many questions, drawn at random; null: all"
+    )
+    points: int = Field(
+        default=20, ge=2, le=1000, description="points of the front to keep, spread evenly over the cost"
+    )
+    seed: int = Field(default=0, ge=0, description="the same seed gives the same front")
+
+
+class Quantize(Group):
+    """Eight-bit integers."""
+
+    approach: Literal["static", "dynamic"] = Field(
+        default="static", description="input ranges calibrated or found in a run"
+    )
+    calibration_samples: int = Field(default=128, ge=1, le=100_000, description="training questions to calibrate on")
+    calibration_method: Literal["minmax", "percentile"] = Field(
+        default="minmax", description="from what was seen to a range"
+    )
+    percentile: float = Field(default=99.99, gt=50, le=100, description="for percentile: what lies within the range")
+    reduce_range: Literal["auto"] | bool = Field(
+        default="auto",
+        description="7-bit weights, right on CPUs without VNNI too; auto: yes, so that one file serves all",
+    )
+
+
+class Evaluate(Group):
+    """The report."""
+
+    length_config: str | None = Field(
+        default=None,
+        description='one more configuration, as in the papers: "(315, 251, 242, 159, 142, 33)" tokens of 384',
+    )
+    engine: Literal["onnxruntime", "openvino"] = Field(default="onnxruntime", description="what runs the int8 model")
+    max_questions: int | None = Field(
+        default=None, ge=1, description="report on so many questions only, drawn at random"
+    )
+    latency_rounds: int = Field(
+        default=30, ge=0, le=10_000, description="rounds in which latency is measured; 0: not at all"
+    )
+    latency_tokens: int = Field(
+        default=384, ge=2, le=512, description="length of the input that latency is measured on"
+    )
+    threads: int | None = Field(default=None, ge=1, description="threads of the engine; null: BUDGET_ZOO_THREADS")
+    dataset_name: str | None = Field(
+        default=None, description="what the card calls the data; null: the name of the source"
+    )
+    dataset_split: str | None = Field(default=None, description="split of it that was reported on")
+
+
+class Package(Group):
+    """The two entries of the zoo that come out: full precision, and length-adaptive int8."""
+
+    name: str = Field(
+        default="model",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$",
+        description="name of the first; the other's ends in -length-adaptive-int8",
+    )
+    title: str = Field(
+        default="A length-adaptive model", min_length=1, max_length=120, description="title of the cards"
+    )
+    license: str = Field(default="apache-2.0", min_length=1, description="license, as the Hub names it")
+    base_model: str | None = Field(default=None, description="what the cards say it was made from; null: `model`")
+
+
+class Training(Group):
+    """What all trainings of the recipe share."""
+
+    seed: int = Field(default=0, ge=0, description="the same seed gives the same data order")
+    checkpoint_minutes: float = Field(default=3, gt=0, description="minutes between checkpoints")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto", description="auto: bf16 where the CPU multiplies it"
+    )
+    freeze_embeddings: bool = Field(default=False, description="leave the embeddings as they are")

@@ -1,0 +1,216 @@
+"""Running a recipe: stage after stage, each skipped if done, resumed if begun, redone if its inputs changed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compress.progress import Progress
+from compress.recipe import Recipe, expanded, save
+from zoo.errors import UserError
+from zoo.files import read_json, sha256, write_json
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # part of every hash: raise it when old stages no longer fit, as when a default changes
+IRRELEVANT = {"training": {"checkpoint_minutes"}}  # keys that do not change what comes out
+
+
+@dataclass
+class StageContext:
+    """What a stage gets: the recipe, where to write, where to tell, and what the stages before it left.
+
+    Attributes:
+        recipe: with the settings' paths filled in.
+        root: the run's folder.
+        folder: `root/<stage>`; what it holds is this stage's own, from an interrupted run too.
+        progress: to be told of every step.
+        inputs: folders of the finished stages before.
+    """
+
+    recipe: Any
+    root: Path
+    folder: Path
+    progress: Progress
+    inputs: dict[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of a recipe.
+
+    Attributes:
+        target: `module:function`, imported when it runs; the function takes a StageContext and returns facts for JSON.
+        parts: keys of the recipe that decide what comes out.
+        spread: every process of a `torchrun` takes part; else the first alone.
+    """
+
+    target: str
+    parts: tuple[str, ...]
+    spread: bool = False
+
+    def load(self) -> Callable[[StageContext], dict[str, Any]]:
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+_METHODS = "compress.methods"
+STAGES: dict[str, dict[str, Stage]] = {
+    "length_adaptive": {
+        "finetune": Stage(
+            f"{_METHODS}.finetune:run", ("model", "tokenizer", "dataset", "finetune", "training"), spread=True
+        ),
+        "length_drop": Stage(f"{_METHODS}.length_drop:run", ("dataset", "length_drop", "training"), spread=True),
+        "search": Stage(f"{_METHODS}.search:run", ("dataset", "search", "quantize", "evaluate.engine")),
+        "quantize": Stage(f"{_METHODS}.quantize_onnx:run", ("quantize",)),
+        "evaluate": Stage(f"{_METHODS}.evaluate:run", ("dataset", "evaluate")),
+        "package": Stage(f"{_METHODS}.package:run", ("package", "evaluate")),
+    }
+}
+# The data that only later stages read does not matter to training.
+TRAINS_ON = {"train", "titles", "version_2", "max_train_examples"}
+
+
+def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[str, Any]:
+    """Runs a recipe, or one stage of it.
+
+    A stage that is done stays done until its part of the recipe, or a stage before it, changes. One that was
+    interrupted goes on from what it left; if the recipe has changed meanwhile it begins anew, the old one set aside.
+
+    Args:
+        recipe: see `compress.recipe.load`.
+        folder: the run's; `recipe.yaml`, `progress.jsonl`, a folder a stage and, at the end, `result.json`.
+        stage: run this one only; those before it have to be done.
+
+    Returns:
+        What each stage returned, by name; in `result.json` too.
+
+    Raises:
+        UserError: another process runs this folder, there is no such stage, or one before it is not done.
+    """
+    stages = STAGES[recipe.kind]
+    if stage is not None and stage not in stages:
+        raise UserError(f"There is no stage {stage!r}. Choose one of {', '.join(stages)}.")
+    root = Path(folder).expanduser().resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    first = int(os.environ.get("RANK", "0")) == 0
+    with _lock(root) if first else nullcontext():
+        if first:
+            save(recipe, root / "recipe.yaml")
+        return _run(recipe, root, stage, first)
+
+
+def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str, Any]:
+    from zoo.latency import running_job
+
+    stages, ready = STAGES[recipe.kind], expanded(recipe)
+    inputs: dict[str, Path] = {}
+    results: dict[str, Any] = {}
+    chain = ""
+    shared = list(stages)[: 1 + max((i for i, stage in enumerate(stages.values()) if stage.spread), default=-1)]
+    for name, stage in stages.items():
+        if not first and name not in shared:
+            break  # what is left is the first process's alone
+        together = _agreed if name in shared else lambda value: value
+        here = root / name
+        mark = fingerprint(recipe, stage, chain)
+        if together(_is_done(here, mark)):
+            log.info("stage %s is done", name)
+        elif only not in (None, name):
+            raise UserError(f"Stage {name} is not done, or its inputs have changed. Run it first: --stage {name}.")
+        elif first or stage.spread:
+            with Progress(root / "progress.jsonl" if first else None, name, shown=first) as progress, running_job():
+                if first:
+                    _prepare(here, mark, progress)
+                together(None)
+                begun = time.time()
+                result = stage.load()(StageContext(ready, root, here, progress, dict(inputs)))
+                if first:
+                    write_json(here / "done.json", {"inputs": mark, "seconds": time.time() - begun, "result": result})
+                    progress.note("done")
+                together(None)
+        inputs[name] = here
+        results[name] = read_json(here / "done.json")["result"]
+        chain = sha256(here / "done.json")
+        if only == name:
+            return results
+    if first:
+        write_json(root / "result.json", {"kind": recipe.kind, "stages": results})
+    return results
+
+
+def fingerprint(recipe: Recipe, stage: Stage, before: str) -> str:
+    """A hash of what a stage's outcome depends on: its parts of the recipe and the stage before.
+
+    Only what differs from the defaults counts, so that a key that a later version adds does not undo finished work.
+    """
+    data = recipe.model_dump(mode="json", exclude_defaults=True)
+    if stage.spread:
+        data["dataset"] = {key: value for key, value in data["dataset"].items() if key in TRAINS_ON}
+    parts = {}
+    for part in stage.parts:
+        value: Any = data
+        for key in part.split("."):
+            value = value.get(key, {})
+        if isinstance(value, dict):
+            value = {key: inner for key, inner in value.items() if key not in IRRELEVANT.get(part, ())}
+        parts[part] = value
+    text = json.dumps([VERSION, stage.target, parts, before], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_done(here: Path, mark: str) -> bool:
+    return (here / "done.json").is_file() and read_json(here / "done.json").get("inputs") == mark
+
+
+def _prepare(here: Path, mark: str, progress: Progress) -> None:
+    """Leaves the folder as it is if these same inputs were begun, else begins an empty one.
+
+    What was there may have taken hours and a changed key may be a slip: it is set aside as `<stage>.old`.
+    """
+    started = here / "started.json"
+    if here.is_dir() and any(here.iterdir()):
+        if started.is_file() and not (here / "done.json").is_file() and read_json(started).get("inputs") == mark:
+            progress.note("goes on from where it was interrupted")
+            return
+        old = here.with_name(f"{here.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        here.rename(old)
+        progress.note(
+            f"begins anew, since the recipe or an earlier stage has changed; what was there is in {old.name}/"
+        )
+    write_json(started, {"inputs": mark})
+
+
+def _agreed(value: Any) -> Any:
+    """The first process's value, in all of them; they wait for one another here."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return value
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    PartialState(cpu=not torch.cuda.is_available())
+    box = [value]
+    broadcast_object_list(box)
+    return box[0]
+
+
+def _lock(root: Path) -> Any:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(root / ".lock", timeout=0)
+    try:
+        return lock.acquire()
+    except Timeout as error:
+        raise UserError(f"{root} is being run by another process. Wait for it, or take another folder.") from error

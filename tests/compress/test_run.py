@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from filelock import FileLock
+
+from compress import run as runner
+from compress.recipe import load
+from compress.run import Stage, run
+from zoo.errors import UserError
+
+calls: list[str] = []
+failing: list[str] = []
+
+
+def stage(ctx):
+    name = ctx.folder.name
+    calls.append(name)
+    assert all((folder / "done.json").is_file() for folder in ctx.inputs.values())
+    count = len(list(ctx.folder.glob("mark-*")))
+    (ctx.folder / f"mark-{count}").touch()
+    ctx.progress.update(1, 1)
+    if name in failing:
+        raise RuntimeError("the power failed")
+    return {"marks": count + 1, "learning_rate": ctx.recipe.finetune.learning_rate}
+
+
+@pytest.fixture(autouse=True)
+def stages(monkeypatch):
+    calls.clear()
+    failing.clear()
+    made = {
+        "finetune": Stage(f"{__name__}:stage", ("dataset", "finetune", "training"), spread=True),
+        "search": Stage(f"{__name__}:stage", ("dataset", "search")),
+        "package": Stage(f"{__name__}:stage", ("package",)),
+    }
+    monkeypatch.setattr(Stage, "load", lambda self: stage)
+    monkeypatch.setitem(runner.STAGES, "length_adaptive", made)
+
+
+def recipe(*changes):
+    return load("length_adaptive_tiny", changes)
+
+
+def test_all_stages_run_once_and_only_once(tmp_path):
+    first = run(recipe(), tmp_path)
+    assert calls == ["finetune", "search", "package"]
+    assert run(recipe(), tmp_path) == first
+    assert len(calls) == 3
+    assert json.loads((tmp_path / "result.json").read_text()) == {"kind": "length_adaptive", "stages": first}
+    assert load(tmp_path) == recipe()
+    told = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in told if line.get("note") == "done"] == calls
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ("finetune.epochs=9", ["finetune", "search", "package"]),
+        ("search.seed=9", ["search", "package"]),
+        ("package.title=Other", ["package"]),
+        ("evaluate.threads=1", []),
+        ("training.checkpoint_minutes=9", []),
+        ("dataset.validation_titles=[X*]", ["search", "package"]),  # training does not read them
+        ("dataset.titles=[X*]", ["finetune", "search", "package"]),
+    ],
+)
+def test_a_change_redoes_what_depends_on_it(tmp_path, change, again):
+    run(recipe(), tmp_path)
+    calls.clear()
+    results = run(recipe(change), tmp_path)
+    assert calls == again
+    assert all(result["marks"] == 1 for result in results.values()), "old files were left behind"
+
+
+def test_an_interrupted_stage_finds_what_it_left(tmp_path):
+    failing.append("search")
+    with pytest.raises(RuntimeError):
+        run(recipe(), tmp_path)
+    failing.clear()
+    assert run(recipe(), tmp_path)["search"]["marks"] == 2
+    assert calls == ["finetune", "search", "search", "package"]
+
+
+def test_an_interrupted_stage_whose_recipe_changed_begins_anew(tmp_path):
+    failing.append("search")
+    with pytest.raises(RuntimeError):
+        run(recipe(), tmp_path)
+    failing.clear()
+    assert run(recipe("search.seed=9"), tmp_path)["search"]["marks"] == 1
+
+
+def test_what_is_redone_is_set_aside_not_lost(tmp_path):
+    (tmp_path / "finetune").mkdir()
+    (tmp_path / "finetune/model.safetensors").write_text("trained for hours, by hand")
+    run(recipe(), tmp_path)
+    assert (tmp_path / "finetune.old/model.safetensors").read_text() == "trained for hours, by hand"
+    run(recipe("finetune.epochs=9"), tmp_path)
+    assert (tmp_path / "finetune.old/done.json").is_file() and not (
+        tmp_path / "finetune.old/model.safetensors"
+    ).exists()
+
+
+def test_a_default_that_is_written_out_changes_nothing(tmp_path):
+    run(recipe(), tmp_path)
+    calls.clear()
+    run(recipe("finetune.weight_decay=0.01", "search.seed=0"), tmp_path)
+    assert calls == []
+
+
+def test_one_stage_needs_those_before_it(tmp_path):
+    with pytest.raises(UserError, match="finetune is not done"):
+        run(recipe(), tmp_path, "search")
+    assert list(run(recipe(), tmp_path, "finetune")) == ["finetune"]
+    assert list(run(recipe(), tmp_path, "search")) == ["finetune", "search"]
+    assert calls == ["finetune", "search"]
+    with pytest.raises(UserError, match="inputs have changed"):
+        run(recipe("finetune.epochs=9"), tmp_path, "search")
+    with pytest.raises(UserError, match="no stage 'bake'. Choose one of finetune, search, package"):
+        run(recipe(), tmp_path, "bake")
+
+
+def test_two_processes_never_run_one_folder(tmp_path):
+    with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="another process"):
+        run(recipe(), tmp_path)
+    assert calls == []
+    run(recipe(), tmp_path)
+
+
+def test_the_lock_is_given_back_after_a_fault(tmp_path):
+    failing.append("finetune")
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            run(recipe(), tmp_path)
+
+
+def test_a_further_process_of_a_torchrun_writes_nothing(tmp_path, monkeypatch):
+    run(recipe(), tmp_path, "finetune")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    calls.clear()
+    monkeypatch.setenv("RANK", "1")
+    run(recipe(), tmp_path)
+    assert calls == []
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compress.methods.finetune import span
+from compress.progress import Progress
+from compress.training import Sample, Schedule, batches, best_precision, collate, samples, train
+from zoo.features import Window
+from zoo.modeling import LengthAdaptiveModel
+
+ROOT = Path(__file__).parents[2]
+
+
+def windows(count: int = 24) -> list[Sample]:
+    chance = np.random.default_rng(0)
+    made = []
+    for i in range(count):
+        ids = chance.integers(5, 50, chance.integers(10, 30)).tolist()
+        offsets = [None, *((j, j + 1) for j in range(len(ids) - 1))]
+        made.append(Sample(Window(i, ids, [0] * len(ids), offsets), 3, 5))
+    return made
+
+
+def test_batches_are_bucketed_complete_and_repeatable():
+    lengths = np.random.default_rng(0).integers(10, 384, 1000).tolist()
+    first = batches(lengths, 16, seed=3, epoch=0)
+    assert first == batches(lengths, 16, seed=3, epoch=0) != batches(lengths, 16, seed=3, epoch=1)
+    assert sorted(i for batch in first for i in batch) == list(range(1000))
+    padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in first)
+    assert padded < 1.06 * sum(lengths)
+
+
+def test_samples_leave_out_windows_that_lost_their_answer():
+    seen = Window(0, [1] * 5, None, [None, (0, 4), (4, 8), (8, 12), None])
+    assert [(s.start, s.end) for s in samples([seen], [(4, 12)])] == [(2, 3)]
+    assert samples([seen], [(40, 44)]) == []
+    assert [(s.start, s.end) for s in samples([seen], [None])] == [(0, 0)]
+
+
+def test_collate_pads_to_the_longest():
+    batch = collate(windows(3), pad_id=7)
+    longest = max(len(s.window.input_ids) for s in windows(3))
+    assert batch["input_ids"].shape == (3, longest) == batch["attention_mask"].shape
+    assert (batch["input_ids"][batch["attention_mask"] == 0] == 7).all()
+
+
+def test_precision_follows_the_machine_unless_told():
+    assert best_precision("fp32") == "fp32"
+    assert best_precision("auto") in ("fp32", "bf16")
+
+
+def weights(model) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+class Stop(Exception):
+    pass
+
+
+class Interrupting(Progress):
+    """Stops the training after a step, as a power cut would, but where the test says."""
+
+    def __init__(self, path, at):
+        super().__init__(path, "finetune", bar=False)
+        self.at = at
+
+    def update(self, step, total, **figures):
+        super().update(step, total, **figures)
+        if step == self.at:
+            raise Stop
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(tiny_model, tmp_path):
+    plan = Schedule(learning_rate=1e-3, epochs=3, batch_size=4, seed=5, checkpoint_minutes=0, precision="fp32")
+    straight = LengthAdaptiveModel.load(tiny_model, dropout=0.1)
+    before = weights(straight)
+    told = train(straight, windows(), span, plan, tmp_path / "a", Progress(tmp_path / "a.jsonl", "finetune", bar=False))
+    assert told["steps"] == 18
+    assert not weights(straight).equal(before)
+
+    broken = LengthAdaptiveModel.load(tiny_model, dropout=0.1)
+    with pytest.raises(Stop):
+        train(broken, windows(), span, plan, tmp_path / "b", Interrupting(tmp_path / "b.jsonl", 8))
+    resumed = LengthAdaptiveModel.load(tiny_model, dropout=0.1)
+    train(resumed, windows(), span, plan, tmp_path / "b", Progress(tmp_path / "b.jsonl", "finetune", bar=False))
+    torch.testing.assert_close(weights(resumed), weights(straight), atol=1e-6, rtol=0)
+    assert "resumed at step" in (tmp_path / "b.jsonl").read_text()
+    assert len(list((tmp_path / "b" / "checkpoint").glob("step-*.pt"))) == 1
+
+
+def test_frozen_parameters_stay(tiny_model, tmp_path):
+    model = LengthAdaptiveModel.load(tiny_model)
+    model.words.requires_grad_(False)
+    before = model.words.weight.clone()
+    train(model, windows(8), span, Schedule(epochs=1, batch_size=4), tmp_path, Progress(tmp_path / "p", "f", bar=False))
+    assert model.words.weight.equal(before)
+
+
+def test_a_plan_in_minutes_ends_in_time(tiny_model, tmp_path):
+    model = LengthAdaptiveModel.load(tiny_model)
+    plan = Schedule(epochs=100_000, batch_size=4, minutes=0.02)
+    begun = time.monotonic()
+    told = train(model, windows(8), span, plan, tmp_path, Progress(tmp_path / "p", "f", bar=False))
+    assert 0 < told["steps"] < 200_000
+    assert time.monotonic() - begun < 30
+
+
+WORKER = """
+import sys, torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from pathlib import Path
+from zoo.modeling import LengthAdaptiveModel
+from compress.methods.length_drop import sandwich
+from compress.progress import Progress
+from compress.recipe import LengthDrop
+from compress.training import Schedule, train
+from tests.compress.test_training import windows
+torch.manual_seed(0)
+model = LengthAdaptiveModel.load(sys.argv[1])
+data = [s for s in windows(16) for _ in range(2)]  # pairs of equal rows: each rank sees the same batch mean
+data = sorted(data, key=lambda s: len(s.window.input_ids))
+loss = sandwich(LengthDrop(num_sandwich=1, layer_dropout_prob=0.0), model.drop_layers, model.shape.layers)
+out = Path(sys.argv[2])
+gradients = []
+def keep(optimizer, args, kwargs):  # of the first step: later ones start from weights that Adam let drift apart
+    if not gradients:
+        gradients.append(torch.cat([p.grad.flatten() for g in optimizer.param_groups for p in g["params"]]))
+        torch.save(gradients[0], out / "gradient.pt")
+register_optimizer_step_pre_hook(keep)
+train(model, data, loss, Schedule(learning_rate=1e-3, epochs=1, batch_size=8, seed=1, precision="fp32"), out,
+      Progress(out / "progress.jsonl", "length_drop", bar=False))
+"""
+
+
+def test_two_processes_average_to_the_gradient_of_one(tiny_model, tmp_path):
+    (tmp_path / "worker.py").write_text(WORKER)
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
+    found = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        out.mkdir()
+        start = (
+            ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+        )
+        subprocess.run(
+            [sys.executable, *start, str(tmp_path / "worker.py"), str(tiny_model), str(out)],
+            env=env,
+            check=True,
+            timeout=240,
+            capture_output=True,
+        )
+        found.append(torch.load(out / "gradient.pt"))
+    assert found[0].abs().max() > 0.01
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)
+
+
+def test_kill_in_the_middle_of_length_drop_resumes(tiny_model, tmp_path):
+    """kill -9 of `python -m compress run` while it trains; the next call goes on from the last checkpoint."""
+    folder = tmp_path / "run"
+    options = ("length_drop.epochs=8", "training.checkpoint_minutes=0.002", f"model={tiny_model}")
+    changes = [part for option in options for part in ("--set", option)]
+    command = [sys.executable, "-m", "compress", "run", "length_adaptive_tiny", "--folder", str(folder), *changes]
+    call = partial(subprocess.run, check=True, cwd=ROOT, timeout=240, capture_output=True)
+    call([*command, "--stage", "finetune"])
+    process = subprocess.Popen(
+        [*command, "--stage", "length_drop"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    state = folder / "length_drop" / "checkpoint" / "state.json"
+    deadline = time.monotonic() + 120
+    while not state.exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = json.loads(state.read_text())["step"]
+    assert reached > 0
+    call([*command, "--stage", "length_drop"])
+    told = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
+    resumed = [line["note"] for line in told if "resumed at step" in line.get("note", "")]
+    assert [int(note.split()[3]) for note in resumed] == [reached]
+    assert (folder / "length_drop" / "model.safetensors").is_file()
