@@ -1,0 +1,1 @@
+"""This program beside what one would use instead, measured in one run."""

@@ -1,0 +1,210 @@
+"""What one would use instead: transformers on torch, and its export quantized by onnxruntime's own tools."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo import torchvision_fix
+from zoo.files import read_json, sha256
+
+log = logging.getLogger(__name__)
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+Batch = dict[str, np.ndarray]
+Runner = Callable[[Batch], Callable[[], object]]
+
+
+def bert_base(threads: int) -> Runner:
+    """A BERT-base with random weights in float32: its time does not depend on them."""
+    torchvision_fix.mend()
+    from transformers import BertConfig, BertForQuestionAnswering
+
+    return _on_torch(BertForQuestionAnswering._from_config(BertConfig(), attn_implementation="sdpa"), threads)
+
+
+def pretrained(folder: Path, threads: int) -> Runner:
+    """A checkpoint by transformers in float32."""
+    return _on_torch(_load(folder, "sdpa"), threads)
+
+
+def onnxruntime_int8(folder: Path, cache: Path, threads: int, reduce_range: bool) -> Runner:
+    """The checkpoint exported, fused by onnxruntime's transformer optimizer and dynamically quantized."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    path = _made(_dynamic, folder, cache, reduce_range)
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    wanted = [port.name for port in session.get_inputs()]
+
+    def prepare(batch: Batch) -> Callable[[], object]:
+        # The optimizer's embedding operator takes 32-bit ids.
+        kinds = {port.name: np.int32 if "int32" in port.type else np.int64 for port in session.get_inputs()}
+        feed = {name: batch[name].astype(kinds[name]) for name in wanted}
+        return lambda: session.run(None, feed)
+
+    return prepare
+
+
+def openvino_int8(folder: Path, cache: Path, threads: int, reduce_range: bool, samples: list[Batch]) -> Runner:
+    """The checkpoint exported and statically quantized (calibrated on `samples`), run by OpenVINO."""
+    import openvino
+
+    core = openvino.Core()
+    path = _made(_static, folder, cache, reduce_range, samples)
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
+    wanted = [port.get_any_name() for port in request.model_inputs]
+
+    def prepare(batch: Batch) -> Callable[[], object]:
+        feed = {name: batch[name] for name in wanted}
+        return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
+
+    return prepare
+
+
+def _on_torch(model: Any, threads: int) -> Runner:
+    import torch
+
+    torch.set_num_threads(threads)
+    model.eval()
+
+    def prepare(batch: Batch) -> Callable[[], object]:
+        feed = {name: torch.from_numpy(batch[name]) for name in INPUTS}
+
+        def run() -> object:
+            with torch.inference_mode():
+                return model(**feed)
+
+        return run
+
+    return prepare
+
+
+def _load(folder: Path, attention: str) -> Any:
+    torchvision_fix.mend()
+    import torch
+    from transformers import AutoModelForQuestionAnswering
+
+    return AutoModelForQuestionAnswering.from_pretrained(
+        str(folder), dtype=torch.float32, attn_implementation=attention, local_files_only=True, use_safetensors=True
+    ).eval()
+
+
+def _made(make: Callable[..., None], folder: Path, cache: Path, *arguments: Any) -> Path:
+    """The file that `make` writes, kept from run to run for the same weights."""
+    reduce_range = arguments[0]
+    path = cache / sha256(folder / "model.safetensors")[:16] / f"{make.__name__[1:]}{'-7bit' * reduce_range}.onnx"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as draft:
+            made = Path(draft) / "made.onnx"
+            make(folder, made, *arguments)
+            os.replace(made, path)
+        log.info("made %s", path.name)
+    return path
+
+
+def _export(folder: Path, path: Path) -> None:
+    import torch
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            # Only eager attention is recognized by the optimizer.
+            self.model = _load(folder, "eager")
+
+        def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> tuple[Any, Any]:
+            out = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+            return out.start_logits, out.end_logits
+
+    outputs = ["start_logits", "end_logits"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, and the only one whose graph is fused
+        torch.onnx.export(
+            Logits().eval(),
+            tuple(torch.ones(1, 16, dtype=torch.int64) for _ in INPUTS),
+            str(path),
+            input_names=list(INPUTS),
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in (*INPUTS, *outputs)},
+            opset_version=17,
+            dynamo=False,
+        )
+
+
+def _dynamic(folder: Path, path: Path, reduce_range: bool) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.transformers import optimizer
+
+    plain, fused = path.with_name("plain.onnx"), path.with_name("fused.onnx")
+    _export(folder, plain)
+    config = read_json(folder / "config.json")
+    optimizer.optimize_model(
+        str(plain),
+        model_type="bert",
+        num_heads=config["num_attention_heads"],
+        hidden_size=config["hidden_size"],
+        opt_level=0,
+    ).save_model_to_file(str(fused))
+    quantize_dynamic(
+        str(fused),
+        str(path),
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        reduce_range=reduce_range,
+        extra_options={"MatMulConstBOnly": True, "DefaultTensorType": 1},
+    )
+
+
+def _static(folder: Path, path: Path, reduce_range: bool, samples: list[Batch]) -> None:
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Samples(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left: Iterator[Batch] = iter(samples)
+
+        def get_next(self) -> Batch | None:  # type: ignore[override]
+            return next(self.left, None)
+
+    plain, shaped = path.with_name("plain.onnx"), path.with_name("shaped.onnx")
+    _export(folder, plain)
+    quant_pre_process(str(plain), str(shaped), skip_symbolic_shape=True)
+    graph = onnx.load(str(shaped)).graph
+    stored = {tensor.name for tensor in graph.initializer}
+    chosen = [
+        node.name
+        for node in graph.node
+        if (node.op_type == "MatMul" and node.input[1] in stored)
+        or (node.op_type == "Gather" and node.input[0] in stored)
+    ]
+    quantize_static(
+        str(shaped),
+        str(path),
+        Samples(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=reduce_range,
+        weight_type=QuantType.QInt8,
+        activation_type=QuantType.QUInt8,
+        nodes_to_quantize=chosen,
+        op_types_to_quantize=["MatMul", "Gather"],
+        # Attention's own products and every sum stay in float: quantizing them costs accuracy and saves nothing.
+        extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gather"]},
+    )

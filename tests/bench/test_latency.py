@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import bench.__main__ as command
+from bench import contenders, latency
+from bench.latency import Row
+from zoo import catalog
+from zoo.errors import UserError
+from zoo.lengths import Front, LengthConfig, Point
+from zoo.settings import get_settings
+
+NAMES = [
+    "bert-base-fp32-torch",
+    "minilm-fp32-torch",
+    "minilm-int8-onnxruntime",
+    "minilm-int8-openvino",
+    "ours-100-onnxruntime",
+    "ours-100-openvino",
+    "ours-1f1-onnxruntime",
+    "ours-1f1-openvino",
+]
+FRONT = Front(
+    Point(LengthConfig.full(2), 1.0, 81.0, 72.0),
+    [Point(LengthConfig((0.5, 0.25)), 0.4, 79.0, 70.0), Point(LengthConfig((0.75, 0.5)), 0.7, 80.5, 71.0)],
+)
+
+
+@pytest.fixture
+def entry(tmp_path):
+    return catalog.Entry(
+        "ours", tmp_path, "none", "qa", "", 1, 1, {}, FRONT, ["onnxruntime", "openvino"], "mit", "Ours", ""
+    )
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """Every engine answers at once; what ours are asked is kept."""
+    monkeypatch.setenv("BUDGET_ZOO_HOME", str(tmp_path))
+    get_settings.cache_clear()
+    calls: list[tuple[str, int, list[int]]] = []
+
+    def open_engine(name, entry, threads):
+        return SimpleNamespace(
+            run=lambda batch, lengths: calls.append((name, batch["input_ids"].shape[1], lengths.tolist()[0]))
+        )
+
+    def instant(*_):
+        return lambda batch: lambda: None
+
+    for name in ("bert_base", "pretrained", "onnxruntime_int8", "openvino_int8"):
+        monkeypatch.setattr(contenders, name, instant)
+    monkeypatch.setattr(latency, "open_engine", open_engine)
+    monkeypatch.setattr(latency, "load_tokenizer", lambda folder: None)
+    monkeypatch.setattr(latency, "calibration", lambda tokenizer: [])
+    monkeypatch.setattr(
+        latency,
+        "passage",
+        lambda tokenizer, tokens: {n: np.ones((1, tokens), np.int64) for n in contenders.INPUTS},
+    )
+    yield calls
+    get_settings.cache_clear()
+
+
+def test_every_name_at_every_length(asked, entry):
+    rows = latency.compare(entry, entry, tokens=(384, 170), rounds=5)
+    assert [(row.name, row.tokens) for row in rows] == [(name, tokens) for tokens in (384, 170) for name in NAMES]
+    assert all(row.n == 5 and 0 <= row.p50_ms <= row.p90_ms for row in rows)
+
+
+def test_ours_run_at_full_length_and_at_the_cheapest_point_within_one_f1(asked, entry):
+    latency.compare(entry, entry, tokens=(100,), rounds=1)
+    lengths = {
+        name: {tuple(asked) for engine, _, asked in asked if engine == name} for name in ("onnxruntime", "openvino")
+    }
+    assert lengths["onnxruntime"] == lengths["openvino"] == {(100, 100), (75, 50)}
+
+
+def test_an_entry_without_a_front(asked, entry):
+    with pytest.raises(UserError, match="front.json"):
+        latency.compare(entry, replace(entry, front=None))
+
+
+def test_table():
+    rows = [Row(NAMES[0], 384, 500.0, 600.0, 9), Row(NAMES[6], 384, 25.04, 30.0, 40), Row(NAMES[6], 170, 9.0, 9.0, 40)]
+    lines = latency.table(rows).splitlines()
+    assert lines[2:] == [
+        "| bert-base-fp32-torch | 384 | 500.0 | 600.0 | 9 | 1.0 |",
+        "| ours-1f1-onnxruntime | 384 | 25.0 | 30.0 | 40 | 20.0 |",
+        "| ours-1f1-onnxruntime | 170 | 9.0 | 9.0 | 40 | – |",
+    ]
+
+
+def test_the_command_prints_a_table_and_writes_json(monkeypatch, capsys, tmp_path):
+    seen = {}
+    rows = [Row(NAMES[0], 384, 500.0, 600.0, 9)]
+    monkeypatch.setattr(latency, "compare", lambda rounds: seen.update(rounds=rounds) or rows)
+    path = tmp_path / "out" / "rows.json"
+    assert command.main(["latency", "--json", str(path), "--rounds", "7"]) == 0
+    assert seen == {"rounds": 7}
+    expected = {"name": NAMES[0], "tokens": 384, "p50_ms": 500.0, "p90_ms": 600.0, "n": 9}
+    assert json.loads(path.read_text()) == [expected]
+    printed = capsys.readouterr().out
+    assert "| bert-base-fp32-torch |" in printed and '"vnni"' in printed
+
+
+def test_the_command_says_why_it_cannot_run(monkeypatch, capsys):
+    def fail(rounds):
+        raise UserError("no front")
+
+    monkeypatch.setattr(latency, "compare", fail)
+    assert command.main(["latency"]) == 2
+    assert capsys.readouterr().err == "no front\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["latency", "--rounds", "0"], ["latency", "--bogus"]])
+def test_wrong_arguments(arguments, capsys):
+    with pytest.raises(SystemExit):
+        command.main(arguments)
+    assert "usage" in capsys.readouterr().err

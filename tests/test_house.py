@@ -1,0 +1,141 @@
+"""The rules of the house that a reader would otherwise have to watch over."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+FLOORS = ("zoo", "compress", "ui", "bench")
+MAY_IMPORT = {
+    "zoo": {"zoo"},
+    "compress": {"compress", "zoo"},
+    "ui": {"ui", "compress", "zoo"},
+    "bench": {"bench", "zoo"},
+}
+CODE = sorted(path for floor in (*FLOORS, "tests") for path in (ROOT / floor).rglob("*.py"))
+APP = ROOT / "app.py"
+SKIPPED = {".git", ".venv", "runs", "__pycache__"}
+TEXT = {".py", ".md", ".txt", ".toml", ".yaml", ".yml", ".json", ".cfg", ".ini", ".sh", ""}
+# Spelled in parts, so that this file does not name them.
+HOSTS = re.compile(
+    r"pypi\.(org|python)|python" + r"hosted|download\.py" + r"torch|(--|_)(extra-)?index[-_]url|conda\.anaconda"
+)
+
+
+def texts() -> list[Path]:
+    found = []
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in SKIPPED and not name.endswith("_cache")]
+        found += [Path(folder) / name for name in names if Path(name).suffix in TEXT]
+    return [path for path in found if path.is_file() and path.name != "tokenizer.json" and path.stat().st_size < 2**21]
+
+
+def imports(path: Path) -> set[str]:
+    """The top-level packages that a file imports, lazily or not."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_no_floor_knows_a_higher_one(floor):
+    for path in (ROOT / floor).rglob("*.py"):
+        reached = imports(path) & {*FLOORS, "tests", "app"}
+        assert reached <= MAY_IMPORT[floor], f"{path.relative_to(ROOT)} imports {reached - MAY_IMPORT[floor]}"
+
+
+def test_spaces_is_data_and_no_package():
+    # Gradio imports `spaces` by name: a package here would be taken for the one of that name, and the app would die.
+    assert (ROOT / "spaces" / "README.md").is_file()
+    assert not list((ROOT / "spaces").rglob("*.py"))
+    assert all("spaces" not in imports(path) for path in CODE)
+
+
+def test_the_space_serves_what_is_here():
+    card = (ROOT / "spaces" / "README.md").read_text(encoding="utf-8")
+    matter = yaml.safe_load(card.split("---\n")[1])
+    assert (matter["sdk"], matter["app_file"], matter["license"]) == ("gradio", "app.py", "apache-2.0")
+    wanted = set((ROOT / "requirements.txt").read_text().splitlines())
+    (gradio,) = (line for line in wanted if line.startswith("gradio"))
+    low, high = re.findall(r"\d+\.\d+", gradio)
+    assert (
+        tuple(map(int, low.split(".")))
+        <= tuple(map(int, matter["sdk_version"].split(".")))
+        < tuple(map(int, high.split(".")))
+    )
+    lines = (ROOT / "spaces" / "requirements.txt").read_text().splitlines()
+    served = {line for line in lines if line and not line.startswith(("#", "spaces"))}
+    assert served <= wanted, f"not as in requirements.txt: {served - wanted}"
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_can_be_read_in_one_sitting(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_no_file_names_an_index():
+    named = [
+        path.relative_to(ROOT) for path in texts() if HOSTS.search(path.read_text(encoding="utf-8", errors="ignore"))
+    ]
+    assert not named
+
+
+def test_the_rule_about_indexes_would_notice():
+    assert HOSTS.search("https://download.py" + "torch.org/whl/cpu") and HOSTS.search("--extra-index" + "-url x")
+
+
+def test_every_target_of_the_makefile_is_explained():
+    made = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[0] for line in made.splitlines()] == ["help", "run", "test", "lint", "bench"]
+
+
+def test_ci_runs_the_tests_and_the_linters():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert {"make test", "make lint", "set -euo pipefail"} <= set(script.read_text().splitlines())
+
+
+def test_our_own_warnings_are_errors():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    first, *rest = settings["filterwarnings"]
+    assert first == "error"
+    ours = [rule for rule in rest if re.search(r":(app|bench|compress|tests|ui|zoo)\b", rule) or rule.count(":") < 3]
+    assert not ours, "only other people's modules may warn"
+
+
+@pytest.mark.skipif(not APP.is_file(), reason="there is no app.py yet")
+def test_the_app_starts_without_the_heavy_packages():
+    heavy = (
+        "torch",
+        "transformers",
+        "openvino",
+        "onnxruntime",
+        "onnx",
+        "nncf",
+        "neural_compressor",
+        "aimet_torch",
+        "datasets",
+    )
+    code = f"import sys, app; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_the_catalog_is_read_without_torch():
+    code = "import sys; from zoo import catalog, card, latency; catalog.bundled(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
