@@ -122,3 +122,12 @@ def test_no_image_is_left_in_the_body(image):
 def test_yaml_is_plain():
     matter = card.render(ENTRY).split("---\n")[1]
     assert yaml.safe_load(matter)["pipeline_tag"] == "question-answering" and "!!" not in matter
+
+
+def test_the_papers_accounting_stands_apart():
+    padded = {"lengths": "(384, 60)", "macs_ratio": 0.52, "f1": 80.75, "em": 71.0, "loss": 0.75}
+    front = replace(FRONT, measured_on={**FRONT.measured_on, "padded_to_384": padded})
+    text = card.render(replace(ENTRY, front=front))
+    (line,) = [line for line in text.splitlines() if "padded to 384" in line]
+    assert "(384, 60)" in line and "52.0 %" in line and "0.75 F1" in line and "not comparable" in line
+    assert "padded_to_384" not in text

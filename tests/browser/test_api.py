@@ -1,0 +1,53 @@
+"""The named endpoints, over the wire."""
+
+from __future__ import annotations
+
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+PASSAGE = "Ada Lovelace was born in London in 1815. She wrote the first program for the engine of Charles Babbage."
+
+
+@pytest.fixture(scope="module")
+def client(url):
+    opened = Client(url, verbose=False)
+    yield opened
+    opened.close()
+
+
+def test_only_the_named_endpoints_are_listed(client):
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/answer", "/measure", "/front"}
+
+
+def test_front_answer_and_measure_agree(client):
+    front = client.predict(api_name="/front")
+    assert front["front"]["points"] and front["model"]
+    found = client.predict("Where was Ada Lovelace born?", PASSAGE, budget=1.0, unit="loss", api_name="/answer")
+    assert found["answers"] and found["point"]["fractions"] and found["full_length"]["fp32"]
+    loss = front["front"]["full"]["f1"] - found["point"]["f1"]
+    assert loss <= 1 + 1e-6
+    measured = client.predict("Where was Ada Lovelace born?", PASSAGE, budget=1.0, unit="loss", api_name="/measure")
+    assert measured["point"]["fractions"] == found["point"]["fractions"]
+    assert set(measured["timings"]) == {"budget", "full", "float"}
+    assert all(t["p50_ms"] > 0 and t["n"] == len(t["samples"]) for t in measured["timings"].values())
+    assert measured["machine"]["cpu"] and isinstance(measured["disturbed"], bool)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"question": " "}, "question"),
+        ({"unit": "miles"}, "unit|one of"),
+        ({"model": "/no/such/folder"}, "no folder"),
+        ({"engine": "gpu"}, "engine"),
+        ({"budget": 5.0}, None),
+    ],
+)
+def test_bad_input_is_explained(client, options, said):
+    wanted = {"question": "Where was Ada born?", "passage": PASSAGE, **options}
+    if said is None:
+        assert "cheapest" in client.predict(**wanted, api_name="/answer")["point"]["message"]
+        return
+    with pytest.raises(AppError, match=said):
+        client.predict(**wanted, api_name="/answer")

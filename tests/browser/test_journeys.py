@@ -1,0 +1,200 @@
+"""What people do on the Explore tab, in a real browser on the real app."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
+
+SLIDER, NUMBER = "#budget input[type=range]", "#budget input[type=number]"
+MEASURED = "#latency table"
+
+
+def open_page(page, url, query=""):
+    """The page with its first answer."""
+    page.goto(url + query)
+    expect(page.locator("#answer h3")).to_be_visible()
+
+
+def shown_compute(page):
+    """Percent of the MACs on the card."""
+    return float(page.locator("#readout dd").first.inner_text().split()[0])
+
+
+def settle(page):
+    """Until the last wish is answered and measured."""
+    expect(page.locator("#stamp")).to_contain_text("threads")
+
+
+def linked(page, key):
+    return parse_qs(urlsplit(page.url).query).get(key, [None])[0]
+
+
+def wait_for_link(page, key, value):
+    page.wait_for_function(
+        "([key, value]) => new URLSearchParams(location.search).get(key) === value", arg=[key, str(value)]
+    )
+
+
+def test_open_ask_and_read(page, url, outside):
+    open_page(page, url)
+    page.locator("#question textarea").fill("Which river flows out of Lake Baikal?")
+    page.locator("#ask").click()
+    expect(page.locator("#answer h3")).to_contain_text("Angara")
+    expect(page.locator("#full-answer h3")).to_contain_text("Angara")
+    expect(page.locator("#marked .highlighted")).to_contain_text("Angara")
+    expect(page.locator("#verdict")).to_contain_text("full length")
+    expect(page.locator(MEASURED)).to_contain_text("fp32, full length")
+    settle(page)
+    expect(page.locator("#stamp")).to_contain_text(re.compile(r"VNNI|AMX"))
+    expect(page.locator("#spread .js-plotly-plot .trace.boxes")).to_have_count(3)
+    expect(page.locator("#heat .js-plotly-plot")).to_be_visible()
+    expect(page.locator("#kept .highlighted .text").first).to_be_visible()
+    assert not outside
+
+
+def test_next_example_is_one_click(page, url):
+    open_page(page, url)
+    before = page.locator("#passage textarea").input_value()
+    page.locator("#another").click()
+    expect(page.locator("#passage textarea")).not_to_have_value(before)
+    start = page.locator("#passage textarea").input_value()[:40]
+    expect(page.locator("#marked")).to_contain_text(start)
+    expect(page.locator("#answer h3")).to_be_visible()
+
+
+def test_a_drag_ends_at_its_last_value(page, url):
+    open_page(page, url)
+    slider = page.locator(SLIDER)
+    box = slider.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    for step in range(30):
+        page.mouse.move(box["x"] + box["width"] * (0.5 + step / 50), middle)
+    page.mouse.move(box["x"] + box["width"] * 0.3, middle, steps=5)
+    page.mouse.up()
+    value = float(slider.input_value())
+    minimum, maximum = (float(slider.get_attribute(key)) for key in ("min", "max"))
+    assert minimum < value < minimum + 0.5 * (maximum - minimum)
+    wait_for_link(page, "budget", f"{value:g}")
+    assert float(page.locator(NUMBER).input_value()) == value
+    settle(page)
+    assert shown_compute(page) <= max(value, minimum + 10)
+    assert linked(page, "budget") == f"{value:g}"
+
+
+def test_keys_and_the_number_box_move_it_too(page, url):
+    open_page(page, url)
+    slider = page.locator(SLIDER)
+    before = float(slider.input_value())
+    slider.focus()
+    for _ in range(10):
+        slider.press("ArrowLeft")
+    after = before - 10 * float(slider.get_attribute("step"))
+    wait_for_link(page, "budget", f"{after:g}")
+    assert shown_compute(page) <= after
+    page.locator(NUMBER).fill("97")
+    page.locator(NUMBER).press("Tab")
+    wait_for_link(page, "budget", "97")
+    assert float(slider.input_value()) == 97
+    settle(page)
+    expect(page.locator(".toast-wrap .error")).to_have_count(0)
+    expect(page.locator("#notice")).not_to_be_visible()
+
+
+def test_another_unit_keeps_the_point(page, url):
+    open_page(page, url)
+    config = page.locator("#readout .config").inner_text().splitlines()[0]
+    for unit in ("F1 points lost", "speed-up", "milliseconds", "% of compute"):
+        switch = page.locator("#unit label", has_text=unit)
+        if switch.count():
+            switch.click()
+            expect(page.locator("#unit label.selected")).to_contain_text(unit)
+            expect(page.locator("#readout .config")).to_contain_text(config)
+
+
+def test_a_click_on_the_front_moves_the_slider(page, url):
+    open_page(page, url)
+    settle(page)
+    before = page.locator(SLIDER).input_value()
+    mark = page.locator("#front .mark.free").first
+    said = mark.get_attribute("aria-label")
+    mark.click()
+    expect(page.locator("#front .mark.current")).to_have_attribute("aria-label", said)
+    expect(page.locator(SLIDER)).not_to_have_value(before)
+    expect(page.locator("#readout .config")).to_contain_text("picked on the plot")
+    with page.expect_download() as download:
+        page.locator("#csv").click()
+    assert download.value.suggested_filename.endswith(".csv")
+    assert "macs_ratio" in download.value.path().read_text().splitlines()[0]
+
+
+def test_a_permalink_brings_back_what_was_selected(page, url):
+    open_page(page, url, "?budget=90&unit=macs&engine=torch")
+    expect(page.locator(SLIDER)).to_have_value("90")
+    expect(page.locator("#engine label.selected")).to_contain_text("PyTorch")
+    wait_for_link(page, "engine", "torch")
+    assert linked(page, "model") and linked(page, "unit") == "macs"
+
+
+def test_a_broken_permalink_is_explained(page, url):
+    open_page(page, url, "?budget=nonsense&unit=miles&engine=gpu&model=../../etc/passwd")
+    for said in ("budget is no number", "link's unit", "link's engine", "press Load"):
+        expect(page.locator("#hint")).to_contain_text(said)
+
+
+def test_a_budget_beyond_the_front_is_explained(page, url):
+    open_page(page, url, "?budget=1")
+    expect(page.locator("#hint")).to_contain_text("beyond the slider")
+    expect(page.locator("#readout .message")).to_contain_text("cheapest")
+
+
+def test_bad_input_is_said_so(page, url):
+    open_page(page, url)
+    settle(page)
+    page.locator("#question textarea").fill("")
+    page.locator("#ask").click()
+    expect(page.locator("#notice")).to_contain_text("question")
+    page.locator("#question textarea").fill("Who?")
+    page.locator("#passage textarea").fill("  ")
+    page.locator("#ask").click()
+    expect(page.locator("#notice")).to_contain_text("passage")
+    page.get_by_text("Another checkpoint").click()
+    for name in ("no/such-model-anywhere", "/no/such/folder", "not a model id!"):
+        page.locator("#other-model input, #other-model textarea").fill(name)
+        page.locator("#load").click()
+        expect(page.locator("#hint")).to_contain_text(name)
+        expect(page.locator("#hint")).not_to_contain_text("should not have")
+    expect(page.locator("body")).not_to_contain_text("Traceback")
+
+
+def test_strange_text_is_read_and_shown_as_text(page, url):
+    open_page(page, url)
+    settle(page)
+    page.locator("#question textarea").fill("Who has a 🐝? <b>|$$x$$|</b>")
+    hostile = "שלום <img src=x onerror=alert(1)> 🐝 **Ada** has a bee.\u0007 "
+    page.locator("#passage textarea").fill(hostile + "Bees fly. " * 2500)
+    page.locator("#ask").click()
+    expect(page.locator("#notice")).to_contain_text("Cut to the first 20,000")
+    expect(page.locator("#notice")).to_contain_text("1 control character removed")
+    assert page.locator("#marked img, #kept img, #answer img, #n-best img").count() == 0
+
+
+def test_a_narrow_screen_in_the_dark(page, url):
+    page.set_viewport_size({"width": 400, "height": 800})
+    open_page(page, url)
+    settle(page)
+    page.get_by_text("More answers").click()
+    expect(page.locator("#n-best table")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    was = page.evaluate("document.body.classList.contains('dark')")
+    page.locator("#dark-mode").click()
+    assert page.evaluate("document.body.classList.contains('dark')") is not was
+    page.reload()
+    expect(page.locator("#answer h3")).to_be_visible()
+    assert page.evaluate("document.body.classList.contains('dark')") is not was

@@ -1,0 +1,114 @@
+"""Stand-ins for models: everything here runs without one."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ui.session import Desk
+from zoo.answers import Answer
+from zoo.ask import KeptWindow, Reply
+from zoo.catalog import Entry
+from zoo.errors import UserError
+from zoo.lengths import Front, LengthConfig, Point, Shape, macs_ratio
+
+SHAPE = Shape(2, 32, 64)
+
+
+def make_point(fractions, ratio, f1, ms=None, **extra):
+    return Point(LengthConfig(fractions), ratio, f1, f1 - 10, ms, extra)
+
+
+@pytest.fixture
+def front():
+    return Front(
+        full=make_point((1.0, 1.0), 1.0, 80.0, 20.0),
+        points=[
+            make_point((0.5, 0.2), 0.4, 70.0, 9.0),
+            make_point((0.8, 0.4), 0.6, 79.2, 13.0),
+            make_point((0.9, 0.6), 0.75, 79.8, 16.0),
+        ],
+        measured_on={"metric": "F1", "n": 10, "cpu": "A | B"},
+        dominated=[make_point((0.9, 0.3), 0.7, 75.0, 15.0)],
+    )
+
+
+@pytest.fixture
+def entry(front, tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64, "model_type": "bert"})
+    )
+    return Entry(
+        name="small",
+        folder=tmp_path,
+        method="length_adaptive",
+        task="qa",
+        base_model="base",
+        parameters=1_000_000,
+        bytes=2_000_000,
+        metrics={"f1": 80.0},
+        front=front,
+        engines=["onnxruntime", "openvino", "torch"],
+        license="apache-2.0",
+        title="Small <b>one</b>",
+        card="",
+    )
+
+
+class FakeAnswerer:
+    """Answers with the first word; knows what it was asked."""
+
+    def __init__(self, entry, engine):
+        self.entry, self.engine, self.asked, self.ran = entry, engine, [], 0
+
+    def ask(self, question, context, config=None, n_best=20):
+        self.asked.append((question, context, config))
+        if not question.strip():
+            raise UserError("Ask a question first.")
+        if question == "crash":
+            raise RuntimeError("boom")
+        words = context.split()
+        count = len(words)
+        config = config or LengthConfig.full(2)
+        kept = np.array([np.arange(count) < n for n in config.tokens(count)])
+        spans, at = [], 0
+        for word in words:
+            at = context.index(word, at)
+            spans.append((at, at + len(word)))
+            at += len(word)
+        answers = [Answer(words[0], spans[0][0], spans[0][1], 3.0, 0.9), Answer("", -1, -1, 1.0, 0.1)]
+        window = KeptWindow(words, spans, kept)
+        return Reply(answers, False, 1, [count], [window], [], macs_ratio(SHAPE, count, config), context)
+
+    def runner(self, question, context, config=None):
+        def run():
+            self.ran += 1
+
+        return run
+
+    def count_tokens(self, question, context):
+        return [len(context.split())]
+
+
+@pytest.fixture
+def desk(entry, tmp_path, monkeypatch):
+    """A desk over fakes; `desk.made` lists the answerers that were loaded."""
+    made = []
+
+    def find(name):
+        if name != entry.name:
+            raise UserError(f"There is no {name}.")
+        return entry
+
+    def make(which, engine):
+        made.append(FakeAnswerer(which, engine))
+        return made[-1]
+
+    monkeypatch.setattr("zoo.latency.disturbed", lambda: False)
+    monkeypatch.setattr("zoo.latency.get_settings", lambda: SimpleNamespace(home=tmp_path / "home", threads=1))
+    found = Desk(find, lambda e: e, make)
+    found.made = made  # pyright: ignore[reportAttributeAccessIssue]
+    return found

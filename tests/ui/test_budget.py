@@ -1,0 +1,66 @@
+import math
+
+import pytest
+
+from ui import budget
+from zoo.errors import UserError
+from zoo.lengths import Front
+
+
+@pytest.mark.parametrize("unit", budget.UNITS)
+def test_every_point_that_a_budget_can_pick_is_picked_from_its_place_on_the_slider(front, unit):
+    for point in front.everything:
+        scale = budget.scale(front, unit, point)
+        assert scale.minimum <= scale.value <= scale.maximum
+        assert budget.choose(front, unit, scale.value).point is point
+
+
+@pytest.mark.parametrize("unit", budget.UNITS)
+def test_the_slider_stands_on_its_own_steps(front, unit):
+    scale = budget.scale(front, unit, front.points[1])
+    steps = (scale.value - scale.minimum) / scale.step
+    assert steps == pytest.approx(round(steps), abs=1e-6)
+
+
+def test_milliseconds_follow_this_machine(front):
+    assert budget.cost(front, front.full, "ms", full_ms=40) == 40
+    assert budget.cost(front, front.points[0], "ms", full_ms=40) == 18
+    assert budget.scale(front, "ms", front.full, full_ms=40).maximum > 40
+
+
+def test_both_ends_of_the_front_can_be_overrun_and_say_so(front):
+    low = budget.scale(front, "macs", front.full).minimum
+    assert "cheapest" in (budget.choose(front, "macs", low).message or "")
+
+
+def test_the_start_loses_at_most_one_f1_for_the_least_compute(front):
+    assert budget.default_point(front) is front.points[1]
+
+
+def test_a_pin_holds_only_where_it_was_put(front):
+    dominated = front.dominated[0]
+    pinned = budget.pin(front, dominated, "macs", 70.0, "picked")
+    choice = budget.choose(front, "macs", 70.0, pinned=pinned)
+    assert choice.point is dominated and "dominated" in (choice.message or "") and choice.binding == "picked"
+    assert budget.choose(front, "macs", 70.5, pinned=pinned).point is front.points[1]
+    assert budget.choose(front, "loss", 70.0, pinned=pinned).point is not dominated
+
+
+def test_a_front_without_latencies_offers_no_units_of_time(front):
+    full = type(front.full)(front.full.config, 1.0, 80.0, 70.0)
+    bare = Front(full, [type(p)(p.config, p.macs_ratio, p.f1, p.em) for p in front.points])
+    assert budget.units(bare) == ["macs", "loss"] == budget.units(None)
+    assert budget.units(front) == list(budget.UNITS)
+    with pytest.raises(UserError, match="no latencies"):
+        budget.cost(bare, bare.full, "ms")
+
+
+@pytest.mark.parametrize("value", [None, "", "many", math.nan, math.inf])
+def test_no_number_is_a_clear_message(value):
+    with pytest.raises(UserError, match="number"):
+        budget.number(value)
+
+
+def test_an_unknown_unit_is_a_clear_message(front):
+    with pytest.raises(UserError, match="miles"):
+        budget.cost(front, front.full, "miles")

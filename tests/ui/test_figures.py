@@ -1,0 +1,67 @@
+import csv
+import io
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from ui import budget, figures, pareto
+from zoo.ask import KeptWindow
+from zoo.lengths import Front
+
+
+def marks(svg):
+    root = ET.fromstring(svg)
+    return {int(g.attrib["data-index"]): g.attrib for g in root.iter("g") if "data-index" in g.attrib}
+
+
+@pytest.mark.parametrize("axis", pareto.AXES)
+def test_every_point_is_a_button_of_its_kind(front, axis):
+    found = marks(pareto.draw_front(front, front.points[1], axis))
+    assert sorted(found) == list(range(len(budget.everything(front))))
+    assert [found[i]["class"] for i in range(5)] == [
+        "mark free", "mark current", "mark free", "mark free", "mark dominated"
+    ]  # fmt: skip
+    assert "79.20" in found[1]["aria-label"] and found[1]["tabindex"] == "0"
+
+
+def test_marks_lie_inside_and_better_is_higher(front):
+    root = ET.fromstring(pareto.draw_front(front, front.full))
+    places = {}
+    for g in root.iter("g"):
+        if "data-index" in g.attrib:
+            circle = g[0].attrib
+            places[int(g.attrib["data-index"])] = (float(circle["cx"]), float(circle["cy"]))
+    assert all(0 < x < pareto.WIDTH and 0 < y < pareto.HEIGHT for x, y in places.values())
+    assert places[0][0] < places[3][0] and places[0][1] > places[3][1]
+
+
+def test_a_front_of_one_point_can_be_drawn(front):
+    assert marks(pareto.draw_front(Front(front.full, [front.full]), front.full))
+
+
+def test_no_front_is_said():
+    assert "no searched front" in pareto.draw_front(None, None)
+
+
+def test_latency_follows_this_machine(front):
+    assert "40.0 ms" in marks(pareto.draw_front(front, None, "ms", full_ms=40))[3]["aria-label"]
+
+
+def test_the_csv_holds_all_points(front):
+    rows = list(csv.DictReader(io.StringIO(pareto.write_csv(front))))
+    assert [row["dominated"] for row in rows] == ["0", "0", "0", "0", "1"]
+    assert rows[1]["fractions"] == "0.8 0.4" and float(rows[1]["f1"]) == 79.2 and rows[1]["tokens_at_384"] == "307 154"
+
+
+def test_latencies_become_a_box_a_name():
+    figure = figures.draw_latencies({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    traces = figure.to_plotly_json()["data"]
+    assert [trace["name"] for trace in traces] == ["a", "b"] and list(traces[0]["x"]) == [1, 2]
+
+
+def test_kept_tokens_become_a_map():
+    kept = np.array([[1, 1, 1], [1, 0, 1]], bool)
+    figure = figures.draw_kept(KeptWindow(["a", "b", "c"], [None] * 3, kept))
+    (trace,) = figure.to_plotly_json()["data"]
+    assert [list(row) for row in trace["z"]] == [[1, 1, 1], [1, 0, 1]] and list(trace["y"]) == ["layer 1", "layer 2"]

@@ -1,0 +1,43 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ui import links
+
+
+def test_a_link_comes_back_as_it_was_written():
+    query = links.write("owner/model name&x=1", 53.5, "macs", "openvino")
+    from urllib.parse import parse_qsl
+
+    link = links.read(dict(parse_qsl(query)))
+    assert (link.model, link.budget, link.unit, link.engine) == ("owner/model name&x=1", 53.5, "macs", "openvino")
+    assert not link.notices
+
+
+def test_nothing_is_no_complaint():
+    assert links.read({}) == links.Link()
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"unit": "miles"}, "unit"),
+        ({"engine": "gpu"}, "engine"),
+        ({"budget": "much"}, "budget"),
+        ({"budget": "inf"}, "budget"),
+        ({"model": "x" * 500}, "too long"),
+    ],
+)
+def test_what_cannot_be_used_is_left_out_and_named(query, said):
+    link = links.read(query)
+    assert said in " ".join(link.notices)
+    assert (link.model, link.budget, link.unit, link.engine) == (None, None, None, None)
+
+
+def test_no_budget_is_no_part_of_the_link():
+    assert links.write("m", None, "macs", "torch") == "model=m&unit=macs&engine=torch"
+
+
+@given(st.dictionaries(st.sampled_from(["model", "budget", "unit", "engine", "other"]), st.text()))
+def test_no_link_breaks_the_page(query):
+    links.read(query)

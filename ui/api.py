@@ -1,0 +1,130 @@
+"""The named endpoints `answer`, `measure` and `front`: the same desk, JSON instead of components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+from gradio.events import api
+
+from ui.handlers import explain
+from ui.session import Desk
+from ui.text import same_answer
+from zoo.answers import Answer
+from zoo.catalog import Entry
+from zoo.lengths import Choice
+
+
+def add_endpoints(desk: Desk, default: str, device: dict[str, Any]) -> None:
+    """Add the endpoints to the Blocks that is open.
+
+    Args:
+        desk: what they share with the page.
+        default: the model where a caller names none.
+        device: the queue of whatever runs a model.
+    """
+
+    def answer(
+        question: str,
+        passage: str,
+        model: str = default,
+        budget: float = 100.0,
+        unit: str = "macs",
+        engine: str = "onnxruntime",
+    ) -> dict:
+        """Answer a question from a passage within a budget; the full-length answer beside it.
+
+        `unit` is "macs" (percent), "ms", "speedup" or "loss" (F1 points); `engine` is one of the entry's.
+        """
+
+        def work() -> dict:
+            entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
+            reply = desk.ask(entry, engine, question, passage, choice.point.config)
+            full, in_float = desk.reference(entry, engine, question, passage)
+            return {
+                "answers": [_describe_answer(a) for a in reply.answers],
+                "no_answer": reply.no_answer,
+                "full_length": {"answers": [_describe_answer(a) for a in full.answers], "fp32": in_float},
+                "same": same_answer(reply, full),
+                "point": _describe_choice(choice),
+                "tokens": reply.tokens,
+                "macs_ratio": reply.macs_ratio,
+                "notices": reply.notices,
+            }
+
+        return _speak(work)
+
+    def measure(
+        question: str,
+        passage: str,
+        model: str = default,
+        budget: float = 100.0,
+        unit: str = "macs",
+        engine: str = "onnxruntime",
+    ) -> dict:
+        """Time an input at a budget against full length on the same engine and fp32 PyTorch, in turn. Milliseconds."""
+
+        def work() -> dict:
+            entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
+            found = desk.measure(entry, engine, question, passage, choice.point.config)
+            return {
+                "timings": {
+                    name: {"p50_ms": t.p50_ms, "p90_ms": t.p90_ms, "p99_ms": t.p99_ms, "n": t.n, "samples": t.samples}
+                    for name, t in found.timings.items()
+                },
+                "speedups": {
+                    name: {"ratio": ratio, "low": low, "high": high}
+                    for name, (ratio, low, high) in found.speedups.items()
+                },
+                "point": _describe_choice(choice),
+                "tokens": found.tokens,
+                "disturbed": found.disturbed,
+                "machine": found.machine,
+            }
+
+        return _speak(work)
+
+    def front(model: str = default) -> dict:
+        """The searched points of a model, as in its front.json; `null` where it has none."""
+
+        def work() -> dict:
+            entry = desk.entry(model)
+            return {"model": entry.name, "front": entry.front.to_dict() if entry.front else None}
+
+        return _speak(work)
+
+    api(answer, api_name="answer", **device)
+    api(measure, api_name="measure", **device)
+    api(front, api_name="front")
+
+
+def _pick(
+    desk: Desk, model: str, engine: str, value: float, unit: str, question: str, passage: str
+) -> tuple[Entry, Choice]:
+    entry = desk.entry(model)
+    full_ms = desk.full_ms(entry, engine, question, passage, now=True) if unit == "ms" and entry.front else None
+    return entry, desk.choose(entry, unit, value, full_ms)
+
+
+def _describe_answer(answer: Answer) -> dict[str, Any]:
+    return {
+        "text": answer.text,
+        "start": int(answer.start),
+        "end": int(answer.end),
+        "score": float(answer.score),
+        "probability": float(answer.probability),
+    }
+
+
+def _describe_choice(choice: Choice) -> dict[str, Any]:
+    point = choice.point
+    known = {key: value for key, value in point.to_dict().items() if value is None or value == value}
+    return {**known, "message": choice.message, "binding": choice.binding}
+
+
+def _speak(work: Callable[[], dict]) -> dict:
+    try:
+        return work()
+    except Exception as error:
+        raise gr.Error(explain(error), print_exception=False) from None

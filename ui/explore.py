@@ -1,0 +1,108 @@
+"""The Explore tab: ask a question, drag the budget, see what is answered, kept and how long it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ui import api
+from ui.parts import Parts, place
+from ui.running import Running
+from ui.selecting import DEFAULT_ENGINE, Selecting
+from ui.session import Desk
+from zoo import catalog
+from zoo.settings import get_settings
+
+# Whatever runs a model queues here, so that no two ever share the processor.
+DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1}
+# Values arrive as the browser sent them: a number being typed is out of range for a moment, which is no error.
+RAW: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
+QUICK: dict[str, Any] = {**RAW, "queue": False}
+
+
+class Handlers(Selecting, Running):
+    """All events of the tab."""
+
+
+def default_entry(entries: list[catalog.Entry]) -> str | None:
+    """The bundled entry that the page opens with: one with a front, if there is one."""
+    return next((e.name for e in entries if e.front), entries[0].name if entries else None)
+
+
+def warm_up(desk: Desk) -> None:
+    """Load what the page opens with; for a thread beside the server."""
+    name, examples = default_entry(_entries()), catalog.examples()
+    if name and examples:
+        engines = desk.entry(name).engines
+        engine = DEFAULT_ENGINE if DEFAULT_ENGINE in engines else engines[0]
+        desk.warm_up(name, engine, examples[0]["question"], examples[0]["context"])
+
+
+def _entries() -> list[catalog.Entry]:
+    return [entry for entry in catalog.bundled() if entry.task == "qa"]
+
+
+def build_explore(demo: gr.Blocks, desk: Desk) -> Handlers:
+    """Put the tab into the Blocks that is open, and its named endpoints beside it."""
+    entries = _entries()
+    examples = catalog.examples()
+    parts = place(entries, examples, get_settings().on_space)
+    handlers = Handlers(parts, desk, examples, default_entry(entries))
+    _wire(demo, parts, handlers)
+    api.add_endpoints(desk, default_entry(entries) or "", DEVICE)
+    return handlers
+
+
+def _wire(demo: gr.Blocks, p: Parts, h: Handlers) -> None:
+    s = p.states
+    asked = [p.model, p.engine, p.unit, p.slider, p.question, p.passage, p.axis, s["full_ms"]]
+    chosen = [p.readout, p.front, p.notice]
+    looks: dict[str, Any] = {
+        "fn": h.look_up,
+        "inputs": [*asked, s["tokens"], s["pinned"]],
+        "outputs": [*chosen, p.link],
+    }
+    runs: dict[str, Any] = {
+        "fn": h.run,
+        "inputs": [*asked, s["pinned"], p.layer],
+        "outputs": [
+            *chosen, p.slider, p.answer, p.full_answer, p.verdict, p.marked, p.n_best, p.accounts, p.latency, p.spread,
+            p.stamp, p.window, p.kept, p.heat, s["tokens"], s["full_ms"], s["kept"],
+        ],
+    }  # fmt: skip
+    selects = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit]
+    selects += [s[name] for name in ("tokens", "full_ms", "unit", "pinned")]
+
+    # `input` alone would miss the number box, `release` alone the keyboard; `always_last` keeps the final value.
+    moved = [p.slider.input, p.slider.release, p.engine.input, p.ask.click, p.question.submit]
+    gr.on(moved, **looks, **QUICK, trigger_mode="always_last")
+    gr.on(moved, **runs, **RAW, **DEVICE, trigger_mode="always_last")
+
+    def then_run(event: Any) -> None:
+        event.then(**looks, **QUICK).then(**runs, **RAW, **DEVICE, trigger_mode="always_last")
+
+    then_run(demo.load(h.open, None, [*selects, p.question, p.passage, p.example, p.other], **QUICK))
+    then_run(p.model.input(h.select, [p.model, p.engine, p.unit], selects, **RAW))
+    fetch = [p.load.click, p.other.submit]
+    then_run(gr.on(fetch, h.load, [p.other, p.engine, p.unit, s["choices"]], [*selects, s["choices"]], **RAW))
+    then_run(p.example.input(h.pick, p.example, [p.question, p.passage], **QUICK))
+    then_run(p.another.click(h.pick_another, p.example, [p.example, p.question, p.passage], **QUICK))
+    here = [p.slider, s["unit"], s["pinned"], p.notice]
+    then_run(p.front.select(h.click, [p.model, p.unit, s["full_ms"]], here, **QUICK))
+
+    # The point stays where it is, so there is nothing to run.
+    switched = [p.model, p.unit, p.slider, s["unit"], s["full_ms"], s["pinned"]]
+    p.unit.input(h.switch, switched, here, **QUICK).then(**looks, **QUICK)
+    axis = [p.model, p.unit, p.slider, p.axis, s["full_ms"], s["pinned"]]
+    p.axis.input(h.show_axis, axis, [p.front, p.notice], **QUICK)
+    layers = [p.layer.input, p.layer.release, p.window.input]
+    kept = [p.kept, p.heat, p.notice]
+    gr.on(layers, h.show_layer, [p.layer, p.window, s["kept"]], kept, **QUICK, trigger_mode="always_last")
+
+    p.csv.click(h.write_csv, p.model, [p.csv_text, p.notice], **QUICK).success(
+        None, [p.model, p.csv_text], None, js="(name, text) => { budgetZoo.save(name, text); }", **QUICK
+    )
+    p.link.change(None, p.link, None, js="(query) => { budgetZoo.setAddress(query); }", **QUICK)
+    p.copy.click(None, p.link, None, js="(query) => { budgetZoo.copyLink(query); }", **QUICK)
+    p.dark.click(None, None, None, js="() => { budgetZoo.toggleDark(); }", **QUICK)

@@ -1,0 +1,61 @@
+"""What all events of the page share: a desk, the components, and errors that are told instead of thrown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import gradio as gr
+
+from ui import text
+from ui.parts import Parts
+from ui.session import Desk
+from zoo.errors import UserError
+
+log = logging.getLogger(__name__)
+
+UNEXPECTED = "Something went wrong that should not have. The program's log says what; the page still works."
+Updates = dict[Any, Any]
+
+
+def explain(error: Exception) -> str:
+    """The sentence to show for an error; an unexpected one goes to the log with its traceback."""
+    if isinstance(error, UserError):
+        return str(error)
+    log.error("Unexpected", exc_info=error)
+    return UNEXPECTED
+
+
+def spoken(place: str) -> Callable:
+    """Turn what a handler raises into a note at the component `place` of `Parts`."""
+
+    def wrap(handler: Callable[..., Updates]) -> Callable[..., Updates]:
+        @wraps(handler)
+        def run(self: Handlers, *args: Any, **kwargs: Any) -> Updates:
+            try:
+                return handler(self, *args, **kwargs)
+            except Exception as error:
+                return self.note(place, explain(error))
+
+        return run
+
+    return wrap
+
+
+class Handlers:
+    """The events of one page. `preprocess=False` everywhere, so values arrive as the browser sent them."""
+
+    def __init__(self, parts: Parts, desk: Desk, examples: list[dict[str, Any]], default: str | None):
+        self.parts, self.desk, self.examples, self.default = parts, desk, examples, default
+
+    @staticmethod
+    def nothing(component: Any) -> Updates:
+        """Leave everything as it is: gradio wants at least one of the outputs named."""
+        return {component: gr.skip()}
+
+    def note(self, place: str, message: str | None) -> Updates:
+        """Show a message, or clear the place."""
+        component = getattr(self.parts, place)
+        return {component: gr.update(value=text.escape(message or ""), visible=bool(message))}

@@ -1,0 +1,63 @@
+"""The address bar <-> what is selected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+from ui.budget import UNITS
+from zoo.engines import ENGINES
+
+LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a permalink selects; None where it says nothing, or nothing usable (then `notices` says so)."""
+
+    model: str | None = None
+    budget: float | None = None
+    unit: str | None = None
+    engine: str | None = None
+    notices: list[str] = field(default_factory=list)
+
+
+def read(query: Mapping[str, str]) -> Link:
+    """A link from query parameters. Never raises: what cannot be used is left out and named.
+
+    Example:
+        >>> read({"model": "minilm-l6-qa", "budget": "55"}).budget
+        55.0
+    """
+    notices: list[str] = []
+
+    def one_of(key: str, choices: Mapping | tuple) -> str | None:
+        value = query.get(key) or None
+        if value is not None and value not in choices:
+            notices.append(f"The link's {key} is none of {', '.join(choices)}.")
+            return None
+        return value
+
+    model = (query.get("model") or "").strip() or None
+    if model and len(model) > LONGEST_NAME:
+        notices.append("The link's model name is too long.")
+        model = None
+    unit, engine = one_of("unit", UNITS), one_of("engine", ENGINES)
+    budget = None
+    if text := query.get("budget"):
+        try:
+            budget = float(text)
+        except ValueError:
+            budget = math.nan
+        if not math.isfinite(budget):
+            notices.append("The link's budget is no number.")
+            budget = None
+    return Link(model, budget, unit, engine, notices)
+
+
+def write(model: str, budget: float | None, unit: str, engine: str) -> str:
+    """The query string of a link, without a question mark."""
+    parts = {"model": model, "budget": None if budget is None else f"{budget:.6g}", "unit": unit, "engine": engine}
+    return urlencode({key: value for key, value in parts.items() if value}, safe="/")

@@ -1,0 +1,57 @@
+"""The card under the slider: what a budget picked, in numbers and bars. Pure; numbers and own words only."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+
+from ui import budget
+from zoo.lengths import Choice, Front, LengthConfig
+
+REFERENCE_TOKENS = 384
+
+
+def draw_readout(choice: Choice, front: Front | None, tokens: int | None, full_ms: float | None = None) -> str:
+    """HTML of the card.
+
+    Args:
+        choice: what the budget picked.
+        front: where it comes from; None for a checkpoint without one.
+        tokens: real tokens of the input's longest window; None before anything was asked.
+        full_ms: what full length takes on this machine, where it was measured.
+    """
+    point = choice.point
+    tiles = [("compute", f"{100 * point.macs_ratio:.1f}<small> %</small>", "of the full-length MACs")]
+    if front is not None:
+        loss = point.f1 - front.full.f1
+        note = "as at full length" if abs(loss) < 0.005 else f"{loss:+.2f} against full length".replace("-", "−")
+        tiles.append(("F1", f"{point.f1:.1f}", note))
+        if point.p50_ms and front.full.p50_ms:
+            ms = budget.cost(front, point, "ms", full_ms)
+            ratio = budget.cost(front, point, "speedup")
+            where = "expected here" if full_ms else "where it was searched"
+            tiles.append(("latency", f"{ms:.1f}<small> ms</small>", f"{ratio:.2f}× as fast, {where}"))
+    cells = "".join(
+        f'<div class="tile"><dt>{name}</dt><dd>{value}<span>{note}</span></dd></div>' for name, value, note in tiles
+    )
+    message = f'<p class="message">{escape(choice.message)}</p>' if choice.message else ""
+    return (
+        f'<div class="readout" aria-live="polite">{message}<dl class="tiles">{cells}</dl>'
+        f"{draw_lengths(point.config, tokens)}"
+        f'<p class="config"><span>Fractions</span> {escape(str(point.config))}'
+        f"<br><span>Binding</span> {escape(choice.binding)}</p></div>"
+    )
+
+
+def draw_lengths(config: LengthConfig, tokens: int | None) -> str:
+    """A bar a layer: how many tokens go on after it."""
+    count = tokens or REFERENCE_TOKENS
+    lengths = config.tokens(count)
+    bars = "".join(
+        f'<div class="layer" title="after layer {i}: {n} of {count} tokens">'
+        f'<b style="height:{max(4, math.ceil(100 * n / count))}%"></b><i>{n}</i></div>'
+        for i, n in enumerate(lengths, 1)
+    )
+    of = f"this input’s {count} tokens" if tokens else f"an input of {count} tokens"
+    caption = f"Tokens that go on after each layer, of {of}"
+    return f'<figure class="layers"><figcaption>{caption}</figcaption><div>{bars}</div></figure>'

@@ -1,0 +1,247 @@
+"""The desk behind the page: loaded models, what every visitor last asked for, asking and measuring in order."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+from ui import budget
+from zoo import catalog, latency
+from zoo.ask import QuestionAnswerer, Reply
+from zoo.catalog import Entry
+from zoo.errors import UserError
+from zoo.files import read_json
+from zoo.latency import Timing
+from zoo.lengths import Choice, LengthConfig, Shape
+
+log = logging.getLogger(__name__)
+
+LOADED_MODELS, KNOWN_ENTRIES, REPLIES, VISITORS = 6, 32, 64, 1000
+MEASURE_SECONDS, MOST_ROUNDS, LEAST_ROUNDS = 2.5, 40, 3
+BUDGET, FULL, FLOAT = "budget", "full", "float"
+V = TypeVar("V")
+
+
+class Superseded(Exception):
+    """The visitor already asks for something else, so this measurement is of no use to anybody."""
+
+
+class Recent(Generic[V]):
+    """A dictionary that forgets what was not used for longest. A value is made once, without holding up other keys."""
+
+    def __init__(self, size: int):
+        self.size, self._items, self._lock = size, OrderedDict[Hashable, V](), Lock()
+        self._making: dict[Hashable, Lock] = {}
+
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
+        """The value of `key`, made on first use."""
+        with self._lock:
+            if key in self._items:
+                self._items.move_to_end(key)
+                return self._items[key]
+            making = self._making.setdefault(key, Lock())
+        with making:
+            found = self._items.get(key)
+            if found is None:
+                try:
+                    found = make()
+                    self.set(key, found)
+                finally:
+                    self._making.pop(key, None)
+        return found
+
+    def peek(self, key: Hashable) -> V | None:
+        return self._items.get(key)
+
+    def set(self, key: Hashable, value: V) -> None:
+        with self._lock:
+            self._items[key] = value
+            self._items.move_to_end(key)
+            while len(self._items) > self.size:
+                self._items.popitem(last=False)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._items
+
+
+@dataclass(frozen=True)
+class Wish:
+    """All that decides what a run computes. Two wishes are equal if one run serves both."""
+
+    model: str
+    engine: str
+    unit: str
+    value: float | None
+    question: str
+    passage: str
+    pinned: int | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Timings of one input, taken in turn; `speedups` are (ratio, low, high) of the budget against the others."""
+
+    timings: dict[str, Timing]
+    speedups: dict[str, tuple[float, float, float]]
+    machine: dict[str, Any]
+    disturbed: bool
+    tokens: list[int] = field(default_factory=list)
+
+
+class Desk:
+    """Everything that outlives one event: bounded, shared by all visitors, no components.
+
+    Args:
+        find: name -> Entry.
+        sibling: Entry -> the one to run in fp32 beside it, or None.
+        answerer: (Entry, engine) -> QuestionAnswerer.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], Entry] = catalog.find,
+        sibling: Callable[[Entry], Entry | None] = catalog.full_precision,
+        answerer: Callable[[Entry, str], Any] = QuestionAnswerer,
+    ):
+        self._find, self._sibling, self._answerer = find, sibling, answerer
+        self._entries: Recent[Entry] = Recent(KNOWN_ENTRIES)
+        self._models: Recent[QuestionAnswerer] = Recent(LOADED_MODELS)
+        self._replies: Recent[Reply] = Recent(REPLIES)
+        self._full_ms: Recent[float] = Recent(REPLIES)
+        self._wishes: Recent[Wish] = Recent(VISITORS)
+
+    def entry(self, name: str, fresh: bool = False) -> Entry:
+        """The entry of a bundled name, folder or Hub id; found once, so that dragging a slider reads no files.
+
+        Raises:
+            UserError: see `zoo.catalog.find`.
+        """
+        name = (name or "").strip()
+        if fresh:
+            self._entries.set(name, self._find(name))
+        return self._entries.get(name, lambda: self._find(name))
+
+    def shape(self, entry: Entry) -> Shape:
+        """The sizes of an entry's encoder."""
+        return Shape.from_config(read_json(entry.folder / "config.json"))
+
+    def is_loaded(self, entry: Entry, engine: str) -> bool:
+        return (entry.name, engine) in self._models
+
+    def model(self, entry: Entry, engine: str) -> QuestionAnswerer:
+        """An entry on an engine; the six used last stay in memory."""
+        return self._models.get((entry.name, engine), lambda: self._answerer(entry, engine))
+
+    def choose(
+        self, entry: Entry, unit: str, value: Any, full_ms: float | None = None, pinned: dict | None = None
+    ) -> Choice:
+        """The point that a budget picks; full length where the entry has no front."""
+        if entry.front is None:
+            return budget.full_only(self.shape(entry).layers)
+        return budget.choose(entry.front, unit, budget.number(value), full_ms, pinned)
+
+    def wish(self, visitor: str, wish: Wish) -> None:
+        """Note what a visitor asks for now: a run for anything else of theirs is then stale."""
+        self._wishes.set(visitor, wish)
+
+    def is_stale(self, visitor: str, wish: Wish) -> bool:
+        return self._wishes.peek(visitor) not in (None, wish)
+
+    def ask(self, entry: Entry, engine: str, question: str, passage: str, config: LengthConfig | None) -> Reply:
+        """Answer on the given engine."""
+        return self.model(entry, engine).ask(question, passage, config)
+
+    def reference(self, entry: Entry, engine: str, question: str, passage: str) -> tuple[Reply, bool]:
+        """The full-length answer to stand beside: in fp32, or, where there are no such weights, of the model itself.
+
+        Returns:
+            The reply, and whether it is fp32's.
+        """
+        full, name = self._full(entry, engine)
+        key = (full.name, name, question, passage)
+        return self._replies.get(key, lambda: self.ask(full, name, question, passage, None)), name == "torch"
+
+    def full_ms(self, entry: Entry, engine: str, question: str, passage: str, now: bool = False) -> float | None:
+        """What full length takes on this input here, as first measured; with `now` it is measured if it was not yet.
+
+        It stays as it is afterwards, so that a budget in milliseconds does not pick another point at every run.
+        """
+        key = (entry.name, engine, question, passage)
+        if not now:
+            return self._full_ms.peek(key)
+        run = self.model(entry, engine).runner(question, passage, None)
+
+        def calibrate() -> float:
+            with latency.device_lock():
+                return latency.measure({FULL: run}, rounds=5, warmup=2)[FULL].p50_ms
+
+        return self._full_ms.get(key, calibrate)
+
+    def measure(
+        self,
+        entry: Entry,
+        engine: str,
+        question: str,
+        passage: str,
+        config: LengthConfig,
+        stale: Callable[[], bool] = lambda: False,
+    ) -> Measured:
+        """Time this input at the budget, at full length on the same engine, and in fp32 torch at full length, in turn.
+
+        Raises:
+            Superseded: `stale` became true meanwhile.
+            UserError: bad input, or somebody else kept the device.
+        """
+        model = self.model(entry, engine)
+        calls = {BUDGET: model.runner(question, passage, config), FULL: model.runner(question, passage, None)}
+        if config.is_full:
+            # The same thing twice would show nothing but noise.
+            del calls[BUDGET]
+        full, name = self._full(entry, engine)
+        if (full.name, name) != (entry.name, engine) and name == "torch" != engine:
+            calls[FLOAT] = self.model(full, name).runner(question, passage, None)
+
+        def unless_stale(call: Callable[[], object]) -> Callable[[], object]:
+            def run() -> object:
+                if stale():
+                    raise Superseded
+                return call()
+
+            return run
+
+        calls = {key: unless_stale(call) for key, call in calls.items()}
+        with latency.device_lock():
+            disturbed = latency.disturbed()
+            pilot = latency.measure(calls, rounds=1, warmup=1)
+            # All in the same rounds, because only paired samples give an honest spread of the speed-up.
+            round_ms = sum(timing.p50_ms for timing in pilot.values())
+            rounds = int(1000 * MEASURE_SECONDS / round_ms) if round_ms > 0 else MOST_ROUNDS
+            timings = latency.measure(calls, rounds=min(MOST_ROUNDS, max(LEAST_ROUNDS, rounds)), warmup=1)
+            disturbed = disturbed or latency.disturbed()
+        timings = {BUDGET: timings.get(BUDGET, timings[FULL]), **timings}
+        self._full_ms.get((entry.name, engine, question, passage), lambda: timings[FULL].p50_ms)
+        speedups = {key: latency.speedup(timings[key], timings[BUDGET]) for key in timings if key != BUDGET}
+        return Measured(timings, speedups, latency.machine(), disturbed, model.count_tokens(question, passage))
+
+    def warm_up(self, name: str, engine: str, question: str, passage: str) -> None:
+        """Load what the first visitor needs; a failure is only logged, since asking will say it better."""
+        try:
+            entry = self.entry(name)
+            self.ask(entry, engine, question, passage, None)
+            self.reference(entry, engine, question, passage)
+        except UserError as error:
+            log.warning("Not warmed up: %s", error)
+        except Exception:
+            log.exception("Not warmed up")
+
+    def _full(self, entry: Entry, engine: str) -> tuple[Entry, str]:
+        try:
+            sibling = self._sibling(entry)
+        except UserError as error:
+            log.info("No fp32 to stand beside %s: %s", entry.name, error)
+            sibling = None
+        return (sibling, "torch") if sibling else (entry, engine)

@@ -1,0 +1,132 @@
+"""What the page says, as Markdown. Whatever comes from outside goes through `escape` first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ui.session import BUDGET, FLOAT, FULL, Measured
+from zoo.answers import Answer
+from zoo.ask import Reply
+from zoo.catalog import Entry
+from zoo.lengths import Choice, Shape, macs_ratio
+
+ENGINE_LABELS = {"onnxruntime": "ONNX Runtime · int8", "openvino": "OpenVINO · int8", "torch": "PyTorch · fp32"}
+SHOWN_ANSWERS = 8
+
+
+def escape(text: str) -> str:
+    """Any text as Markdown that shows it letter by letter: punctuation becomes entities, line breaks blanks."""
+    return "".join(
+        c if c.isalnum() or not c.isascii() or c == " " else " " if c.isspace() else f"&#{ord(c)};" for c in text
+    )
+
+
+def name_precision(engine: str) -> str:
+    return "fp32" if engine == "torch" else "int8"
+
+
+def show_answer(title: str, reply: Reply, note: str = "") -> str:
+    """A card: whose answer, the answer, how sure."""
+    best = reply.answers[0] if reply.answers else None
+    words = escape(best.text) if best and best.text else "No answer in this passage"
+    sure = f"{100 * best.probability:.0f} % probability" if best else ""
+    return f"{title}\n\n### {words}\n\n{sure}{' · ' if sure and note else ''}{note}"
+
+
+def same_answer(a: Reply, b: Reply) -> bool:
+    """Whether the best answers are the same span."""
+    first, second = (r.answers[0] if r.answers else None for r in (a, b))
+    return (first.start, first.end) == (second.start, second.end) if first and second else first is second
+
+
+def best_span(reply: Reply) -> tuple[int, int] | None:
+    best = reply.answers[0] if reply.answers else None
+    return (best.start, best.end) if best and best.start >= 0 else None
+
+
+def list_answers(answers: list[Answer], shown: int = SHOWN_ANSWERS) -> str:
+    """The n-best list."""
+    rows = ["| | answer | probability | score |", "|---:|:---|---:|---:|"]
+    for place, answer in enumerate(answers[:shown], 1):
+        words = escape(answer.text) if answer.text else "*no answer*"
+        rows.append(f"| {place} | {words} | {100 * answer.probability:.1f} % | {answer.score:.2f} |")
+    return "\n".join(rows)
+
+
+def name_rows(engine: str) -> dict[str, str]:
+    """What a measurement's rows are called."""
+    precision = name_precision(engine)
+    label = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}[engine]
+    return {
+        BUDGET: f"{precision}, this budget ({label})",
+        FULL: f"{precision}, full length ({label})",
+        FLOAT: "fp32, full length (PyTorch)",
+    }
+
+
+def show_latency(measured: Measured, engine: str) -> str:
+    """Headline, table, and where it was measured."""
+    names = name_rows(engine)
+    ratio, low, high = measured.speedups[FULL]
+    timings = dict(measured.timings)
+    if timings[BUDGET] is timings[FULL]:
+        del timings[BUDGET]
+        head, spread = "### 1× <small>this budget is full length itself</small>\n\n", "Nothing is dropped"
+    else:
+        head = f"### {ratio:.2f}× <small>as fast as {name_precision(engine)} at full length</small>\n\n"
+        spread = f"95 % of resampled rounds lie between {low:.2f}× and {high:.2f}×"
+    if FLOAT in measured.speedups:
+        other, other_low, other_high = measured.speedups[FLOAT]
+        spread += f"; against fp32 PyTorch {other:.2f}× ({other_low:.2f}–{other_high:.2f})"
+    rows = ["| | p50 | p90 | n |", "|:---|---:|---:|---:|"]
+    rows += [f"| {names[k]} | {t.p50_ms:.1f} ms | {t.p90_ms:.1f} ms | {t.n} |" for k, t in timings.items()]
+    return f"{head}{spread}.\n\n" + "\n".join(rows)
+
+
+def show_machine(measured: Measured) -> str:
+    """The stamp below a measurement, and the badge where something else was running."""
+    m = measured.machine
+    int8 = ", ".join(name for name, key in (("VNNI", "vnni"), ("AMX", "amx")) if m.get(key)) or "no VNNI, no AMX"
+    windows = len(measured.tokens)
+    size = f"{sum(measured.tokens)} tokens" + (f" in {windows} windows" if windows > 1 else "")
+    stamp = f"{size} · {m.get('threads')} threads · {escape(str(m.get('cpu')))} ({int8}) · {m.get('date')}"
+    badge = "**Disturbed:** something else kept this machine busy, so read these figures with care.\n\n"
+    return (badge if measured.disturbed else "") + stamp
+
+
+def describe_entry(entry: Entry) -> str:
+    """One line about a checkpoint."""
+    parts = [f"{entry.parameters / 1e6:.1f} M parameters"] if entry.parameters else []
+    if entry.bytes:
+        parts.append(f"{entry.bytes / 1e6:.0f} MB")
+    if entry.weights_dtype:
+        parts.append(escape(entry.weights_dtype))
+    f1 = entry.metrics.get("f1")
+    if isinstance(f1, int | float):
+        parts.append(f"F1 {f1:.1f}")
+    if entry.license:
+        parts.append(escape(entry.license))
+    return " · ".join(parts)
+
+
+def account_for(choice: Choice, shape: Shape | None, tokens: list[int], measured_on: dict[str, Any]) -> str:
+    """The two ways to count MACs, kept apart."""
+    point = choice.point
+    own = "**Real tokens only, as everywhere on this page:** "
+    own += f"{100 * point.macs_ratio:.1f} % of the unpadded full-length model"
+    if shape and tokens:
+        share = sum(macs_ratio(shape, n, point.config) * n for n in tokens) / sum(tokens)
+        own += f"; on this input of {sum(tokens)} tokens {100 * share:.1f} %"
+    padded = measured_on.get("padded_to_384")
+    theirs = "not measured for this model"
+    if isinstance(padded, dict) and isinstance(padded.get("macs_ratio"), int | float):
+        theirs = f"the lengths {escape(str(padded.get('lengths', '')))} take {100 * padded['macs_ratio']:.1f} %"
+        if isinstance(padded.get("loss"), int | float):
+            theirs += f" and lose {padded['loss']:.2f} F1"
+    return f"{own}.\n\n**As the papers count, every input padded to 384:** {theirs}. The two are not comparable."
+
+
+def describe_origin(measured_on: dict[str, Any]) -> str:
+    """Where a front's figures come from."""
+    plain = {k: v for k, v in measured_on.items() if isinstance(v, str | int | float) and not isinstance(v, bool)}
+    return " · ".join(f"{escape(k.replace('_', ' '))}: {escape(str(v))}" for k, v in plain.items())

@@ -1,0 +1,69 @@
+"""Answers and kept tokens -> text with labels, the form that gr.HighlightedText shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from zoo.ask import KeptWindow
+
+Labelled = list[tuple[str, str | None]]
+Span = tuple[int, int]
+
+ANSWER, FULL, BOTH = "this budget", "full length", "both"
+KEPT = "kept"
+
+
+def mark_answers(context: str, answer: Span | None, full: Span | None = None) -> Labelled:
+    """The passage, the answers at this budget and at full length marked; where they overlap it says both."""
+    spans = {ANSWER: answer, FULL: full}
+    edges = {0, len(context)}
+    for span in spans.values():
+        if span:
+            edges |= {max(0, min(at, len(context))) for at in span}
+    found: Labelled = []
+    cuts = sorted(edges)
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        inside = [name for name, span in spans.items() if span and span[0] <= start and end <= span[1]]
+        found.append((context[start:end], BOTH if len(inside) == 2 else inside[0] if inside else None))
+    return found
+
+
+def mark_kept(window: KeptWindow, context: str, layer: int) -> Labelled:
+    """A window as text, the tokens that are alive after `layer` labelled (1 is the first).
+
+    Passage tokens show what stands in the passage, with the gaps between them; others show themselves, word pieces
+    joined. Neighbours with the same label are one piece.
+    """
+    kept = window.kept[layer - 1] if len(window.kept) else np.ones(len(window.tokens), bool)
+    pieces: Labelled = []
+    before: Span | None = None
+    for token, span, alive in zip(window.tokens, window.spans, kept, strict=True):
+        if span:
+            gap = context[before[1] : span[0]] if before else (" " if pieces else "")
+            text = context[span[0] : span[1]]
+        else:
+            word = token.removeprefix("##").removeprefix("Ġ")
+            joined = token.startswith("##") or not pieces
+            gap, text = ("" if joined else " "), word
+        before = span
+        label = KEPT if alive else None
+        if pieces and pieces[-1][1] == label:
+            pieces[-1] = (pieces[-1][0] + gap + text, label)
+        elif pieces and label:
+            pieces[-1] = (pieces[-1][0] + gap, None)
+            pieces.append((text, label))
+        else:
+            pieces.append((gap + text, label))
+    return pieces
+
+
+def survivors(window: KeptWindow) -> list[int]:
+    """How many tokens are alive after each layer."""
+    return [int(np.count_nonzero(layer)) for layer in window.kept]
+
+
+def label_windows(windows: Sequence[KeptWindow]) -> list[tuple[str, int]]:
+    """Choices for picking a window: what is shown, and its place."""
+    return [(f"window {i + 1} of {len(windows)} ({len(w.tokens)} tokens)", i) for i, w in enumerate(windows)]
