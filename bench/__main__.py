@@ -20,15 +20,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     latency = commands.add_parser("latency", help="one question at 384 and at 170 tokens, every engine in turn")
     latency.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as a JSON list")
     latency.add_argument("--rounds", type=int, default=40, metavar="N", help="measure each row up to N times (40)")
+    commands.add_parser("profile", help="milliseconds by operator of the bundled model on onnxruntime")
     chosen = parser.parse_args(arguments)
-    if chosen.rounds < 1:
+    if chosen.command == "latency" and chosen.rounds < 1:
         parser.error("--rounds must be at least 1")
 
+    from bench import profile
     from bench.latency import compare, table
     from zoo.files import write_json
     from zoo.latency import machine
 
     try:
+        if chosen.command == "profile":
+            print(profile.table(profile.profile()))
+            print(f"\n{json.dumps(machine())}")
+            return 0
         rows = compare(rounds=chosen.rounds)
         print(table(rows))
         print(f"\n{json.dumps(machine())}")

@@ -152,7 +152,8 @@ def _front(front: Front) -> str:
         text += (
             "\n\nThe papers count otherwise: token counts at inputs **padded to 384**, where most of what is dropped "
             f"is padding. So counted, the lengths {padded['lengths']} take {share} of the MACs, with F1 "
-            f"{padded['f1']:.2f} and EM {padded['em']:.2f}: {loss} F1 below full length. The two shares are not comparable."
+            f"{padded['f1']:.2f} and EM {padded['em']:.2f}: {loss} F1 below full length. The two shares are not "
+            "comparable."
         )
     return text + ("\n\nMeasured on:\n\n" + _list(stamp) if stamp else "")
 

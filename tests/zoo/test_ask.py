@@ -1,0 +1,119 @@
+"""Asking a tiny model: the whole way from text to answers, on every engine."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from compress.methods import quantize_onnx as q
+from zoo import catalog
+from zoo.ask import QuestionAnswerer, predict
+from zoo.engines import ENGINES, open_engine
+from zoo.errors import UserError
+from zoo.files import write_json
+from zoo.lengths import Front, LengthConfig, Point
+from zoo.modeling import LengthAdaptiveModel
+
+QUESTION, CONTEXT = "Which river leaves the lake?", "The Angara is the only river that leaves the lake. " * 3
+HALF = LengthConfig((0.7, 0.5))
+
+
+@pytest.fixture(scope="module")
+def entry(tiny_model, tmp_path_factory):
+    """An int8 entry with its full-precision sibling beside it."""
+    root = tmp_path_factory.mktemp("zoo")
+    shutil.copytree(tiny_model, root / "tiny")
+    shutil.copytree(tiny_model, root / "tiny-int8", ignore=shutil.ignore_patterns("*.safetensors"))
+    model = LengthAdaptiveModel.load(tiny_model)
+    weights = q.integer_weights(q.float_weights(model), q.linears(model), None, reduce_range=True)
+    q.write(weights, q.spec_of(model), root / "tiny-int8")
+    Front(Point(LengthConfig.full(2), 1.0, 80, 70), [Point(HALF, 0.6, 79, 69)]).save(root / "tiny-int8" / "front.json")
+    write_json(root / "tiny-int8" / "entry.json", {"full_precision": "tiny", "method": "length-adaptive-int8"})
+    return catalog.find(str(root / "tiny-int8"))
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def answerer(request, entry):
+    return QuestionAnswerer(entry, request.param, threads=1)
+
+
+def test_a_reply_is_whole(answerer):
+    reply = answerer.ask(QUESTION, CONTEXT, HALF)
+    best = reply.answers[0]
+    assert reply.context[best.start : best.end] == best.text
+    assert 0 < best.probability <= 1
+    assert len(reply.answers) <= 20
+    (window,) = reply.kept
+    count = reply.tokens[0]
+    assert window.kept.shape == (2, count) and len(window.tokens) == len(window.spans) == count
+    assert window.kept.sum(1).tolist() == list(HALF.tokens(count))
+    assert reply.macs_ratio < 1 and not reply.no_answer
+
+
+def test_full_length_keeps_everything(answerer):
+    reply = answerer.ask(QUESTION, CONTEXT)
+    assert reply.kept[0].kept.all()
+    assert reply.macs_ratio == 1
+
+
+def test_engines_agree(entry):
+    replies = [QuestionAnswerer(entry, name, threads=1).ask(QUESTION, CONTEXT) for name in ENGINES]
+    scores = np.array([reply.answers[0].score for reply in replies])
+    assert np.ptp(scores) < 0.2 * abs(scores).max()
+
+
+def test_many_questions_are_answered_as_one_by_one(entry):
+    examples = catalog.examples()[:12]
+    engine = open_engine("torch", entry, threads=1)
+    answerer = QuestionAnswerer(entry, "torch", threads=1)
+    told = []
+    together = predict(
+        engine,
+        answerer.tokenizer,
+        [e["question"] for e in examples],
+        [e["context"] for e in examples],
+        HALF,
+        progress=lambda done, of: told.append((done, of)),
+    )
+    alone = [answerer.ask(e["question"], e["context"], HALF).answers[0].text for e in examples]
+    assert [p.text for p in together] == alone
+    assert told[-1][0] == told[-1][1] >= 12
+
+
+def test_a_runner_runs_the_engine_alone(answerer, monkeypatch):
+    runs = []
+    inner = answerer.engine.run
+    monkeypatch.setattr(answerer.engine, "run", lambda *args: runs.append(args[1].tolist()) or inner(*args))
+    run = answerer.runner(QUESTION, CONTEXT, HALF)
+    assert runs == []
+    run()
+    assert runs == [[list(HALF.tokens(answerer.count_tokens(QUESTION, CONTEXT)[0]))]]
+
+
+@pytest.mark.parametrize(
+    ("question", "context"), [("", CONTEXT), ("  \n", CONTEXT), (QUESTION, ""), (QUESTION, "\x00\t ")]
+)
+def test_nothing_to_ask_or_to_read(answerer, question, context):
+    with pytest.raises(UserError):
+        answerer.ask(question, context)
+
+
+@pytest.mark.parametrize("text", ["👩‍🚀🚀 " * 30, "שלום עולם " * 30, "a\x07b\x1b[31m c " * 20, "é" * 500, "x" * 25_000])
+def test_odd_text_is_read_without_complaint(answerer, text):
+    reply = answerer.ask("What is it?", text)
+    assert all(reply.context[a.start : a.end] == a.text for a in reply.answers)
+    assert any("20,000" in notice for notice in reply.notices) == (len(text) > 20_000)
+
+
+def test_a_configuration_for_another_model_is_refused(answerer):
+    with pytest.raises(UserError, match="2 layers"):
+        answerer.ask(QUESTION, CONTEXT, LengthConfig.full(6))
+
+
+def test_unknown_or_missing_engines_are_refused(entry, tiny_model):
+    with pytest.raises(UserError, match="no engine"):
+        open_engine("tensorrt", entry)
+    with pytest.raises(UserError, match="cannot run on onnxruntime"):
+        open_engine("onnxruntime", catalog.find(str(tiny_model)))

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from zoo.errors import UserError
+from zoo.features import MAX_QUESTION_TOKENS, Window, label, load_tokenizer, make_windows, pad
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model):
+    return load_tokenizer(tiny_model)
+
+
+CONTEXT = "The river leaves the lake near the town. " * 40
+
+
+def test_offsets_point_into_the_passage(tokenizer):
+    (window,) = make_windows(tokenizer, ["Which river?"], ["Lake Baikal feeds the Angara."])
+    words = [tokenizer.convert_ids_to_tokens(i).removeprefix("##") for i in window.input_ids]
+    spans = [
+        ("Lake Baikal feeds the Angara.".lower()[o[0] : o[1]], w)
+        for o, w in zip(window.offsets, words, strict=True)
+        if o
+    ]
+    assert spans and all(text == word for text, word in spans)
+    assert window.offsets[0] is None and window.offsets[-1] is None
+
+
+def test_a_long_passage_is_read_in_overlapping_windows_that_miss_nothing(tokenizer):
+    windows = make_windows(tokenizer, ["Where?", "Which river?"], ["Short.", CONTEXT], max_length=160, stride=50)
+    assert [w.example for w in windows] == [0] + [1] * (len(windows) - 1)
+    long = windows[1:]
+    assert len(long) > 2 and all(len(w.input_ids) <= 160 for w in long)
+    covered = {i for w in long for o in w.offsets if o for i in range(*o)}
+    assert {i for i, c in enumerate(CONTEXT) if not c.isspace()} <= covered
+    for before, after in zip(long, long[1:], strict=False):
+        shared = {o for o in before.offsets if o} & {o for o in after.offsets if o}
+        assert len(shared) == 50
+
+
+def test_a_very_long_question_is_cut(tokenizer):
+    (window, *_) = make_windows(tokenizer, ["why " * 500], ["Because."], max_length=128)
+    assert sum(o is None for o in window.offsets) == MAX_QUESTION_TOKENS + 3
+    assert any(window.offsets)
+
+
+def test_pad_masks_what_it_adds():
+    batch = pad([Window(0, [5, 6, 7], [0, 0, 1], []), Window(1, [8], None, [])], pad_id=9)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch["token_type_ids"].tolist() == [[0, 0, 1], [0, 0, 0]]
+    assert all(value.dtype == np.int64 for value in batch.values())
+
+
+@pytest.mark.parametrize(("span", "tokens"), [((0, 4), (1, 1)), ((2, 7), (1, 2)), ((5, 12), (2, 3)), ((9, 20), (0, 0))])
+def test_labels_cover_the_answer_or_say_that_it_is_not_whole(span, tokens):
+    window = Window(0, [0] * 5, None, [None, (0, 4), (5, 8), (9, 12), None])
+    assert label(window, *span) == tokens
+
+
+def test_a_folder_without_a_tokenizer_says_so(tmp_path):
+    with pytest.raises(UserError, match="tokenizer"):
+        load_tokenizer(tmp_path)
