@@ -168,15 +168,29 @@ def calibrate(
 
 
 def simulate(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveModel:
-    """The float model with the graph's rounded weights and inputs: what its integer products compute, in torch."""
+    """The model with all of the graph's weights and its rounding of inputs: what the graph computes, in torch.
+
+    A published checkpoint in half precision will not do: eight-bit rounding makes its last digits matter.
+    """
     twin = copy.deepcopy(model).eval()
     scale = (model.shape.hidden // model.config["num_attention_heads"]) ** -0.5
     with torch.no_grad():
         twin.words.weight.copy_(torch.from_numpy(weights["words.q"] * weights["words.scale"]))
+        twin.positions.weight.copy_(torch.tensor(weights["positions.w"]))
+        twin.types.weight.copy_(torch.tensor(weights["types.w"]))
+        twin.qa_outputs.weight.copy_(torch.tensor(weights["qa_outputs.w"]).T)
+        twin.qa_outputs.bias.copy_(torch.tensor(weights["qa_outputs.bias"]))
+        for name, module in twin.named_modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.weight.copy_(torch.tensor(weights[f"{name}.weight"]))
+                module.bias.copy_(torch.tensor(weights[f"{name}.bias"]))
         for name, modules in linears(twin).items():
-            whole = torch.from_numpy(weights[f"{name}.q"] * weights[f"{name}.scale"])
-            for turn, (module, part) in enumerate(zip(modules, whole.chunk(len(modules), 1), strict=True)):
-                module.weight.copy_(part.T / (scale if len(modules) == 3 and turn == 0 else 1.0))
+            whole = torch.from_numpy(weights[f"{name}.q"] * weights[f"{name}.scale"]).chunk(len(modules), 1)
+            biases = torch.tensor(weights[f"{name}.bias"]).chunk(len(modules))
+            for turn, (module, part, bias) in enumerate(zip(modules, whole, biases, strict=True)):
+                folded = scale if len(modules) == 3 and turn == 0 else 1.0
+                module.weight.copy_(part.T / folded)
+                module.bias.copy_(bias / folded)
                 module.register_forward_pre_hook(_rounding(weights, name))
     return twin
 

@@ -34,7 +34,8 @@ def portable(weights, spec):
     wanted = {i.name for i in session.get_inputs()}
 
     def run(batch, lengths):
-        return session.run(None, {k: v for k, v in {**batch, "lengths": lengths}.items() if k in wanted})
+        found = session.run(None, {k: v for k, v in {**batch, "lengths": lengths}.items() if k in wanted})
+        return [np.asarray(value) for value in found]
 
     return run
 

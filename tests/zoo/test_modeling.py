@@ -107,8 +107,9 @@ def reference_qa(model: LengthAdaptiveModel, ids: torch.Tensor, lengths) -> torc
     """Drop-and-restore of hidden states as the paper has it, one example, no batching, no short cuts."""
     state = model.embed(ids, None)
     places, restored = list(range(ids.shape[1])), state[0].clone()
-    for i, layer in enumerate(model.layers):
+    for i, layer in enumerate(model.blocks):
         attended, probabilities = layer.attend(state, torch.zeros(1), 0.0, True)
+        assert probabilities is not None
         received = probabilities[0].sum((0, 1))
         top = sorted(range(len(places)), key=lambda j: -float(received[j]))[: lengths[i]]
         places = [places[j] for j in top]

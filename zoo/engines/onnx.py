@@ -33,6 +33,8 @@ class OnnxEngine:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1
             options.log_severity_level = 3
+            # Threads that spin on after a run would slow down whatever is run next, other sessions among it.
+            options.add_session_config_entry("session.force_spinning_stop", "1")
             model = build(self.weights, self.spec, "onnxruntime", active, padded)
             self.sessions[active, padded] = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
