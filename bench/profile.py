@@ -57,7 +57,7 @@ def _spent(weights: Any, spec: dict, config: LengthConfig, batch: Batch, runs: i
 
     count = batch["attention_mask"].sum(1)
     lengths = np.array([config.tokens(int(count[0]))], np.int64)
-    active, _ = idle_layers(lengths, count, spec["drop_layers"])
+    active = idle_layers(lengths, count, spec["drop_layers"])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = get_settings().threads, 1
     options.log_severity_level = 3

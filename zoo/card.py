@@ -68,7 +68,7 @@ def body(card: str) -> str:
     """The card's text for a page, without front matter. Images, which tell their host of each reader, become links."""
     text = _split(card)[1]
     tag = r"<[^>]*\b(src|srcset|href|style|poster|data)\b\s*=[^>]*(>|\Z)"
-    text = re.sub(tag, "", _split(card)[1], flags=re.IGNORECASE)
+    text = re.sub(tag, "", text, flags=re.IGNORECASE)
     return re.sub(r"!+\[", "[", text).strip()
 
 

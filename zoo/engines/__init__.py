@@ -53,15 +53,15 @@ def kept_masks(mask: np.ndarray, kept: dict[int, np.ndarray], layers: int) -> li
     return found
 
 
-def idle_layers(lengths: np.ndarray, counts: np.ndarray, drop_layers: list[int]) -> tuple[list[int], np.ndarray]:
-    """The drop layers at which some row really loses tokens (`counts`: real tokens, `[batch]`), and what is left."""
+def idle_layers(lengths: np.ndarray, counts: np.ndarray, drop_layers: list[int]) -> list[int]:
+    """The drop layers at which some row really loses tokens (`counts`: real tokens, `[batch]`)."""
     active, before = [], counts
     for i in drop_layers:
         goal = np.minimum(np.maximum(lengths[:, i], 2), before)
         if (goal < before).any():
             active.append(i)
         before = goal
-    return active, before
+    return active
 
 
 def open_engine(name: str, entry: Entry, threads: int | None = None) -> Engine:

@@ -43,7 +43,7 @@ class OnnxEngine:
 
     def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
         mask = batch["attention_mask"]
-        active, _ = idle_layers(lengths, mask.sum(1), self.spec["drop_layers"])
+        active = idle_layers(lengths, mask.sum(1), self.spec["drop_layers"])
         padded = not mask.all() or bool((lengths != lengths[:1]).any())
         session = self.session(tuple(active), padded)
         wanted = {i.name for i in session.get_inputs()}

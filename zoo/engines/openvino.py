@@ -45,7 +45,7 @@ class OpenVinoEngine:
 
     def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
         mask = batch["attention_mask"]
-        active, _ = idle_layers(lengths, mask.sum(1), self.spec["drop_layers"])
+        active = idle_layers(lengths, mask.sum(1), self.spec["drop_layers"])
         padded = not mask.all() or bool((lengths != lengths[:1]).any())
         request = self.request(tuple(active), padded)
         wanted = {port.get_any_name() for port in request.model_inputs}
