@@ -36,6 +36,36 @@ class Dataset(Group):
     )
 
 
+class Questions(Group):
+    """SQuAD-format files (v1.1 or v2.0), Hub ids (`owner/name` or `owner/name:split`), or `examples`; no training."""
+
+    train: str = Field(default="examples", description="questions to calibrate with; nothing is learned from them")
+    evaluation: str = Field(default="examples", description="questions to report on")
+    titles: list[str] | None = Field(
+        default=None, description="glob patterns of article titles to calibrate with; null takes all"
+    )
+    evaluation_titles: list[str] | None = Field(
+        default=None, description="glob patterns of article titles to report on"
+    )
+    version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
+
+
+class Reading(Group):
+    """How questions and passages become windows."""
+
+    max_length: int = Field(default=384, ge=128, le=512, description="tokens of a window at most")
+    stride: int = Field(default=128, ge=0, le=384, description="tokens that neighbouring windows share")
+
+
+class Budgets(Group):
+    """Length configurations to report beside full length, where the checkpoint was trained to drop tokens."""
+
+    points: int = Field(default=4, ge=0, le=100, description="so many, evenly spaced; 0: full length alone")
+    drop: float = Field(
+        default=0.3, gt=0, lt=1, description="share of its tokens that each drop layer drops in the cheapest"
+    )
+
+
 class Learning(Group):
     """What every training has."""
 
@@ -58,6 +88,13 @@ class Learning(Group):
 class Finetune(Learning):
     """Fine-tuning at full length."""
 
+    significance_weight: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="weight of the loss that asks, where length_drop may drop tokens, for attention to the answer",
+    )
+
 
 class LengthDrop(Learning):
     """LengthDrop training with the sandwich rule and in-place distillation."""
@@ -77,7 +114,7 @@ class LengthDrop(Learning):
         default=None, description="layers, from 0, that may drop tokens; null: every one"
     )
     significance_weight: float = Field(
-        default=0.0, ge=0, le=100, description="weight of the loss that asks for attention to the answer's tokens"
+        default=0.0, ge=0, le=100, description="weight of the loss that asks for attention to the answer"
     )
 
     @model_validator(mode="after")
@@ -114,6 +151,9 @@ class Search(Group):
         default=20, ge=2, le=1000, description="points of the front to keep, spread evenly over the cost"
     )
     seed: int = Field(default=0, ge=0, description="the same seed gives the same front")
+    workers: int = Field(
+        default=1, ge=1, le=1024, description="configurations scored at once, on a Ray cluster; 1: here, in turn"
+    )
 
 
 class Quantize(Group):
@@ -127,6 +167,9 @@ class Quantize(Group):
         default="minmax", description="from what was seen to a range"
     )
     percentile: float = Field(default=99.99, gt=50, le=100, description="for percentile: what lies within the range")
+    smoothing: Share = Field(
+        default=0.75, description="for static: how far outlying columns of the inputs are divided down; 0: not at all"
+    )
     reduce_range: Literal["auto"] | bool = Field(
         default="auto",
         description="7-bit weights, right on CPUs without VNNI too; auto: yes, so that one file serves all",
@@ -170,6 +213,16 @@ class Package(Group):
     )
     license: str = Field(default="apache-2.0", min_length=1, description="license, as the Hub names it")
     base_model: str | None = Field(default=None, description="what the cards say it was made from; null: `model`")
+
+
+class PackageInt8(Package):
+    """The entry of the zoo that comes out."""
+
+    name: str = Field(default="model-int8", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="name of the entry")
+    title: str = Field(default="An int8 model", min_length=1, max_length=120, description="title of the card")
+    license: str | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default=None, min_length=1, description="license, as the Hub names it; null: that of `model`"
+    )
 
 
 class Training(Group):

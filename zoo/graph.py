@@ -65,6 +65,8 @@ class Graph:
         if f"{name}.w" in self.weights:
             y = self.op("MatMul", x, self.weight(f"{name}.w"))
             return self.op("Add", y, self.weight(f"{name}.bias")) if bias else y
+        if f"{name}.x_factor" in self.weights:
+            x = self.op("Mul", x, self.weight(f"{name}.x_factor"))
         w, scale = self.weight(f"{name}.q"), self.weight(f"{name}.scale")
         static = f"{name}.x_scale" in self.weights
         if static:

@@ -45,13 +45,13 @@ class Output:
     Attributes:
         logits: `[batch, tokens, 2]` (start, end) for question answering, `[batch, labels]` for classification.
         kept: for every layer, which tokens are alive after it, `[batch, tokens]` bool.
-        significance: for every layer that scored its tokens, (share of all attention received, token positions),
-            both `[batch, tokens alive]`; differentiable.
+        significance: for every layer that scored its tokens, (layer, share of all attention received, token
+            positions), the two `[batch, tokens alive]`; differentiable.
     """
 
     logits: Tensor
     kept: list[Tensor] = field(default_factory=list)
-    significance: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    significance: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
 
 
 class Layer(nn.Module):
@@ -175,7 +175,7 @@ class LengthAdaptiveModel(nn.Module):
             )
             if probabilities is not None:
                 received = attention_received(probabilities, alive)
-                out.significance.append((received / (layer.heads * count)[:, None], where))
+                out.significance.append((i, received / (layer.heads * count)[:, None], where))
                 if goal is not None:
                     if self.head == "qa":
                         restored = self.restore(restored, inside, alive, where, tokens)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from compress.data import Example, load_squad
+from compress.methods import length_drop
 from compress.training import Sample, Schedule, samples, span_loss, train
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_windows
@@ -30,9 +32,11 @@ def run(ctx: Any) -> dict[str, Any]:
     bare = not (read_json(source / "config.json").get("architectures") or [""])[0].endswith("ForQuestionAnswering")
     torch.manual_seed(recipe.training.seed)
     keep_first = {"always_keep_first_token": True, "squad_v2": True} if recipe.dataset.version_2 else {}
-    model = LengthAdaptiveModel.load(source, head="qa" if bare else None, dropout=recipe.finetune.dropout, **keep_first)
+    own = {**keep_first, **length_drop.dropping(recipe.length_drop)}
+    model = LengthAdaptiveModel.load(source, head="qa" if bare else None, dropout=recipe.finetune.dropout, **own)
     data = training_samples(recipe, tokenizer, recipe.finetune)
-    return learn(ctx, model, tokenizer, data, recipe.finetune, span)
+    loss = span(recipe.finetune.significance_weight, length_drop.bounds_of(recipe.length_drop, model))
+    return learn(ctx, model, tokenizer, data, recipe.finetune, loss)
 
 
 def learn(
@@ -50,7 +54,7 @@ def learn(
         warmup_ratio=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        seed=training.seed,
+        seed=stage_seed(training.seed, ctx.folder.name),
         precision=training.precision,
         checkpoint_minutes=training.checkpoint_minutes,
         minutes=settings.max_minutes or 0,
@@ -62,11 +66,31 @@ def learn(
     return {**result, "windows": len(data)}
 
 
-def span(model: Any, batch: dict[str, Tensor], _chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
-    """Cross-entropy of the answer's start and end, one pass a step."""
-    out = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
-    value = span_loss(out.logits, batch["start"], batch["end"])
-    yield value, {"loss": value.item()}
+def stage_seed(seed: int, stage: str) -> int:
+    """A seed of the stage's own: cut short, two stages with one data order would learn from the same part of it."""
+    return zlib.crc32(f"{seed}/{stage}".encode())
+
+
+def span(significance_weight: float = 0.0, bounds: Sequence[float] = ()):
+    """The loss of `compress.training.train` for fine-tuning: cross-entropy of the answer's start and end.
+
+    Args:
+        significance_weight: of the hinge on attention, see `compress.methods.length_drop`.
+        bounds: share of the tokens that each layer will be asked to drop.
+    """
+
+    def loss(model: Any, batch: dict[str, Tensor], _chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
+        inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
+        out = model(**inputs, scored=significance_weight > 0)
+        value = span_loss(out.logits, batch["start"], batch["end"])
+        told = {"loss": value.item()}
+        if significance_weight:
+            goal = length_drop.smallest(batch["attention_mask"].sum(1), bounds)
+            hinge = length_drop.attention_hinge(out.significance, batch["start"], batch["end"], goal)
+            value, told["hinge_full"] = value + significance_weight * hinge, hinge.item()
+        yield value, told
+
+    return loss
 
 
 def training_examples(recipe: Any) -> list[Example]:

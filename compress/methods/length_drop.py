@@ -4,13 +4,13 @@ The method is that of the Length-Adaptive Transformer (Kim and Cho, arXiv 2010.0
 distillation. Two choices are ours. The divergence is KL(teacher || student), as in the paper's text: it makes the
 student cover every answer that the full-length pass finds likely, while the published code minimises the reverse,
 which lets it settle on one of them. And attention can be guided (`significance_weight`): which tokens are kept is
-decided by a top-k through which no gradient flows, so a small hinge loss asks that the answer's tokens receive at
-least twice the average attention where tokens are dropped.
+decided by a top-k through which no gradient flows, and left alone MiniLM keeps the answer little more often than
+chance would, though with the answer kept it loses nothing. So a hinge loss asks, where tokens are dropped, that the
+answer's ends receive a share of the attention that is sure to keep them.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compress.training import span_loss
+from zoo.modeling import LengthAdaptiveModel, Output
 
 
 def ratios(bound: float | Sequence[float], drop_layers: Sequence[int], layers: int) -> list[float]:
@@ -65,19 +66,23 @@ def distance(student: Tensor, teacher: Tensor) -> Tensor:
     return F.kl_div(student.float().log_softmax(1), target, log_target=True, reduction="none").sum(1).mean()
 
 
-def attention_hinge(significance: Sequence[tuple[Tensor, Tensor]], start: Tensor, end: Tensor, count: Tensor) -> Tensor:
-    """How far the answer's tokens are from receiving twice the average attention, mean over tokens and layers.
+def attention_hinge(
+    significance: Sequence[tuple[int, Tensor, Tensor]], start: Tensor, end: Tensor, goal: Tensor
+) -> Tensor:
+    """How far the answer's first and last token are from being sure to be kept, mean over tokens and layers.
+
+    Of all attention at most n tokens receive a share of 1/n or more: one that receives it is among the n kept.
 
     Args:
-        significance: `Output.significance`: share of attention and token position, both `[batch, tokens alive]`.
+        significance: `Output.significance`.
         start, end: answer's token positions, `[batch]`.
-        count: real tokens, `[batch]`.
+        goal: tokens that go on after each layer, `[batch, layers]`.
     """
     total = torch.zeros((), device=start.device)
-    for share, where in significance:
-        answer = (where >= start[:, None]) & (where <= end[:, None])
-        short = (math.log(2) - (share.float() * count[:, None]).clamp_min(1e-6).log()).clamp_min(0)
-        total = total + (short * answer).sum() / answer.sum().clamp_min(1)
+    for layer, share, where in significance:
+        answer = (where == start[:, None]) | (where == end[:, None])
+        short = -(share.float() * goal[:, layer, None]).clamp_min(1e-6).log()
+        total = total + (short.clamp_min(0) * answer).sum() / answer.sum().clamp_min(1)
     return total / max(1, len(significance))
 
 
@@ -90,44 +95,55 @@ def sandwich(settings: Any, drop_layers: Sequence[int], layers: int):
         layers: of the model.
     """
     bounds = ratios(settings.length_drop_ratio_bound, drop_layers, layers)
-    passes = settings.num_sandwich + 2
+    passes, weight = settings.num_sandwich + 2, settings.significance_weight
+
+    def guidance(out: Output, batch: dict[str, Tensor], count: Tensor, told: dict[str, float], name: str) -> Tensor:
+        if not weight or not out.significance:
+            return torch.zeros(())
+        far = attention_hinge(out.significance, batch["start"], batch["end"], smallest(count, bounds))
+        told[name] = far.item()
+        return weight * far
 
     def loss(model: Any, batch: dict[str, Tensor], chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        start, end = batch["start"], batch["end"]
         inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
         count = batch["attention_mask"].sum(1)
         alive = surviving_layers(layers, settings.layer_dropout_prob, chance)
-        full = model(**inputs, layers=alive)
-        task = span_loss(full.logits, start, end)
-        teacher = full.logits.detach()
-        yield task / passes, {"loss": task.item()}
-        del full
+        out = model(**inputs, layers=alive, scored=weight > 0)
+        task = span_loss(out.logits, batch["start"], batch["end"])
+        teacher, told = out.logits.detach(), {"loss": task.item()}
+        yield (task + guidance(out, batch, count, told, "hinge_full")) / passes, told
+        del out
         for turn in range(settings.num_sandwich + 1):
-            lengths = smallest(count, bounds) if turn == 0 else sampled(count, bounds, chance)
+            name = "sampled" if turn else "smallest"
+            lengths = sampled(count, bounds, chance) if turn else smallest(count, bounds)
             alive = surviving_layers(layers, settings.layer_dropout_prob, chance)
             out = model(**inputs, lengths=lengths, layers=alive)
             far = distance(out.logits, teacher)
-            value, told = far, {"kl_smallest" if turn == 0 else "kl_sampled": far.item()}
-            if settings.significance_weight and out.significance:
-                hinge = attention_hinge(out.significance, start, end, count)
-                value = value + settings.significance_weight * hinge
-                told["hinge"] = hinge.item()
-            yield value / passes, told
+            told = {f"kl_{name}": far.item()}
+            yield (far + guidance(out, batch, count, told, f"hinge_{name}")) / passes, told
             del out
 
     return loss
+
+
+def bounds_of(settings: Any, model: LengthAdaptiveModel) -> list[float]:
+    """The largest share that each layer of `model` may drop, by a `length_drop` group."""
+    return ratios(settings.length_drop_ratio_bound, model.drop_layers, model.shape.layers)
+
+
+def dropping(settings: Any) -> dict[str, Any]:
+    """What a `length_drop` group sets in a checkpoint's configuration."""
+    return {} if settings.drop_layers is None else {"length_drop_layers": list(settings.drop_layers)}
 
 
 def run(ctx: Any) -> dict[str, Any]:
     """Stage `length_drop`: a fine-tuned checkpoint -> one that serves every length configuration."""
     from compress.methods.finetune import learn, training_samples
     from zoo.features import load_tokenizer
-    from zoo.modeling import LengthAdaptiveModel
 
     settings = ctx.recipe.length_drop
     source = ctx.inputs["finetune"]
     tokenizer = load_tokenizer(source)
-    extra = {} if settings.drop_layers is None else {"length_drop_layers": list(settings.drop_layers)}
-    model = LengthAdaptiveModel.load(source, None, settings.dropout, **extra)
+    model = LengthAdaptiveModel.load(source, None, settings.dropout, **dropping(settings))
     loss = sandwich(settings, model.drop_layers, model.shape.layers)
     return learn(ctx, model, tokenizer, training_samples(ctx.recipe, tokenizer, settings), settings, loss)

@@ -24,14 +24,32 @@ from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 
 MODEL_FILE = "model.int8.onnx"
+SMOOTH_GAIN = 1.5  # a range that smoothing shrinks by less is left alone: dividing takes time in every run
 
 
 class Range(NamedTuple):
-    """What enters a product: lowest and highest value, and the mean of every column."""
+    """What enters a product: the range to quantize, and of every column its mean, lowest and highest value."""
 
     low: float
     high: float
     mean: np.ndarray
+    lows: np.ndarray
+    highs: np.ndarray
+
+    def smoothed(self, strength: float) -> tuple[Range, np.ndarray | None]:
+        """The range with outlying columns divided down, and by what `[in]`; None where it would gain little.
+
+        A column is divided by (its peak / the median peak) ** strength where that is more than 1. BERT's encoders
+        have a column or two whose values are ten times those of all others, and one scale has to fit them all
+        (SmoothQuant, arXiv 2211.10438, divides every column and so disturbs the weights more).
+        """
+        peaks = np.maximum(np.abs(self.lows), np.abs(self.highs))
+        by = np.maximum(1.0, (peaks / max(float(np.median(peaks)), 1e-8)) ** strength).astype(np.float32)
+        lows, highs = self.lows / by, self.highs / by
+        low, high = max(self.low, float(lows.min())), min(self.high, float(highs.max()))
+        if high - low > (self.high - self.low) / SMOOTH_GAIN:
+            return self, None
+        return Range(low, high, self.mean / by, lows, highs), by
 
 
 def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
@@ -91,7 +109,11 @@ def round_columns(w: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def integer_weights(
-    weights: Weights, names: Iterable[str], ranges: dict[str, Range] | None, reduce_range: bool
+    weights: Weights,
+    names: Iterable[str],
+    ranges: dict[str, Range] | None,
+    reduce_range: bool,
+    smoothing: float = 0.0,
 ) -> Weights:
     """Replaces the float matrices `names` and the word embeddings by integers.
 
@@ -100,16 +122,21 @@ def integer_weights(
         names: products to quantize.
         ranges: calibrated input of each product; None quantizes inputs dynamically.
         reduce_range: 7-bit weights.
+        smoothing: how far outlying columns of the inputs are divided down, from 0 to 1; see `Range.smoothed`.
     """
     made = dict(weights)
     for name in names:
-        w = made.pop(f"{name}.w")
+        w, seen = made.pop(f"{name}.w"), ranges[name] if ranges is not None else None
+        if seen is not None and smoothing:
+            seen, by = seen.smoothed(smoothing)
+            if by is not None:
+                w, made[f"{name}.x_factor"] = w * by[:, None], (1 / by).astype(np.float32)
         made[f"{name}.q"], made[f"{name}.scale"] = round_columns(w, 7 if reduce_range else 8)
-        if ranges is not None:
+        if seen is not None:
             # What rounding the weights adds on average goes off the bias (Nagel et al., arXiv 1906.04721).
             lost = w - made[f"{name}.q"] * made[f"{name}.scale"]
-            made[f"{name}.bias"] = (made[f"{name}.bias"] + ranges[name].mean @ lost).astype(np.float32)
-            low, high = min(ranges[name].low, 0.0), max(ranges[name].high, 0.0)
+            made[f"{name}.bias"] = (made[f"{name}.bias"] + seen.mean @ lost).astype(np.float32)
+            low, high = min(seen.low, 0.0), max(seen.high, 0.0)
             scale = max(high - low, 1e-8) / 255
             made[f"{name}.x_scale"] = np.array(scale, np.float32)
             made[f"{name}.x_zero"] = np.array(np.clip(round(-low / scale), 0, 255), np.uint8)
@@ -134,10 +161,10 @@ def calibrate(
     def watch(name: str) -> Callable:
         def hook(_module: Any, args: tuple[Tensor, ...]) -> None:
             x = args[0].detach()
-            flat, mean = x.flatten(), x.flatten(0, 1).mean(0).numpy()
+            flat, rows = x.flatten(), x.flatten(0, 1)
             rest = max(1, round(flat.numel() * (100 - percentile) / 100))
             high, low = float(flat.topk(rest).values[-1]), -float((-flat).topk(rest).values[-1])
-            seen[name].append(Range(low, high, mean))
+            seen[name].append(Range(low, high, *(part.numpy() for part in (rows.mean(0), rows.amin(0), rows.amax(0)))))
 
         return hook
 
@@ -162,6 +189,8 @@ def calibrate(
             float(lowest([r.low for r in runs])),
             float(highest([r.high for r in runs])),
             np.mean([r.mean for r in runs], axis=0),
+            np.min([r.lows for r in runs], axis=0),
+            np.max([r.highs for r in runs], axis=0),
         )
         for name, runs in seen.items()
     }
@@ -189,7 +218,8 @@ def simulate(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveMode
             biases = torch.tensor(weights[f"{name}.bias"]).chunk(len(modules))
             for turn, (module, part, bias) in enumerate(zip(modules, whole, biases, strict=True)):
                 folded = scale if len(modules) == 3 and turn == 0 else 1.0
-                module.weight.copy_(part.T / folded)
+                factor = torch.from_numpy(weights[f"{name}.x_factor"]) if f"{name}.x_factor" in weights else 1.0
+                module.weight.copy_(part.T * factor / folded)
                 module.bias.copy_(bias / folded)
                 module.register_forward_pre_hook(_rounding(weights, name))
     return twin
@@ -197,14 +227,15 @@ def simulate(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveMode
 
 def _rounding(weights: Weights, name: str) -> Callable:
     def hook(_module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        x = args[0]
+        factor = torch.from_numpy(weights.get(f"{name}.x_factor", np.ones(1, np.float32)))
+        x = args[0] * factor
         if f"{name}.x_scale" in weights:
             scale, zero = float(weights[f"{name}.x_scale"]), int(weights[f"{name}.x_zero"])
         else:
             low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
             scale = (high - low) / 255
             zero = round(-low / scale)
-        return (((x / scale).round() + zero).clamp(0, 255).sub(zero) * scale,)
+        return (((x / scale).round() + zero).clamp(0, 255).sub(zero) * scale / factor,)
 
     return hook
 
@@ -230,7 +261,6 @@ def build(checkpoint: Path, out: Path, recipe: Any, configs: Sequence[LengthConf
     Returns:
         What was decided: bytes, approach, bits of the weights, calibration windows.
     """
-    from compress.methods.finetune import training_examples
     from zoo.features import load_tokenizer, make_windows, pad
     from zoo.files import write_json
 
@@ -239,22 +269,22 @@ def build(checkpoint: Path, out: Path, recipe: Any, configs: Sequence[LengthConf
     tokenizer = load_tokenizer(checkpoint)
     ranges, windows = None, []
     if settings.approach == "static":
-        examples = random.Random(recipe.training.seed).sample(
-            everything := training_examples(recipe), min(len(everything), settings.calibration_samples)
+        examples = random.Random(recipe.seed).sample(
+            everything := calibration_examples(recipe), min(len(everything), settings.calibration_samples)
         )
         windows = make_windows(
             tokenizer,
             [e.question for e in examples],
             [e.context for e in examples],
-            recipe.finetune.max_length,
-            recipe.finetune.stride,
+            recipe.reading.max_length,
+            recipe.reading.stride,
         )
         batches = [{key: torch.from_numpy(value) for key, value in pad([window]).items()} for window in windows]
         percentile = 100.0 if settings.calibration_method == "minmax" else settings.percentile
         ranges = calibrate(model, batches, configs, percentile)
     # The file is to give the same answers everywhere, so "auto" takes the bits that no CPU overflows with.
     reduce_range = settings.reduce_range is not False
-    weights = integer_weights(float_weights(model), linears(model), ranges, reduce_range)
+    weights = integer_weights(float_weights(model), linears(model), ranges, reduce_range, settings.smoothing)
     path = write(weights, spec_of(model), out)
     write_json(out / "config.json", model.config)
     tokenizer.save_pretrained(str(out))
@@ -264,6 +294,14 @@ def build(checkpoint: Path, out: Path, recipe: Any, configs: Sequence[LengthConf
         "weight_bits": 7 if reduce_range else 8,
         "calibration_windows": len(windows),
     }
+
+
+def calibration_examples(recipe: Any) -> list[Any]:
+    """The questions to calibrate with: those trained on, where the recipe trains."""
+    from compress.data import load_split
+    from compress.methods.finetune import training_examples
+
+    return training_examples(recipe) if recipe.kind == "length_adaptive" else load_split(recipe.dataset, "train")
 
 
 def open_scorer(

@@ -6,8 +6,10 @@ import random
 import pytest
 import torch
 
+from compress.methods.finetune import span
 from compress.methods.length_drop import (
     attention_hinge,
+    bounds_of,
     distance,
     ratios,
     sampled,
@@ -15,8 +17,11 @@ from compress.methods.length_drop import (
     smallest,
     surviving_layers,
 )
+from compress.progress import Progress
 from compress.recipe import LengthDrop
-from zoo.modeling import LengthAdaptiveModel
+from compress.training import Sample, Schedule, collate, train
+from zoo.features import Window
+from zoo.modeling import LengthAdaptiveModel, choose
 
 
 def test_the_lower_gene_is_the_published_one():
@@ -57,13 +62,29 @@ def test_distance_is_kl_from_the_teacher_to_the_student():
     assert distance(teacher, teacher).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_hinge_asks_for_twice_the_average_attention_on_the_answer():
+def test_hinge_asks_for_a_share_that_is_sure_to_keep_the_answers_ends():
     where = torch.arange(4)[None]
-    uniform = torch.full((1, 4), 0.25)
-    one = torch.tensor([1])
-    assert attention_hinge([(uniform, where)], one, one, torch.tensor([4])).item() == pytest.approx(math.log(2))
-    enough = torch.tensor([[0.1, 0.6, 0.2, 0.1]])
-    assert attention_hinge([(enough, where)], one, one, torch.tensor([4])).item() == 0
+    one, three, goal = torch.tensor([1]), torch.tensor([3]), torch.tensor([[4, 2]])
+    uniform = (1, torch.full((1, 4), 0.25), where)
+    assert attention_hinge([uniform], one, one, goal).item() == pytest.approx(math.log(2))  # 1/2 is asked, 1/4 is had
+    enough = (1, torch.tensor([[0.1, 0.5, 0.3, 0.1]]), where)
+    assert attention_hinge([enough], one, one, goal).item() == 0
+    only_ends = attention_hinge([enough], one, three, goal).item()  # 0.3 at place 2 does not matter
+    assert only_ends == pytest.approx((0 - math.log(0.1 * 2)) / 2)
+    everything_goes_on = (0, torch.full((1, 4), 0.25), where)
+    assert attention_hinge([everything_goes_on, uniform], one, one, goal).item() == pytest.approx(math.log(2) / 2)
+
+
+def test_what_the_hinge_asks_for_keeps_a_token():
+    """The bound is exact: a share of 1/n of all attention puts a token among the n most significant."""
+    received = torch.randn(200, 30).exp()
+    share = received / received.sum(1, keepdim=True)
+    alive = torch.ones(200, 30, dtype=torch.bool)
+    for n in (3, 10):
+        pick, _ = choose(received, alive, torch.full((200,), n), keep_first=False)
+        kept = torch.zeros_like(alive).scatter(1, pick, torch.ones_like(pick, dtype=torch.bool))
+        asked = share > 1 / n
+        assert asked.any() and kept[asked].all()
 
 
 def test_sandwich_passes_and_their_gradient(tiny_model):
@@ -79,12 +100,36 @@ def test_sandwich_passes_and_their_gradient(tiny_model):
     losses = list(sandwich(settings, model.drop_layers, model.shape.layers)(model, batch, random.Random(0)))
     assert len(losses) == 4
     assert [set(told) for _, told in losses] == [
-        {"loss"},
-        {"kl_smallest", "hinge"},
-        {"kl_sampled", "hinge"},
-        {"kl_sampled", "hinge"},
+        {"loss", "hinge_full"},
+        {"kl_smallest", "hinge_smallest"},
+        {"kl_sampled", "hinge_sampled"},
+        {"kl_sampled", "hinge_sampled"},
     ]
     torch.stack([value for value, _ in losses]).sum().backward()
     for name, parameter in model.named_parameters():
         if "position" not in name and "types" not in name:
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_guided_fine_tuning_makes_attention_keep_the_answer(tiny_model, tmp_path):
+    """The answer is marked by a token of its own; guided, the model learns to attend to it, unguided it does not."""
+    chance = random.Random(0)
+    rows = []
+    for _ in range(64):
+        ids = [chance.randrange(10, 200) for _ in range(30)]
+        place = chance.randrange(1, 30)
+        ids[place] = 300
+        rows.append(Sample(Window(0, ids, [0] * 30, [None] * 30), place, place))
+    survived = {}
+    for weight in (0.0, 2.0):
+        torch.manual_seed(0)
+        model = LengthAdaptiveModel.load(tiny_model)
+        bounds = bounds_of(LengthDrop(length_drop_ratio_bound=0.6), model)
+        plan = Schedule(learning_rate=3e-3, epochs=12, batch_size=16, seed=1, precision="fp32")
+        train(model, rows, span(weight, bounds), plan, tmp_path / str(weight), Progress(None, "finetune", bar=False))
+        batch = collate(rows, 0)
+        inputs = [batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")]
+        kept = model(*inputs, lengths=smallest(batch["attention_mask"].sum(1), bounds)).kept[-1]
+        survived[weight] = kept.gather(1, batch["start"][:, None]).float().mean().item()
+    assert survived[2.0] > 0.95
+    assert survived[0.0] < 0.8

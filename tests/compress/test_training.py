@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.methods.finetune import span
+from compress.methods.finetune import span, stage_seed
 from compress.progress import Progress
 from compress.training import Sample, Schedule, batches, best_precision, collate, samples, train
 from zoo.features import Window
@@ -85,15 +85,16 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tiny_model, tmp_pa
     plan = Schedule(learning_rate=1e-3, epochs=3, batch_size=4, seed=5, checkpoint_minutes=0, precision="fp32")
     straight = LengthAdaptiveModel.load(tiny_model, dropout=0.1)
     before = weights(straight)
-    told = train(straight, windows(), span, plan, tmp_path / "a", Progress(tmp_path / "a.jsonl", "finetune", bar=False))
+    quiet = Progress(tmp_path / "a.jsonl", "finetune", bar=False)
+    told = train(straight, windows(), span(), plan, tmp_path / "a", quiet)
     assert told["steps"] == 18
     assert not weights(straight).equal(before)
 
     broken = LengthAdaptiveModel.load(tiny_model, dropout=0.1)
     with pytest.raises(Stop):
-        train(broken, windows(), span, plan, tmp_path / "b", Interrupting(tmp_path / "b.jsonl", 8))
+        train(broken, windows(), span(), plan, tmp_path / "b", Interrupting(tmp_path / "b.jsonl", 8))
     resumed = LengthAdaptiveModel.load(tiny_model, dropout=0.1)
-    train(resumed, windows(), span, plan, tmp_path / "b", Progress(tmp_path / "b.jsonl", "finetune", bar=False))
+    train(resumed, windows(), span(), plan, tmp_path / "b", Progress(tmp_path / "b.jsonl", "finetune", bar=False))
     torch.testing.assert_close(weights(resumed), weights(straight), atol=1e-6, rtol=0)
     assert "resumed at step" in (tmp_path / "b.jsonl").read_text()
     assert len(list((tmp_path / "b" / "checkpoint").glob("step-*.pt"))) == 1
@@ -103,7 +104,8 @@ def test_frozen_parameters_stay(tiny_model, tmp_path):
     model = LengthAdaptiveModel.load(tiny_model)
     model.words.requires_grad_(False)
     before = model.words.weight.clone()
-    train(model, windows(8), span, Schedule(epochs=1, batch_size=4), tmp_path, Progress(tmp_path / "p", "f", bar=False))
+    quiet = Progress(tmp_path / "p", "finetune", bar=False)
+    train(model, windows(8), span(), Schedule(epochs=1, batch_size=4), tmp_path, quiet)
     assert model.words.weight.equal(before)
 
 
@@ -111,7 +113,7 @@ def test_a_plan_in_minutes_ends_in_time(tiny_model, tmp_path):
     model = LengthAdaptiveModel.load(tiny_model)
     plan = Schedule(epochs=100_000, batch_size=4, minutes=0.02)
     begun = time.monotonic()
-    told = train(model, windows(8), span, plan, tmp_path, Progress(tmp_path / "p", "f", bar=False))
+    told = train(model, windows(8), span(), plan, tmp_path, Progress(tmp_path / "p", "f", bar=False))
     assert 0 < told["steps"] < 200_000
     assert time.monotonic() - begun < 30
 
@@ -190,3 +192,9 @@ def test_kill_in_the_middle_of_length_drop_resumes(tiny_model, tmp_path):
     resumed = [line["note"] for line in told if "resumed at step" in line.get("note", "")]
     assert [int(note.split()[3]) for note in resumed] == [reached]
     assert (folder / "length_drop" / "model.safetensors").is_file()
+
+
+def test_stages_do_not_share_a_data_order():
+    seeds = {stage_seed(seed, stage) for seed in (0, 1) for stage in ("finetune", "length_drop")}
+    assert len(seeds) == 4
+    assert batches([10] * 64, 4, stage_seed(0, "finetune"), 0) != batches([10] * 64, 4, stage_seed(0, "length_drop"), 0)

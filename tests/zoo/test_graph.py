@@ -60,11 +60,15 @@ def test_float_graph_equals_torch_in_padded_batches(model, config):
             assert sorted(chosen) == np.flatnonzero(mask[row]).tolist()
 
 
-@pytest.fixture(params=["static", "dynamic"])
+@pytest.fixture(params=["static", "smoothed", "dynamic"])
 def quantized(request, model, tmp_path):
     batch = inputs(model.family == "roberta")
-    ranges = calibrate(model, [batch], CONFIGS) if request.param == "static" else None
-    weights = integer_weights(float_weights(model), linears(model), ranges, reduce_range=True)
+    smoothing = 0.75 if request.param == "smoothed" else 0.0
+    if smoothing:
+        with_outliers(model)
+    ranges = None if request.param == "dynamic" else calibrate(model, [batch], CONFIGS)
+    weights = integer_weights(float_weights(model), linears(model), ranges, True, smoothing)
+    assert ("layers.1.expand.x_factor" in weights) == bool(smoothing)
     return write(weights, spec_of(model), tmp_path / "int8"), simulate(model, weights)
 
 
@@ -90,6 +94,30 @@ def test_int8_engines_equal_the_simulation(quantized, model, engine, config):
         # An input on the edge between two integers may round either way: most logits agree closely, few do not.
         far = np.abs(got.start - expected.logits[..., 0].numpy())[real]
         assert np.median(far) < 0.15 * expected.logits[..., 0].std()
+
+
+def with_outliers(model):
+    """One column of what enters each feed-forward grows twentyfold, as in trained BERT encoders."""
+    with torch.no_grad():
+        for layer in model.blocks:
+            layer.attention_norm.weight[3] *= 20
+            layer.expand.weight[:, 3] /= 20
+
+
+def test_smoothing_divides_outliers_down_and_so_keeps_the_logits(model):
+    with_outliers(model)
+    batch = inputs(model.family == "roberta")
+    real = batch["attention_mask"].bool()
+    with torch.no_grad():
+        exact = model(**batch).logits[real]
+        ranges = calibrate(model, [batch], [])
+        off = {}
+        for smoothing in (0.0, 0.75):
+            weights = integer_weights(float_weights(model), linears(model), ranges, True, smoothing)
+            off[smoothing] = (simulate(model, weights)(**batch).logits[real] - exact).abs().mean().item()
+        factors = [weights[f"layers.{i}.expand.x_factor"] for i in range(model.shape.layers)]
+    assert all(factor.argmin() == 3 and factor.max() == 1 for factor in factors)
+    assert off[0.75] < 0.7 * off[0.0]
 
 
 def test_integer_products_are_integers_that_cannot_overflow(quantized):
