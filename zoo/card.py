@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from zoo import card_files
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,19 +17,50 @@ if TYPE_CHECKING:
 TAG = "budget-zoo"
 TASKS = {"qa": "question-answering", "classification": "text-classification"}
 SCORES = {"f1": "F1", "em": "EM", "exact_match": "EM", "accuracy": "accuracy"}
+# Of the provenance, told in other sections.
+ELSEWHERE = ("trained on", "calibrated on", "searched on", "reported on", "base_revision")
+DATA = (
+    ("trained on", "train", "titles"),
+    ("calibrated on", "train", "titles"),
+    ("searched on", "validation", "validation_titles"),
+    ("reported on", "evaluation", "evaluation_titles"),
+)  # word of the provenance, key of the recipe, key of its title patterns
 COLUMNS = ("point", "MACs", "F1", "EM", "p50 ms", "lengths at 384")
 
 
-def render(entry: Entry) -> str:
-    """The card (`README.md`) of an entry: YAML front matter, what it is, scores, front and provenance."""
-    front_matter = yaml.safe_dump(_metadata(entry), sort_keys=False, allow_unicode=True)
+def render(entry: Entry, repo_id: str | None = None, license: str | None = None) -> str:
+    """The card (`README.md`) of an entry: front matter, what it is, scores, front, data, provenance, how to run it.
+
+    Args:
+        entry: of the catalog.
+        repo_id: where it is published, for the snippet; OWNER/<name> until that is known.
+        license: of the base model, where the entry itself states none.
+    """
+    front_matter = yaml.safe_dump(_metadata(entry, license), sort_keys=False, allow_unicode=True)
+    made_by = card_files.recipe(entry.folder)
     parts = [f"---\n{front_matter}---", f"# {entry.title}", _summary(entry), _scores(entry)]
     if entry.front:
         parts.append(_front(entry.front))
-    if entry.provenance:
-        parts.append("## Provenance\n\n" + _list(entry.provenance))
-    parts.append("## Use\n\n" + _use(entry))
+    parts.append(_data(entry, yaml.safe_load(made_by) if made_by else {}))
+    rest = {key: value for key, value in entry.provenance.items() if key not in ELSEWHERE and "titles" not in key}
+    if rest:
+        parts.append("## Provenance\n\n" + _list(rest))
+    if made_by:
+        parts.append(f"The recipe, to be run again with `python -m compress run`:\n\n```yaml\n{made_by}```")
+    parts.append("## Use\n\n" + _use(entry, repo_id))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def files(entry: Entry, repo_id: str | None = None, license: str | None = None) -> dict[str, bytes]:
+    """All that is drawn from an entry's facts, by path in the repository: card, picture, results, recipe."""
+    made = {"README.md": render(entry, repo_id, license).encode()}
+    if entry.front:
+        made[card_files.PICTURE] = card_files.picture(entry.front)
+    if results := card_files.eval_results(entry):
+        made[f".eval_results/{entry.name.rpartition('/')[2]}.yaml"] = results
+    if recipe := card_files.recipe(entry.folder):
+        made[card_files.RECIPE] = recipe.encode()
+    return made
 
 
 def read(card: str) -> dict[str, Any]:
@@ -83,10 +115,10 @@ def _mappings(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
-def _metadata(entry: Entry) -> dict[str, Any]:
+def _metadata(entry: Entry, license: str | None = None) -> dict[str, Any]:
     int8 = "onnxruntime" in entry.engines
     data: dict[str, Any] = {
-        "license": entry.license or "other",
+        "license": entry.license or license or "other",
         "language": "en",
         "pipeline_tag": TASKS[entry.task],
         "library_name": "onnx" if int8 else "transformers",
@@ -94,6 +126,16 @@ def _metadata(entry: Entry) -> dict[str, Any]:
     }
     if entry.base_model:
         data |= {"base_model": entry.base_model, "base_model_relation": "quantized" if int8 else "finetune"}
+    facts = {
+        "method": entry.method,
+        "parameters": entry.parameters,
+        "bytes": entry.bytes,
+        "p50_ms": entry.front.full.p50_ms if entry.front else entry.metrics.get("p50_ms"),
+        "f1": round(float(entry.metrics["f1"]), 4) if "f1" in entry.metrics else None,
+        "weights": entry.weights_dtype,
+        "base_revision": entry.provenance.get("base_revision"),
+    }
+    data["budget_zoo"] = {key: value for key, value in facts.items() if value}
     dataset = entry.metrics.get("dataset")
     scores = [
         {"type": key, "name": SCORES[key], "value": round(float(entry.metrics[key]), 4)}
@@ -116,7 +158,7 @@ def _summary(entry: Entry) -> str:
     facts = {
         "method": entry.method,
         "task": TASKS[entry.task],
-        "made from": entry.base_model,
+        "made from": _base(entry),
         "parameters": f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "",
         "size on disk": f"{entry.bytes / 1e6:.1f} MB",
         "weights": entry.weights_dtype,
@@ -125,8 +167,40 @@ def _summary(entry: Entry) -> str:
     return _list({key: value for key, value in facts.items() if value})
 
 
+def _base(entry: Entry) -> str:
+    if not entry.base_model:
+        return ""
+    relation = "quantized from it" if "onnxruntime" in entry.engines else "fine-tuned from it"
+    revision = entry.provenance.get("base_revision")
+    return f"{entry.base_model}" + (f" at revision {revision}" if revision else "") + f" ({relation})"
+
+
 def _scores(entry: Entry) -> str:
-    return "## Measured\n\n" + _list(entry.metrics) if entry.metrics else ""
+    if not entry.metrics:
+        return ""
+    facts = dict(entry.metrics)
+    rows = [f"| {SCORES[key]} | {float(facts.pop(key)):.2f} |" for key in SCORES if key in facts]
+    table = "| score | of 100 |\n|---|--:|\n" + "\n".join(rows) + "\n\n" if rows else ""
+    return "## Measured\n\n" + table + _list(facts)
+
+
+def _data(entry: Entry, recipe: dict[str, Any]) -> str:
+    """Which data it was trained, searched and reported on, and which articles of them."""
+    stated_data = recipe.get("dataset")
+    named: dict[str, Any] = stated_data if isinstance(stated_data, dict) else {}
+    found = {}
+    for what, key, titles in DATA:
+        # A recipe names data that another method would have trained on, so what was done is the entry's to say.
+        source = entry.provenance.get(what) or (named.get(key) if key == "evaluation" else None)
+        stated = (titles, titles.replace("_", " "), f"{what} titles", f"{key} titles")
+        patterns = next((entry.provenance[name] for name in stated if entry.provenance.get(name)), named.get(titles))
+        if isinstance(patterns, list):
+            patterns = ", ".join(f"`{pattern}`" for pattern in patterns)
+        if source:
+            # Where nothing is stated of titles, nothing is claimed of them either.
+            every = ", all articles" if key in named and not patterns else ""
+            found[what] = f"{source}, only the articles titled {patterns}" if patterns else f"{source}{every}"
+    return "## Data\n\n" + _list(found) if found else ""
 
 
 def _front(front: Front) -> str:
@@ -143,7 +217,7 @@ def _front(front: Front) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     text = (
         "## Budgets\n\nOne int8 graph serves every budget. MACs are a share of the same model at full length on "
-        "**unpadded** inputs.\n\n" + "\n".join(lines)
+        "**unpadded** inputs.\n\n![F1 against compute](front.png)\n\n" + "\n".join(lines)
     )
     stamp = dict(front.measured_on)
     padded = stamp.pop("padded_to_384", None)
@@ -158,15 +232,17 @@ def _front(front: Front) -> str:
     return text + ("\n\nMeasured on:\n\n" + _list(stamp) if stamp else "")
 
 
-def _use(entry: Entry) -> str:
-    engine = entry.engines[0]
-    return (
-        "With Budget Zoo:\n\n```python\nfrom zoo.ask import QuestionAnswerer\nfrom zoo.catalog import find\n\n"
-        f'reply = QuestionAnswerer(find("{entry.name}"), engine="{engine}").ask("Who ...?", "A passage ...")\n'
-        "print(reply.answers[0])\n```"
-        if entry.task == "qa"
-        else f"With Budget Zoo: `zoo.catalog.find({entry.name!r})`."
-    )
+def _use(entry: Entry, repo_id: str | None) -> str:
+    name, engine = repo_id or entry.name, entry.engines[0]
+    text = f"With Budget Zoo: `zoo.catalog.find({name!r})`."
+    if entry.task == "qa":
+        text = (
+            "With Budget Zoo:\n\n```python\nfrom zoo.ask import QuestionAnswerer\nfrom zoo.catalog import find\n\n"
+            f'reply = QuestionAnswerer(find("{name}"), engine="{engine}").ask("Who ...?", "A passage ...")\n'
+            "print(reply.answers[0])\n```"
+        )
+    alone = card_files.snippet(entry, repo_id or f"OWNER/{entry.name}")
+    return text + (f"\n\nWithout it:\n\n```python\n{alone}```" if alone else "")
 
 
 def _list(facts: dict[str, Any]) -> str:

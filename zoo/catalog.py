@@ -74,12 +74,13 @@ def bundled() -> list[Entry]:
     return [_read(path.parent, path.parent.name) for path in sorted(MODELS.glob("*/entry.json"))]
 
 
-def find(name: str, revision: str | None = None) -> Entry:
-    """The entry of a bundled name, a local folder, or a Hub id, in this order.
+def find(name: str, revision: str | None = None, token: str | None = None) -> Entry:
+    """The entry of a bundled name, a registered local result, a folder, or a Hub id, in this order.
 
     Args:
         name: for example `minilm-l6-qa`, `runs/mine/model` or `owner/model`.
         revision: a Hub revision; the entry's `revision` says which commit it came to.
+        token: for private models of the Hub.
 
     Raises:
         UserError: not found, no network, no weights, only pickled ones, too large, or no model that this program runs.
@@ -89,6 +90,8 @@ def find(name: str, revision: str | None = None) -> Entry:
         raise UserError("No model is given. Pick a bundled one, or write a folder or a Hub id (owner/name).")
     if name in (path.parent.name for path in MODELS.glob("*/entry.json")):
         return _read(MODELS / name, name)
+    if (result := _registered(name)) is not None:
+        return _read(safety.check_folder(result), name)
     # On a Space the folders are the host's, not the visitor's.
     if not get_settings().on_space:
         folder = Path(name).expanduser()
@@ -97,10 +100,30 @@ def find(name: str, revision: str | None = None) -> Entry:
         if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or "\\" in name:
             raise UserError(f"There is no folder {name}. Check the path, or write a Hub id as owner/name.")
     repo_id = safety.check_repo_id(name)
-    folder, commit = hub.pull(repo_id, revision)
+    folder, commit = hub.pull(repo_id, revision, token)
     # The files of a snapshot are links into the blobs beside it.
     safety.check_folder(folder, root=folder.parent.parent)
     return _read(folder, repo_id, commit)
+
+
+def open_folder(folder: str | Path) -> Entry:
+    """The entry in a folder of this machine, named like the folder; for what the program itself points to.
+
+    Raises:
+        UserError: see `find`.
+    """
+    folder = safety.check_folder(folder)
+    return _read(folder, folder.name)
+
+
+def _registered(name: str) -> Path | None:
+    from zoo import library
+
+    try:
+        return library.folder_of(name)
+    except UserError as error:
+        log.warning("%s", error)
+        return None
 
 
 def full_precision(entry: Entry) -> Entry | None:

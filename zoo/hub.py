@@ -1,22 +1,66 @@
-"""The Hugging Face Hub: pull a checkpoint, without any token of this machine."""
+"""The Hugging Face Hub: pull a checkpoint, list the zoo on it, and say in plain words what went wrong."""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo import safety
+from zoo.card import TAG
 from zoo.errors import UserError
+from zoo.settings import get_settings
+from zoo.tokens import hide_tokens, redact
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ModelInfo
 
 log = logging.getLogger(__name__)
 
+LONGEST_WAIT = 60  # seconds that the Hub may ask us to wait before we tell the person instead
+TRIES = 4
+LISTED = 500
+T = TypeVar("T")
 
-def pull(repo_id: str, revision: str | None = None) -> tuple[Path, str]:
-    """Download what may be loaded of a public model, once: later calls find it in the cache, with no network too.
+
+def client(token: str | None = None) -> HfApi:
+    """The Hub's API, as nobody or with a token that lives in this object alone.
+
+    A Hub of one's own (`HF_ENDPOINT`) rarely has the Xet store that huggingface_hub prefers to upload to, so there the
+    plain LFS protocol is used, as `HF_HUB_DISABLE_XET=1` would do if it were set before the first import.
+    """
+    import httpx2
+    from huggingface_hub import HfApi, constants, get_session
+
+    endpoint = get_settings().hub
+    if endpoint != constants._HF_DEFAULT_ENDPOINT:
+        constants.HF_HUB_DISABLE_XET = True
+    if token:
+        hide_tokens()
+    session = get_session()
+    if session.timeout == httpx2.Timeout(None):
+        session.timeout = httpx2.Timeout(120, connect=15)
+    hooks = session.event_hooks
+    if _refuse_long_waits not in hooks["response"]:
+        hooks["response"].append(_refuse_long_waits)
+        session.event_hooks = hooks
+    return HfApi(endpoint=endpoint, token=token or False)
+
+
+def pull(
+    repo_id: str, revision: str | None = None, token: str | None = None, tell: Callable[[str], None] | None = None
+) -> tuple[Path, str]:
+    """Download what may be loaded of a model, once: later calls find it in the cache, with no network too.
+
+    Args:
+        repo_id: of the Hub.
+        revision: branch, tag or commit; what is downloaded is the commit that it stands for now.
+        token: for private models; without one nobody's rights are used, not this machine's either.
+        tell: is told the number of files and their size before the download.
 
     Returns:
         The snapshot's folder and the commit that it is of.
@@ -25,13 +69,17 @@ def pull(repo_id: str, revision: str | None = None) -> tuple[Path, str]:
         UserError: no such model or revision, gated, no network, no safe weights, too large.
     """
     import httpx2
-    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub import errors as hub
+    from huggingface_hub import snapshot_download
 
-    api = HfApi(token=False)
+    api = client(token)
     try:
         info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=15)
-        folder = snapshot_download(repo_id, revision=info.sha, allow_patterns=_wanted(info), token=False)
+        names, size = _wanted(info)
+        message = f"{repo_id}: {len(names)} files, {size / 1e6:.1f} MB (at most {safety.MAX_BYTES / 1e6:,.0f} MB)"
+        (tell or log.info)(message)
+        options: dict[str, Any] = {"token": token or False, "endpoint": api.endpoint}
+        folder = snapshot_download(repo_id, revision=info.sha, allow_patterns=names, **options)
         return Path(folder), info.sha or ""
     except hub.GatedRepoError as error:
         raise UserError(
@@ -41,21 +89,160 @@ def pull(repo_id: str, revision: str | None = None) -> tuple[Path, str]:
     except hub.RevisionNotFoundError as error:
         raise UserError(f"{repo_id} has no revision {revision!r}. Check the branch, tag or commit.") from error
     except hub.RepositoryNotFoundError as error:
-        raise UserError(f"There is no public model {repo_id} on the Hub. Check the spelling: owner/name.") from error
+        kind = "model that this token may see, named" if token else "public model"
+        raise UserError(f"There is no {kind} {repo_id} on the Hub. Check the spelling: owner/name.") from error
     except (hub.OfflineModeIsEnabled, httpx2.ConnectError, httpx2.TimeoutException, httpx2.ProxyError) as error:
         return _cached(repo_id, revision, error)
+    except hub.LocalEntryNotFoundError as error:
+        raise UserError(f"The download of {repo_id} broke off. Check the network and try again.") from error
     except (hub.HfHubHTTPError, httpx2.HTTPError) as error:
         log.warning("pulling %s failed", repo_id, exc_info=True)
         raise UserError(f"The Hub did not give {repo_id} ({type(error).__name__}). Try again in a while.") from error
 
 
-def _wanted(info: ModelInfo) -> list[str]:
+def zoo_models(author: str | None = None, token: str | None = None) -> list[ModelInfo]:
+    """The models on the Hub that carry the zoo's tag, with what their cards say; of one owner where given.
+
+    Raises:
+        UserError: the Hub cannot be reached or does not answer as it should.
+    """
+    wanted: list[Any] = ["author", "cardData", "lastModified", "pipeline_tag", "private", "sha", "tags"]
+    with plainly("the zoo"):
+        return list(client(token).list_models(filter=TAG, author=author, expand=wanted, limit=LISTED))
+
+
+@contextmanager
+def plainly(repo_id: str) -> Iterator[None]:
+    """Whatever huggingface_hub raises inside comes out as a UserError that says what to do; see `explain`."""
+    import httpx2
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+
+    try:
+        yield
+    except UserError:
+        raise
+    except (httpx2.HTTPError, OfflineModeIsEnabled, HFValidationError, RuntimeError, ValueError, OSError) as error:
+        if (buried := _buried(error)) is not None:
+            raise buried from None
+        log.info("the Hub and %s: %s", repo_id, redact(repr(error)))
+        raise explain(error, repo_id) from error
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Calls until it succeeds, at most four times, waiting as the Hub asks; only for what may be done twice."""
+    for attempt in range(TRIES):
+        try:
+            return call()
+        except Exception as error:
+            wait = pause(error, attempt)
+            if wait is None or attempt == TRIES - 1:
+                raise
+            log.info("the Hub is busy (%s): again in %g s", type(error).__name__, wait)
+            time.sleep(wait)
+    raise AssertionError("unreachable")
+
+
+def pause(error: BaseException, attempt: int) -> float | None:
+    """Seconds to wait before trying again; None where trying again is of no use."""
+    import httpx2
+
+    response = response_of(error)
+    if response is not None and response.status_code == 429:
+        return _asked(response) or 5.0
+    if response is not None and response.status_code >= 500:
+        return float(2**attempt)
+    cause = _root(error)
+    broken = isinstance(cause, httpx2.TransportError) and not isinstance(cause, httpx2.ConnectError)
+    return float(2**attempt) if broken else None
+
+
+def explain(error: BaseException, repo_id: str) -> UserError:
+    """What went wrong with a repository, and what to do, in plain words."""
+    import httpx2
+    from huggingface_hub import errors as hub
+
+    response, cause = response_of(error), _root(error)
+    status = response.status_code if response is not None else 0
+    owner = repo_id.split("/")[0]
+    if isinstance(cause, hub.OfflineModeIsEnabled):
+        text = "This program was told to stay offline. Unset HF_HUB_OFFLINE and start it again."
+    elif isinstance(cause, hub.HFValidationError):
+        text = f"“{repo_id[:100]}” is no name of the Hub. Write owner/name."
+    elif isinstance(cause, hub.RepositoryNotFoundError):
+        text = f"There is no {repo_id} on the Hub that you may see. Check the name and the token."
+    elif isinstance(cause, hub.RevisionNotFoundError):
+        text = f"{repo_id} has no such revision. Check the branch, tag or commit."
+    elif status == 401:
+        text = "The Hub does not know this token: it was revoked, has expired or is mistyped. Sign in again."
+    elif status == 403:
+        text = f"This token may not write to {owner}. Take one with write access, or another name before the slash."
+    elif status == 402:
+        text = f"The Hub asks {owner} to pay for this. Look at the plan of that account."
+    elif status == 409:
+        text = f"The name {repo_id} is taken. Choose another one."
+    elif status == 412:
+        text = f"Somebody changed {repo_id} meanwhile, so nothing was done. Look at it on the Hub, then try again."
+    elif status == 429:
+        text = "The Hub asks to slow down. Wait some minutes and try again: what is uploaded is not sent twice."
+    elif status >= 500:
+        text = f"The Hub has trouble ({status}). Try again in a while: what is uploaded already is not sent twice."
+    elif status:
+        told = getattr(cause, "server_message", None) or f"answer {status}"
+        text = f"The Hub refused {repo_id}: {redact(str(told))[:300]}"
+    elif isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
+        text = "The Hub cannot be reached. Check the network."
+    elif isinstance(cause, httpx2.HTTPError):
+        text = "The connection to the Hub broke off. Try again: what is uploaded already is not sent twice."
+    else:
+        told = redact(str(cause))[:200]
+        text = f"The Hub's answer about {repo_id} could not be used ({type(cause).__name__}: {told})."
+    return UserError(text)
+
+
+def response_of(error: BaseException) -> Any:
+    """The answer of the Hub behind an error, or None."""
+    return getattr(_root(error), "response", None)
+
+
+def _root(error: BaseException) -> BaseException:
+    """Errors of an upload come wrapped in a RuntimeError."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _buried(error: BaseException) -> UserError | None:
+    root = _root(error)
+    return root if isinstance(root, UserError) else None
+
+
+def _asked(response: Any) -> float | None:
+    """Seconds that an answer asks to wait."""
+    from huggingface_hub.utils import parse_ratelimit_headers
+
+    limits = parse_ratelimit_headers(response.headers)
+    if limits is not None and limits.remaining == 0:
+        return float(limits.reset_in_seconds)
+    text = response.headers.get("Retry-After", "").strip()
+    return float(text) if text.isdigit() else None
+
+
+def _refuse_long_waits(response: Any) -> None:
+    """huggingface_hub itself sleeps for as long as the Hub asks, which may be an hour."""
+    wait = _asked(response) if response.status_code == 429 else None
+    if wait is not None and wait > LONGEST_WAIT:
+        raise UserError(
+            f"The Hub asks to wait {wait / 60:.0f} minutes. Try again after that: what is uploaded is not sent twice."
+        )
+
+
+def _wanted(info: ModelInfo) -> tuple[list[str], int]:
     """The files at the repository's root that may be loaded; subfolders hold variants of the same weights."""
     files = [file for file in info.siblings or [] if "/" not in file.rfilename]
     safety.check_weights((file.rfilename for file in files), info.id)
     files = [file for file in files if safety.matches(file.rfilename, safety.ALLOWED)]
     safety.check_size((file.size for file in files), info.id)
-    return [file.rfilename for file in files]
+    return [file.rfilename for file in files], sum(file.size or 0 for file in files)
 
 
 def _cached(repo_id: str, revision: str | None, error: Exception) -> tuple[Path, str]:

@@ -12,7 +12,7 @@ from zoo.errors import UserError
 from zoo.files import read_json
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, TensorProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 ALLOWED = ("*.safetensors", "*.onnx", "*.json", "*.yaml", "vocab.txt", "merges.txt", "README.md")
 WEIGHTS = ("*.safetensors", "*.onnx")
@@ -160,16 +160,32 @@ def _check_onnx(path: Path, folder: Path) -> None:
         model = onnx.load(str(path), load_external_data=False)
     except DecodeError as error:
         raise UserError(f"{path} is no ONNX file, or it is cut short. Download or export it again.") from error
-    for tensor in _tensors(model.graph):
+    for tensor in _every_tensor(model):
         for entry in tensor.external_data:
             if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
                 raise UserError(f"{path.name} wants data from outside of its folder ({entry.value}), so it is refused.")
 
 
+def _every_tensor(model: ModelProto) -> Iterator[TensorProto]:
+    yield from _tensors(model.graph)
+    for function in model.functions:
+        yield from _of_nodes(function.node)
+    for training in model.training_info:
+        yield from (*_tensors(training.initialization), *_tensors(training.algorithm))
+
+
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
-    for node in graph.node:
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
             for inner in (attribute.g, *attribute.graphs):
                 yield from _tensors(inner)

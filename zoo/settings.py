@@ -6,6 +6,7 @@ import os
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,6 +31,10 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _on_space() -> bool:
+    return os.environ.get("SYSTEM") == "spaces" and bool(os.environ.get("SPACE_ID"))
+
+
 class Settings(BaseSettings):
     """What can be set from outside, e.g. `BUDGET_ZOO_THREADS=2 python app.py`."""
 
@@ -37,14 +42,39 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=_user_data, description="runs, caches and locks")
     data: Path | None = Field(default=None, description="folder of SQuAD-format files, where there is one")
-    host: str = Field(default="127.0.0.1", description="address that the app listens on")
+    host: str = Field(
+        default_factory=lambda: "0.0.0.0" if _on_space() else "127.0.0.1", description="address that the app listens on"
+    )
     port: int = Field(default=7860, ge=0, le=65535, description="port that the app listens on")
+    waiting: int = Field(default=64, ge=1, description="questions that wait; who asks beyond that is told so")
     threads: int = Field(default_factory=_cpus, ge=1, description="CPU threads of every engine")
+    database_url: str | None = Field(
+        default=None, repr=False, description="Postgres that workers of several machines share; none: SQLite at home"
+    )
+    ray_address: str = Field(default="http://127.0.0.1:8265", description="where a Ray cluster takes jobs")
+    job_hours: float = Field(default=72, gt=0, description="a job that runs longer is stopped")
+    job_memory_gib: float | None = Field(
+        default=None, gt=0, description="a job that takes more memory is stopped; none: 90 % of the machine's"
+    )
+    job_disk_gib: float = Field(default=50, gt=0, description="a job whose folder grows larger is stopped")
+    spare_disk_gib: float = Field(default=1, ge=0, description="jobs leave so much of the disk free")
+    queue_limit: int = Field(default=200, ge=1, description="jobs that may wait or run at once")
+    owner_limit: int | None = Field(default=None, ge=1, description="of these, jobs of one person; none: no limit")
+    preset: Literal["explorer", "full"] = Field(
+        default_factory=lambda: "explorer" if _on_space() else "full",
+        description="explorer: look and ask only; full: recipes, jobs and publishing too. A Space explores by default",
+    )
+    hub_author: str | None = Field(default=None, description="list the Hub models of this user or organisation only")
 
     @property
     def on_space(self) -> bool:
         """Whether this process runs on a Hugging Face Space."""
-        return os.environ.get("SYSTEM") == "spaces" and bool(os.environ.get("SPACE_ID"))
+        return _on_space()
+
+    @property
+    def hub(self) -> str:
+        """Address of the Hugging Face Hub; `HF_ENDPOINT` alone sets it, as for huggingface_hub."""
+        return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 @lru_cache(maxsize=1)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zoo import card
+from zoo import card, card_files
 from zoo.catalog import Entry
 from zoo.errors import UserError
+from zoo.files import write_text
 from zoo.lengths import Front, LengthConfig, Point
 
 FRONT = Front(
@@ -61,6 +62,8 @@ def test_the_front_matter_is_a_model_index_of_the_hub():
 
 def test_the_text_names_where_figures_come_from():
     text = card.render(ENTRY)
+    for part in ("| F1 | 81.50 |", "(front.png)"):
+        assert part in text
     for part in ("unpadded", "**n**: 10570", "**cpu**: Chip", "**seed**: 7", "22.6 M", "23.0 MB", 'find("small")'):
         assert part in text
 
@@ -131,3 +134,86 @@ def test_the_papers_accounting_stands_apart():
     (line,) = [line for line in text.splitlines() if "padded to 384" in line]
     assert "(384, 60)" in line and "52.0 %" in line and "0.75 F1" in line and "not comparable" in line
     assert "padded_to_384" not in text
+
+
+def test_the_base_is_named_with_its_revision_where_it_is_known():
+    assert "org/base (quantized from it)" in card.render(ENTRY)
+    known = replace(ENTRY, provenance={"base_revision": "abc123"})
+    text = card.render(replace(known, front=None, engines=["torch"]))
+    assert "org/base at revision abc123 (fine-tuned from it)" in text
+    assert card.read(text)["budget_zoo"]["base_revision"] == "abc123"
+    assert card.read(text)["base_model_relation"] == "finetune"
+
+
+def test_the_catalogue_finds_its_figures_in_the_front_matter():
+    found = card.read(card.render(ENTRY))["budget_zoo"]
+    assert found == {
+        "method": "length_drop",
+        "parameters": 22_600_000,
+        "bytes": 23_000_000,
+        "p50_ms": 40.0,
+        "f1": 81.5,
+        "weights": "int8",
+    }
+
+
+def test_the_titles_of_the_data_are_told_where_they_are_stated():
+    provenance = {"trained on": "train.json", "searched on": "val.json", "titles": ["squad/*", "tydi/*"], "seed": 7}
+    text = card.render(replace(ENTRY, provenance=provenance))
+    assert "**trained on**: train.json, only the articles titled `squad/*`, `tydi/*`" in text
+    assert "- **searched on**: val.json\n" in text, "nothing is claimed where nothing is stated"
+    assert "**titles**" not in text and "**seed**: 7" in text and text.count("train.json") == 1
+
+
+def test_the_recipe_is_told_without_folders_of_this_machine(tmp_path):
+    run = tmp_path / "run"
+    folder = run / "package" / "small"
+    dataset = {"train": f"{tmp_path}/train.json", "titles": None, "validation": "./val.json", "evaluation": "examples"}
+    write_text(run / "recipe.yaml", yaml.safe_dump({"kind": "x", "model": f"{tmp_path}/m", "dataset": dataset}))
+    folder.mkdir(parents=True)
+    drawn = card.files(replace(ENTRY, folder=folder, provenance={"trained on": "train.json"}))
+    text = drawn["README.md"].decode()
+    assert yaml.safe_load(drawn["recipe.yaml"])["model"] == "m"
+    assert "kind: x" in text and "python -m compress run" in text
+    assert "**trained on**: train.json, all articles" in text and "**reported on**: examples" in text
+    assert "searched on" not in text
+    assert not any(str(tmp_path).encode() in data for data in drawn.values())
+    calibrated = card.render(replace(ENTRY, folder=folder, provenance={"calibrated on": "train.json"}))
+    assert "**calibrated on**: train.json, all articles" in calibrated and "trained on" not in calibrated
+
+
+def test_results_as_the_hub_reads_them():
+    from huggingface_hub import parse_eval_result_entries
+
+    measured = {**ENTRY.metrics, "dataset": "rajpurkar/squad", "date": "2026-11-22"}
+    found = yaml.safe_load(card_files.eval_results(replace(ENTRY, metrics=measured)) or b"")
+    (result,) = parse_eval_result_entries(found)
+    assert (result.dataset_id, result.task_id, result.value) == ("rajpurkar/squad", "default", 81.5)
+    assert result.date == "2026-11-22" and result.notes and "EM 72.25" in result.notes and "10570" in result.notes
+    assert card_files.eval_results(ENTRY) is None, "“squad” is no data set's id"
+    assert card_files.eval_results(replace(ENTRY, metrics={})) is None
+
+
+def test_the_picture_is_one_and_always_the_same():
+    first, second = card_files.picture(FRONT), card_files.picture(FRONT)
+    assert first == second and first.startswith(b"\x89PNG") and len(first) > 5000
+    assert first != card_files.picture(replace(FRONT, points=[]))
+
+
+def test_the_licence_of_the_base_stands_in():
+    unknown = replace(ENTRY, license="")
+    assert card.read(card.render(unknown, license="mit"))["license"] == "mit"
+    assert card.read(card.render(ENTRY, license="mit"))["license"] == "apache-2.0"
+
+
+def test_versions_name_what_is_installed():
+    found = card_files.versions()
+    assert found["python"].startswith("3.") and found["onnxruntime"]
+
+
+def test_a_snippet_for_what_has_one():
+    assert 'hf_hub_download("me/it", n)' in card.render(ENTRY, "me/it")
+    torch_alone = replace(ENTRY, front=None, engines=["torch"])
+    assert 'from_pretrained("OWNER/small")' in card.render(torch_alone)
+    compile(card_files.snippet(torch_alone, "me/it") or "", "snippet", "exec")
+    assert card_files.snippet(replace(ENTRY, task="classification"), "me/it") is None

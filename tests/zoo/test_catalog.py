@@ -51,7 +51,7 @@ def models(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch):
-    def refuse(repo_id, revision=None):
+    def refuse(repo_id, revision=None, token=None):
         raise UserError(f"asked the Hub for {repo_id} at {revision}")
 
     monkeypatch.setattr(hub, "pull", refuse)
@@ -120,7 +120,7 @@ def test_anything_else_is_asked_of_the_hub(models, tmp_path, monkeypatch):
     snapshot.mkdir(parents=True)
     for path in blobs.iterdir():
         (snapshot / path.name).symlink_to(path)
-    monkeypatch.setattr(hub, "pull", lambda repo_id, revision=None: (snapshot, "c0ffee"))
+    monkeypatch.setattr(hub, "pull", lambda repo_id, revision=None, token=None: (snapshot, "c0ffee"))
     entry = catalog.find("owner/name")
     assert (entry.name, entry.revision, entry.engines) == ("owner/name", "c0ffee", ["torch"])
 

@@ -85,7 +85,75 @@ def test_every_failure_says_what_to_do(server, error, message):
         hub.pull("owner/name", "v9")
 
 
+def test_the_size_is_told_before_the_download(server):
+    said = []
+
+    def tell(line):
+        assert not server.calls
+        said.append(line)
+
+    hub.pull("owner/name", tell=tell)
+    assert said == ["owner/name: 3 files, 0.0 MB (at most 2,147 MB)"]
+
+
 def test_without_network_the_cache_answers(server, tmp_path):
     server.error, server.cached = httpx2.ConnectError("no route"), True
     assert hub.pull("owner/name", "v1") == (tmp_path / SHA, SHA)
     assert server.calls[0]["local_files_only"] and server.calls[0]["revision"] == "v1"
+
+
+def test_a_pulled_model_is_pinned_and_only_of_allowed_files(local_hub, light):
+    from zoo import catalog
+
+    files = {path.name: path.read_bytes() for path in light.iterdir()}
+    first = local_hub.put("ann/one", {**files, "code.py": b"x", "pytorch_model.bin": b"x", "onnx/model.onnx": b"x"})
+    local_hub.put("ann/one", {"README.md": b"# later"})
+    entry = catalog.find("ann/one", first)
+    assert entry.revision == first and entry.card == ""
+    assert {path.name for path in entry.folder.iterdir()} == set(files)
+    assert catalog.find("ann/one").card == "# later"
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_pulled_code_is_refused(local_hub, light, name):
+    from zoo import catalog
+
+    files = {path.name: path.read_bytes() for path in light.iterdir()}
+    local_hub.put("ann/one", {**files, name: b'{"model_type": "bert", "auto_map": {"AutoModel": "evil.Model"}}'})
+    with pytest.raises(UserError, match="auto_map"):
+        catalog.find("ann/one")
+
+
+def test_private_models_need_their_owners_token(local_hub, light):
+    files = {path.name: path.read_bytes() for path in light.iterdir()}
+    local_hub.put("writer/one", files, private=True)
+    with pytest.raises(UserError, match="no public model"):
+        hub.pull("writer/one")
+    with pytest.raises(UserError, match="token may see"):
+        hub.pull("writer/one", token="hf_other")
+    assert hub.pull("writer/one", token="hf_writer")[1] == local_hub.repo("writer/one").head
+
+
+def test_listing_by_tag_and_author(local_hub):
+    for repo_id, tags in (("ann/one", "[budget-zoo]"), ("ben/two", "[budget-zoo, x]"), ("ben/three", "[x]")):
+        local_hub.put(repo_id, {"README.md": f"---\ntags: {tags}\n---\n".encode()})
+    assert [info.id for info in hub.zoo_models()] == ["ann/one", "ben/two"]
+    assert [info.id for info in hub.zoo_models("ben")] == ["ben/two"]
+
+
+def test_a_hub_that_is_away_is_told_at_once(local_hub, monkeypatch, waits):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="cannot be reached"):
+        hub.zoo_models()
+    assert not local_hub.log
+
+
+def test_another_hub_gets_no_xet(local_hub, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    hub.client("hf_writer")
+    assert constants.HF_HUB_DISABLE_XET
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    monkeypatch.delenv("HF_ENDPOINT")
+    assert hub.client().token is False and not constants.HF_HUB_DISABLE_XET

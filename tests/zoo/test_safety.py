@@ -73,23 +73,31 @@ def test_too_many_files(folder, monkeypatch):
         safety.check_folder(folder)
 
 
-def onnx_file(path, location: str, nested: bool) -> None:
-    from onnx import TensorProto, helper, save
+def onnx_file(path, location: str, where: str) -> None:
+    from onnx import SparseTensorProto, TensorProto, helper, save
 
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value=location)
-    if nested:
+    constant = helper.make_node("Constant", [], ["y"], value=tensor)
+    functions = []
+    if where == "sparse":
+        graph = helper.make_graph([], "g", [], [])
+        graph.sparse_initializer.append(SparseTensorProto(values=tensor, dims=[1]))
+    elif where == "function":
+        graph = helper.make_graph([], "g", [], [])
+        functions = [helper.make_function("own", "f", [], ["y"], [constant], [helper.make_opsetid("", 20)])]
+    elif where == "nested":
         body = helper.make_graph([], "body", [], [], [tensor])
         graph = helper.make_graph([helper.make_node("If", ["c"], ["y"], then_branch=body)], "g", [], [])
     else:
-        graph = helper.make_graph([helper.make_node("Constant", [], ["y"], value=tensor)], "g", [], [])
-    save(helper.make_model(graph), str(path))
+        graph = helper.make_graph([constant], "g", [], [])
+    save(helper.make_model(graph, functions=functions), str(path))
 
 
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("where", ["node", "nested", "sparse", "function"])
 @pytest.mark.parametrize(("location", "fine"), [("weights.bin", True), ("../secret", False), ("/etc/hosts", False)])
-def test_onnx_data_stays_in_the_folder(folder, location, fine, nested):
-    onnx_file(folder / "model.onnx", location, nested)
+def test_onnx_data_stays_in_the_folder(folder, location, fine, where):
+    onnx_file(folder / "model.onnx", location, where)
     if fine:
         safety.check_folder(folder)
     else:

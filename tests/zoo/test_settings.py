@@ -16,10 +16,12 @@ def fresh():
 
 
 def test_the_environment_sets_every_field(monkeypatch, tmp_path):
-    for name, value in {"HOME": str(tmp_path), "DATA": "/d", "HOST": "::", "PORT": "80", "THREADS": "3"}.items():
-        monkeypatch.setenv(f"BUDGET_ZOO_{name}", value)
+    wanted = {"home": tmp_path, "data": Path("/d"), "host": "::", "port": 80, "threads": 3}
+    wanted |= {"preset": "explorer", "hub_author": "ann"}
+    for name, value in wanted.items():
+        monkeypatch.setenv(f"BUDGET_ZOO_{name.upper()}", str(value))
     settings = get_settings()
-    assert settings.model_dump() == {"home": tmp_path, "data": Path("/d"), "host": "::", "port": 80, "threads": 3}
+    assert {name: getattr(settings, name) for name in wanted} == wanted
     assert get_settings() is settings
 
 
@@ -45,3 +47,19 @@ def test_on_a_space(monkeypatch, system, space, expected):
     monkeypatch.setenv("SYSTEM", system)
     monkeypatch.setenv("SPACE_ID", space)
     assert Settings().on_space is expected
+
+
+def test_a_space_explores_and_is_open_to_its_host(monkeypatch):
+    assert (Settings().preset, Settings().host) == ("full", "127.0.0.1")
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "a/b")
+    assert (Settings().preset, Settings().host) == ("explorer", "0.0.0.0")
+    monkeypatch.setenv("BUDGET_ZOO_PRESET", "full")
+    assert Settings().preset == "full"
+
+
+def test_the_hubs_address_is_the_environments(monkeypatch):
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    assert Settings().hub == "https://huggingface.co"
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:8899/")
+    assert Settings().hub == "http://127.0.0.1:8899"

@@ -1,0 +1,97 @@
+"""A Hub on this machine, and a tiny int8 model to publish."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.hub_server import HubServer
+from zoo.settings import get_settings
+
+METRICS = {"f1": 80.0, "em": 70.0, "dataset": "rajpurkar/squad", "split": "validation", "n": 100, "cpu": "Chip"}
+
+
+@pytest.fixture
+def local_hub(tmp_path, monkeypatch):
+    """The state of a Hub that this process's huggingface_hub talks to; home and caches are this test's own."""
+    from huggingface_hub import close_session, constants
+
+    home = tmp_path / "home"
+    monkeypatch.setenv("BUDGET_ZOO_HOME", str(home))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+    get_settings.cache_clear()
+    close_session()
+    with HubServer(tmp_path / "hub-files") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server.hub
+    close_session()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def waits(monkeypatch) -> list[float]:
+    """Nobody waits; what would have been waited is noted."""
+    noted: list[float] = []
+    monkeypatch.setattr(time, "sleep", noted.append)
+    return noted
+
+
+@pytest.fixture(scope="session")
+def made_int8(tiny_model, tmp_path_factory) -> Path:
+    """The folder of a tiny int8 entry in a run's `package`, with its recipe at the top."""
+    from compress.methods import quantize_onnx as q
+    from zoo.files import write_json, write_text
+    from zoo.lengths import Front, LengthConfig, Point
+    from zoo.modeling import LengthAdaptiveModel
+
+    root = tmp_path_factory.mktemp("run")
+    folder = root / "package" / "tiny-int8"
+    shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    model = LengthAdaptiveModel.load(tiny_model)
+    weights = q.integer_weights(q.float_weights(model), q.linears(model), None, reduce_range=True)
+    q.write(weights, q.spec_of(model), folder)
+    half = Point(LengthConfig((0.7, 0.5)), 0.6, 79, 69, 5.0)
+    stamp = {"engine": "onnxruntime", "cpu": "Chip"}
+    Front(Point(LengthConfig.full(2), 1.0, 80, 70, 9.0), [half], stamp).save(folder / "front.json")
+    facts = {"title": "Tiny, int8", "task": "qa", "license": "apache-2.0", "base_model": "org/base"}
+    provenance = {"seed": 7, "trained on": "train.json", "titles": ["squad/*", "tydi/*"]}
+    facts |= {"method": "length-adaptive-int8", "weights_dtype": "int8", "parameters": 12_345, "metrics": METRICS}
+    write_json(folder / "entry.json", {**facts, "provenance": provenance})
+    write_text(root / "recipe.yaml", f"kind: length_adaptive\nmodel: {root}/secret-place/model\nseed: 7\n")
+    return folder
+
+
+@pytest.fixture
+def int8(made_int8, tmp_path) -> Path:
+    """A copy of the entry's folder that a test may change."""
+    shutil.copytree(made_int8.parents[1], tmp_path / "run")
+    return tmp_path / "run" / "package" / "tiny-int8"
+
+
+@pytest.fixture
+def light(tmp_path, monkeypatch) -> Path:
+    """An entry that loads no framework: the files are real, what they compute and the picture are stood in for."""
+    import numpy as np
+    from onnx import helper, save
+
+    from zoo import card_files, verification
+    from zoo.files import write_json, write_text
+    from zoo.lengths import Front, LengthConfig, Point
+
+    folder = tmp_path / "light" / "tiny-int8"
+    write_json(folder / "config.json", {"model_type": "bert", "architectures": ["BertForQuestionAnswering"]})
+    write_text(folder / "tokenizer.json", "{}\n")
+    save(helper.make_model(helper.make_graph([], "empty", [], [])), str(folder / "model.int8.onnx"))
+    half = Point(LengthConfig((0.7, 0.5)), 0.6, 79, 69, 5.0)
+    Front(Point(LengthConfig.full(2), 1.0, 80, 70, 9.0), [half]).save(folder / "front.json")
+    facts = {"title": "Tiny, int8", "task": "qa", "license": "apache-2.0", "base_model": "org/base", "parameters": 9}
+    write_json(folder / "entry.json", {**facts, "method": "length-adaptive-int8", "metrics": METRICS})
+    monkeypatch.setattr(verification, "logits", lambda folder: {"model.int8.onnx": np.zeros(3)})
+    monkeypatch.setattr(card_files, "picture", lambda front: b"\x89PNG a picture")
+    return folder

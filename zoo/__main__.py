@@ -1,0 +1,191 @@
+"""The command line: `python -m zoo list|pull|publish|verify|deploy`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+# Read when huggingface_hub is imported: nothing calls home, and no token is used but the one that is passed.
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
+
+import typer  # noqa: E402
+
+from zoo.errors import UserError  # noqa: E402
+from zoo.tokens import hide_tokens, redact, standard_token  # noqa: E402
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="The models that there are: find, pull and publish them, and put this program on a Space.",
+)
+
+
+class Preset(StrEnum):
+    """What a Space offers."""
+
+    explorer = "explorer"
+    full = "full"
+
+
+@app.command("list")
+def list_(
+    text: Annotated[str, typer.Argument(help="words that name, title, base, task or method contain")] = "",
+    hub: Annotated[bool, typer.Option("--hub", help="ask the Hub for its models first")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
+    task: Annotated[str | None, typer.Option(help="qa or classification")] = None,
+    method: Annotated[str | None, typer.Option(help="how it was made")] = None,
+    sort: Annotated[str, typer.Option(help="name, f1, p50_ms, bytes, ...")] = "name",
+    descending: Annotated[bool, typer.Option("--descending", help="largest first")] = False,
+) -> None:
+    """List the zoo: bundled models, local results, and those of the Hub that are known."""
+    from zoo.library import listing
+
+    found = listing(text, task=task, method=method, sort=sort, descending=descending, refresh=hub)
+    if as_json:
+        typer.echo(json.dumps({"models": [vars(row) for row in found.rows], "banner": found.banner}, indent=1))
+        return
+    if found.banner:
+        typer.echo(found.banner, err=True)
+    for row in found.rows:
+        size = f"{row.bytes / 1e6:.1f} MB" if row.bytes else ""
+        cells = (f"{row.name:44}", f"{row.origin:8}", f"{_figure(row.f1, 'F1'):>9}", f"{_figure(row.p50_ms, 'ms'):>9}")
+        typer.echo("  ".join((*cells, f"{size:>9}", row.title)))
+
+
+@app.command()
+def pull(
+    repo: Annotated[str, typer.Argument(help="a Hub id: owner/name")],
+    revision: Annotated[str | None, typer.Option(help="branch, tag or commit")] = None,
+) -> None:
+    """Download a model, check that this program can load it, and say where it is."""
+    from zoo import hub, safety
+    from zoo.catalog import find
+
+    token = standard_token()
+    folder, commit = hub.pull(safety.check_repo_id(repo), revision, token, typer.echo)
+    entry = find(repo, commit, token)
+    typer.echo(f"{entry.title} ({entry.task}; runs on {', '.join(entry.engines)}), commit {commit}\n{folder}")
+
+
+@app.command()
+def publish(
+    folder: Annotated[str, typer.Argument(help="a folder, or the name of a bundled model or local result")],
+    repo: Annotated[str, typer.Argument(help="where to: owner/name")],
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    public: Annotated[bool, typer.Option("--public", help="for everybody; else private")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be sent, and the card")] = False,
+    tag: Annotated[str | None, typer.Option(help="of the commit; by default v1, v2, ...")] = None,
+    collection: Annotated[str, typer.Option(help="title of the Collection; empty for none")] = "Budget Zoo",
+) -> None:
+    """Publish a model in one commit, pull it back and compare."""
+    from zoo import publishing
+    from zoo.catalog import find
+
+    place = Path(folder) if Path(folder).is_dir() else find(folder).folder
+    token = standard_token() if dry_run else _token()
+    shown = publishing.preview(place, repo, token, private=not public)
+    for path, size in shown.files:
+        typer.echo(f"{'  same' if path in shown.unchanged else '  new '} {size:>12,}  {path}")
+    for notice in shown.notices:
+        typer.echo(notice, err=True)
+    kind = "private" if shown.private else "public"
+    typer.echo(f"{len(shown.files)} files, {shown.total / 1e6:.1f} MB, to the {kind} repository {shown.repo_id}")
+    if dry_run:
+        typer.echo(f"\n{shown.card}")
+        return
+    if not yes and not typer.confirm("Publish?"):
+        raise UserError("Nothing was published.")
+    done = publishing.publish(
+        place, repo, _token(), private=not public, tag=tag, collection=collection or None, tell=typer.echo
+    )
+    for check in done.checks:
+        typer.echo(f"  {check}")
+    typer.echo(f"{done.url} at {done.commit}{'' if done.changed else ' (nothing had changed)'}")
+    if not done.verified:
+        raise UserError(f"{repo} was published but is NOT what was sent. Look at the lines above and publish again.")
+
+
+@app.command()
+def verify(
+    repo: Annotated[str, typer.Argument(help="a Hub id: owner/name")],
+    folder: Annotated[Path | None, typer.Option(help="the model here, to compare with")] = None,
+    revision: Annotated[str | None, typer.Option(help="branch, tag or commit")] = None,
+) -> None:
+    """Pull a published model and compare it with a folder, or with what the Hub says of it."""
+    from zoo import publishing
+
+    found = publishing.verify(repo, folder, revision, standard_token())
+    for check in found.checks:
+        typer.echo(check)
+    if not found.ok:
+        raise UserError("\n".join(f"NOT VERIFIED: {problem}" for problem in found.problems))
+
+
+@app.command()
+def deploy(
+    repo: Annotated[str, typer.Argument(help="the Space: owner/name")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would change")] = False,
+    preset: Annotated[Preset, typer.Option(help="explorer: look and ask; full: jobs and publishing too")] = (
+        Preset.explorer
+    ),
+    hardware: Annotated[str | None, typer.Option(help="as the Hub names it: cpu-basic, cpu-upgrade, ...")] = None,
+    private: Annotated[bool, typer.Option("--private", help="make a new Space private")] = False,
+    variable: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, as often as needed")] = None,
+    secret: Annotated[list[str] | None, typer.Option(help="NAME; its value comes from the environment")] = None,
+) -> None:
+    """Put this program on a Hugging Face Space, or bring one up to date."""
+    from zoo.deploy import deploy as push
+
+    variables = {}
+    for pair in variable or ():
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise UserError(f"“{pair}” should be KEY=VALUE.")
+        variables[key] = value
+    done = push(
+        repo, _token(), preset.value, private, hardware, variables, secret or (), dry_run=dry_run, tell=typer.echo
+    )
+    new = [(path, size) for path, size in done.files if path not in done.unchanged]
+    for path, size in new:
+        typer.echo(f"  new  {size:>12,}  {path}")
+    for path in done.removed:
+        typer.echo(f"  gone {'':>12}  {path}")
+    if dry_run:
+        for line in done.settings:
+            typer.echo(f"  set  {line}")
+    size = sum(size for _, size in new) / 1e6
+    told = f"{len(new)} of {len(done.files)} files ({size:.1f} MB) differ, {len(done.removed)} are gone"
+    typer.echo(f"{told}. {'Nothing was done.' if dry_run else f'{done.url} at {done.commit}'}")
+
+
+def _token() -> str:
+    if token := standard_token():
+        return token
+    raise UserError("You are not signed in. Set HF_TOKEN to a token with write access, or run `hf auth login`.")
+
+
+def _figure(value: Any, unit: str) -> str:
+    return f"{value:.1f} {unit}" if value is not None else ""
+
+
+def main() -> None:
+    """Runs a command; an error that people are meant to read is told without a traceback."""
+    hide_tokens()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except UserError as error:
+        print(redact(str(error)), file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What stands beside a card's text: the front as a picture, results as the Hub reads them, recipe, snippet."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from zoo.catalog import Entry
+    from zoo.lengths import Front
+
+PICTURE, RECIPE = "front.png", "recipe.yaml"
+HEADLINE = ("f1", "accuracy")
+PACKAGES = ("torch", "transformers", "onnxruntime", "onnx", "openvino", "datasets", "neural-compressor", "nncf")
+
+ONNX_SNIPPET = """\
+import json, numpy as np, onnxruntime
+from huggingface_hub import hf_hub_download
+from tokenizers import Tokenizer
+
+graph, words, front = (hf_hub_download("{repo}", n) for n in ("model.int8.onnx", "tokenizer.json", "front.json"))
+budget = json.load(open(front, encoding="utf-8"))["full"]  # or ["points"][0], the cheapest of them
+question, passage = "Which river leaves the lake?", "The Angara is the only river that leaves the lake."
+text = Tokenizer.from_file(words).encode(question, passage)
+feed = {{"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}}
+feed["lengths"] = [max(2, round(share * len(text.ids))) for share in budget["fractions"]]
+session = onnxruntime.InferenceSession(graph)
+inputs = {{i.name: np.array([feed[i.name]]) for i in session.get_inputs()}}
+start, end = session.run(["start_logits", "end_logits"], inputs)
+inside = np.array([part == 1 for part in text.sequence_ids])
+scores = np.where(np.triu(np.outer(inside, inside)), start[0][:, None] + end[0], -np.inf)
+first, last = np.unravel_index(scores.argmax(), scores.shape)
+print(passage[text.offsets[first][0] : text.offsets[last][1]])
+"""
+
+TORCH_SNIPPET = """\
+import torch
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{repo}")
+model = AutoModelForQuestionAnswering.from_pretrained("{repo}", dtype=torch.float32)
+question, passage = "Which river leaves the lake?", "The Angara is the only river that leaves the lake."
+text = tokenizer(question, passage, return_tensors="pt")
+with torch.no_grad():
+    found = model(**text)
+first, last = found.start_logits[0].argmax(), found.end_logits[0].argmax()
+print(tokenizer.decode(text["input_ids"][0][first : last + 1]))
+"""
+
+
+def picture(front: Front) -> bytes:
+    """The front as a PNG: F1 against the share of the unpadded full model's MACs."""
+    from zoo.settings import get_settings
+
+    os.environ.setdefault("MPLCONFIGDIR", str(get_settings().home / "matplotlib"))
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    points = front.everything
+    axes.plot([100 * p.macs_ratio for p in points], [p.f1 for p in points], "-o", color="#0f766e", label="the front")
+    if front.dominated:
+        shares, scores = [100 * p.macs_ratio for p in front.dominated], [p.f1 for p in front.dominated]
+        axes.plot(shares, scores, "o", color="#a8a29e", markersize=4, label="beaten", zorder=1)
+    axes.plot(100 * front.full.macs_ratio, front.full.f1, "s", color="#b45309", label="full length")
+    axes.set_xlabel("MACs, percent of the unpadded full model")
+    axes.set_ylabel("F1")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    data = io.BytesIO()
+    # Without the program's version in it the same figures give the same bytes.
+    figure.savefig(data, format="png", metadata={"Software": None})
+    return data.getvalue()
+
+
+def eval_results(entry: Entry) -> bytes | None:
+    """The headline score as `.eval_results/*.yaml` wants it; None where none was measured on a data set of the Hub.
+
+    The Hub shows one value a task and data set, so the other scores go into the notes.
+    """
+    dataset = str(entry.metrics.get("dataset") or "")
+    key = next((key for key in HEADLINE if key in entry.metrics), None)
+    if key is None or dataset.count("/") != 1:
+        return None
+    others = [f"{name.upper()} {entry.metrics[name]:.2f}" for name in ("em", "exact_match") if name in entry.metrics]
+    n, split = entry.metrics.get("n"), entry.metrics.get("split")
+    notes = [key.upper(), *others, f"split {split}" if split else "", f"{n} examples" if n else ""]
+    notes += [f"{entry.metrics['engine']} on {entry.metrics.get('cpu', 'CPU')}"] if "engine" in entry.metrics else []
+    result: dict[str, Any] = {
+        "dataset": {"id": dataset, "task_id": "default"},
+        "value": round(float(entry.metrics[key]), 4),
+    }
+    if entry.metrics.get("date"):
+        result["date"] = str(entry.metrics["date"])
+    result["notes"] = ", ".join(note for note in notes if note)
+    return yaml.safe_dump([result], sort_keys=False, allow_unicode=True).encode()
+
+
+def recipe(folder: Path) -> str | None:
+    """The YAML of the recipe that made the entry in a folder, without folders of this machine; None if it is not known.
+
+    It lies beside the weights, or at the top of the run whose stage `package` the folder is of.
+    """
+    places = [folder / RECIPE, *([folder.parent.parent / RECIPE] if folder.parent.name == "package" else [])]
+    for path in places:
+        if path.is_file():
+            try:
+                data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError, OSError):
+                continue
+            if isinstance(data, dict):
+                return yaml.safe_dump(_without_folders(data), sort_keys=False, allow_unicode=True, width=120)
+    return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that make and run models, for an entry's provenance."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def snippet(entry: Entry, repo_id: str) -> str | None:
+    """Python that downloads the entry and runs it without this program; None for tasks that have none yet."""
+    if entry.task != "qa":
+        return None
+    return (ONNX_SNIPPET if entry.front else TORCH_SNIPPET).format(repo=repo_id)
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(inner) for inner in value]
+    if isinstance(value, str) and (value.startswith(("/", "~", ".", "$")) or "\\" in value):
+        return value.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return value

@@ -1,0 +1,355 @@
+"""The zoo's catalogue: bundled models, local results and what is on the Hub, in one SQLite table."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo import catalog, hub
+from zoo.card import TASKS
+from zoo.errors import UserError
+from zoo.settings import get_settings
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+log = logging.getLogger(__name__)
+
+FILE = "library.sqlite"
+# Applied in order, each once; `user_version` of the file counts them. Never change one that was released: add another.
+MIGRATIONS = (
+    """
+    CREATE TABLE models (
+        origin TEXT NOT NULL, name TEXT NOT NULL, title TEXT NOT NULL, task TEXT NOT NULL, method TEXT NOT NULL,
+        base_model TEXT NOT NULL, parameters INTEGER, bytes INTEGER, f1 REAL, p50_ms REAL, int8 INTEGER NOT NULL,
+        license TEXT NOT NULL, url TEXT NOT NULL, folder TEXT NOT NULL, PRIMARY KEY (origin, name)
+    );
+    CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+    """,
+    "ALTER TABLE models ADD COLUMN owner TEXT NOT NULL DEFAULT '';",
+)
+SORTS = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "f1", "p50_ms", "license")
+_lock = threading.Lock()  # of this process, for setting a broken file aside once
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model of the catalogue; None where a number is not known, empty where a word is not."""
+
+    name: str
+    origin: str  # bundled, local or hub
+    title: str
+    task: str
+    method: str
+    base_model: str
+    parameters: int | None
+    bytes: int | None
+    f1: float | None
+    p50_ms: float | None
+    int8: bool
+    license: str
+    url: str = ""
+    folder: str = ""
+    owner: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Rows of the catalogue, and a sentence about what is missing from them (empty where nothing is)."""
+
+    rows: list[Row]
+    banner: str
+
+
+def listing(
+    text: str = "",
+    task: str | None = None,
+    method: str | None = None,
+    base_model: str | None = None,
+    origin: str | None = None,
+    int8: bool | None = None,
+    license: str | None = None,
+    max_bytes: int | None = None,
+    min_f1: float | None = None,
+    max_p50_ms: float | None = None,
+    owner: str | None = None,
+    sort: str = "name",
+    descending: bool = False,
+    refresh: bool = False,
+) -> Listing:
+    """The models that fit, sorted; those whose sorted value is not known come last.
+
+    Args:
+        text: words that all occur in name, title, base model, task or method, in any case.
+        task, method, base_model, origin, license: exactly this one.
+        int8: True or False for only such.
+        max_bytes, min_f1, max_p50_ms: bounds; models that do not state the value are left out.
+        owner: whose local results are shown beside those of nobody; None shows all.
+        sort: one of `SORTS`.
+        refresh: ask the Hub first; if it cannot be reached the rows seen last are shown, and the banner says so.
+
+    Raises:
+        UserError: there is no such column to sort by.
+    """
+    if sort not in SORTS:
+        raise UserError(f"The catalogue cannot be sorted by {sort!r}. Choose one of {', '.join(SORTS)}.")
+    notes: list[str] = []
+    try:
+        with _open(notes) as database:
+            _sync(database, notes)
+            if refresh:
+                _refresh(database, notes)
+            where, values = _conditions(locals())
+            order = f"{sort} IS NULL OR {sort} = '', {sort} {'DESC' if descending else 'ASC'}, name"
+            columns = ", ".join(COLUMNS)
+            found = database.execute(f"SELECT {columns} FROM models WHERE {where} ORDER BY {order}", values).fetchall()
+    except UserError as error:
+        # What ships with the program needs no database, so there is always something to see.
+        rows = [_row(entry, "bundled") for entry in catalog.bundled()]
+        return Listing(rows, f"{error} Only the bundled models are shown, unsorted.")
+    rows = [Row(*values) for values in found]
+    return Listing([replace(row, int8=bool(row.int8)) for row in rows], " ".join(notes))
+
+
+def register(folder: Path, owner: str = "") -> Row:
+    """Makes a local result part of the catalogue, and findable by its name; the same folder keeps its name.
+
+    Where the name is taken by another model, a number is added to it.
+
+    Raises:
+        UserError: the folder holds no model of the zoo, or the catalogue's file is of a newer version.
+    """
+    entry = catalog.open_folder(folder)
+    taken = {path.parent.name for path in catalog.MODELS.glob("*/entry.json")}
+    with _open([]) as database, database:
+        database.execute("BEGIN IMMEDIATE")
+        there = dict(database.execute("SELECT name, folder FROM models WHERE origin = 'local'"))
+        name = next((name for name, place in there.items() if place == str(entry.folder)), None)
+        if name is None:
+            name, number = entry.name, 2
+            while name in taken or name in there:
+                name, number = f"{entry.name}-{number}", number + 1
+        row = _row(entry, "local", name=name, owner=owner)
+        url = database.execute("SELECT url FROM models WHERE origin = 'local' AND name = ?", [name]).fetchone()
+        row = replace(row, url=url[0] if url else "")
+        _put(database, [row])
+    return row
+
+
+def note_published(folder: Path, url: str) -> None:
+    """Remembers where a local result was published; does nothing for folders that are not registered."""
+    with _open([]) as database, database:
+        place = str(Path(folder).expanduser().resolve())
+        database.execute("UPDATE models SET url = ? WHERE origin = 'local' AND folder = ?", [url, place])
+
+
+def folder_of(name: str) -> Path | None:
+    """The folder of a registered local result, or None."""
+    if not (get_settings().home / FILE).is_file():
+        return None
+    with _open([]) as database:
+        found = database.execute("SELECT folder FROM models WHERE origin = 'local' AND name = ?", [name]).fetchone()
+    return Path(found[0]) if found and Path(found[0]).is_dir() else None
+
+
+@contextmanager
+def _open(notes: list[str]) -> Iterator[sqlite3.Connection]:
+    """A connection to the catalogue as this version knows it; a broken file is set aside, which `notes` then says.
+
+    Raises:
+        UserError: the file is of a newer version of this program, or cannot be written.
+    """
+    path = get_settings().home / FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _lock:
+            try:
+                database = _connect(path)
+            except sqlite3.DatabaseError as error:
+                # Locked, full or read-only: nothing is wrong with what the file holds.
+                if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
+                    raise
+                aside = path.with_name(f"{FILE}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
+                path.replace(aside)
+                for ending in ("-wal", "-shm"):
+                    path.with_name(FILE + ending).unlink(missing_ok=True)
+                log.warning("%s was broken (%s) and is now %s", path, error, aside)
+                notes.append(
+                    f"The catalogue's file was broken and was set aside as {aside.name}. Local results made before "
+                    "are found by their folders; publish or register them again to list them."
+                )
+                database = _connect(path)
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(f"The catalogue {path} cannot be used ({error}). Check the rights and the disk.") from error
+    with closing(database):
+        try:
+            yield database
+        except sqlite3.Error as error:
+            raise UserError(
+                f"The catalogue {path} cannot be used ({error}). If that stays so, move the file away."
+            ) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=10, isolation_level=None)
+    try:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise UserError(
+                f"The catalogue {path} was made by a newer version of this program. Update the program, or move the "
+                "file away to begin a new one."
+            )
+        database.execute("PRAGMA journal_mode = WAL")
+        if version < len(MIGRATIONS):
+            database.execute("BEGIN IMMEDIATE")
+            (version,) = database.execute("PRAGMA user_version").fetchone()  # another process may have been faster
+            for number, script in enumerate(MIGRATIONS[version:], version + 1):
+                for statement in filter(str.strip, script.split(";")):
+                    database.execute(statement)
+                database.execute(f"PRAGMA user_version = {number}")
+            database.execute("COMMIT")
+        database.execute(f"SELECT {', '.join(COLUMNS)} FROM models LIMIT 1").fetchall()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _conditions(asked: dict[str, Any]) -> tuple[str, list[Any]]:
+    """The WHERE of a query and its values, from the arguments of `listing`."""
+    where, values = ["1"], []
+    for word in str(asked["text"]).split():
+        where.append("instr(lower(name || ' ' || title || ' ' || base_model || ' ' || task || ' ' || method), ?)")
+        values.append(word.lower())
+    for column in ("task", "method", "base_model", "origin", "license", "int8"):
+        if asked[column] not in (None, ""):
+            where.append(f"{column} = ?")
+            values.append(asked[column])
+    for column, bound, sign in (("bytes", "max_bytes", "<="), ("f1", "min_f1", ">="), ("p50_ms", "max_p50_ms", "<=")):
+        if asked[bound] is not None:
+            where.append(f"{column} {sign} ?")
+            values.append(asked[bound])
+    if asked["owner"] is not None:
+        where.append("owner IN ('', ?)")
+        values.append(asked["owner"])
+    return " AND ".join(where), values
+
+
+def _put(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    marks = ", ".join("?" * len(COLUMNS))
+    database.executemany(
+        f"INSERT OR REPLACE INTO models ({', '.join(COLUMNS)}) VALUES ({marks})",
+        [[getattr(row, column) for column in COLUMNS] for row in rows],
+    )
+
+
+def _sync(database: sqlite3.Connection, notes: list[str]) -> None:
+    """Brings the rows of this machine up to date: what ships, and local results whose folders are still there."""
+    rows = []
+    for path in sorted(catalog.MODELS.glob("*/entry.json")):
+        try:
+            rows.append(_row(catalog.find(path.parent.name), "bundled"))
+        except UserError as error:
+            notes.append(f"{path.parent.name} cannot be read: {error}")
+    columns = ", ".join(COLUMNS)
+    known = [Row(*values) for values in database.execute(f"SELECT {columns} FROM models WHERE origin = 'bundled'")]
+    local = database.execute("SELECT name, folder FROM models WHERE origin = 'local'").fetchall()
+    gone = [name for name, folder in local if not Path(folder).is_dir()]
+    if {row.name: row for row in rows} == {row.name: row for row in known} and not gone:
+        return  # as nearly always: looking is no writing
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("DELETE FROM models WHERE origin = 'bundled'")
+        _put(database, rows)
+        database.executemany("DELETE FROM models WHERE origin = 'local' AND name = ?", [[name] for name in gone])
+
+
+def _refresh(database: sqlite3.Connection, notes: list[str]) -> None:
+    """Asks the Hub for its rows; where it does not answer, those of the last time stay."""
+    seen = dict(database.execute("SELECT key, value FROM facts"))
+    try:
+        rows = [row for info in hub.zoo_models(get_settings().hub_author) if (row := _hub_row(info))]
+    except UserError as error:
+        (count,) = database.execute("SELECT count(*) FROM models WHERE origin = 'hub'").fetchone()
+        kept = f"Its {count} models are those seen on {seen['hub_seen']}." if count and "hub_seen" in seen else ""
+        notes.append(f"{error} {kept or 'Only models of this machine are shown.'}")
+        return
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("DELETE FROM models WHERE origin = 'hub'")
+        _put(database, rows)
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        database.execute("INSERT OR REPLACE INTO facts VALUES ('hub_seen', ?)", [now])
+
+
+def _row(entry: catalog.Entry, origin: str, name: str = "", owner: str = "") -> Row:
+    return Row(
+        name=name or entry.name,
+        origin=origin,
+        title=entry.title,
+        task=entry.task,
+        method=entry.method,
+        base_model=entry.base_model,
+        parameters=entry.parameters or None,
+        bytes=entry.bytes,
+        f1=_number(entry.metrics.get("f1")),
+        p50_ms=_number(entry.front.full.p50_ms if entry.front else entry.metrics.get("p50_ms")),
+        int8="int8" in entry.weights_dtype or (entry.front is not None and "onnxruntime" in entry.engines),
+        license=entry.license,
+        folder=str(entry.folder),
+        owner=owner,
+    )
+
+
+def _hub_row(info: ModelInfo) -> Row | None:
+    """A row from what a card on the Hub says, which anybody may have written; None if it cannot be one."""
+    data = info.card_data.to_dict() if info.card_data else {}
+    told = data.get("budget_zoo")
+    facts: dict[str, Any] = told if isinstance(told, dict) else {}
+    tasks = {there: here for here, there in TASKS.items()}
+    tags = [str(tag) for tag in info.tags or ()]
+    scores = {r.metric_type: r.metric_value for r in getattr(info.card_data, "eval_results", None) or ()}
+    if not isinstance(info.id, str):
+        return None
+    return Row(
+        name=info.id,
+        origin="hub",
+        title=info.id.rpartition("/")[2],
+        task=tasks.get(str(info.pipeline_tag), ""),
+        method=_word(facts.get("method")),
+        base_model=_word(data.get("base_model")),
+        parameters=_whole(facts.get("parameters")),
+        bytes=_whole(facts.get("bytes")),
+        f1=_number(facts.get("f1", scores.get("f1"))),
+        p50_ms=_number(facts.get("p50_ms")),
+        int8="int8" in tags,
+        license=_word(data.get("license")),
+        url=f"{get_settings().hub}/{info.id}",
+    )
+
+
+def _word(value: Any) -> str:
+    value = value[0] if isinstance(value, list) and value else value
+    return value[:200] if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float | None:
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and 0 <= number < 2**62 else None
