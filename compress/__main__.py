@@ -1,9 +1,12 @@
-"""The command line: `python -m compress run|list|show|evaluate`."""
+"""The command line: recipes run here (`run`) or in the background (`submit`, `jobs`, ...), and entries scored."""
 
 from __future__ import annotations
 
+import getpass
+import json
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +28,10 @@ def run(
     recipe: Annotated[
         str, typer.Argument(help="a shipped recipe's name, a YAML file, or the folder of an earlier run")
     ],
-    folder: Annotated[Path, typer.Option(help="where the run lives; an interrupted one goes on there")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="where the run lives, by default the given one; an interrupted one goes on there"),
+    ] = None,
     stage: Annotated[str | None, typer.Option(help="run this stage only")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="change a key: finetune.epochs=1")] = None,
 ) -> None:
@@ -33,6 +39,10 @@ def run(
     from compress.recipe import load
     from compress.run import run as run_recipe
 
+    if folder is None:
+        folder = Path(recipe).expanduser()
+        if not (folder / "recipe.yaml").is_file():
+            raise UserError("Say where the run is to live: --folder FOLDER.")
     results = run_recipe(load(recipe, set_ or ()), folder, stage)
     for name, result in results.items():
         typer.echo(f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in result.items()))
@@ -49,11 +59,86 @@ def list_() -> None:
 
 
 @app.command()
-def show(recipe: Annotated[str, typer.Argument(help="a shipped recipe's name or a YAML file")]) -> None:
-    """Show every key of a recipe, with its value and its meaning."""
-    from compress.recipe import describe, load
+def show(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE|JOB", help="a recipe's name, a YAML file, or a job")],
+) -> None:
+    """Show every key of a recipe, with its value and its meaning; or how a job stands."""
+    from compress.recipe import describe, load, shipped
 
-    typer.echo(describe(load(recipe)), nl=False)
+    if recipe not in shipped() and _is_job(recipe):
+        _tell(recipe)
+    else:
+        typer.echo(describe(load(recipe)), nl=False)
+
+
+@app.command()
+def submit(
+    recipe: Annotated[
+        str, typer.Argument(help="a shipped recipe's name, a YAML file, an earlier run's folder, or a job to repeat")
+    ],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="change a key: finetune.epochs=1")] = None,
+    launcher: Annotated[str, typer.Option(help="local, torchrun, torchrun:N or ray")] = "local",
+    name: Annotated[str, typer.Option(help="what to call it; by default the recipe's name")] = "",
+) -> None:
+    """Queue a recipe for a worker in the background; prints the job's id."""
+    from compress import jobs
+    from compress.recipe import load, shipped
+
+    repeated = jobs.find(recipe) if recipe not in shipped() and _is_job(recipe) else None
+    made = load(repeated.folder if repeated else recipe, set_ or ())
+    called = name or (repeated.name if repeated else recipe if recipe in shipped() else Path(recipe).stem)
+    job = jobs.submit(made, called, _user(), launcher)
+    typer.echo(job.id)
+
+
+@app.command("jobs")
+def jobs_(as_json: Annotated[bool, typer.Option("--json", help="for programs: every field")] = False) -> None:
+    """List all jobs, newest first."""
+    from compress import jobs
+
+    if as_json:
+        typer.echo(json.dumps([job.to_dict() for job in jobs.jobs()], indent=1))
+        return
+    for job in jobs.jobs():
+        share = f" {job.stage} {job.step}/{job.total}" if job.state == "running" and job.stage else ""
+        typer.echo(f"{job.id}  {_when(job.created)}  {job.state:16} {job.name}{share}{_because(job)}")
+
+
+@app.command()
+def logs(
+    job: Annotated[str, typer.Argument(help="its id")],
+    lines: Annotated[int, typer.Option(min=1, help="so many, from the end")] = 200,
+) -> None:
+    """Print the last lines of a job's log."""
+    from compress import jobs
+
+    typer.echo(jobs.logs(job, lines))
+
+
+@app.command()
+def cancel(job: Annotated[str, typer.Argument(help="its id")]) -> None:
+    """End a job; what it has made stays."""
+    from compress import jobs
+
+    typer.echo(jobs.cancel(job).state)
+
+
+@app.command()
+def retry(job: Annotated[str, typer.Argument(help="its id")]) -> None:
+    """Queue a failed or cancelled job again; it goes on from what it has made."""
+    from compress import jobs
+
+    typer.echo(jobs.retry(job).state)
+
+
+@app.command()
+def worker(
+    idle: Annotated[float | None, typer.Option(min=0, help="end after so many seconds without a job")] = None,
+) -> None:
+    """Run jobs until ended. The app and `submit` start one by themselves."""
+    from compress.queue import serve
+
+    serve(idle)
 
 
 @app.command()
@@ -79,6 +164,46 @@ def evaluate(
     for notice in report["notices"]:
         typer.echo(notice, err=True)
     typer.echo(f"F1 {report['f1']:.2f}, EM {report['exact_match']:.2f} on {report['n']} questions")
+
+
+def _is_job(text: str) -> bool:
+    from compress import ledger
+
+    return bool(ledger.ID.fullmatch(text)) and (ledger.root() / text / ledger.FILE).is_file()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return ""
+
+
+def _tell(job_id: str) -> None:
+    from compress import jobs
+
+    job = jobs.find(job_id)
+    typer.echo(f"{job.id}  {job.name} ({job.kind} of {job.model}, {job.launcher})")
+    typer.echo(f"{job.state}{_because(job)}")
+    typer.echo(f"submitted {_when(job.created)}" + (f", started {_when(job.started)}" if job.started else ""))
+    typer.echo(f"folder {job.folder}")
+    for stage in jobs.stages(job_id):
+        seconds = f" {stage['seconds']:.0f} s" if stage["seconds"] is not None else ""
+        typer.echo(f"  {stage['name']:12} {stage['state']}{seconds}")
+    for entry in jobs.results(job_id):
+        typer.echo(f"made {entry}")
+    if job.published:
+        typer.echo(f"published as {job.published}")
+    if job.state == "failed":
+        typer.echo(jobs.logs(job_id, 20))
+
+
+def _because(job: Any) -> str:
+    return f": {job.reason}" if job.reason else ""
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _short(value: Any) -> str:

@@ -156,13 +156,15 @@ def refuse_overlap(
 def trained_on(ctx: Any) -> set[str]:
     """The passages that a run's model learned from, its starting checkpoint's included where that tells.
 
-    They are read from the training data once and kept in the run's folder.
+    They are read from the training data once and kept in the run's folder. A recipe that trains nothing adds none.
     """
     from compress.methods.finetune import checkpoint_of
 
     path, data = ctx.root / TRAINED_ON, ctx.recipe.dataset
-    source = {"source": data.train, "titles": data.titles}
+    learns = ctx.recipe.kind == "length_adaptive"
+    source = {"source": data.train, "titles": data.titles} if learns else {"source": ctx.recipe.model}
     if not path.is_file() or any(read_json(path).get(key) != value for key, value in source.items()):
-        found = fingerprint(load_split(data, "train")) | load_fingerprints(checkpoint_of(ctx.recipe.model))
+        found = load_fingerprints(checkpoint_of(ctx.recipe.model))
+        found |= fingerprint(load_split(data, "train")) if learns else set()
         save_fingerprints(path, found, **source)
     return load_fingerprints(ctx.root)

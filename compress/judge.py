@@ -41,8 +41,8 @@ class Judge:
             load_tokenizer(folder),
             [e.question for e in examples],
             [e.context for e in examples],
-            recipe.finetune.max_length,
-            recipe.finetune.stride,
+            recipe.reading.max_length,
+            recipe.reading.stride,
         )
         self._windows = sorted(windows, key=lambda window: len(window.input_ids))
         self.counts = [len(window.input_ids) for window in self._windows]

@@ -6,12 +6,27 @@ import difflib
 import types
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from compress.recipe_groups import Dataset, Evaluate, Finetune, Group, LengthDrop, Package, Quantize, Search, Training
+from compress.recipe_groups import (
+    Budgets,
+    Dataset,
+    Evaluate,
+    Finetune,
+    Group,
+    Learning,
+    LengthDrop,
+    Package,
+    PackageInt8,
+    Quantize,
+    Questions,
+    Reading,
+    Search,
+    Training,
+)
 from zoo.errors import UserError
 from zoo.files import write_text
 
@@ -33,9 +48,35 @@ class LengthAdaptiveRecipe(Group):
     package: Package = Package()
     training: Training = Training()
 
+    @property
+    def reading(self) -> Learning:
+        """How questions become windows: as in training."""
+        return self.finetune
 
-Recipe = LengthAdaptiveRecipe  # a second kind makes it Annotated[A | B, Field(discriminator="kind")]
-KINDS: dict[str, type[Recipe]] = {"length_adaptive": LengthAdaptiveRecipe}
+    @property
+    def seed(self) -> int:
+        return self.training.seed
+
+
+class QuantizeRecipe(Group):
+    """quantize -> evaluate -> package: a checkpoint as it is in eight-bit integers, without training."""
+
+    kind: Literal["quantize"] = Field(default="quantize", description="which method")
+    model: str = Field(description="checkpoint to quantize: a folder, a bundled entry or a Hub id")
+    dataset: Questions = Questions()
+    reading: Reading = Reading()
+    budgets: Budgets = Budgets()
+    quantize: Quantize = Quantize()
+    evaluate: Evaluate = Evaluate()
+    package: PackageInt8 = PackageInt8()
+    seed: int = Field(default=0, ge=0, description="the same seed draws the same questions")
+
+
+Recipe = Annotated[LengthAdaptiveRecipe | QuantizeRecipe, Field(discriminator="kind")]
+KINDS: dict[str, type[LengthAdaptiveRecipe] | type[QuantizeRecipe]] = {
+    "length_adaptive": LengthAdaptiveRecipe,
+    "quantize": QuantizeRecipe,
+}
 
 
 def shipped() -> list[str]:

@@ -8,22 +8,25 @@ import json
 import logging
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from compress.limits import FAILURE
 from compress.progress import Progress
 from compress.recipe import Recipe, expanded, save
 from zoo.errors import UserError
-from zoo.files import read_json, sha256, write_json
+from zoo.files import read_json, sha256, write_json, write_text
 
 log = logging.getLogger(__name__)
 
+LOCK = ".lock"  # held while a folder is run
 VERSION = 1  # part of every hash: raise it when old stages no longer fit, as when a default changes
-IRRELEVANT = {"training": {"checkpoint_minutes"}}  # keys that do not change what comes out
+IRRELEVANT = {"training": {"checkpoint_minutes"}, "search": {"workers"}}  # keys that do not change what comes out
 
 
 @dataclass
@@ -75,7 +78,15 @@ STAGES: dict[str, dict[str, Stage]] = {
         "quantize": Stage(f"{_METHODS}.quantize_onnx:run", ("quantize",)),
         "evaluate": Stage(f"{_METHODS}.evaluate:run", ("dataset", "evaluate")),
         "package": Stage(f"{_METHODS}.package:run", ("package", "evaluate")),
-    }
+    },
+    "quantize": {
+        "quantize": Stage(
+            f"{_METHODS}.quantize:run",
+            ("model", "dataset.train", "dataset.titles", "reading", "budgets", "quantize", "seed"),
+        ),
+        "evaluate": Stage(f"{_METHODS}.evaluate:run", ("dataset", "reading", "evaluate", "seed")),
+        "package": Stage(f"{_METHODS}.quantize:package", ("package", "evaluate")),
+    },
 }
 # The data that only later stages read does not matter to training.
 TRAINS_ON = {"train", "titles", "version_2", "max_train_examples"}
@@ -106,8 +117,14 @@ def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[st
     first = int(os.environ.get("RANK", "0")) == 0
     with _lock(root) if first else nullcontext():
         if first:
+            (root / FAILURE).unlink(missing_ok=True)
             save(recipe, root / "recipe.yaml")
-        return _run(recipe, root, stage, first)
+        try:
+            return _run(recipe, root, stage, first)
+        except UserError as error:
+            with suppress(OSError):
+                write_text(root / FAILURE, str(error))  # for the queue: a launcher's log may end in its own words
+            raise
 
 
 def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str, Any]:
@@ -138,6 +155,8 @@ def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str,
                 if first:
                     write_json(here / "done.json", {"inputs": mark, "seconds": time.time() - begun, "result": result})
                     progress.note("done")
+                    if name == "package":
+                        register(root)
                 together(None)
         inputs[name] = here
         results[name] = read_json(here / "done.json")["result"]
@@ -167,6 +186,18 @@ def fingerprint(recipe: Recipe, stage: Stage, before: str) -> str:
         parts[part] = value
     text = json.dumps([VERSION, stage.target, parts, before], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def register(root: Path, owner: str = "") -> None:
+    """Makes what was packaged findable by its name. A catalogue that cannot be written does not undo the run."""
+    from compress.traces import entries
+    from zoo import library
+
+    for entry in entries(root):
+        try:
+            library.register(entry, owner)
+        except (UserError, OSError, sqlite3.Error) as error:
+            log.warning("%s was made, but could not be entered into the catalogue: %s", entry.name, error)
 
 
 def _is_done(here: Path, mark: str) -> bool:
@@ -209,7 +240,7 @@ def _agreed(value: Any) -> Any:
 def _lock(root: Path) -> Any:
     from filelock import FileLock, Timeout
 
-    lock = FileLock(root / ".lock", timeout=0)
+    lock = FileLock(root / LOCK, timeout=0)
     try:
         return lock.acquire()
     except Timeout as error:

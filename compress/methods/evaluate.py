@@ -16,22 +16,22 @@ from zoo.lengths import Front, LengthConfig, Point, non_dominated
 
 
 def run(ctx: Any) -> dict[str, Any]:
-    """Stage `evaluate`: the int8 model and the search's front -> `front.json` and `scores.json`, measured.
+    """Stage `evaluate`: the int8 model at its configurations -> `front.json` and `scores.json`, measured.
 
-    The front's points were chosen on other data; here each is only scored and timed. The float model is scored as it
-    is published, in half precision on disk.
+    A search chose them on other data; here each is only scored and timed. The float model is scored as it is
+    published, in half precision on disk.
 
     Raises:
         UserError: the data to report on was trained on.
     """
     settings, dataset = ctx.recipe.evaluate, ctx.recipe.dataset
-    examples = load_split(dataset, "evaluation", settings.max_questions, ctx.recipe.training.seed)
+    examples = load_split(dataset, "evaluation", settings.max_questions, ctx.recipe.seed)
     refuse_overlap(trained_on(ctx), examples)
     judge = Judge(ctx.inputs["quantize"], ctx.recipe, examples)
-    searched = Front.load(ctx.inputs["search"] / "front.json")
+    searched = _searched(ctx)
     archive = Archive(ctx.folder / "archive.jsonl")
     extra = LengthConfig.parse(settings.length_config) if settings.length_config else None
-    wanted = [point.config for point in searched.everything]
+    wanted = list(searched)
     wanted += [extra] if extra and extra not in wanted else []
     jobs = len(wanted) + 1 + (extra is not None)
     done = 0
@@ -50,8 +50,8 @@ def run(ctx: Any) -> dict[str, Any]:
     for config in wanted:
         result = once(f"int8 {config.fractions}", lambda tell, config=config: judge.score(config, tell))
         real = effective(config, judge.drop_layers)
-        known = next((p for p in searched.everything if p.config == config), None)
-        extras = {"validation_f1": known.f1} if known else {}
+        known = searched.get(config)
+        extras = {} if known is None else {"validation_f1": known}
         points.append(Point(real, result["macs_ratio"], result["f1"], result["em"], extra=extras))
     fp32 = once("float", lambda tell: score_float(ctx, examples, judge.threads, tell))
     stamp = {
@@ -82,6 +82,14 @@ def run(ctx: Any) -> dict[str, Any]:
     return {"float_f1": fp32["f1"], "int8_f1": full.f1, "points": len(best), "n": len(examples)}
 
 
+def _searched(ctx: Any) -> dict[LengthConfig, float | None]:
+    """The configurations to report on, full length among them, and the F1 by which a search chose each."""
+    if "search" in ctx.inputs:
+        front = Front.load(ctx.inputs["search"] / "front.json")
+        return {point.config: point.f1 for point in front.everything}
+    return {LengthConfig(tuple(fractions)): None for fractions in read_json(ctx.inputs["quantize"] / "configs.json")}
+
+
 def timed(judge: Judge, points: list[Point], settings: Any) -> tuple[list[Point], int]:
     """The points with their median latency, all measured in turn on one question, and how many tokens that has."""
     configs = {str(i): point.config for i, point in enumerate(points)}
@@ -96,18 +104,23 @@ def timed(judge: Judge, points: list[Point], settings: Any) -> tuple[list[Point]
 def score_float(
     ctx: Any, examples: list[Example], threads: int, progress: Callable[[int, int], None]
 ) -> dict[str, float]:
-    """Scores of the checkpoint in half precision on disk, float32 in memory; it is left in `float/` for the package."""
+    """Scores of the checkpoint in half precision on disk, float32 in memory; it is left in `float/` for the package.
+
+    A checkpoint that is published already, and was only quantized here, is scored as it is.
+    """
     import torch
 
+    from compress.methods.quantize import source_of
     from zoo.ask import predict
     from zoo.engines.torch import TorchEngine
     from zoo.features import load_tokenizer
     from zoo.modeling import LengthAdaptiveModel
 
-    folder, source = ctx.folder / "float", ctx.inputs["length_drop"]
-    LengthAdaptiveModel.load(source).save(folder, torch.float16)
-    tokenizer = load_tokenizer(source)
-    tokenizer.save_pretrained(str(folder))
+    source, published = (ctx.inputs["length_drop"], False) if "length_drop" in ctx.inputs else source_of(ctx.recipe)
+    folder, tokenizer = source if published else ctx.folder / "float", load_tokenizer(source)
+    if not published:
+        LengthAdaptiveModel.load(source).save(folder, torch.float16)
+        tokenizer.save_pretrained(str(folder))
     engine = TorchEngine(folder, threads)
     no_answer = bool(read_json(folder / "config.json").get("squad_v2", False))
 

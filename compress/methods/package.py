@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from compress.evaluation import TRAINED_ON, load_fingerprints, save_fingerprints
-from zoo import catalog
-from zoo.card import render
-from zoo.files import read_json, write_json, write_text
+from zoo import card, catalog
+from zoo.card_files import versions
+from zoo.files import read_json, write_json
 from zoo.latency import machine
 from zoo.lengths import Front
 
@@ -22,20 +22,14 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 def run(ctx: Any) -> dict[str, Any]:
     """Stage `package`: the entries `<name>` (float, half precision on disk) and `<name>-length-adaptive-int8`."""
     settings, evaluated, quantized = ctx.recipe.package, ctx.inputs["evaluate"], ctx.inputs["quantize"]
-    scores = read_json(evaluated / "scores.json")
-    front = Front.load(evaluated / "front.json")
-    stamp = scores["measured_on"]
     known = load_fingerprints(ctx.root)
     about = {
         "task": "qa",
         "license": settings.license,
-        "base_model": settings.base_model or _shown(ctx.recipe.model),
+        "base_model": settings.base_model or shown(ctx.recipe.model),
         "provenance": provenance(ctx),
     }
-    named = {key: stamp[key] for key in ("metric", "dataset", "split", "n") if stamp.get(key)}
-    machine_ = {key: stamp[key] for key in ("threads", "cpu", "vnni", "amx", "date")}
-    half = {"f1": scores["float"]["f1"], "em": scores["float"]["em"], **named, "engine": "torch", **machine_}
-    int8 = {"f1": front.full.f1, "em": front.full.em, **named, "engine": stamp["engine"], **machine_}
+    half, int8 = measured(evaluated)
 
     float_folder = assemble(
         ctx.folder / settings.name,
@@ -61,7 +55,17 @@ def run(ctx: Any) -> dict[str, Any]:
         },
         known,
     )
-    return {"entries": [float_folder.name, int8_folder.name], "bytes": [_size(float_folder), _size(int8_folder)]}
+    return {"entries": [float_folder.name, int8_folder.name], "bytes": [size(float_folder), size(int8_folder)]}
+
+
+def measured(evaluated: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics of `entry.json` for the float and for the int8 model, from what the stage `evaluate` left."""
+    scores, front = read_json(evaluated / "scores.json"), Front.load(evaluated / "front.json")
+    stamp = scores["measured_on"]
+    named = {key: stamp[key] for key in ("metric", "dataset", "split", "n") if stamp.get(key)}
+    machine_ = {key: stamp[key] for key in ("threads", "cpu", "vnni", "amx", "date")}
+    half = {"f1": scores["float"]["f1"], "em": scores["float"]["em"], **named, "engine": "torch", **machine_}
+    return half, {"f1": front.full.f1, "em": front.full.em, **named, "engine": stamp["engine"], **machine_}
 
 
 def assemble(target: Path, files: dict[str, Path], facts: dict[str, Any], known: set[str]) -> Path:
@@ -82,7 +86,9 @@ def assemble(target: Path, files: dict[str, Path], facts: dict[str, Any], known:
     write_json(draft / "entry.json", {"name": target.name, **facts})
     save_fingerprints(draft / TRAINED_ON, known)
     entry = replace(catalog.find(str(draft)), name=target.name, folder=target)
-    write_text(draft / "README.md", render(entry))
+    for name, content in card.files(entry).items():
+        (draft / name).parent.mkdir(exist_ok=True)
+        (draft / name).write_bytes(content)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(draft, target)
     return target
@@ -92,25 +98,29 @@ def provenance(ctx: Any) -> dict[str, Any]:
     """Where an entry comes from: recipe and data as they were named (no path of this machine), seed, date, program."""
     from compress.recipe import load
 
-    recipe = load(ctx.root)
+    recipe: Any = load(ctx.root)
     data = recipe.dataset
+    titles = {"titles": data.titles, "validation titles": data.validation_titles}
     return {
         "recipe": recipe.kind,
-        "trained from": _shown(recipe.model),
-        "trained on": _shown(data.train),
-        "searched on": _shown(data.validation),
+        "trained from": shown(recipe.model),
+        "trained on": shown(data.train),
+        "searched on": shown(data.validation),
+        **{key: ", ".join(patterns) for key, patterns in titles.items() if patterns},
         "seed": recipe.training.seed,
         "search objective": recipe.search.objective,
         "quantization": recipe.quantize.approach,
         "date": machine()["date"],
+        "versions": versions(),
     }
 
 
-def _shown(source: str) -> str:
+def shown(source: str) -> str:
     """A name without the folders that it lies in; a Hub id stays whole."""
     is_path = source.startswith(("/", ".", "~", "$")) or source.endswith(".json") or Path(source).exists()
     return Path(source).name if is_path else source
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
+def size(folder: Path) -> int:
+    """Bytes of an entry's files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

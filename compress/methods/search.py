@@ -134,7 +134,9 @@ class _Average(Crossover):
         return (X[:1] + X[1:] + 1) // 2
 
 
-def evolve(measure: Measure, space: Space, settings: Any, archive: Archive, progress: Any) -> list[Found]:
+def evolve(
+    measure: Measure, space: Space, settings: Any, archive: Archive, progress: Any, spread: Any = map
+) -> list[Found]:
     """Searches for configurations that are cheap and good.
 
     Interrupted, it goes on where it was: the moves are replayed from the seed, and what is in the archive is not
@@ -146,6 +148,7 @@ def evolve(measure: Measure, space: Space, settings: Any, archive: Archive, prog
         settings: a recipe's `search` group.
         archive: measurements so far.
         progress: `compress.progress.Progress`.
+        spread: measures the new configurations of a generation, results in their order; see `compress.fanout`.
 
     Returns:
         All that was measured, in the order of the search; full length comes first.
@@ -157,12 +160,13 @@ def evolve(measure: Measure, space: Space, settings: Any, archive: Archive, prog
     seen: dict[Gene, Found] = {}
 
     def score(genes: Sequence[Gene], generation: int) -> Any:
+        names = {gene: ",".join(map(str, gene)) for gene in genes}
+        results = iter(spread(measure, [config_of(gene) for gene in names if archive.get(names[gene]) is None]))
         for gene in genes:
-            key = ",".join(map(str, gene))
-            result = archive.get(key)
+            result = archive.get(names[gene])
             if result is None:
-                result = measure(config_of(gene))
-                archive.add(key, result)
+                result = next(results)
+                archive.add(names[gene], result)
             seen[gene] = Found(config_of(gene), result["cost"], result["f1"], result)
             front = [(one.cost, one.f1) for one in frontier(list(seen.values()))]
             progress.update(len(seen), planned, generation=generation, best_f1=front[-1][1], front=front)
@@ -221,6 +225,7 @@ def run(ctx: Any) -> dict[str, Any]:
     """
     from compress.data import fingerprint, load_split
     from compress.evaluation import refuse_overlap, trained_on
+    from compress.fanout import scoring
     from compress.judge import Judge
     from compress.methods import quantize_onnx
     from zoo.files import write_json
@@ -239,13 +244,14 @@ def run(ctx: Any) -> dict[str, Any]:
         write_json(draft / "built.json", quantize_onnx.build(checkpoint, draft, ctx.recipe, starts))
     judge = Judge(draft, ctx.recipe, examples)
 
-    def measure(config: LengthConfig) -> dict[str, float]:
-        result = judge.score(config)
+    def measure(config: LengthConfig, scores: dict[str, float] | None = None) -> dict[str, float]:
+        result = scores or judge.score(config)
         if settings.objective == "latency":
             result["relative_latency"] = judge.relative_latency(config)
         return {"cost": result.get("relative_latency", result["macs_ratio"]), **result}
 
-    found = evolve(measure, space, settings, Archive(ctx.folder / "archive.jsonl"), ctx.progress)
+    with scoring(draft, ctx.recipe, examples) as spread:
+        found = evolve(measure, space, settings, Archive(ctx.folder / "archive.jsonl"), ctx.progress, spread)
     best = thinned(frontier(found), settings.points)
     points = {id(one): Point(one.config, *(one.measured[k] for k in ("macs_ratio", "f1", "em"))) for one in found}
     front = Front(

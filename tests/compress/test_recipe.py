@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
 
 from compress import recipe as recipes
-from compress.recipe import LengthAdaptiveRecipe, describe, dump, expanded, load, shipped
+from compress.recipe import LengthAdaptiveRecipe, QuantizeRecipe, describe, dump, expanded, load, shipped
 from zoo.errors import UserError
 from zoo.settings import get_settings
 
@@ -17,7 +19,7 @@ def test_every_shipped_recipe_is_valid_and_survives_yaml(name, tmp_path):
 
 
 def test_the_published_settings_ship():
-    made = load("length_adaptive")
+    made: Any = load("length_adaptive")
     assert (made.finetune.learning_rate, made.finetune.epochs, made.finetune.batch_size) == (3e-5, 2, 8)
     assert (made.finetune.max_length, made.finetune.stride) == (384, 128)
     drop = made.length_drop
@@ -35,16 +37,19 @@ def leaves(model, before=""):
             yield before + key, field
 
 
-def test_every_key_is_documented_and_shown():
-    shown = describe(load("length_adaptive"))
-    for key, field in leaves(LengthAdaptiveRecipe):
+@pytest.mark.parametrize(
+    ("name", "recipe"), [("length_adaptive", LengthAdaptiveRecipe), ("static_int8", QuantizeRecipe)]
+)
+def test_every_key_is_documented_and_shown(name, recipe):
+    shown = describe(load(name))
+    for key, field in leaves(recipe):
         assert field.description, key
         assert field.description in shown, key
-    assert yaml.safe_load(shown) == yaml.safe_load(dump(load("length_adaptive")))
+    assert yaml.safe_load(shown) == yaml.safe_load(dump(load(name)))
 
 
 def test_changes_are_read_as_yaml():
-    made = load(
+    made: Any = load(
         "length_adaptive",
         ["finetune.epochs=0.5", "length_drop.drop_layers=[1, 3]", "dataset.titles=null", "quantize.reduce_range=false"],
     )

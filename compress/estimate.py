@@ -1,0 +1,188 @@
+"""What a recipe will take of time, memory and disk: from an earlier job of the same, else from its arithmetic."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from compress import ledger
+from compress.data import BUNDLED, load_squad
+from zoo.errors import UserError
+from zoo.files import read_json
+from zoo.lengths import Shape, macs
+
+GIB = 2**30
+# Shares of a plain float32 matrix product's speed that forward passes in torch, in int8 and training come to, and
+# what a forward and backward pass costs in forward passes. Rough: within a factor of two on the machines tried.
+TORCH, INT8, TRAINING, BACKWARD = 0.5, 0.75, 0.4, 3
+CHARACTERS = 4.3  # of English a token
+UNKNOWN_PARAMETERS = 110_000_000  # of a model that is not here yet: BERT-base's
+STARTING_MINUTES = 0.4  # imports, reading, writing
+
+
+def estimate(recipe: Any) -> dict[str, Any]:
+    """What a recipe will take on this machine, as busy as it is now.
+
+    Returns:
+        `minutes` (None where it cannot be told), `memory_gib`, `disk_gib`, and `basis`: what this was worked out from.
+    """
+    config = _config(recipe.model)
+    shape = Shape.from_config(config) if config else None
+    parameters = _parameters(shape, config) if shape and config else UNKNOWN_PARAMETERS
+    memory, disk = _memory(recipe, parameters, shape), _disk(recipe, parameters)
+    found: dict[str, Any] = {"minutes": None, "memory_gib": round(memory, 1), "disk_gib": round(disk, 1)}
+    if job := _same(recipe):
+        minutes = round(((job.ended or 0) - (job.started or 0)) / 60, 1)
+        return {**found, "minutes": minutes, "basis": f"job {job.id} of the same recipe took so long on this machine"}
+    if shape is None:
+        return {**found, "basis": "the model's size is not known before it is downloaded: memory as for BERT-base"}
+    try:
+        work = _work(recipe, shape)
+    except UserError as error:
+        return {**found, "basis": f"the data cannot be counted: {error}"}
+    if work is None:
+        return {**found, "basis": "the data are not known before they are downloaded"}
+    speed = _speed(int(time.monotonic() // 600))
+    minutes = STARTING_MINUTES + sum(min(cost / speed / 60, cap or float("inf")) for cost, cap in work)
+    return {
+        **found,
+        "minutes": round(minutes, 1),
+        "basis": f"its arithmetic at {speed / 1e9:.0f} billion products a second, measured just now; rough",
+    }
+
+
+def _work(recipe: Any, shape: Shape) -> list[tuple[float, float | None]] | None:
+    """Products of each stage, at the speed of a matrix product, with the stage's own limit in minutes."""
+    data, evaluate = recipe.dataset, recipe.evaluate
+
+    def passes(part: str, limit: int | None = None) -> float | None:
+        titles = data.titles if part == "train" else getattr(data, f"{part}_titles")
+        counted = _windows(getattr(data, part), tuple(titles or ()), recipe.reading.max_length, recipe.reading.stride)
+        if counted is None:
+            return None
+        windows, tokens, questions = counted
+        return macs(shape, tokens) * windows * min(1.0, limit / questions if limit else 1.0)
+
+    if recipe.kind == "quantize":
+        settings = recipe.quantize
+        calibrated = passes("train", settings.calibration_samples) if settings.approach == "static" else 0.0
+        reported = passes("evaluation", evaluate.max_questions)
+        if calibrated is None or reported is None:
+            return None
+        return [(2 * calibrated / TORCH, None), (reported * ((1 + recipe.budgets.points) / INT8 + 1 / TORCH), None)]
+    learned = passes("train", data.max_train_examples)
+    searched, reported = passes("validation", recipe.search.max_questions), passes("evaluation", evaluate.max_questions)
+    if learned is None or searched is None or reported is None:
+        return None
+    first, second, search = recipe.finetune, recipe.length_drop, recipe.search
+    tried = search.population + search.iterations * (search.mutations + search.crossovers)
+    workers = search.workers if search.objective == "macs" else 1
+    return [
+        (learned * first.epochs * BACKWARD / TRAINING, first.max_minutes),
+        (learned * second.epochs * BACKWARD * (2 + second.num_sandwich) / TRAINING, second.max_minutes),
+        (searched * tried / INT8 / workers, None),
+        (reported * ((1 + search.points) / INT8 + 1 / TORCH), None),
+    ]
+
+
+def _windows(source: str, titles: tuple[str, ...], length: int, stride: int) -> tuple[float, int, int] | None:
+    """Windows, tokens of one and questions of a data set that is on this machine; None for another."""
+    path = Path(source.replace("${BUDGET_ZOO_DATA}", str(_data()))).expanduser()
+    if source != BUNDLED and not path.is_file():
+        return None
+    stamp = 0 if source == BUNDLED else path.stat().st_mtime_ns
+    return _counted(source if source == BUNDLED else str(path), stamp, titles, length, stride)
+
+
+@lru_cache(maxsize=16)
+def _counted(source: str, stamp: int, titles: tuple[str, ...], length: int, stride: int) -> tuple[float, int, int]:
+    examples = load_squad(source, titles=titles or None)
+    windows = tokens = 0.0
+    for example in examples:
+        whole = (len(example.question) + len(example.context)) / CHARACTERS + 3
+        count = 1 if whole <= length else 1 + (whole - length) / max(1, length - stride - len(example.question) / 4)
+        windows += count
+        tokens += min(whole, length) * count
+    return windows, max(2, round(tokens / windows)), len(examples)
+
+
+@lru_cache(maxsize=1)
+def _speed(_now: int) -> float:
+    """Products a second of a float32 matrix product on this machine, measured for a twentieth of a second."""
+    import numpy as np
+
+    a = np.ones((512, 512), np.float32)
+    np.matmul(a, a)
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < 0.05:
+        np.matmul(a, a)
+        count += 1
+    return count * 512**3 / (time.perf_counter() - began)
+
+
+def _config(model: str) -> dict[str, Any] | None:
+    """`config.json` of a model that is on this machine."""
+    from zoo.catalog import MODELS
+
+    path = Path(model.replace("${BUDGET_ZOO_DATA}", str(_data()))).expanduser()
+    for folder in (path, MODELS / model):
+        if (folder / "config.json").is_file():
+            return read_json(folder / "config.json")
+    return None
+
+
+def _data() -> Path | str:
+    from zoo.settings import get_settings
+
+    return get_settings().data or "${BUDGET_ZOO_DATA}"
+
+
+def _parameters(shape: Shape, config: dict[str, Any]) -> int:
+    words = config.get("vocab_size", 30_522) + config.get("max_position_embeddings", 512)
+    return words * shape.hidden + shape.layers * (4 * shape.hidden**2 + 2 * shape.hidden * shape.intermediate)
+
+
+def _memory(recipe: Any, parameters: int, shape: Shape | None) -> float:
+    """GiB: the program, then weights, gradients and AdamW's two moments, then what the backward pass keeps."""
+    if recipe.kind == "quantize":
+        return 0.9 + 4 * 3 * parameters / GIB
+    batch = max(recipe.finetune.batch_size, recipe.length_drop.batch_size)
+    width = shape.layers * (10 * shape.hidden + 2 * shape.intermediate) if shape else 12 * 14_000
+    return 1.2 + 4 * (4 * parameters + batch * recipe.reading.max_length * width) / GIB
+
+
+def disk_gib(recipe: Any) -> float:
+    """GiB that the recipe will write: checkpoints with their optimizer, the stages' outcomes, the packaged entries."""
+    config = _config(recipe.model)
+    return _disk(recipe, _parameters(Shape.from_config(config), config) if config else UNKNOWN_PARAMETERS)
+
+
+def _disk(recipe: Any, parameters: int) -> float:
+    copies = 3 if recipe.kind == "quantize" else 20
+    return 0.05 + 4 * copies * parameters / GIB
+
+
+def _same(recipe: Any) -> ledger.Job | None:
+    """The newest job that ran the same recipe to its end in one go; its name and title do not matter."""
+    from compress.recipe import load
+
+    def told(one: Any) -> dict[str, Any]:
+        return one.model_dump(exclude={"package"})
+
+    ended = ("done", "ready to publish", "published")
+    alike = [
+        job
+        for job in ledger.everything()
+        if job.state in ended
+        and (job.kind, job.model) == (recipe.kind, recipe.model)
+        and job.attempt == job.starts == 1
+    ]
+    for job in alike[:20]:
+        try:
+            if told(load(job.folder)) == told(recipe):
+                return job
+        except UserError:
+            continue  # of another version of this program
+    return None

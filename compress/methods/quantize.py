@@ -1,0 +1,101 @@
+"""Post-training quantization of a checkpoint as it is: what the recipe `quantize` has of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.files import read_json, write_json
+from zoo.lengths import LengthConfig
+
+
+def run(ctx: Any) -> dict[str, Any]:
+    """Stage `quantize`: a float checkpoint -> the int8 file, and `configs.json` with the lengths to report on."""
+    from compress.methods.quantize_onnx import build
+
+    folder, _ = source_of(ctx.recipe)
+    configs = ladder(read_json(folder / "config.json"), ctx.recipe.budgets)
+    ctx.progress.update(0, 1)
+    facts = build(folder, ctx.folder, ctx.recipe, configs[1:])
+    write_json(ctx.folder / "configs.json", [config.fractions for config in configs])
+    ctx.progress.update(1, 1)
+    return {**facts, "configurations": len(configs)}
+
+
+def source_of(recipe: Any) -> tuple[Path, bool]:
+    """The float checkpoint's folder, and whether others can find it: a bundled entry or a Hub id, not a folder."""
+    from compress.methods.finetune import checkpoint_of
+
+    return checkpoint_of(recipe.model), not Path(recipe.model).expanduser().is_dir()
+
+
+def ladder(config: dict[str, Any], budgets: Any) -> list[LengthConfig]:
+    """Full length and, where the checkpoint was trained to drop tokens, evenly spaced steps down from it."""
+    layers, drops = config["num_hidden_layers"], config.get("length_drop_layers") or []
+    made = [LengthConfig.full(layers)]
+    for step in range(1, budgets.points + 1 if drops else 1):
+        share = 1 - budgets.drop * step / budgets.points
+        kept = np.cumprod([share if layer in drops else 1.0 for layer in range(layers)])
+        made.append(LengthConfig(tuple(float(k) for k in kept.round(4))))
+    return made
+
+
+def package(ctx: Any) -> dict[str, Any]:
+    """Stage `package`: the int8 entry `<name>`, and `<name>-float` beside it where its source is a mere folder."""
+    from compress.evaluation import load_fingerprints
+    from compress.methods.package import TOKENIZER, assemble, measured, shown, size
+    from zoo import card, catalog
+
+    recipe, evaluated, quantized = ctx.recipe, ctx.inputs["evaluate"], ctx.inputs["quantize"]
+    settings, known = recipe.package, load_fingerprints(ctx.root)
+    folder, published = source_of(recipe)
+    source = catalog.find(recipe.model if published else str(folder))
+    source = catalog.full_precision(source) or source
+    about = {
+        "task": "qa",
+        "license": settings.license or source.license or card.read(source.card).get("license") or "other",
+        "base_model": settings.base_model or source.base_model or shown(recipe.model),
+        "provenance": provenance(ctx),
+    }
+    half, int8 = measured(evaluated)
+    made, full_precision = [], source.name
+    if not published:
+        full_precision = f"{settings.name}-float"
+        files = {name: evaluated / "float" / name for name in ("config.json", "model.safetensors", *TOKENIZER)}
+        facts = {"title": f"{settings.title}, its float source", "method": "none", "weights_dtype": "f16"}
+        made.append(assemble(ctx.folder / full_precision, files, {**about, **facts, "metrics": half}, known))
+    files = {name: quantized / name for name in ("config.json", "model.int8.onnx", *TOKENIZER)}
+    facts = {
+        "title": settings.title,
+        "method": f"{recipe.quantize.approach}-int8",
+        "weights_dtype": "int8",
+        "parameters": source.parameters,
+        "full_precision": full_precision,
+        "metrics": int8,
+    }
+    files["front.json"] = evaluated / "front.json"
+    made.append(assemble(ctx.folder / settings.name, files, {**about, **facts}, known))
+    return {"entries": [entry.name for entry in made], "bytes": [size(entry) for entry in made]}
+
+
+def provenance(ctx: Any) -> dict[str, Any]:
+    """Where the entry comes from, as the recipe names it; and whether the report is on what it was calibrated with."""
+    from compress.data import fingerprint, load_split
+    from compress.methods.package import shown
+    from compress.recipe import load
+    from zoo.card_files import versions
+    from zoo.latency import machine
+
+    recipe = load(ctx.root)
+    facts = {"recipe": recipe.kind, "quantized from": shown(recipe.model), "quantization": recipe.quantize.approach}
+    if recipe.quantize.approach == "static":
+        facts["calibrated on"] = shown(recipe.dataset.train)
+        calibrated, reported = (fingerprint(load_split(ctx.recipe.dataset, part)) for part in ("train", "evaluation"))
+        if calibrated & reported:
+            facts["note"] = (
+                "the same questions were used to calibrate and to report; nothing was learned from them, but the "
+                "scores may flatter"
+            )
+    return {**facts, "seed": recipe.seed, "date": machine()["date"], "versions": versions()}
