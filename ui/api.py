@@ -1,19 +1,22 @@
-"""The named endpoints `answer`, `measure` and `front`: the same desk, JSON instead of components."""
+"""The named endpoints: `answer`, `measure` and `front` over the same desk, `models` and `jobs` to look things up."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.events import api
 
+from ui import modelviews, people
 from ui.handlers import explain
 from ui.session import Desk
 from ui.text import same_answer
 from zoo.answers import Answer
 from zoo.catalog import Entry
 from zoo.lengths import Choice
+
+T = TypeVar("T")
 
 
 def add_endpoints(desk: Desk, default: str, device: dict[str, Any]) -> None:
@@ -99,6 +102,35 @@ def add_endpoints(desk: Desk, default: str, device: dict[str, Any]) -> None:
     api(front, api_name="front")
 
 
+def add_look_ups() -> None:
+    """Add `models` and `jobs` to the Blocks that is open. They read what this machine knows, and start nothing."""
+
+    def models(profile: gr.OAuthProfile | None, text: str = "") -> list[dict]:
+        """The models of the zoo that are known here: bundled, results of jobs, and what was last seen on the Hub."""
+
+        def work() -> list[dict]:
+            from zoo import library
+
+            person = people.who(profile)
+            found = library.listing(text=text, owner=None if person.trusted else person.name)
+            return [modelviews.to_dict(row) for row in found.rows]
+
+        return _speak(work)
+
+    def jobs(profile: gr.OAuthProfile | None, limit: int = 100) -> list[dict]:
+        """The jobs, newest first, as `python -m compress jobs --json` tells them; on a Space the signed-in person's."""
+
+        def work() -> list[dict]:
+            found = people.jobs_of(people.who(profile), max(1, min(int(limit), 1000)))
+            hidden = ("folder", "process")  # paths and process ids of this machine
+            return [{key: value for key, value in job.to_dict().items() if key not in hidden} for job in found]
+
+        return _speak(work)
+
+    api(models, api_name="models", queue=False)
+    api(jobs, api_name="jobs", queue=False)
+
+
 def _pick(
     desk: Desk, model: str, engine: str, value: float, unit: str, question: str, passage: str
 ) -> tuple[Entry, Choice]:
@@ -123,7 +155,7 @@ def _describe_choice(choice: Choice) -> dict[str, Any]:
     return {**known, "message": choice.message, "binding": choice.binding}
 
 
-def _speak(work: Callable[[], dict]) -> dict:
+def _speak(work: Callable[[], T]) -> T:
     try:
         return work()
     except Exception as error:

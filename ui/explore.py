@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -22,7 +23,9 @@ QUICK: dict[str, Any] = {**RAW, "queue": False}
 
 
 class Handlers(Selecting, Running):
-    """All events of the tab."""
+    """All events of the tab; `load_after` lets an event of another tab end with a checkpoint loaded here."""
+
+    load_after: Callable[[Any], None]
 
 
 def default_entry(entries: list[catalog.Entry]) -> str | None:
@@ -43,11 +46,11 @@ def _entries() -> list[catalog.Entry]:
     return [entry for entry in catalog.bundled() if entry.task == "qa"]
 
 
-def build_explore(demo: gr.Blocks, desk: Desk) -> Handlers:
-    """Put the tab into the Blocks that is open, and its named endpoints beside it."""
+def build_explore(demo: gr.Blocks, desk: Desk, top: dict[str, gr.Button] | None = None) -> Handlers:
+    """Put the tab into the Blocks that is open, and its named endpoints beside it; `top` as in `parts.place`."""
     entries = _entries()
     examples = catalog.examples()
-    parts = place(entries, examples, get_settings().on_space)
+    parts = place(entries, examples, get_settings().on_space, top)
     handlers = Handlers(parts, desk, examples, default_entry(entries))
     _wire(demo, parts, handlers)
     api.add_endpoints(desk, default_entry(entries) or "", DEVICE)
@@ -85,7 +88,9 @@ def _wire(demo: gr.Blocks, p: Parts, h: Handlers) -> None:
     then_run(demo.load(h.open, None, [*selects, p.question, p.passage, p.example, p.other], **QUICK))
     then_run(p.model.input(h.select, [p.model, p.engine, p.unit], selects, **RAW))
     fetch = [p.load.click, p.other.submit]
-    then_run(gr.on(fetch, h.load, [p.other, p.engine, p.unit, s["choices"]], [*selects, s["choices"]], **RAW))
+    loads = (h.load, [p.other, p.engine, p.unit, s["choices"]], [*selects, s["choices"]])
+    then_run(gr.on(fetch, *loads, **RAW))
+    h.load_after = lambda event: then_run(event.then(*loads, **RAW))
     then_run(p.example.input(h.pick, p.example, [p.question, p.passage], **QUICK))
     then_run(p.another.click(h.pick_another, p.example, [p.example, p.question, p.passage], **QUICK))
     here = [p.slider, s["unit"], s["pinned"], p.notice]
@@ -101,8 +106,12 @@ def _wire(demo: gr.Blocks, p: Parts, h: Handlers) -> None:
     gr.on(layers, h.show_layer, [p.layer, p.window, s["kept"]], kept, **QUICK, trigger_mode="always_last")
 
     p.csv.click(h.write_csv, p.model, [p.csv_text, p.notice], **QUICK).success(
-        None, [p.model, p.csv_text], None, js="(name, text) => { budgetZoo.save(name, text); }", **QUICK
+        None,
+        [p.model, p.csv_text],
+        None,
+        js="(name, text) => { budgetZoo.save('front-' + (name || 'model'), text); }",
+        **QUICK,
     )
     p.link.change(None, p.link, None, js="(query) => { budgetZoo.setAddress(query); }", **QUICK)
-    p.copy.click(None, p.link, None, js="(query) => { budgetZoo.copyLink(query); }", **QUICK)
+    p.copy.click(None, None, None, js="() => { budgetZoo.copyLink(); }", **QUICK)
     p.dark.click(None, None, None, js="() => { budgetZoo.toggleDark(); }", **QUICK)

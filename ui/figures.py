@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 INK, GRID = "#7c8794", "rgba(124,135,148,0.22)"
-COLOURS = ("#0d9488", "#64748b", "#d97706")
+COLOURS = ("#0d9488", "#64748b", "#d97706", "#60a5fa")
 ALIVE, GONE = "#0d9488", "rgba(124,135,148,0.16)"
 
 
@@ -36,7 +36,7 @@ def draw_latencies(samples: Mapping[str, Sequence[float]]) -> Figure:
         )
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(title="milliseconds", rangemode="tozero")
-    return _dress(figure, height=70 + 62 * len(samples))
+    return dress(figure, height=70 + 62 * len(samples))
 
 
 def draw_kept(window: KeptWindow) -> Figure:
@@ -61,10 +61,11 @@ def draw_kept(window: KeptWindow) -> Figure:
     )
     figure.update_yaxes(autorange="reversed", showgrid=False, automargin=True)
     figure.update_xaxes(title="token", showgrid=False)
-    return _dress(figure, height=78 + 26 * layers)
+    return dress(figure, height=78 + 26 * layers)
 
 
-def _dress(figure: Figure, height: int) -> Figure:
+def dress(figure: Figure, height: int) -> Figure:
+    """The look that all figures share; `height` in pixels."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 12, "t": 8, "b": 40},

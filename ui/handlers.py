@@ -29,11 +29,11 @@ def explain(error: Exception) -> str:
 
 
 def spoken(place: str) -> Callable:
-    """Turn what a handler raises into a note at the component `place` of `Parts`."""
+    """Turn what a handler raises into a note at the component `place` of its parts."""
 
     def wrap(handler: Callable[..., Updates]) -> Callable[..., Updates]:
         @wraps(handler)
-        def run(self: Handlers, *args: Any, **kwargs: Any) -> Updates:
+        def run(self: Speaker, *args: Any, **kwargs: Any) -> Updates:
             try:
                 return handler(self, *args, **kwargs)
             except Exception as error:
@@ -44,11 +44,11 @@ def spoken(place: str) -> Callable:
     return wrap
 
 
-class Handlers:
-    """The events of one page. `preprocess=False` everywhere, so values arrive as the browser sent them."""
+class Speaker:
+    """Handlers over some `parts`, which know where to say things."""
 
-    def __init__(self, parts: Parts, desk: Desk, examples: list[dict[str, Any]], default: str | None):
-        self.parts, self.desk, self.examples, self.default = parts, desk, examples, default
+    def __init__(self, parts: Any):
+        self.parts = parts
 
     @staticmethod
     def nothing(component: Any) -> Updates:
@@ -59,3 +59,13 @@ class Handlers:
         """Show a message, or clear the place."""
         component = getattr(self.parts, place)
         return {component: gr.update(value=text.escape(message or ""), visible=bool(message))}
+
+
+class Handlers(Speaker):
+    """The events of one page. `preprocess=False` everywhere, so values arrive as the browser sent them."""
+
+    parts: Parts
+
+    def __init__(self, parts: Parts, desk: Desk, examples: list[dict[str, Any]], default: str | None):
+        super().__init__(parts)
+        self.desk, self.examples, self.default = desk, examples, default

@@ -3,7 +3,9 @@ window.budgetZoo = {
   start() {
     const wanted = this.remember();
     if (wanted) document.body.classList.toggle("dark", wanted === "dark");
+    this.readAddress();
     this.nameSliders();
+    document.addEventListener("visibilitychange", () => this.lookAgain());
   },
 
   // Storage may be switched off; then the choice lasts as long as the page.
@@ -21,15 +23,53 @@ window.budgetZoo = {
     this.remember(dark ? "dark" : "light");
   },
 
+  // What the address says: what Explore selects, the tab, and the job that is looked at.
   setAddress(query) {
+    this.explored = query;
+    this.write();
+  },
+
+  setTab(tab) {
+    this.tab = tab;
+    this.write();
+    this.nameSliders();
+    // Figures that were drawn while their tab was hidden have no width yet.
+    setTimeout(() => window.dispatchEvent(new Event("resize")), 60);
+  },
+
+  setJob(job) {
+    this.job = job;
+    this.write();
+  },
+
+  readAddress() {
+    const found = new URLSearchParams(location.search);
+    this.tab = found.get("tab") || "explore";
+    this.job = found.get("job") || "";
+    found.delete("tab");
+    found.delete("job");
+    this.explored = found.toString();
+  },
+
+  query() {
+    const parts = [];
+    if (this.tab && this.tab !== "explore") parts.push("tab=" + encodeURIComponent(this.tab));
+    if (this.tab === "jobs" && this.job) parts.push("job=" + encodeURIComponent(this.job));
+    if (this.explored) parts.push(this.explored);
+    return parts.join("&");
+  },
+
+  write() {
     clearTimeout(this.later);
     // Browsers refuse more than about a hundred changes in half a minute, which a drag would reach.
     this.later = setTimeout(() => {
+      const query = this.query();
       history.replaceState(null, "", location.pathname + (query ? "?" + query : "") + location.hash);
     }, 150);
   },
 
-  async copyLink(query) {
+  async copyLink() {
+    const query = this.query();
     const link = location.origin + location.pathname + (query ? "?" + query : "");
     const button = document.querySelector("#copy-link");
     const label = button.textContent;
@@ -42,10 +82,23 @@ window.budgetZoo = {
     }
   },
 
+  // What another tab of the browser or a shell started meanwhile shows as soon as somebody looks again.
+  lookAgain() {
+    const button = document.querySelector("#refresh-jobs");
+    if (!document.hidden && this.tab === "jobs" && button) button.click();
+  },
+
+  reveal(selector) {
+    setTimeout(() => {
+      const found = document.querySelector(selector);
+      if (found) found.scrollIntoView({ behavior: "smooth", block: "nearest" });
+    }, 120);
+  },
+
   save(name, text) {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    link.download = "front-" + (name || "model").replace(/[^A-Za-z0-9._-]+/g, "-") + ".csv";
+    link.download = (name || "model").replace(/[^A-Za-z0-9._-]+/g, "-") + ".csv";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   },

@@ -65,14 +65,24 @@ def markdown(value: str = "", **options: Any) -> gr.Markdown:
     return gr.Markdown(value, latex_delimiters=[], **options)
 
 
-def place(entries: list[Entry], examples: list[dict[str, Any]], on_space: bool) -> Parts:
-    """Create the components inside the Blocks that is open."""
-    p: dict[str, Any] = {}
+def place_top(sign_in: bool = False) -> dict[str, gr.Button]:
+    """What stands above all tabs: the name, a link to what is shown, light or dark, and on a Space signing in."""
+    p: dict[str, gr.Button] = {}
     with gr.Row(elem_id="top"):
         markdown("# Budget Zoo\nAsk a question, drag the budget, see what is still answered.", elem_id="brand")
         with gr.Row(elem_id="tools"):
+            if sign_in:
+                gr.LoginButton("Sign in", size="sm", elem_id="sign-in", min_width=90)
             p["copy"] = gr.Button("Copy link", size="sm", elem_id="copy-link", min_width=90)
             p["dark"] = gr.Button("Light / dark", size="sm", elem_id="dark-mode", min_width=90)
+    return p
+
+
+def place(
+    entries: list[Entry], examples: list[dict[str, Any]], on_space: bool, top: dict[str, gr.Button] | None = None
+) -> Parts:
+    """Create the components inside the Blocks that is open; `top` is what `place_top` made, where it did already."""
+    p: dict[str, Any] = dict(top or place_top())
     p["hint"] = markdown(visible=False, elem_id="hint", elem_classes="note")
     with gr.Row(elem_id="desk", equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_id="inputs"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import socket
@@ -11,15 +13,20 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
+from tests.hub_server import HubServer
+from tests.hub_state import Hub
 from zoo import catalog
 
 ROOT = Path(__file__).parents[2]
 STARTUP_SECONDS = 60  # 15 are promised, on a machine that does nothing else
 WAIT_MS = 60_000
+TOKEN = "hf_writer"  # of the Hub's user `writer`
 
 
 def find_chromium() -> str | None:
@@ -47,34 +54,74 @@ def wait_until_up(url: str, process: subprocess.Popen) -> None:
     raise AssertionError(f"the app was not up within {STARTUP_SECONDS} s: {last}")
 
 
+class Site(NamedTuple):
+    """A running app: where it answers, where it writes, and the Hub that it takes for the real one."""
+
+    url: str
+    home: Path
+    hub: Hub
+
+
 @pytest.fixture(scope="session")
-def url(tmp_path_factory):
-    """Where the app answers; BUDGET_ZOO_TEST_URL names one that runs already."""
-    if running := os.environ.get("BUDGET_ZOO_TEST_URL"):
-        yield running.rstrip("/")
-        return
+def site(tmp_path_factory):
+    """The app with its worker and a Hub of this machine."""
     if not any(entry.front for entry in catalog.bundled()):
         pytest.skip("no length-adaptive model is bundled yet")
     home, port = tmp_path_factory.mktemp("home"), free_port()
-    proxied = ("http_proxy", "https_proxy", "all_proxy")
-    env = {k: v for k, v in os.environ.items() if k.lower() not in proxied}
-    # No network, so that a journey that needs one fails fast; no_proxy for gradio's own start-up call.
-    env |= {"BUDGET_ZOO_HOME": str(home), "HF_HUB_OFFLINE": "1", "NO_PROXY": "127.0.0.1,localhost"}
-    with (home / "log.txt").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            wait_until_up(f"http://127.0.0.1:{port}/", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
+    ours = {"http_proxy", "https_proxy", "all_proxy", "hf_hub_offline"}
+    env = {k: v for k, v in os.environ.items() if k.lower() not in ours}
+    with HubServer(tmp_path_factory.mktemp("hub")) as server:
+        env |= {
+            "BUDGET_ZOO_HOME": str(home),
+            "NO_PROXY": "127.0.0.1,localhost",
+            "HF_ENDPOINT": server.url,
+            "HF_TOKEN": TOKEN,
+            "HF_HOME": str(home / "hf"),
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        with (home / "log.txt").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT
+            )
             try:
-                process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                wait_until_up(f"http://127.0.0.1:{port}/", process)
+                yield Site(f"http://127.0.0.1:{port}", home, server.hub)
+            finally:
+                stop(process)
+                end_worker(home)
     assert "Traceback" not in (home / "log.txt").read_text()
+
+
+def stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def end_worker(home: Path) -> None:
+    """The worker outlives the app, as it should; a test's has to go."""
+    for path in (home / "workers").glob("*.json"):
+        try:
+            process = psutil.Process(json.loads(path.read_text())["pid"])
+        except (psutil.NoSuchProcess, KeyError, ValueError):
+            continue
+        if any("compress" in word for word in process.cmdline()):
+            family = [*process.children(recursive=True), process]
+            for one in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+            psutil.wait_procs(family, timeout=10)
+
+
+@pytest.fixture(scope="session")
+def url(request):
+    """Where the app answers; BUDGET_ZOO_TEST_URL names one that runs already."""
+    if running := os.environ.get("BUDGET_ZOO_TEST_URL"):
+        return running.rstrip("/")
+    return request.getfixturevalue("site").url
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,20 @@ def client(url):
 
 
 def test_only_the_named_endpoints_are_listed(client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/answer", "/measure", "/front"}
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
+        "/answer",
+        "/measure",
+        "/front",
+        "/models",
+        "/jobs",
+    }
+
+
+def test_models_and_jobs_are_looked_up_without_folders_of_this_machine(client):
+    found = client.predict(api_name="/models")
+    assert "minilm-l6-qa" in [row["name"] for row in found] and not any("folder" in row for row in found)
+    assert [row["name"] for row in client.predict("length-adaptive", api_name="/models")]
+    assert all({"id", "state"} <= set(job) and "folder" not in job for job in client.predict(api_name="/jobs"))
 
 
 def test_front_answer_and_measure_agree(client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -112,3 +113,36 @@ def desk(entry, tmp_path, monkeypatch):
     found = Desk(find, lambda e: e, make)
     found.made = made  # pyright: ignore[reportAttributeAccessIssue]
     return found
+
+
+NOW = 1_000_000.0
+
+
+@pytest.fixture
+def make_job():
+    """Jobs as the queue tells them; what is not given is of one that runs."""
+    from compress.ledger import Job
+
+    def make(**changes):
+        values = {
+            "id": "j1",
+            "name": "static_int8",
+            "kind": "quantize",
+            "model": "minilm-l6-qa",
+            "owner": "",
+            "launcher": "local",
+            "state": "running",
+            "reason": "",
+            "stage": "length_drop",
+            "step": 3,
+            "total": 12,
+            "eta_s": 75.0,
+            "created": NOW - 200,
+            "started": NOW - 100,
+            "ended": None,
+            "folder": Path("j1"),
+            "published": None,
+        }
+        return Job(**(values | changes))
+
+    return make

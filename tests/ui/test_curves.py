@@ -1,0 +1,63 @@
+from ui import curves
+
+LINES = [
+    {"time": 1, "stage": "finetune", "note": "begins"},
+    {"time": 2, "stage": "finetune", "step": 1, "total": 9, "rate": None, "loss": 3.0, "hinge_full": 0.5},
+    {"time": 3, "stage": "finetune", "step": 5, "total": 9, "rate": 1.0, "loss": 2.0, "hinge_full": 0.25},
+    {"time": 4, "stage": "search", "step": 2, "total": 8, "best_f1": 60.0, "front": [[1.0, 60.0], [0.5, 40.0]]},
+    {"time": 5, "stage": "search", "step": 4, "total": 8, "best_f1": 61.0, "front": [[0.5, 40.0], [1.0, 60.0]]},
+    {"time": 6, "stage": "search", "step": 8, "total": 8, "best_f1": True, "front": [[1.0, 62.0], [0.4, 50.0], [0.5]]},
+    {"time": 7, "stage": "evaluate", "step": 1, "total": 1, "f1": 70.0},
+]
+
+
+def test_losses_share_a_panel_and_bookkeeping_is_no_curve():
+    found = curves.series(LINES)
+    assert list(found) == [("finetune", "loss"), ("search", "best_f1"), ("evaluate", "f1")]
+    assert found["finetune", "loss"] == {"loss": ([1, 5], [3, 2]), "hinge_full": ([1, 5], [0.5, 0.25])}
+    assert found["search", "best_f1"] == {"best_f1": ([2, 4], [60, 61])}
+
+
+def test_every_panel_is_drawn_and_a_single_value_is_a_dot():
+    drawn = curves.draw_curves(LINES)
+    assert drawn is not None
+    data = drawn.to_plotly_json()["data"]
+    assert [(t["name"], t["mode"]) for t in data] == [
+        ("loss", "lines"), ("hinge full", "lines"), ("best f1", "lines"), ("f1", "markers")
+    ]  # fmt: skip
+    titles = [a["text"] for a in drawn.to_plotly_json()["layout"]["annotations"]]
+    assert titles == ["finetune: loss", "search: best f1", "evaluate: f1"]
+
+
+def test_too_many_panels_leave_the_newest():
+    many = [{"stage": f"s{i}", "step": 1, "total": 1, "f1": float(i)} for i in range(curves.PANELS + 3)]
+    drawn = curves.draw_curves(many)
+    assert drawn is not None and len(drawn.to_plotly_json()["data"]) == curves.PANELS
+    assert drawn.to_plotly_json()["data"][-1]["y"] == [float(curves.PANELS + 2)]
+
+
+def test_nothing_told_is_nothing_drawn():
+    assert curves.draw_curves([{"stage": "a", "note": "x"}]) is None and curves.draw_growth(LINES[:3]) is None
+
+
+def test_the_front_grows_and_broken_points_are_left_out():
+    assert curves.fronts(LINES) == [[(0.5, 40.0), (1.0, 60.0)], [(0.4, 50.0), (1.0, 62.0)]]
+    drawn = curves.draw_growth(LINES)
+    assert drawn is not None
+    older, newest = drawn.to_plotly_json()["data"]
+    assert newest["name"] == "now" and newest["x"] == [40.0, 100.0] and older["name"] == "earlier"
+    assert "compute" in drawn.to_plotly_json()["layout"]["xaxis"]["title"]["text"]
+
+
+def test_many_fronts_leave_a_few_and_latencies_are_milliseconds():
+    lines = [{"front": [[10.0 + i, 50.0 + i]]} for i in range(20)]
+    drawn = curves.draw_growth(lines)
+    assert drawn is not None
+    data = drawn.to_plotly_json()["data"]
+    assert len(data) == curves.EARLIER + 1 and data[-1]["x"] == [29.0]
+    assert "ms" in drawn.to_plotly_json()["layout"]["xaxis"]["title"]["text"]
+
+
+def test_bars_leave_out_what_is_not_known():
+    data = curves.draw_bars({"ms": {"A": 2.0, "B": 1.0}, "F1": {"A": None, "B": 70.0}}).to_plotly_json()["data"]
+    assert [list(t["y"]) for t in data] == [["A", "B"], ["B"]] and data[1]["marker"]["color"][0] == curves.COLOURS[1]

@@ -1,0 +1,400 @@
+"""The tabs beside Explore, built once and driven without a browser."""
+
+import asyncio
+import html
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from compress import jobs, recipe, uploads
+from ui import form, page, people
+from ui.composing import CHECK, EARLIER, RECIPE
+from ui.models import stamped, unstamped
+from ui.session import Desk
+from zoo import library, publishing
+from zoo.errors import UserError
+
+PRESET = "static_int8"
+HERE = SimpleNamespace(client=SimpleNamespace(host="127.0.0.1"), query_params={}, session_hash="ann")
+
+
+@pytest.fixture(scope="module")
+def built():
+    """The whole page and its parts, over the bundled models; nothing runs."""
+    made, make = [], asyncio.new_event_loop
+    patch = pytest.MonkeyPatch()
+    patch.setattr(asyncio, "new_event_loop", lambda: made.append(make()) or made[-1])
+    found = {}
+    for name in ("build_compress", "build_jobs", "build_models", "build_compare"):
+        real = getattr(page, name)
+        patch.setattr(page, name, lambda *args, real=real, name=name: found.setdefault(name, real(*args)))
+    demo = page.build(Desk())
+    patch.undo()
+    yield SimpleNamespace(demo=demo, **found)
+    asyncio.set_event_loop(None)
+    for loop in made:
+        loop.close()
+
+
+@pytest.fixture
+def compose(built):
+    p, h = built.build_compress
+    return SimpleNamespace(p=p, h=h)
+
+
+@pytest.fixture
+def watch(built):
+    tab = built.build_jobs
+    return SimpleNamespace(p=tab.parts, h=tab.watching, publish=tab.publish, publishing=tab.publishing)
+
+
+@pytest.fixture
+def queue(monkeypatch, make_job, tmp_path):
+    """A queue of two jobs, and what was done to it."""
+    known = {
+        "a": make_job(id="a", owner="ann", folder=tmp_path / "a"),
+        "b": make_job(id="b", owner="bob", state="ready to publish", folder=tmp_path / "b"),
+    }
+    done = []
+
+    def find(job_id):
+        if job_id not in known:
+            raise UserError(f"There is no job {job_id}.")
+        return known[job_id]
+
+    def listed(owner=None, limit=None):
+        return [job for job in known.values() if owner in (None, job.owner)]
+
+    def submit(made, name="", owner="", launcher="local"):
+        done.append(("submit", made, name, owner, launcher))
+        known["c"] = make_job(id="c", name=name, owner=owner, state="queued")
+        return known["c"]
+
+    monkeypatch.setattr(jobs, "find", find)
+    monkeypatch.setattr(jobs, "jobs", listed)
+    monkeypatch.setattr(jobs, "submit", submit)
+    monkeypatch.setattr(jobs, "cancel", lambda job_id: done.append(("cancel", job_id)))
+    monkeypatch.setattr(jobs, "retry", lambda job_id: done.append(("retry", job_id)))
+    monkeypatch.setattr(jobs, "logs", lambda job_id, lines=200: "line one\nline two")
+    line = {"stage": "s", "step": 1, "total": 2, "loss": 1.0, "time": 5}
+    stage = {"name": "s", "state": "running", "seconds": None, "result": None}
+    monkeypatch.setattr(jobs, "progress", lambda job_id: [line])
+    monkeypatch.setattr(jobs, "stages", lambda job_id: [stage])
+    monkeypatch.setattr(jobs, "results", lambda job_id: [Path("/r/x-int8"), Path("/r/x")] if job_id == "b" else [])
+    estimate = {"minutes": 2, "memory_gib": 1.0, "disk_gib": 0.2, "basis": "told"}
+    monkeypatch.setattr(jobs, "estimate", lambda made: estimate)
+    monkeypatch.setattr(jobs, "mark_published", lambda *args: done.append(("published", *args)))
+    return SimpleNamespace(known=known, done=done)
+
+
+@pytest.fixture
+def on_space(monkeypatch, tmp_path):
+    settings = SimpleNamespace(on_space=True, preset="full", home=tmp_path)
+    for module in (people, uploads, __import__("ui.composing", fromlist=["x"])):
+        monkeypatch.setattr(module, "get_settings", lambda: settings)
+
+
+def values(compose, preset=PRESET, **changes):
+    """All forms' components as the page would hold them, with some keys of this preset's form changed."""
+    whole = recipe.load(preset)
+    found = []
+    for kind, model in recipe.KINDS.items():
+        if kind == whole.kind:
+            raws = form.spread(model, whole.model_dump(mode="json"))
+            keys = [field.key for field in form.fields(model)]
+            for key, raw in changes.items():
+                raws[keys.index(key.replace("__", "."))] = raw
+            found += raws
+        else:
+            found += [None] * len(form.fields(model))
+    assert len(found) == len(compose.p.values)
+    return found
+
+
+def shown(updates, component):
+    told = updates[component]
+    return told["value"] if isinstance(told, dict) and "value" in told else told
+
+
+def words(updates, component):
+    """A note's text without entities."""
+    return html.unescape(str(shown(updates, component)))
+
+
+def test_every_tab_is_there_and_only_look_ups_are_public(built):
+    public = {event.api_name for event in built.demo.fns.values() if event.api_visibility == "public"}
+    assert public == {"answer", "measure", "front", "models", "jobs"}
+    assert [tab.id for tab in built.demo.blocks.values() if isinstance(tab, gr.Tab) and tab.elem_id] == list(page.TABS)
+
+
+def test_only_what_runs_a_model_waits_for_the_device(built):
+    names = {
+        getattr(event.fn, "__qualname__", "") for event in built.demo.fns.values() if event.concurrency_id == "device"
+    }
+    assert {name.split(".")[0] for name in names} == {"Running", "Comparing", "add_endpoints"}
+
+
+def test_a_link_opens_a_tab(monkeypatch):
+    def ask(**query):
+        request: Any = SimpleNamespace(query_params=query)
+        return page.open_tab(request)
+
+    assert ask(tab="jobs").selected == "jobs"
+    assert ask(tab="nothing") == gr.skip() == ask()
+
+
+def test_nobody_signs_in_off_a_space(monkeypatch, on_space):
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "x")
+    assert page.can_sign_in() is False  # page reads the real settings: off a Space
+
+
+def test_the_form_opens_with_the_offline_preset(compose):
+    opened = compose.h.open()
+    p = compose.p
+    assert p.preset.value == PRESET and opened[p.columns["quantize"]]["visible"]
+    assert not opened[p.columns["length_adaptive"]]["visible"] and opened[p.start]["interactive"]
+    first = opened[p.forms["quantize"][0]]
+    assert first["value"] == recipe.load(PRESET).model
+
+
+def test_the_source_goes_into_the_form(compose):
+    p = compose.p
+    taken = compose.h.take_source(PRESET, "hub", None, "owner/other", "examples", "", None, None, *values(compose))
+    keys = [field.key for field in form.fields(recipe.KINDS["quantize"])]
+    assert taken[p.forms["quantize"][keys.index("model")]]["value"] == "owner/other"
+    assert taken[p.forms["quantize"][keys.index("dataset.titles")]]["value"] == "[!E-M]*"
+    assert taken[p.walk].selected == RECIPE
+    asked = compose.h.take_source(PRESET, "hub", None, " ", "own", "", None, None, *values(compose))
+    assert set(asked) == {p.notice} and "which checkpoint" in words(asked, p.notice)
+
+
+def test_a_wrong_value_is_told_on_its_field_and_its_mark_goes_when_mended(compose):
+    p = compose.p
+    keys = [field.key for field in form.fields(recipe.KINDS["quantize"])]
+    field = p.forms["quantize"][keys.index("quantize.calibration_samples")]
+    wrong = compose.h.look(PRESET, [], *values(compose, quantize__calibration_samples=0))
+    assert "fault" in wrong[field]["elem_classes"] and "greater than or equal to 1" in wrong[field]["info"]
+    assert wrong[p.faulty] == ["quantize.calibration_samples"] and wrong[p.groups["quantize"]["quantize"]].open
+    mended = compose.h.look(PRESET, wrong[p.faulty], *values(compose))
+    assert mended[field]["elem_classes"] == ["field"] and mended[p.faulty] == []
+    stopped = compose.h.check(PRESET, [], None, *values(compose, quantize__calibration_samples=None))
+    assert "calibration samples" in words(stopped, p.notice) and p.walk not in stopped
+
+
+def test_checking_shows_what_it_takes_and_how_else_to_say_it(compose, queue):
+    p = compose.p
+    checked = compose.h.check(PRESET, [], None, *values(compose, quantize__calibration_samples=7))
+    assert checked[p.walk].selected == CHECK and "2 min" in checked[p.estimate]
+    assert "calibration_samples: 7" in checked[p.yaml]
+    assert checked[p.command] == f"python -m compress submit {PRESET} --set quantize.calibration_samples=7"
+    named = compose.h.name_it(PRESET, "mine", "torchrun", None, *values(compose))
+    assert named[p.command] == f"python -m compress submit {PRESET} --name mine --launcher torchrun"
+
+
+def test_a_backend_that_is_not_there_says_what_to_install(compose, queue, monkeypatch):
+    monkeypatch.setattr("ui.composing.find_spec", lambda name: None)
+    checked = compose.h.check(PRESET, [], None, *values(compose))
+    assert "pip install onnxruntime" in words(checked, compose.p.notice)
+    assert checked[compose.p.walk].selected == CHECK
+
+
+def test_starting_queues_exactly_this_recipe(compose, queue):
+    started = compose.h.start(PRESET, " mine ", "local", None, *values(compose, quantize__calibration_samples=7))
+    ((_, made, name, owner, launcher),) = queue.done
+    assert started[compose.p.started] == "c" and (name, owner, launcher) == ("mine", "", "local")
+    assert made == recipe.load(PRESET, ["quantize.calibration_samples=7"])
+    refused = compose.h.start(PRESET, "", "local", None, *values(compose, quantize__calibration_samples=0))
+    assert len(queue.done) == 1 and "cannot be used yet" in words(refused, compose.p.notice)
+
+
+def test_on_a_space_a_job_belongs_to_who_signed_in(compose, queue, on_space):
+    ann = SimpleNamespace(username="ann")
+    compose.h.start(PRESET, "", "local", ann, *values(compose))
+    assert queue.done[-1][2:4] == (PRESET, "ann")
+    count = len(queue.done)
+    for profile, changes, said in ((None, {}, "Sign in"), (ann, {"model": "/etc"}, "path of this server")):
+        refused = compose.h.start(PRESET, "", "local", profile, *values(compose, **changes))
+        assert said in words(refused, compose.p.notice)
+    assert len(queue.done) == count
+
+
+def test_on_a_read_only_page_nothing_starts(compose, queue, monkeypatch):
+    settings = SimpleNamespace(on_space=False, preset="explorer")
+    monkeypatch.setattr(people, "get_settings", lambda: settings)
+    opened = compose.h.open()
+    assert "Jobs are off" in words(opened, compose.p.off) and not opened[compose.p.start]["interactive"]
+    assert "off on this page" in words(compose.h.start(PRESET, "", "local", None, *values(compose)), compose.p.notice)
+    assert not queue.done
+
+
+def test_a_preset_from_the_page_never_becomes_a_path(compose, queue, tmp_path):
+    for wrong in ("../../etc/passwd", str(tmp_path), "job:../x", "nothing"):
+        refused = compose.h.take_preset(wrong, "own", None, "", "own", "", None, None)
+        assert set(refused) == {compose.p.notice} and "There is no" in words(refused, compose.p.notice)
+
+
+def test_again_fills_the_form_with_the_jobs_own_recipe(compose, queue):
+    made = recipe.load(PRESET, ["quantize.calibration_samples=9"])
+    recipe.save(made, queue.known["a"].folder / "recipe.yaml")
+    filled = compose.h.again("a", None, None)
+    p = compose.p
+    keys = [field.key for field in form.fields(recipe.KINDS["quantize"])]
+    assert filled[p.forms["quantize"][keys.index("quantize.calibration_samples")]]["value"] == 9
+    assert filled[p.preset]["value"] == f"{EARLIER}a" and filled[p.walk].selected == RECIPE
+    checked = compose.h.check(f"{EARLIER}a", [], None, *values(compose))
+    assert checked[p.command] == "python -m compress submit a --set quantize.calibration_samples=60"
+
+
+def test_an_upload_is_kept_or_its_wrong_line_told(compose, tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "get_settings", lambda: SimpleNamespace(home=tmp_path))
+    good = tmp_path / "good.csv"
+    rows = "".join(f"Where?,Bees fly to {city}.,{city}\n" for city in ("Kew", "Rome", "Oslo"))
+    good.write_text("question,context,answer\n" + rows)
+    kept = compose.h.upload(str(good), None)
+    assert set(kept[compose.p.uploaded]["parts"]) == {"train", "validation", "evaluation"}
+    assert "3 questions about 3 passages" in kept[compose.p.upload_note]
+    good.write_text("question,context,answer\nWhere?,Bees fly.,Kew\n")
+    told = compose.h.upload(str(good), None)
+    assert told[compose.p.uploaded] is None and "line 2" in words(told, compose.p.upload_note)
+    assert compose.h.upload(None, None)[compose.p.uploaded] is None
+
+
+def test_the_jobs_are_the_same_for_every_look_and_only_changes_are_sent(watch, queue):
+    p = watch.p
+    first = watch.h.refresh("a", None, None)
+    assert [row[-1] for row in first[p.table]["value"]["data"]] == ["a", "b"] and first[p.timer].active
+    assert "line two" in first[p.log] and first[p.curves]["value"] is not None and first[p.details]["visible"]
+    again = watch.h.refresh("a", first[p.seen], None)
+    assert p.table not in again and p.curves not in again and again[p.log] == first[p.log]
+    queue.known["a"] = SimpleNamespace(**{**queue.known["a"].to_dict(), "state": "done"})
+    rested = watch.h.refresh("b", again[p.seen], None)
+    assert not rested[p.timer].active and rested[p.publish]["interactive"] and not rested[p.cancel]["interactive"]
+
+
+def test_a_row_opens_its_job_and_a_link_too(watch, queue):
+    p = watch.p
+    assert watch.h.pick(SimpleNamespace(row_value=["", "b"]), None)[p.job] == "b"
+    opened = watch.h.open(SimpleNamespace(query_params={"job": "a"}), None)
+    assert opened[p.job] == "a" and opened[p.details]["visible"]
+    gone = watch.h.open(SimpleNamespace(query_params={"job": "x"}), None)
+    assert "no job x" in words(gone, p.notice) or not gone[p.details]["visible"]
+
+
+def test_on_a_space_nobody_reaches_anothers_job(watch, queue, on_space):
+    ann = SimpleNamespace(username="ann")
+    mine = watch.h.refresh("a", None, ann)
+    assert [row[-1] for row in mine[watch.p.table]["value"]["data"]] == ["a"]
+    for handler in (watch.h.cancel, watch.h.retry):
+        refused = handler("b", ann)
+        assert set(refused) == {watch.p.notice} and "no job b of yours" in words(refused, watch.p.notice)
+    assert not watch.h.refresh("b", None, ann)[watch.p.details]["visible"]
+    assert not watch.h.refresh("a", None, None)[watch.p.table]["visible"] and not queue.done
+    watch.h.cancel("a", ann)
+    assert queue.done == [("cancel", "a")]
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """What was asked of the Hub, and with which token."""
+    asked: list[Any] = []
+    look = publishing.Preview("ann/x", True, False, [("README.md", 10), ("m.onnx", 2000)], ["README.md"], 2010,
+                              "---\nx: 1\n---\n# Card ![i](http://e.vil/x.png)", ["a | b"])  # fmt: skip
+    sent = publishing.Published("ann/x", "c0ffee" * 5, "http://hub/ann/x", True, True, ["tagged v1"])
+
+    def publish(folder, repo_id, token, private, tell):
+        tell("uploading")
+        asked.append(("publish", folder, repo_id, token, private))
+        return sent
+
+    monkeypatch.setattr(publishing, "standard_token", lambda: "hf_canary")
+    monkeypatch.setattr(publishing, "namespaces", lambda token: asked.append(("spaces", token)) or ["ann", "org"])
+    monkeypatch.setattr(publishing, "preview", lambda *a, **k: asked.append(("preview", *a, k)) or look)
+    monkeypatch.setattr(publishing, "publish", publish)
+    monkeypatch.setattr(library, "note_published", lambda *a: asked.append(("noted", *a)))
+    return asked
+
+
+def test_publishing_is_looked_at_first_then_done_and_told(watch, queue, hub):
+    p, h = watch.publish, watch.publishing
+    opened = h.open("b", HERE, None, None)
+    assert opened[p.entry]["value"] == "x-int8" and opened[p.namespace]["choices"] == ["ann", "org"]
+    assert p.private.value is True and not opened[p.go]["interactive"]
+    looked = h.preview("b", "x-int8", "ann", "x", True, HERE, None, None)
+    assert "1 files to send, 2.0 kB of 2.0 kB" in looked[p.preview] and "a | b" not in looked[p.preview]
+    assert looked[p.go]["interactive"] and "![" not in looked[p.card]["value"]
+    *_, last = h.publish("b", "x-int8", "ann", "x", True, HERE, None, None)
+    assert "Published and verified" in last[p.result] and ("published", "b", "ann/x", "c0ffee" * 5) in queue.done
+    assert ("publish", Path("/r/x-int8"), "ann/x", "hf_canary", True) in hub
+    assert ("noted", Path("/r/x-int8"), "http://hub/ann/x") in hub
+
+
+def test_the_token_reaches_no_component(watch, queue, hub):
+    h = watch.publishing
+    everything = [h.open("b", HERE, None, None), h.preview("b", "x", "ann", "x", True, HERE, None, None)]
+    everything += list(h.publish("b", "x", "ann", "x", True, HERE, None, None))
+    assert "hf_canary" not in json.dumps([list(updates.values()) for updates in everything], default=repr)
+
+
+@pytest.mark.parametrize(
+    ("entry", "space", "name", "said"),
+    [("../x", "ann", "x", "Pick what"), ("x", None, "x", "where to publish"), ("x", "ann", "a b", "id|name")],
+)
+def test_what_cannot_be_published_is_said(watch, queue, hub, entry, space, name, said):
+    import re
+
+    told = watch.publishing.preview("b", entry, space, name, True, HERE, None, None)
+    assert re.search(said, words(told, watch.publish.notice)) and not [row for row in hub if row[0] == "preview"]
+    (last,) = watch.publishing.publish("b", "../x", "ann", "x", True, HERE, None, None)
+    assert "Pick what" in words(last, watch.publish.notice) and not [row for row in hub if row[0] == "publish"]
+
+
+def test_a_failed_check_is_said_first():
+    from ui.publish import describe_published
+
+    bad = publishing.Published("a/b", "abc", "https://h/a/b", True, False, ["NOT VERIFIED: <b>"])
+    assert describe_published(bad).startswith("### ✗") and "<b>" not in describe_published(bad)
+
+
+ASKED = ("", "any", "any", "any", "any", "any", "", "", "", [])
+
+
+def test_the_zoo_is_searched_and_a_bad_bound_is_told(built):
+    p, h = built.build_models
+    opened = h.open(None, *ASKED)
+    names = [row[1] for row in opened[p.table]["data"]]
+    assert "minilm-l6-qa" in names and not opened[p.banner]["visible"]
+    int8 = h.choose(None, *("", "any", "any", "any", "any", "yes", "", "", "", []))
+    assert [row[1] for row in int8[p.table]["data"]] == ["minilm-l6-qa-length-adaptive-int8"]
+    assert "1 model" in int8[p.counted]
+    wrong = h.choose(None, *("", "any", "any", "any", "any", "any", "many", "", "", []))
+    assert "“many”" in words(wrong, p.notice)
+
+
+def test_a_click_opens_the_card_and_a_tick_compares(built):
+    p, h = built.build_models
+    row = ["☐", "minilm-l6-qa"]
+    opened = h.click(SimpleNamespace(row_value=row, index=[0, 3]), None, *ASKED)
+    assert opened[p.detail]["visible"] and "MiniLM" in opened[p.card] and "![" not in opened[p.card]
+    ticked = h.click(SimpleNamespace(row_value=row, index=[0, 0]), None, *ASKED)
+    assert ticked[p.ticked] == ["minilm-l6-qa"]
+    assert "Tick 2 to 4" in words(h.to_compare(["minilm-l6-qa"], None), p.notice)
+    both = ["minilm-l6-qa", "minilm-l6-qa-length-adaptive-int8"]
+    assert unstamped(h.to_compare(both, None)[p.compared]) == both
+    assert unstamped(h.to_explore("minilm-l6-qa", None)[p.wanted]) == ["minilm-l6-qa"]
+    assert "no model gone" in words(h.to_explore("gone", None), p.notice)
+
+
+def test_the_same_wish_twice_is_a_change():
+    assert stamped(["a"]) != stamped(["a"])
+
+
+def test_comparing_opens_with_as_many_rows_as_wanted(built):
+    p, h = built.build_compare
+    assert [update["visible"] for update in h.count(3).values()] == [True, True, True, False]
+    assert [update["visible"] for update in h.count("many").values()] == [True, True, False, False]
+    (_, failed) = h.run(2, "q", "p", "gone/model/x", 50, None, 50)
+    assert "2 to 4" in words(failed, p.notice)

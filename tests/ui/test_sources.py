@@ -1,0 +1,93 @@
+import shlex
+
+import pytest
+
+from compress import recipe
+from ui import form, sources
+from ui.sources import EXAMPLES, FILE, HUB, OWN, ZOO
+from zoo.errors import UserError
+
+UPLOADED = {"parts": {"train": "t.json", "validation": "v.json", "evaluation": "e.json"}, "impossible": 0}
+
+
+def base(name="length_adaptive_minilm_l6"):
+    return recipe.load(name).model_dump(mode="json")
+
+
+def picked(source=OWN, name="", data=OWN, hub_data="", uploaded=None, of=None):
+    return sources.pick(of or base(), source, name, data, hub_data, uploaded)
+
+
+def test_the_recipes_own_changes_nothing():
+    data = base()
+    assert sources.apply(recipe.KINDS["length_adaptive"], data, picked()) == data
+
+
+def test_another_checkpoint_drops_what_belonged_to_the_first():
+    found = picked(ZOO, " another ")
+    assert found["model"] == "another" and found["tokenizer"] is None and found["package.base_model"] is None
+    same = picked(HUB, base()["model"])
+    assert same["tokenizer"] == "minilm-l6-qa" and same["package.base_model"]
+
+
+def test_the_search_and_the_report_never_share_articles():
+    found = picked(data=EXAMPLES)
+    assert {found[f"dataset.{part}"] for part in ("train", "validation", "evaluation")} == {"examples"}
+    titles = [found[f"dataset.{key}"] for key in ("titles", "validation_titles", "evaluation_titles")]
+    from compress.data import load_squad
+
+    chosen = [{e.title for e in load_squad("examples", titles=patterns)} for patterns in titles]
+    assert all(chosen) and not (chosen[0] & chosen[1] or chosen[0] & chosen[2] or chosen[1] & chosen[2])
+    hub = picked(data=HUB, hub_data="rajpurkar/squad:train")
+    assert hub["dataset.evaluation"] == "rajpurkar/squad:validation" != hub["dataset.validation"]
+    assert hub["dataset.titles"] != hub["dataset.validation_titles"]
+
+
+def test_an_own_file_brings_its_parts_and_says_whether_answers_are_missing():
+    found = picked(data=FILE, uploaded={**UPLOADED, "impossible": 2})
+    assert found["dataset.train"] == "t.json" and found["dataset.version_2"] is True
+    assert found["dataset.titles"] is None
+
+
+def test_a_kind_takes_only_the_keys_that_it_has():
+    data = base("static_int8")
+    found = sources.apply(recipe.KINDS["quantize"], data, picked(ZOO, "other", FILE, uploaded=UPLOADED, of=data))
+    assert found["model"] == "other" and found["dataset"]["evaluation"] == "e.json"
+    made, faults = form.check(recipe.KINDS["quantize"], found)
+    assert made is not None and not faults
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"source": ZOO}, "which checkpoint"),
+        ({"data": HUB}, "which data set"),
+        ({"data": FILE}, "your own file first"),
+    ],
+)
+def test_what_is_not_there_yet_is_asked_for(options, said):
+    with pytest.raises(UserError, match=said):
+        picked(**options)
+
+
+def test_the_command_does_what_the_form_does():
+    data = base("static_int8")
+    wanted = {**data, "model": "my model's", "quantize": {**data["quantize"], "calibration_samples": 7}}
+    wanted["evaluate"] = {**data["evaluate"], "max_questions": 3, "dataset_name": "yes"}
+    model = recipe.KINDS["quantize"]
+    line = sources.command("static_int8", form.changes(data, wanted, model), "a name", "ray")
+    words = shlex.split(line)
+    assert words[:5] == ["python", "-m", "compress", "submit", "static_int8"]
+    assert words[-4:] == ["--name", "a name", "--launcher", "ray"]
+    changes = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    assert recipe.load("static_int8", changes) == model.model_validate(wanted)
+    assert sources.command("static_int8", []) == "python -m compress submit static_int8"
+
+
+@pytest.mark.parametrize("value", ["/etc/passwd", "~/x", "../x", ".", "a/b/c", "$HOME/x", "a\\b", "/up/../etc/x"])
+def test_on_a_space_no_path_of_the_server_gets_in(value):
+    fine = {"model": "owner/name", "dataset": {"train": "examples", "evaluation": "/up/mine/train.json"}}
+    sources.refuse_paths(fine, "/up")
+    for wrong in ({**fine, "model": value}, {**fine, "tokenizer": value}, {**fine, "dataset": {"train": value}}):
+        with pytest.raises(UserError, match="path of this server"):
+            sources.refuse_paths(wrong, "/up")

@@ -1,0 +1,147 @@
+"""Lines of a job's progress -> plotly figures. Pure; looks as in `figures`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ui.figures import COLOURS, INK, dress
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+Lines = Sequence[Mapping[str, Any]]
+BOOKKEEPING = {"time", "stage", "step", "total", "rate", "eta_s", "examples_per_s", "generation", "note", "front"}
+PANELS, EARLIER = 6, 4
+PANEL_HEIGHT = 150
+
+
+def series(lines: Lines) -> dict[tuple[str, str], dict[str, tuple[list[float], list[float]]]]:
+    """What to draw: by (stage, panel), the curves by name as steps and values.
+
+    Losses of a stage share a panel; every other figure has its own.
+    """
+    found: dict[tuple[str, str], dict[str, tuple[list[float], list[float]]]] = {}
+    for line in lines:
+        if not _is_number(line.get("step")):
+            continue
+        step = float(line["step"])
+        for key, value in line.items():
+            if key in BOOKKEEPING or not _is_number(value):
+                continue
+            panel = "loss" if "loss" in key or "kl" in key.split("_") or key.startswith("hinge") else key
+            steps, values = found.setdefault((str(line.get("stage", "")), panel), {}).setdefault(key, ([], []))
+            steps.append(step)
+            values.append(float(value))
+    return found
+
+
+def draw_curves(lines: Lines) -> Figure | None:
+    """Losses and metrics over the steps, a panel each, the newest where there are too many; None: nothing yet."""
+    from plotly import graph_objects as go
+    from plotly.subplots import make_subplots
+
+    panels = list(series(lines).items())[-PANELS:]
+    if not panels:
+        return None
+    titles = [f"{stage}: {panel}".replace("_", " ") for (stage, panel), _ in panels]
+    figure = make_subplots(rows=len(panels), cols=1, subplot_titles=titles, vertical_spacing=0.32 / len(panels))
+    for row, (_, curves) in enumerate(panels, 1):
+        for i, (name, (steps, values)) in enumerate(curves.items()):
+            alone = len(steps) == 1
+            figure.add_trace(
+                go.Scatter(
+                    x=steps,
+                    y=values,
+                    name=name.replace("_", " "),
+                    mode="markers" if alone else "lines",
+                    line={"color": COLOURS[i % len(COLOURS)], "width": 1.8},
+                    marker={"color": COLOURS[i % len(COLOURS)], "size": 7},
+                    hovertemplate=f"{name}<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
+                ),
+                row=row,
+                col=1,
+            )
+    figure.update_annotations(font={"color": INK, "size": 12})
+    figure = dress(figure, height=50 + PANEL_HEIGHT * len(panels))
+    return figure.update_layout(margin={"l": 8, "r": 12, "t": 26, "b": 30}).update_yaxes(automargin=True)
+
+
+def fronts(lines: Lines) -> list[list[tuple[float, float]]]:
+    """The fronts that a search told, oldest first, as (cost, F1), cheapest first; repeated ones once."""
+    found: list[list[tuple[float, float]]] = []
+    for line in lines:
+        front = line.get("front")
+        if not isinstance(front, list):
+            continue
+        points = sorted((float(p[0]), float(p[1])) for p in front if _is_point(p))
+        if points and (not found or found[-1] != points):
+            found.append(points)
+    return found
+
+
+def draw_growth(lines: Lines) -> Figure | None:
+    """The newest front over some earlier ones in grey; None before there is one."""
+    import plotly.graph_objects as go
+
+    known = fronts(lines)
+    if not known:
+        return None
+    older = known[:-1]
+    shown = [older[len(older) * i // EARLIER] for i in range(EARLIER)] if len(older) > EARLIER else older
+    share = max(cost for cost, _ in known[-1]) <= 1.5
+    figure = go.Figure()
+    for i, points in enumerate([*shown, known[-1]]):
+        newest = i == len(shown)
+        figure.add_trace(
+            go.Scatter(
+                x=[100 * cost if share else cost for cost, _ in points],
+                y=[f1 for _, f1 in points],
+                name="now" if newest else "earlier",
+                mode="lines+markers",
+                line={"shape": "hv", "color": COLOURS[0] if newest else "rgba(124,135,148,0.45)", "width": 2},
+                marker={"size": 7 if newest else 4},
+                hovertemplate="%{x:.1f}: F1 %{y:.2f}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title="compute, % of full length" if share else "latency, ms")
+    figure.update_yaxes(title="F1", automargin=True)
+    return dress(figure, height=300)
+
+
+def draw_bars(bars: Mapping[str, Mapping[str, float | None]]) -> Figure:
+    """Rows of bars: a panel for each measure, a bar for each contestant, `{measure: {contestant: value}}`."""
+    from plotly import graph_objects as go
+    from plotly.subplots import make_subplots
+
+    measures = list(bars)
+    figure = make_subplots(rows=len(measures), cols=1, subplot_titles=measures, vertical_spacing=0.36 / len(measures))
+    rows = max((len(values) for values in bars.values()), default=1)
+    for row, measure in enumerate(measures, 1):
+        known = {name: value for name, value in bars[measure].items() if value is not None}
+        figure.add_trace(
+            go.Bar(
+                x=list(known.values()),
+                y=list(known),
+                orientation="h",
+                marker={"color": [COLOURS[list(bars[measure]).index(name) % len(COLOURS)] for name in known]},
+                texttemplate="%{x:.4g}",
+                textposition="auto",
+                hovertemplate="%{y}: %{x:.4g}<extra></extra>",
+            ),
+            row=row,
+            col=1,
+        )
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_annotations(font={"color": INK, "size": 12})
+    figure = dress(figure, height=40 + len(measures) * (58 + 30 * rows))
+    return figure.update_layout(margin={"l": 8, "r": 12, "t": 26, "b": 24})
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) >= 2 and all(_is_number(v) for v in value[:2])

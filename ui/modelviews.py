@@ -1,0 +1,73 @@
+"""The zoo's rows -> the table of the Models tab. Pure; whatever others wrote is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ui.jobviews import size
+from ui.text import escape
+
+if TYPE_CHECKING:
+    from zoo.library import Row
+
+HEADERS = ["compare", "model", "method", "task", "base model", "MB", "F1", "p50 ms", "int8", "from"]
+TYPES = ["str", "str", "str", "str", "str", "number", "number", "number", "str", "str"]
+WIDTHS = [84, 290, 150, 70, 204, 66, 58, 80, 58, 112]  # pixels: narrow screens scroll
+TICK, NAME = 0, 1  # columns that an event reads
+ON, OFF = "☑", "☐"
+ANY = "any"
+ORIGINS = {"bundled": "bundled", "local": "your result", "hub": "Hub"}
+
+
+def options(rows: Iterable[Row], key: str) -> list[tuple[str, str]]:
+    """What a filter offers: `ANY`, then each value that occurs."""
+    values = sorted({str(getattr(row, key)) for row in rows if getattr(row, key)})
+    shown = ORIGINS if key == "origin" else {}
+    return [(ANY, ANY), *((shown.get(value, value), value) for value in values)]
+
+
+def tabulate(rows: Sequence[Row], ticked: Iterable[str] = ()) -> list[list[Any]]:
+    """One row a model, as `HEADERS` say."""
+    chosen = set(ticked)
+    return [
+        [
+            ON if row.name in chosen else OFF,
+            row.name,
+            row.method,
+            row.task,
+            row.base_model,
+            round(row.bytes / 1e6, 1) if row.bytes else None,
+            None if row.f1 is None else round(row.f1, 1),
+            None if row.p50_ms is None else round(row.p50_ms, 1),
+            "yes" if row.int8 else "",
+            ORIGINS.get(row.origin, row.origin),
+        ]
+        for row in rows
+    ]
+
+
+def toggle(ticked: Sequence[str], name: str, most: int) -> tuple[list[str], str]:
+    """The ticks after a click on a name, and what to say where it cannot be added."""
+    if name in ticked:
+        return [other for other in ticked if other != name], ""
+    if len(ticked) >= most:
+        return list(ticked), f"At most {most} can be compared: untick another first."
+    return [*ticked, name], ""
+
+
+def describe(row: Row) -> str:
+    """The head of a model's card."""
+    facts = [ORIGINS.get(row.origin, row.origin)]
+    facts += [f"{row.parameters / 1e6:.1f} M parameters"] if row.parameters else []
+    facts += [size(row.bytes)] if row.bytes else []
+    facts += [f"F1 {row.f1:.1f}"] if row.f1 is not None else []
+    facts += [f"{row.p50_ms:.1f} ms (median)"] if row.p50_ms is not None else []
+    facts += [str(row.license)] if row.license else []
+    return f"## {escape(row.title or row.name)}\n\n{' · '.join(escape(fact) for fact in facts)}"
+
+
+def to_dict(row: Row) -> dict[str, Any]:
+    """What the endpoint `models` tells of a row: no folders of this machine."""
+    keys = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "f1", "p50_ms")
+    return {key: getattr(row, key) for key in (*keys, "int8", "license", "url")}

@@ -1,0 +1,103 @@
+"""Who is at the page, which jobs are theirs, and with whose token they publish. Nothing here is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import UserError
+from zoo.settings import get_settings
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from compress.jobs import Job
+
+HERE = ("127.0.0.1", "::1", "localhost")
+READ_ONLY = "explorer"
+
+
+@dataclass(frozen=True)
+class Person:
+    """`name` is that of the Hub account on a Space and empty elsewhere; `trusted` sees and cancels every job."""
+
+    name: str
+    trusted: bool
+
+    @property
+    def may_start(self) -> bool:
+        return self.trusted or bool(self.name)
+
+    def owns(self, job: Job) -> bool:
+        return self.trusted or bool(self.name) and job.owner == self.name
+
+
+def who(profile: gr.OAuthProfile | None) -> Person:
+    """The person of an event.
+
+    Off a Space gradio makes up a profile for every visitor, so there it says nothing: who reaches the page is trusted.
+    """
+    if not get_settings().on_space:
+        return Person("", True)
+    return Person(profile.username if profile else "", False)
+
+
+def read_only() -> bool:
+    """Whether this page only explores and starts no jobs."""
+    return getattr(get_settings(), "preset", "full") == READ_ONLY
+
+
+def jobs_of(person: Person, limit: int | None = None) -> list[Job]:
+    """The jobs that a person may see, newest first."""
+    from compress import jobs
+
+    if person.trusted:
+        return jobs.jobs(limit=limit)
+    return jobs.jobs(owner=person.name, limit=limit) if person.name else []
+
+
+def job_of(person: Person, job_id: str | None) -> Job:
+    """A job that a person may see.
+
+    Raises:
+        UserError: none is given, there is none, or it is somebody else's, which is told in the same words.
+    """
+    from compress import jobs
+
+    if not job_id:
+        raise UserError("Pick a job in the table first.")
+    job = jobs.find(job_id)
+    if not person.owns(job):
+        raise UserError(f"There is no job {job_id} of yours. Sign in as the one who started it.")
+    return job
+
+
+def must_start(person: Person) -> None:
+    """Raises UserError where this person may start nothing."""
+    if read_only():
+        raise UserError("Jobs are off on this page. Run your own copy to start recipes.")
+    if not person.may_start:
+        raise UserError("Sign in first: jobs belong to the person who starts them.")
+
+
+def token_for(oauth: gr.OAuthToken | None, request: Any) -> str:
+    """The token to publish with, for one event: the signed-in person's on a Space, this machine's elsewhere.
+
+    Raises:
+        UserError: there is none, or the visitor does not sit at this machine.
+    """
+    if get_settings().on_space:
+        if oauth is None:
+            raise UserError("Sign in first, at the top of the page: what you publish goes to your own account.")
+        return oauth.token
+    client = getattr(request, "client", None)
+    if getattr(client, "host", None) not in HERE:
+        raise UserError("This machine's token is only for those who sit at it. Use `python -m zoo publish` there.")
+    from zoo import publishing
+
+    token = publishing.standard_token()
+    if not token:
+        raise UserError(
+            "There is no token of the Hub on this machine. Sign in with `hf auth login`, or start the app with "
+            "HF_TOKEN set, then try again."
+        )
+    return token
