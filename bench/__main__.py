@@ -21,10 +21,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     latency.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as a JSON list")
     latency.add_argument("--rounds", type=int, default=40, metavar="N", help="measure each row up to N times (40)")
     commands.add_parser("profile", help="milliseconds by operator of the bundled model on onnxruntime")
+    load = commands.add_parser("load", help="many clients asking the app at once, and what look-ups take meanwhile")
+    load.add_argument("--clients", type=int, default=32, metavar="N", help="clients that ask (32)")
+    load.add_argument("--seconds", type=float, default=60, metavar="S", help="how long they ask (60)")
+    load.add_argument("--json", type=Path, metavar="FILE", help="also write the figures")
     chosen = parser.parse_args(arguments)
     if chosen.command == "latency" and chosen.rounds < 1:
         parser.error("--rounds must be at least 1")
 
+    if chosen.command == "load" and (chosen.clients < 1 or chosen.seconds <= 0):
+        parser.error("--clients must be at least 1 and --seconds more than 0")
+
+    from bench import load as load_of
     from bench import profile
     from bench.latency import compare, table
     from zoo.files import write_json
@@ -34,6 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.command == "profile":
             print(profile.table(profile.profile()))
             print(f"\n{json.dumps(machine())}")
+            return 0
+        if chosen.command == "load":
+            runs = load_of.run(chosen.clients, chosen.seconds)
+            print(load_of.table(*runs))
+            print(f"\n{json.dumps(machine())}")
+            if chosen.json:
+                write_json(chosen.json, dict(zip(("steady", "burst"), map(load_of.as_json, runs), strict=True)))
             return 0
         rows = compare(rounds=chosen.rounds)
         print(table(rows))

@@ -17,6 +17,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line.split("#")[0].strip() for line in re.findall(r"^    (.+)$", README, re.MULTILINE)]
 
 
+FAR = ("python -m zoo publish", "python -m zoo verify", "python -m zoo deploy")  # these need the Hub
+
+
 def call(command: str, folder: Path) -> subprocess.CompletedProcess:
     words = [sys.executable if word == "python" else word for word in shlex.split(command)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -25,7 +28,8 @@ def call(command: str, folder: Path) -> subprocess.CompletedProcess:
 
 def test_every_command_is_covered_here():
     known = ("make ", "python -m compress list", "python -m compress show", "python -m compress evaluate")
-    long = ("python -m compress run",)
+    known += ("python -m compress jobs", "python -m compress submit", "python -m zoo list")
+    long = ("python -m compress run", *FAR)
     folders = ("zoo/", "compress/", "ui/", "bench/", "spaces/")
     assert [c for c in COMMANDS if not c.startswith((*known, *long, *folders))] == []
     assert {c.split()[1] for c in COMMANDS if c.startswith("make ")} == {"run", "test", "lint", "bench"}
@@ -44,6 +48,31 @@ def test_listing_commands(command, tmp_path):
     assert "length_adaptive" in told.stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "says"), [("python -m compress jobs --json", "["), ("python -m zoo list", "minilm-l6-qa")]
+)
+def test_tables(command, says, tmp_path):
+    assert command in COMMANDS
+    told = call(command, tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert says in told.stdout
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(FAR)])
+def test_commands_that_need_the_hub_know_their_options(command, tmp_path):
+    words = shlex.split(command)
+    told = call(" ".join([*words[:4], "--help"]), tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert all(word in told.stdout for word in words if word.startswith("--"))
+
+
+def test_the_submitted_recipe_ships():
+    from compress.recipe import shipped
+
+    (command,) = [c for c in COMMANDS if c.startswith("python -m compress submit")]
+    assert command.split()[-1] in shipped()
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m compress evaluate")])
 def test_the_evaluation_command(command, tmp_path):
     told = call(command, tmp_path)
@@ -58,7 +87,7 @@ def test_the_run_command_is_a_valid_recipe():
     (command,) = [c for c in COMMANDS if c.startswith("python -m compress run")]
     words = shlex.split(command)
     changes = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-    assert load(words[4], changes).dataset.max_train_examples == 20000
+    assert load(words[4], changes).model_dump()["dataset"]["max_train_examples"] == 20000
 
 
 def test_named_folders_exist():

@@ -1,0 +1,180 @@
+"""The page under load: many clients asking at once, and what look-ups take meanwhile."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+STARTUP_SECONDS = 120
+LOOK_EVERY = 0.25  # seconds between two look-ups
+FULL = "queue is full"  # of what gradio tells a client that the queue has no place for
+
+
+@dataclass
+class Load:
+    """What a run found: answers by what became of them, and milliseconds.
+
+    Attributes:
+        outcomes: `right`, `wrong` (another text than a lone client gets), `lost` (an error), `refused` (told that the
+            queue is full).
+        answers_ms, look_ups_ms: from asking to having it, in a client.
+        errors: of `lost`, a few.
+    """
+
+    clients: int
+    seconds: float
+    outcomes: Counter = field(default_factory=Counter)
+    answers_ms: list[float] = field(default_factory=list)
+    look_ups_ms: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+def run(clients: int, seconds: float) -> tuple[Load, Load]:
+    """Starts the app on a free port and loads it: `clients` that ask one after another, then a burst beyond the queue.
+
+    Returns:
+        The steady load, and the burst: more questions at once than the queue has places.
+    """
+    from zoo.settings import get_settings
+
+    with _served() as url:
+        questions, expected = _questions(url)
+        steady = Load(clients, seconds)
+        _ask_until(url, steady, questions, expected, time.monotonic() + seconds)
+        burst = Load(get_settings().waiting + clients, 0)
+        _ask_until(url, burst, questions, expected, None)
+    return steady, burst
+
+
+def table(steady: Load, burst: Load) -> str:
+    """Both runs in words."""
+    lines = []
+    for name, load in (("steady", steady), ("burst", burst)):
+        told = ", ".join(f"{load.outcomes[kind]} {kind}" for kind in ("right", "wrong", "lost", "refused"))
+        lines.append(f"{name}: {load.clients} clients, {told}")
+        for what, found in (("answers", load.answers_ms), ("look-ups", load.look_ups_ms)):
+            if len(found) > 1:
+                p90 = statistics.quantiles(found, n=10)[-1]
+                lines.append(f"  {what}: p50 {statistics.median(found):.0f} ms, p90 {p90:.0f} ms, n {len(found)}")
+        lines += [f"  {error}" for error in load.errors]
+    return "\n".join(lines)
+
+
+def as_json(load: Load) -> dict[str, Any]:
+    """For a file: counts, and medians of the times."""
+    times = {"answers_p50_ms": load.answers_ms, "look_ups_p50_ms": load.look_ups_ms}
+    medians = {key: statistics.median(found) if found else None for key, found in times.items()}
+    return {"clients": load.clients, "seconds": load.seconds, **load.outcomes, **medians}
+
+
+def _ask_until(url: str, load: Load, questions: list[dict], expected: dict[str, str], end: float | None) -> None:
+    """Every client asks until `end`, or once where that is None; meanwhile one looks things up."""
+    lock, over = threading.Lock(), threading.Event()
+    ready = threading.Barrier(load.clients + 1)
+
+    def ask(number: int) -> None:
+        client, chance = _client(url), random.Random(number)
+        ready.wait()
+        while True:
+            one = chance.choice(questions)
+            begun = time.perf_counter()
+            try:
+                reply = client.predict(one["question"], one["context"], api_name="/answer")
+                kind = "right" if reply["answers"][0]["text"] == expected[one["question"]] else "wrong"
+                problem = ""
+            except Exception as error:  # whatever reaches a client is what is counted here
+                problem = f"{type(error).__name__}: {error}"
+                kind = "refused" if FULL in problem.lower() else "lost"
+            with lock:
+                load.outcomes[kind] += 1
+                if kind == "right":
+                    load.answers_ms.append(1000 * (time.perf_counter() - begun))
+                elif kind == "lost" and len(load.errors) < 3:
+                    load.errors.append(problem)
+            if end is None or time.monotonic() >= end:
+                return
+
+    def look() -> None:
+        client = _client(url)
+        while not over.is_set():
+            begun = time.perf_counter()
+            client.predict(api_name="/front")
+            load.look_ups_ms.append(1000 * (time.perf_counter() - begun))
+            over.wait(LOOK_EVERY)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(load.clients)]
+    looker = threading.Thread(target=look)
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    looker.start()
+    for thread in threads:
+        thread.join()
+    over.set()
+    looker.join()
+
+
+def _questions(url: str) -> tuple[list[dict], dict[str, str]]:
+    """The bundled questions, and what a client that is alone is answered."""
+    from zoo import catalog
+
+    client, questions = _client(url), catalog.examples()
+    expected = {}
+    for one in questions:
+        reply = client.predict(one["question"], one["context"], api_name="/answer")
+        expected[one["question"]] = reply["answers"][0]["text"]
+    return questions, expected
+
+
+def _client(url: str) -> Any:
+    from gradio_client import Client
+
+    return Client(url, verbose=False, analytics_enabled=False)
+
+
+@contextmanager
+def _served() -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(prefix="budget-zoo-load-") as home:
+        environment = {**os.environ, "BUDGET_ZOO_HOME": home, "BUDGET_ZOO_PRESET": "explorer"}
+        process = subprocess.Popen(
+            [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            end = time.monotonic() + STARTUP_SECONDS
+            while True:
+                try:
+                    urllib.request.urlopen(url, timeout=5).close()
+                    break
+                except OSError as error:
+                    if process.poll() is not None or time.monotonic() > end:
+                        raise UserError("The app did not start. Run `python app.py` to see why.") from error
+                    time.sleep(0.5)
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
