@@ -57,7 +57,7 @@ def run(clients: int, seconds: float) -> tuple[Load, Load]:
     with _served() as url:
         questions, expected = _questions(url)
         steady = Load(clients, seconds)
-        _ask_until(url, steady, questions, expected, time.monotonic() + seconds)
+        _ask_until(url, steady, questions, expected, seconds)
         burst = Load(get_settings().waiting + clients, 0)
         _ask_until(url, burst, questions, expected, None)
     return steady, burst
@@ -84,13 +84,17 @@ def as_json(load: Load) -> dict[str, Any]:
     return {"clients": load.clients, "seconds": load.seconds, **load.outcomes, **medians}
 
 
-def _ask_until(url: str, load: Load, questions: list[dict], expected: dict[str, str], end: float | None) -> None:
-    """Every client asks until `end`, or once where that is None; meanwhile one looks things up."""
+def _ask_until(
+    url: str, load: Load, questions: list[dict], expected: dict[str, str], seconds: float | None
+) -> None:
+    """Every client asks for so many seconds, or once where that is None; meanwhile one looks things up."""
     lock, over = threading.Lock(), threading.Event()
+    # One after another: people do not open the page in the same instant, and it is asking that is measured.
+    clients = [_client(url) for _ in range(load.clients)]
     ready = threading.Barrier(load.clients + 1)
 
     def ask(number: int) -> None:
-        client, chance = _client(url), random.Random(number)
+        client, chance = clients[number], random.Random(number)
         ready.wait()
         while True:
             one = chance.choice(questions)
@@ -111,11 +115,12 @@ def _ask_until(url: str, load: Load, questions: list[dict], expected: dict[str, 
             if end is None or time.monotonic() >= end:
                 return
 
+    looking = _client(url)
+
     def look() -> None:
-        client = _client(url)
         while not over.is_set():
             begun = time.perf_counter()
-            client.predict(api_name="/front")
+            looking.predict(api_name="/front")
             load.look_ups_ms.append(1000 * (time.perf_counter() - begun))
             over.wait(LOOK_EVERY)
 
@@ -123,6 +128,7 @@ def _ask_until(url: str, load: Load, questions: list[dict], expected: dict[str, 
     looker = threading.Thread(target=look)
     for thread in threads:
         thread.start()
+    end = None if seconds is None else time.monotonic() + seconds
     ready.wait()
     looker.start()
     for thread in threads:
@@ -146,7 +152,7 @@ def _questions(url: str) -> tuple[list[dict], dict[str, str]]:
 def _client(url: str) -> Any:
     from gradio_client import Client
 
-    return Client(url, verbose=False, analytics_enabled=False)
+    return Client(url, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 120})
 
 
 @contextmanager

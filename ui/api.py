@@ -99,7 +99,7 @@ def add_endpoints(desk: Desk, default: str, device: dict[str, Any]) -> None:
 
     api(answer, api_name="answer", **device)
     api(measure, api_name="measure", **device)
-    api(front, api_name="front")
+    api(front, api_name="front", queue=False)
 
 
 def add_look_ups() -> None:

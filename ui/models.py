@@ -219,7 +219,8 @@ def build_models(demo: gr.Blocks, tab: gr.Tab) -> tuple[ModelParts, Browsing]:
     gr.on([demo.load, tab.select], h.open, p.asked, everything, **QUICK)
     slow: dict[str, Any] = {**RAW, "show_progress": "minimal", "concurrency_limit": None}
     p.fetch.click(h.fetch, p.asked, everything, **slow)
-    changed = [p.search.input, p.most_mb.input, p.least_f1.input, p.most_ms.input, p.ticked.input]
+    # `change`, not `input`: pasted and cleared text counts too.
+    changed = [p.search.change, p.most_mb.change, p.least_f1.change, p.most_ms.change, p.ticked.input]
     changed += [component.input for component in p.filters]
     gr.on(changed, h.choose, p.asked, p.listed, **QUICK, trigger_mode="always_last")
     opened = [p.name, p.detail, p.head, p.card, p.explore, p.hub, p.ticked, *p.listed]
