@@ -15,7 +15,7 @@ from ui import curves, text
 from ui.handlers import Speaker, Updates, explain
 from ui.jobviews import size
 from ui.selecting import DEFAULT_ENGINE
-from ui.session import LEAST_ROUNDS, MEASURE_SECONDS, MOST_ROUNDS, Desk
+from ui.session import Desk, time_in_turn
 from zoo import latency
 from zoo.ask import Reply
 from zoo.catalog import Entry
@@ -83,13 +83,7 @@ def time_all(desk: Desk, found: Sequence[Contestant], question: str, passage: st
     calls = {
         c.letter: desk.model(c.entry, c.engine).runner(question, passage, c.choice.point.config) for c in found
     }
-    with latency.device_lock():
-        disturbed = latency.disturbed()
-        pilot = latency.measure(calls, rounds=1, warmup=1)
-        round_ms = sum(timing.p50_ms for timing in pilot.values())
-        rounds = int(1000 * MEASURE_SECONDS / round_ms) if round_ms > 0 else MOST_ROUNDS
-        timings = latency.measure(calls, rounds=min(MOST_ROUNDS, max(LEAST_ROUNDS, rounds)), warmup=1)
-        disturbed = disturbed or latency.disturbed()
+    timings, disturbed = time_in_turn(calls)
     first = timings[found[0].letter]
     timed = [
         replace(

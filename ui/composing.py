@@ -115,9 +115,7 @@ class Composing(Speaker):
     ) -> Updates:
         """Source -> recipe: what was picked goes into the form."""
         base = self._base(preset, profile)
-        name = (zoo if source == sources.ZOO else other) or ""
-        picked = sources.pick(base, source, name, data, hub_data or "", uploaded)
-        kind = base["kind"]
+        picked, kind = _picked(base, source, zoo, other, data, hub_data, uploaded), base["kind"]
         now = sources.apply(kinds()[kind], form.collect(kinds()[kind], self._own(kind, values)), picked)
         return self._fill(preset, now) | self._step(RECIPE) | self.note("notice", None)
 
@@ -135,8 +133,7 @@ class Composing(Speaker):
     ) -> Updates:
         """Another preset: its values, with the source that was picked."""
         base = self._base(preset, profile)
-        name = (zoo if source == sources.ZOO else other) or ""
-        picked = sources.pick(base, source, name, data, hub_data or "", uploaded)
+        picked = _picked(base, source, zoo, other, data, hub_data, uploaded)
         now = sources.apply(kinds()[base["kind"]], base, picked)
         return self._fill(preset, now) | self.note("notice", None)
 
@@ -322,3 +319,17 @@ class Composing(Speaker):
             from compress import uploads
 
             sources.refuse_paths(recipe.model_dump(mode="json"), str(uploads.folder()))
+
+
+def _picked(
+    base: dict[str, Any],
+    source: str,
+    zoo: str | None,
+    other: str | None,
+    data: str,
+    hub_data: str | None,
+    uploaded: dict | None,
+) -> dict[str, Any]:
+    """What the first step's fields change in a recipe."""
+    name = (zoo if source == sources.ZOO else other) or ""
+    return sources.pick(base, source, name, data, hub_data or "", uploaded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -90,6 +90,20 @@ class Measured:
     machine: dict[str, Any]
     disturbed: bool
     tokens: list[int] = field(default_factory=list)
+
+
+def time_in_turn(calls: Mapping[str, Callable[[], object]]) -> tuple[dict[str, Timing], bool]:
+    """Timings for someone who waits, a few seconds long, and whether something else kept the machine busy.
+
+    All take part in the same rounds, because only paired samples give an honest spread of the speed-up.
+    """
+    with latency.device_lock():
+        disturbed = latency.disturbed()
+        pilot = latency.measure(calls, rounds=1, warmup=1)
+        round_ms = sum(timing.p50_ms for timing in pilot.values())
+        rounds = int(1000 * MEASURE_SECONDS / round_ms) if round_ms > 0 else MOST_ROUNDS
+        timings = latency.measure(calls, rounds=min(MOST_ROUNDS, max(LEAST_ROUNDS, rounds)), warmup=1)
+        return timings, disturbed or latency.disturbed()
 
 
 class Desk:
@@ -214,14 +228,7 @@ class Desk:
             return run
 
         calls = {key: unless_stale(call) for key, call in calls.items()}
-        with latency.device_lock():
-            disturbed = latency.disturbed()
-            pilot = latency.measure(calls, rounds=1, warmup=1)
-            # All in the same rounds, because only paired samples give an honest spread of the speed-up.
-            round_ms = sum(timing.p50_ms for timing in pilot.values())
-            rounds = int(1000 * MEASURE_SECONDS / round_ms) if round_ms > 0 else MOST_ROUNDS
-            timings = latency.measure(calls, rounds=min(MOST_ROUNDS, max(LEAST_ROUNDS, rounds)), warmup=1)
-            disturbed = disturbed or latency.disturbed()
+        timings, disturbed = time_in_turn(calls)
         timings = {BUDGET: timings.get(BUDGET, timings[FULL]), **timings}
         self._full_ms.get((entry.name, engine, question, passage), lambda: timings[FULL].p50_ms)
         speedups = {key: latency.speedup(timings[key], timings[BUDGET]) for key in timings if key != BUDGET}

@@ -6,9 +6,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from zoo.settings import get_settings
 
 ROOT = Path(__file__).parents[2]
 FINISH = 'printf "{}" > "$1/result.json"\n'
@@ -28,6 +33,21 @@ def fake() -> None:
     launchers.LAUNCHERS["fake"] = lambda: launchers.Local(
         lambda folder: ["sh", str(folder.parents[1] / "fake.sh"), str(folder)]
     )
+
+
+@contextmanager
+def home_of(folder: Path) -> Iterator[pytest.MonkeyPatch]:
+    """Makes a folder the home, with fake jobs and without a worker; whoever needs one starts it."""
+    from compress import jobs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUDGET_ZOO_HOME", str(folder))
+        patch.setenv("BUDGET_ZOO_SPARE_DISK_GIB", "0.001")
+        patch.setattr(jobs, "start_worker", lambda: None)
+        fake()
+        get_settings.cache_clear()
+        yield patch
+    get_settings.cache_clear()
 
 
 def script(home: Path, text: str) -> None:

@@ -27,18 +27,12 @@ FILL = '[ -f "$1/../../filled" ] || { touch "$1/../../filled"; cat /dev/zero > "
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path):
     """A home without a worker: `run_it` does what one does."""
-    monkeypatch.setenv("BUDGET_ZOO_HOME", str(tmp_path))
-    monkeypatch.setenv("BUDGET_ZOO_SPARE_DISK_GIB", "0.001")
-    monkeypatch.setattr(queue, "enqueue", lambda job_id, attempt: None)
-    monkeypatch.setattr(jobs, "start_worker", lambda: None)
-    monkeypatch.setattr(supervisor, "POLL", 0.02)
-    jobs_kit.fake()
-    get_settings.cache_clear()
-    yield tmp_path
-    monkeypatch.undo()
-    get_settings.cache_clear()
+    with jobs_kit.home_of(tmp_path) as patch:
+        patch.setattr(queue, "enqueue", lambda job_id, attempt: None)
+        patch.setattr(supervisor, "POLL", 0.02)
+        yield tmp_path
 
 
 def submit(name="mine", **more):

@@ -20,20 +20,13 @@ from compress.recipe_groups import Search
 from tests.compress import jobs_kit
 from tests.compress.jobs_kit import FINISH, script
 from zoo.errors import UserError
-from zoo.settings import get_settings
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("BUDGET_ZOO_HOME", str(tmp_path))
-    monkeypatch.setenv("BUDGET_ZOO_SPARE_DISK_GIB", "0.001")
-    monkeypatch.setattr(queue, "enqueue", lambda job_id, attempt: None)
-    monkeypatch.setattr(jobs, "start_worker", lambda: None)
-    jobs_kit.fake()
-    get_settings.cache_clear()
-    yield tmp_path
-    monkeypatch.undo()
-    get_settings.cache_clear()
+def home(tmp_path):
+    with jobs_kit.home_of(tmp_path) as patch:
+        patch.setattr(queue, "enqueue", lambda job_id, attempt: None)
+        yield tmp_path
 
 
 def called(*arguments):

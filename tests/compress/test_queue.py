@@ -27,16 +27,10 @@ CANARY = "hf_canaryCANARYcanary0123456789"
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path):
     """A home whose workers this module starts itself."""
-    monkeypatch.setenv("BUDGET_ZOO_HOME", str(tmp_path))
-    monkeypatch.setenv("BUDGET_ZOO_SPARE_DISK_GIB", "0.001")
-    monkeypatch.setattr(jobs, "start_worker", lambda: None)
-    jobs_kit.fake()
-    get_settings.cache_clear()
-    yield tmp_path
-    monkeypatch.undo()
-    get_settings.cache_clear()
+    with jobs_kit.home_of(tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture
