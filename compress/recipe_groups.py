@@ -83,6 +83,10 @@ class Learning(Group):
     max_minutes: float | None = Field(
         default=None, gt=0, description="end, annealed, after so many minutes; null: no limit"
     )
+    average: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of a moving average of the weights to end with; 0: the last ones"
+    )
+    keep_start: Share = Field(default=0.0, description="share of the weights that training started from in the result")
 
 
 class Finetune(Learning):

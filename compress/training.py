@@ -31,6 +31,10 @@ class Schedule:
         batch_size: windows a step, over all processes together.
         minutes: the run is planned to end within so many minutes of computing (0: no limit); the learning rate then
             decays with time instead of steps, so that an interrupted plan still ends annealed.
+        average: decay of the moving average of the weights that the run ends with (Polyak & Juditsky 1992), 0 for the
+            last weights themselves.
+        keep_start: share of the starting weights in the result; the line between a checkpoint and its further
+            training passes through better ones than either (WiSE-FT, Wortsman et al., arXiv 2109.01903).
     """
 
     learning_rate: float = 3e-5
@@ -43,28 +47,62 @@ class Schedule:
     precision: str = "auto"
     checkpoint_minutes: float = 3
     minutes: float = 0
+    average: float = 0
+    keep_start: float = 0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A training window with its answer's token positions."""
+    """A training window with what is to be learned from it: its answer's token positions, or a class or score.
+
+    `key` names it among all windows of its data set, whatever their order.
+    """
 
     window: Window
-    start: int
-    end: int
+    start: int = 0
+    end: int = 0
+    label: int | float | None = None
+    key: str = ""
 
 
-def samples(windows: Sequence[Window], answers: Sequence[tuple[int, int] | None]) -> list[Sample]:
+class Hook:
+    """What takes part in every step of a training beside the loss: a pruner, fake quantization."""
+
+    def before_step(self, step: int, total: int) -> None:
+        """Before the forward passes of step `step`, counted from 0, of `total`."""
+
+    def after_backward(self, step: int, total: int) -> None:
+        """When the gradients are complete, before they are cut."""
+
+    def after_step(self, step: int, total: int) -> None:
+        """After the optimizer has moved the weights."""
+
+    def finish(self) -> None:
+        """After the last step, when the weights are those that the training ends with (an average, for example)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values for a checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+
+
+def samples(
+    windows: Sequence[Window], answers: Sequence[tuple[int, int] | None], ids: Sequence[str] = ()
+) -> list[Sample]:
     """Labels windows. `answers` holds the character span of every example's answer, None for "no answer".
 
-    A window that lacks an existing answer is left out: it would teach "no answer" where there is one.
+    A window that lacks an existing answer is left out: it would teach "no answer" where there is one. With the
+    examples' `ids`, a sample's key is its example's and the place of its first token in the passage.
     """
     made = []
     for window in windows:
         answer = answers[window.example]
         start, end = label(window, *answer) if answer else (0, 0)
         if answer is None or (start, end) != (0, 0):
-            made.append(Sample(window, start, end))
+            at = next((offset[0] for offset in window.offsets if offset), 0)
+            made.append(Sample(window, start, end, key=f"{ids[window.example]}@{at}" if ids else ""))
     return made
 
 
@@ -86,10 +124,12 @@ def batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[li
 
 
 def collate(rows: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
-    """int64 tensors `[batch, tokens]` and the labels `start`, `end` `[batch]`."""
+    """int64 tensors `[batch, tokens]` and what is to be learned `[batch]`: `start` and `end`, and `label` if any."""
     batch = {key: torch.from_numpy(value) for key, value in pad([row.window for row in rows], pad_id).items()}
     batch["start"] = torch.tensor([row.start for row in rows])
     batch["end"] = torch.tensor([row.end for row in rows])
+    if rows[0].label is not None:
+        batch["label"] = torch.tensor([row.label for row in rows])
     return batch
 
 
@@ -113,6 +153,7 @@ def train(
     folder: Path,
     progress: Any,
     pad_id: int = 0,
+    hooks: Sequence[Hook] = (),
 ) -> dict[str, float]:
     """Trains `model` in place.
 
@@ -120,12 +161,14 @@ def train(
         model: what to train; parameters with `requires_grad` false stay as they are.
         data: labelled windows.
         loss: a generator; for a batch it yields one or several losses, each of which is sent backward before the next
-            is computed (so that only one graph lives at a time), with figures for the progress.
+            is computed (so that only one graph lives at a time), with figures for the progress. `batch["row"]`
+            holds the places of its windows in `data`.
         schedule: how.
         folder: checkpoints live here (`checkpoint/`), one complete at any time; a run that finds one goes on from it
             with the same data order.
         progress: `compress.progress.Progress`.
         pad_id: of the tokenizer.
+        hooks: called in turn at every step; what they hold is in the checkpoints.
 
     Returns:
         steps, final loss and seconds.
@@ -152,6 +195,8 @@ def train(
         lr=schedule.learning_rate,
         fused=True,
     )
+    start = [p.detach().clone() for p in learned] if schedule.keep_start else []
+    averaged = [p.detach().clone() for p in learned] if schedule.average else []
     lengths = [len(row.window.input_ids) for row in data]
     per_epoch = math.ceil(len(data) / schedule.batch_size)
     total = max(1, math.ceil(per_epoch * schedule.epochs))
@@ -162,6 +207,11 @@ def train(
         saved = torch.load(checkpoint / state["file"], weights_only=True)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
+        for held, values in ((start, saved["start"]), (averaged, saved["averaged"])):
+            for mine, value in zip(held, values, strict=True):
+                mine.copy_(value)
+        for hook, held in zip(hooks, saved["hooks"], strict=True):
+            hook.load_state_dict(held)
         step, spent, running = state["step"], state["spent"], state["loss"]
         progress.note(f"resumed at step {step} of {total}")
     wrapped = accelerator.prepare(model)
@@ -174,7 +224,9 @@ def train(
             return
         checkpoint.mkdir(parents=True, exist_ok=True)
         name = f"step-{step}.pt"
-        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, checkpoint / (name + ".tmp"))
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "start": start, "averaged": averaged}
+        state["hooks"] = [hook.state_dict() for hook in hooks]
+        torch.save(state, checkpoint / (name + ".tmp"))
         os.replace(checkpoint / (name + ".tmp"), checkpoint / name)
         write_json(
             checkpoint / "state.json", {"step": step, "file": name, "spent": time.monotonic() - begun, "loss": running}
@@ -200,7 +252,10 @@ def train(
                 * (1 - done)
             )
         rows = order[step % per_epoch][rank::world] or order[step % per_epoch][:1]
-        batch = {key: value.to(accelerator.device) for key, value in collate([data[i] for i in rows], pad_id).items()}
+        batch = {**collate([data[i] for i in rows], pad_id), "row": torch.tensor(rows)}
+        batch = {key: value.to(accelerator.device) for key, value in batch.items()}
+        for hook in hooks:
+            hook.before_step(step, total)
         chance = random.Random(f"{schedule.seed}/{step}")  # the same on every rank and after a resume
         torch.manual_seed(chance.getrandbits(32) + rank)
         figures: dict[str, float] = {}
@@ -212,9 +267,15 @@ def train(
                 accelerator.backward(value)
                 figures.update(told)
                 pending = next(parts, None)
+        for hook in hooks:
+            hook.after_backward(step, total)
         norm = torch.nn.utils.clip_grad_norm_(learned, schedule.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        for hook in hooks:
+            hook.after_step(step, total)
+        if averaged:  # young averages forget their start faster
+            torch._foreach_lerp_(averaged, [p.detach() for p in learned], 1 - min(schedule.average, step / (10 + step)))
         step += 1
         seen += len(rows) * world
         running = figures["loss"] if step == 1 else 0.98 * running + 0.02 * figures["loss"]
@@ -225,6 +286,13 @@ def train(
             save()
             last_saved = time.monotonic()
     save()
+    with torch.no_grad():
+        for mine, mean in zip(learned, averaged, strict=False):
+            mine.copy_(mean)
+        for mine, before in zip(learned, start, strict=False):
+            mine.lerp_(before, schedule.keep_start)
+    for hook in hooks:
+        hook.finish()
     model.eval()
     return {"steps": step, "loss": running, "seconds": time.monotonic() - begun}
 

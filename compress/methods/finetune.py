@@ -58,6 +58,8 @@ def learn(
         precision=training.precision,
         checkpoint_minutes=training.checkpoint_minutes,
         minutes=settings.max_minutes or 0,
+        average=settings.average,
+        keep_start=settings.keep_start,
     )
     result = train(model, data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun all processes hold the same weights
@@ -116,7 +118,7 @@ def training_samples(recipe: Any, tokenizer: Any, settings: Any) -> list[Sample]
         (e.answers[0]["answer_start"], e.answers[0]["answer_start"] + len(e.answers[0]["text"])) if e.answers else None
         for e in examples
     ]
-    made = samples(windows, spans)
+    made = samples(windows, spans, [e.id for e in examples])
     if not made:
         raise UserError(
             "The training data holds no usable question: check dataset.train, dataset.titles and version_2."

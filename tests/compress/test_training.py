@@ -15,8 +15,8 @@ import torch
 
 from compress.methods.finetune import span, stage_seed
 from compress.progress import Progress
-from compress.training import Sample, Schedule, batches, best_precision, collate, samples, train
-from zoo.features import Window
+from compress.training import Hook, Sample, Schedule, batches, best_precision, collate, samples, train
+from zoo.features import Window, load_tokenizer, make_windows
 from zoo.modeling import LengthAdaptiveModel
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +62,10 @@ def test_precision_follows_the_machine_unless_told():
 
 def weights(model) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def quiet_progress(folder: Path) -> Progress:
+    return Progress(folder / "progress.jsonl", "finetune", bar=False)
 
 
 class Stop(Exception):
@@ -116,6 +120,86 @@ def test_a_plan_in_minutes_ends_in_time(tiny_model, tmp_path):
     told = train(model, windows(8), span(), plan, tmp_path, Progress(tmp_path / "p", "f", bar=False))
     assert 0 < told["steps"] < 200_000
     assert time.monotonic() - begun < 30
+
+
+def test_a_training_may_end_with_the_average_of_its_weights_and_keep_some_of_the_start(tiny_model, tmp_path):
+    class Watching(Hook):
+        """Notes the weights after every step."""
+
+        def __init__(self, model):
+            self.model, self.seen = model, []
+
+        def after_step(self, step, total):
+            self.seen.append(weights(self.model).clone())
+
+    def run(name, **changes):
+        model = LengthAdaptiveModel.load(tiny_model)
+        plan = Schedule(learning_rate=1e-3, epochs=2, batch_size=4, precision="fp32", **changes)
+        watching = Watching(model)
+        train(model, windows(), span(), plan, tmp_path / name, quiet_progress(tmp_path), hooks=[watching])
+        return weights(model), watching.seen
+
+    start = weights(LengthAdaptiveModel.load(tiny_model))
+    last, seen = run("last")
+    assert last.equal(seen[-1])
+    mean = start
+    for step, now in enumerate(seen):
+        keep = min(0.9, step / (10 + step))
+        mean = keep * mean + (1 - keep) * now
+    torch.testing.assert_close(run("mean", average=0.9)[0], mean)
+    torch.testing.assert_close(run("kept", keep_start=0.25)[0], 0.25 * start + 0.75 * last)
+
+
+def test_an_interrupted_average_goes_on(tiny_model, tmp_path):
+    plan = Schedule(learning_rate=1e-3, epochs=2, batch_size=4, checkpoint_minutes=0, average=0.9, keep_start=0.5)
+    straight, broken, resumed = (LengthAdaptiveModel.load(tiny_model) for _ in range(3))
+    train(straight, windows(), span(), plan, tmp_path / "a", quiet_progress(tmp_path))
+    with pytest.raises(Stop):
+        train(broken, windows(), span(), plan, tmp_path / "b", Interrupting(tmp_path / "b.jsonl", 8))
+    train(resumed, windows(), span(), plan, tmp_path / "b", quiet_progress(tmp_path))
+    torch.testing.assert_close(weights(resumed), weights(straight), atol=1e-6, rtol=0)
+
+
+def test_hooks_are_called_in_turn_and_live_in_the_checkpoints(tiny_model, tmp_path):
+    class Counting(Hook):
+        def __init__(self):
+            self.calls, self.steps = [], 0
+
+        def before_step(self, step, total):
+            self.calls.append(("before", step, total))
+
+        def after_backward(self, step, total):
+            self.calls.append(("backward", step, total))
+
+        def after_step(self, step, total):
+            self.steps += 1
+            self.calls.append(("step", step, total))
+
+        def finish(self):
+            self.calls.append("finish")
+
+        def state_dict(self):
+            return {"steps": self.steps}
+
+        def load_state_dict(self, state):
+            self.steps = state["steps"]
+
+    plan, model = Schedule(epochs=1, batch_size=12, checkpoint_minutes=0), LengthAdaptiveModel.load(tiny_model)
+    first, again = Counting(), Counting()
+    with pytest.raises(Stop):
+        train(model, windows(), span(), plan, tmp_path, Interrupting(tmp_path / "p", 2), hooks=[first])
+    assert first.calls == [(name, step, 2) for step in (0, 1) for name in ("before", "backward", "step")]
+    train(model, windows(), span(), plan, tmp_path, quiet_progress(tmp_path), hooks=[again])
+    # The second step was told of before it could be saved: it is made again.
+    assert again.calls == [("before", 1, 2), ("backward", 1, 2), ("step", 1, 2), "finish"] and again.steps == 2
+
+
+def test_windows_of_one_example_have_keys_of_their_own(tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+    text = "The river Nile flows through Egypt. " * 40
+    made = make_windows(tokenizer, ["Where does the Nile flow?"], [text], 128, 32)
+    keys = [row.key for row in samples(made, [None], ["q1"])]
+    assert len(keys) > 2 and len(set(keys)) == len(keys) and keys[0] == "q1@0"
 
 
 WORKER = """

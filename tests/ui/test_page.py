@@ -17,6 +17,7 @@ from ui.models import stamped, unstamped
 from ui.session import Desk
 from zoo import library, publishing
 from zoo.errors import UserError
+from zoo.settings import get_settings
 
 PRESET = "static_int8"
 HERE = SimpleNamespace(client=SimpleNamespace(host="127.0.0.1"), query_params={}, session_hash="ann")
@@ -362,6 +363,16 @@ def test_a_failed_check_is_said_first():
 ASKED = ("", "any", "any", "any", "any", "any", "", "", "", [])
 
 
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home without the results that other tests left."""
+    monkeypatch.setenv("BUDGET_ZOO_HOME", str(tmp_path))
+    get_settings.cache_clear()
+    yield tmp_path
+    get_settings.cache_clear()
+
+
+@pytest.mark.usefixtures("home")
 def test_the_zoo_is_searched_and_a_bad_bound_is_told(built):
     p, h = built.build_models
     opened = h.open(None, *ASKED)
