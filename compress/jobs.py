@@ -179,14 +179,21 @@ def keep_worker(every: float = 5.0) -> threading.Thread:
     return thread
 
 
+def missing_backend(recipe: Any) -> str | None:
+    """What has to be installed before this recipe can run, in a sentence; None where nothing is lacking."""
+    package = BACKENDS.get(recipe.evaluate.engine)
+    if package and find_spec(package) is None:
+        return f"The engine {recipe.evaluate.engine} is not installed. Install it: pip install {package}."
+    return None
+
+
 def _check(recipe: Any) -> None:
     """Raises UserError for what would fail at once or hours later, and could have been known."""
     expanded(recipe)
     if recipe.kind not in STAGES:
         raise UserError(f"Recipes of the kind {recipe.kind!r} cannot be run.")
-    package = BACKENDS.get(recipe.evaluate.engine)
-    if package and find_spec(package) is None:
-        raise UserError(f"The engine {recipe.evaluate.engine} is not installed. Install it: pip install {package}.")
+    if lacking := missing_backend(recipe):
+        raise UserError(lacking)
     search = getattr(recipe, "search", None)
     if search and search.workers > 1:
         from compress.launchers import require_ray

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -40,16 +39,6 @@ def about(preset: str) -> str:
             break
         said.append(line.lstrip("# "))
     return said[0] if said else ""
-
-
-def missing(recipe: Any) -> str | None:
-    """What has to be installed before this recipe can run, in a sentence."""
-    from compress.jobs import BACKENDS
-
-    package = BACKENDS.get(recipe.evaluate.engine)
-    if package and find_spec(package) is None:
-        return f"The engine {recipe.evaluate.engine} is not installed here. Install it: pip install {package}."
-    return None
 
 
 class Composing(Speaker):
@@ -163,7 +152,7 @@ class Composing(Speaker):
         try:
             self._guard(recipe)
             expanded(recipe)
-            estimate, told = jobviews.describe_estimate(jobs.estimate(recipe)), missing(recipe)
+            estimate, told = jobviews.describe_estimate(jobs.estimate(recipe)), jobs.missing_backend(recipe)
         except UserError as error:
             estimate, told = "", str(error)
         return {

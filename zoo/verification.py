@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import uuid
@@ -167,18 +166,11 @@ def _hashes(
         if not path.is_file():
             if wanted:
                 problems.append(f"{name} is missing on the Hub")
-        elif wanted.sha256 != sha256(path) if wanted else not _as_stated(path, there[name]):
+        elif wanted.sha256 != sha256(path) if wanted else not Item(name, path).equals(there[name]):
             problems.append(f"{name} is not the file that was meant: its SHA-256 differs")
         else:
             count += 1
     checks.append(f"{count} files have the right SHA-256")
-
-
-def _as_stated(path: Path, stated: Any) -> bool:
-    if stated.lfs:
-        return sha256(path) == stated.lfs.sha256
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == stated.blob_id
 
 
 def _models(place: Path, folder: Path | None, checks: list[str], problems: list[str]) -> None:
