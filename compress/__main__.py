@@ -166,6 +166,30 @@ def evaluate(
     typer.echo(f"F1 {report['f1']:.2f}, EM {report['exact_match']:.2f} on {report['n']} questions")
 
 
+@app.command()
+def sensitivity(
+    entry: Annotated[str, typer.Argument(help="a bundled name, a folder or a Hub id")],
+    eval_file: Annotated[
+        str | None, typer.Option(help="SQuAD-format JSON file, a file of texts, or a Hub id; by default `examples`")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="of a classifier, for example sst2")] = None,
+    questions: Annotated[int, typer.Option(min=1, help="measure on so many, drawn at random")] = 32,
+    dynamic: Annotated[bool, typer.Option("--dynamic", help="ranges found anew in every run")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="where to write the table for programs")] = None,
+) -> None:
+    """Show what each product of a model would suffer from eight bits, the others in float."""
+    from compress.progress import Progress
+    from compress.sensitivity import of_entry
+    from zoo.files import write_json
+
+    with Progress(None, f"sensitivity of {entry}") as progress:
+        approach = "dynamic" if dynamic else "static"
+        report = of_entry(entry, eval_file, questions, approach, task=task, progress=progress.update)
+    if json_file:
+        write_json(json_file, report.to_dict())
+    typer.echo(report.table())
+
+
 def _is_job(text: str) -> bool:
     from compress import ledger
 

@@ -65,7 +65,7 @@ def _work(recipe: Any, shape: Shape) -> list[tuple[float, float | None]] | None:
         windows, tokens, questions = counted
         return macs(shape, tokens) * windows * min(1.0, limit / questions if limit else 1.0)
 
-    if recipe.kind == "quantize":
+    if not recipe.trains:
         settings = recipe.quantize
         calibrated = passes("train", settings.calibration_samples) if settings.approach == "static" else 0.0
         reported = passes("evaluation", evaluate.max_questions)
@@ -73,8 +73,27 @@ def _work(recipe: Any, shape: Shape) -> list[tuple[float, float | None]] | None:
             return None
         return [(2 * calibrated / TORCH, None), (reported * ((1 + recipe.budgets.points) / INT8 + 1 / TORCH), None)]
     learned = passes("train", data.max_train_examples)
-    searched, reported = passes("validation", recipe.search.max_questions), passes("evaluation", evaluate.max_questions)
-    if learned is None or searched is None or reported is None:
+    reported = passes("evaluation", evaluate.max_questions)
+    if learned is None or reported is None:
+        return None
+    if recipe.kind in ("train", "prune_once"):
+        distill = recipe.distill
+        taught = learned * (1 if distill.store_logits else recipe.finetune.epochs) if distill.apply else 0.0
+        trainings = [
+            (learned * part.epochs * BACKWARD / TRAINING, part.max_minutes)
+            for part in _trainings(recipe)
+            if getattr(part, "apply", True)
+        ]
+        if recipe.kind == "prune_once":
+            text = recipe.pretrain
+            if text.steps is None:
+                return None  # how long the text is shows only when it is read
+            block = macs(shape, text.block_tokens) * text.batch_size * text.steps
+            trainings.append((block * (BACKWARD + (text.teacher_weight + text.hidden_weight > 0)) / TRAINING, None))
+        scored = reported * ((1 + recipe.budgets.points) / INT8 + 1 / TORCH)
+        return [(taught / TORCH, None), *trainings, (scored, None)]
+    searched = passes("validation", recipe.search.max_questions)
+    if searched is None:
         return None
     first, second, search = recipe.finetune, recipe.length_drop, recipe.search
     tried = search.population + search.iterations * (search.mutations + search.crossovers)
@@ -139,6 +158,12 @@ def _data() -> Path | str:
     return get_settings().data or "${BUDGET_ZOO_DATA}"
 
 
+def _trainings(recipe: Any) -> list[Any]:
+    """The groups of a recipe that say how something is trained."""
+    keys = ("lock", "aware") if recipe.kind == "prune_once" else ("finetune", "length_drop")
+    return [part for key in keys if (part := getattr(recipe, key, None))]
+
+
 def _parameters(shape: Shape, config: dict[str, Any]) -> int:
     words = config.get("vocab_size", 30_522) + config.get("max_position_embeddings", 512)
     return words * shape.hidden + shape.layers * (4 * shape.hidden**2 + 2 * shape.hidden * shape.intermediate)
@@ -146,9 +171,9 @@ def _parameters(shape: Shape, config: dict[str, Any]) -> int:
 
 def _memory(recipe: Any, parameters: int, shape: Shape | None) -> float:
     """GiB: the program, then weights, gradients and AdamW's two moments, then what the backward pass keeps."""
-    if recipe.kind == "quantize":
+    if not recipe.trains:
         return 0.9 + 4 * 3 * parameters / GIB
-    batch = max(recipe.finetune.batch_size, recipe.length_drop.batch_size)
+    batch = max(part.batch_size for part in _trainings(recipe))
     width = shape.layers * (10 * shape.hidden + 2 * shape.intermediate) if shape else 12 * 14_000
     return 1.2 + 4 * (4 * parameters + batch * recipe.reading.max_length * width) / GIB
 
@@ -160,7 +185,7 @@ def disk_gib(recipe: Any) -> float:
 
 
 def _disk(recipe: Any, parameters: int) -> float:
-    copies = 3 if recipe.kind == "quantize" else 20
+    copies = 20 if recipe.trains else 3
     return 0.05 + 4 * copies * parameters / GIB
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from compress.data import Example, fingerprint, load_split
 from compress.metrics import squad_scores
+from zoo.checkpoints import normalized
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 from zoo.lengths import PAPER_TOKENS, LengthConfig, Shape, macs
@@ -100,7 +101,7 @@ def macs_share(shape: Shape, counts: Iterable[int], config: Lengths) -> float:
 
 def drop_layers_of(config: dict[str, Any]) -> list[int]:
     """Layers at which a checkpoint may drop tokens, from its `config.json`."""
-    return list(config.get("length_drop_layers") or range(config["num_hidden_layers"]))
+    return list(config.get("length_drop_layers") or range(normalized(config)["num_hidden_layers"]))
 
 
 def effective(config: LengthConfig, drop_layers: Sequence[int]) -> LengthConfig:
@@ -154,17 +155,19 @@ def refuse_overlap(
 
 
 def trained_on(ctx: Any) -> set[str]:
-    """The passages that a run's model learned from, its starting checkpoint's included where that tells.
+    """The passages that a run's model learned from.
 
-    They are read from the training data once and kept in the run's folder. A recipe that trains nothing adds none.
+    Those of its starting checkpoint and of the ones it was averaged with are included, where these tell. The training
+    data are read once and kept in the run's folder. A recipe that trains nothing adds none.
     """
     from compress.methods.finetune import checkpoint_of
 
     path, data = ctx.root / TRAINED_ON, ctx.recipe.dataset
-    learns = ctx.recipe.kind == "length_adaptive"
+    learns = ctx.recipe.trains
     source = {"source": data.train, "titles": data.titles} if learns else {"source": ctx.recipe.model}
     if not path.is_file() or any(read_json(path).get(key) != value for key, value in source.items()):
         found = load_fingerprints(checkpoint_of(ctx.recipe.model))
         found |= fingerprint(load_split(data, "train")) if learns else set()
         save_fingerprints(path, found, **source)
-    return load_fingerprints(ctx.root)
+    averaged = load_fingerprints(ctx.inputs["average"]) if "average" in ctx.inputs else set()
+    return load_fingerprints(ctx.root) | averaged

@@ -206,17 +206,22 @@ def _check(recipe: Any) -> None:
                 raise UserError("On a Space, models and data come from the Hub or are uploaded: give no folder.")
 
 
-def _paths(recipe: Any) -> list[tuple[tuple[str, ...], Path]]:
+def _paths(recipe: Any) -> list[tuple[tuple[str | int, ...], Path]]:
     """What the recipe reads of this machine's disk: keys, and the path there."""
-    keys = [("model",), ("tokenizer",), *(("dataset", part) for part in ("train", "validation", "evaluation"))]
+    keys: list[tuple[str | int, ...]] = [("model",), ("tokenizer",)]
+    keys += [("distill", "teacher"), ("pretrain", "teacher"), ("pretrain", "text")]
+    keys += [("dataset", part) for part in ("train", "validation", "evaluation")]
+    averaged = getattr(recipe, "average", None)
+    keys += [("average", "checkpoints", i) for i in range(len(averaged.checkpoints) if averaged else 0)]
     found = []
     for key in keys:
         value: Any = recipe
         for part in key:
-            value = getattr(value, part, None)
+            value = value[part] if isinstance(part, int) else getattr(value, part, None)
         if isinstance(value, str) and value not in ("", BUNDLED):
             path = Path(value).expanduser()
-            if path.is_file() if key[0] == "dataset" else path.is_dir():
+            is_text = key[-1] == "text"  # a file or a folder of them
+            if (path.is_file() and (is_text or key[0] == "dataset")) or (path.is_dir() and key[0] != "dataset"):
                 found.append((key, path))
     return found
 

@@ -181,10 +181,8 @@ class Ray:
         settings = [f"{key}={value}" for key, value in kept.items() if not key.lower().endswith("_proxy")]
         command = shlex.join(["env", "-i", *settings, *run_command(folder)])
         name = f"budget-zoo-{folder.name}-{int(time.time())}"
-        _ray_jobs().submit_job(
-            entrypoint=f"cd {shlex.quote(str(PROJECT))} && exec {command} >> {shlex.quote(str(folder / LOG))} 2>&1",
-            submission_id=name,
-        )
+        entry = f"cd {shlex.quote(str(PROJECT))} && exec {command} >> {shlex.quote(str(folder / LOG))} 2>&1"
+        _submit(entry, name)
         return _RayRun(name)
 
     def adopt(self, folder: Path, facts: dict[str, Any]) -> Handle | None:
@@ -235,6 +233,19 @@ def _ray_jobs() -> Any:
         raise UserError(
             f"No Ray cluster answers at {address}. Start one (`ray start --head`), or set BUDGET_ZOO_RAY_ADDRESS."
         ) from error
+
+
+def _submit(entrypoint: str, name: str, patience: float = 60) -> None:
+    """Submits a job; a cluster that has just started has no agent for it for some seconds, and says so."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            _ray_jobs().submit_job(entrypoint=entrypoint, submission_id=name)
+            return
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 @lru_cache(maxsize=4)

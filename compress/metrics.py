@@ -1,4 +1,5 @@
-"""How good answers are: exact match and F1 as SQuAD 1.1 and 2.0 define them (arXiv 1606.05250, 1806.03822)."""
+"""How good answers and labels are: exact match and F1 as SQuAD defines them (arXiv 1606.05250, 1806.03822), and what
+GLUE reports (arXiv 1804.07461)."""
 
 from __future__ import annotations
 
@@ -6,6 +7,11 @@ import re
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from compress.tasks import Task
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -72,3 +78,69 @@ def squad_scores(predictions: Mapping[str, str], references: Mapping[str, Sequen
 def _mean(values) -> float:
     values = list(values)
     return 100 * sum(values) / len(values) if values else 0.0
+
+
+def task_scores(task: Task, predictions: Any, labels: Any) -> dict[str, float]:
+    """Scores a task's predictions.
+
+    Args:
+        task: of `compress.tasks`.
+        predictions: numbers of classes, or scores for a regression, `[examples]`.
+        labels: likewise, what is right.
+
+    Returns:
+        The task's metrics in points of 100, and `n`.
+
+    Raises:
+        ValueError: there is nothing to score, or as many predictions as labels there are not.
+    """
+    said, true = np.asarray(predictions), np.asarray(labels)
+    if not true.size or said.shape != true.shape:
+        raise ValueError(f"{said.shape} predictions do not fit {true.shape} labels")
+    return {**{name: 100 * METRICS[name](said, true) for name in task.metrics}, "n": int(true.size)}
+
+
+def accuracy(said: np.ndarray, true: np.ndarray) -> float:
+    """Share of right classes, 0 to 1."""
+    return float(np.mean(said == true))
+
+
+def class_f1(said: np.ndarray, true: np.ndarray) -> float:
+    """F1 of class 1 of two, 0 to 1; 0 where nobody names it."""
+    hit = np.sum((said == 1) & (true == 1))
+    named = np.sum(said == 1) + np.sum(true == 1)
+    return float(2 * hit / named) if named else 0.0
+
+
+def matthews(said: np.ndarray, true: np.ndarray) -> float:
+    """Matthews' correlation of two classifications, -1 to 1; 0 where one of them names a single class."""
+    classes = np.union1d(said, true)
+    one, other = ((part[:, None] == classes).astype(np.float64) for part in (said, true))
+    return _correlation(one, other)
+
+
+def pearson(said: np.ndarray, true: np.ndarray) -> float:
+    """Pearson's correlation, -1 to 1; 0 where one side is constant."""
+    return _correlation(said.astype(np.float64)[:, None], true.astype(np.float64)[:, None])
+
+
+def spearman(said: np.ndarray, true: np.ndarray) -> float:
+    """Spearman's correlation of ranks, -1 to 1; equal values share their mean rank."""
+    return pearson(_ranks(said), _ranks(true))
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Covariance of `[n, columns]`, summed over columns, over the geometric mean of both variances."""
+    if not np.ptp(one, 0).any() or not np.ptp(other, 0).any():
+        return 0.0
+    one, other = one - one.mean(0), other - other.mean(0)
+    return float(np.sum(one * other) / np.sqrt(np.sum(one**2) * np.sum(other**2)))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts - 1) / 2)[place]
+
+
+METRICS = {"accuracy": accuracy, "f1": class_f1, "matthews": matthews, "pearson": pearson, "spearman": spearman}

@@ -6,12 +6,13 @@ import difflib
 import types
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from compress.recipe_groups import (
+    Average,
     Budgets,
     Dataset,
     Evaluate,
@@ -27,6 +28,8 @@ from compress.recipe_groups import (
     Search,
     Training,
 )
+from compress.recipe_kinds_prune_once import PruneOnceRecipe
+from compress.recipe_methods import Aware, Criterion, Distill, Prune
 from zoo.errors import UserError
 from zoo.files import write_text
 
@@ -34,14 +37,16 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 class LengthAdaptiveRecipe(Group):
-    """finetune -> length_drop -> search -> quantize -> evaluate -> package (QuaLA-MiniLM, arXiv 2210.17114)."""
+    """finetune -> length_drop -> average -> search -> quantize -> evaluate -> package (QuaLA-MiniLM, 2210.17114)."""
 
+    trains: ClassVar[bool] = True
     kind: Literal["length_adaptive"] = Field(default="length_adaptive", description="which method")
     model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
     tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
     dataset: Dataset
     finetune: Finetune = Finetune()
     length_drop: LengthDrop = LengthDrop()
+    average: Average = Average()
     search: Search = Search()
     quantize: Quantize = Quantize()
     evaluate: Evaluate = Evaluate()
@@ -61,21 +66,56 @@ class LengthAdaptiveRecipe(Group):
 class QuantizeRecipe(Group):
     """quantize -> evaluate -> package: a checkpoint as it is in eight-bit integers, without training."""
 
+    trains: ClassVar[bool] = False
     kind: Literal["quantize"] = Field(default="quantize", description="which method")
     model: str = Field(description="checkpoint to quantize: a folder, a bundled entry or a Hub id")
     dataset: Questions = Questions()
     reading: Reading = Reading()
     budgets: Budgets = Budgets()
     quantize: Quantize = Quantize()
+    criterion: Criterion = Criterion()
     evaluate: Evaluate = Evaluate()
     package: PackageInt8 = PackageInt8()
     seed: int = Field(default=0, ge=0, description="the same seed draws the same questions")
 
 
-Recipe = Annotated[LengthAdaptiveRecipe | QuantizeRecipe, Field(discriminator="kind")]
-KINDS: dict[str, type[LengthAdaptiveRecipe] | type[QuantizeRecipe]] = {
+class TrainRecipe(Group):
+    """teacher -> train -> quantize -> evaluate -> package: fine-tuning with pruning, distillation, simulated int8."""
+
+    trains: ClassVar[bool] = True
+    kind: Literal["train"] = Field(default="train", description="which method")
+    model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
+    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
+    dataset: Dataset
+    finetune: Learning = Learning()
+    prune: Prune = Prune()
+    distill: Distill = Distill()
+    aware: Aware = Aware()
+    budgets: Budgets = Budgets(points=0)
+    quantize: Quantize = Quantize()
+    criterion: Criterion = Criterion()
+    evaluate: Evaluate = Evaluate()
+    package: Package = Package()
+    training: Training = Training()
+
+    @property
+    def reading(self) -> Learning:
+        """How questions become windows: as in training."""
+        return self.finetune
+
+    @property
+    def seed(self) -> int:
+        return self.training.seed
+
+
+Recipe = Annotated[
+    LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe, Field(discriminator="kind")
+]
+KINDS: dict[str, type[LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe]] = {
     "length_adaptive": LengthAdaptiveRecipe,
     "quantize": QuantizeRecipe,
+    "train": TrainRecipe,
+    "prune_once": PruneOnceRecipe,
 }
 
 

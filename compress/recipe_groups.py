@@ -74,8 +74,9 @@ class Learning(Group):
     batch_size: int = Field(default=8, ge=1, le=4096, description="windows a step, over all processes together")
     warmup_ratio: Share = Field(default=0.1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="weight decay of matrices")
-    dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="dropout in training; on a CPU it costs half of the speed"
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout of hidden states in training")
+    word_dropout: Share = Field(
+        default=0.0, description="share of the words that are hidden behind the mask token in training"
     )
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients longer than this are cut to it")
     max_length: int = Field(default=384, ge=128, le=512, description="tokens of a window at most")
@@ -133,6 +134,25 @@ class LengthDrop(Learning):
         return self
 
 
+class Average(Group):
+    """A mean of weights: further checkpoints of the same origin join the trained one (model soup, arXiv 2203.05482)."""
+
+    checkpoints: list[str] = Field(
+        default_factory=list, description="folders, bundled entries or Hub ids of checkpoints to average with"
+    )
+    shares: list[float] = Field(
+        default_factory=list, description="share of each in the mean, the trained one has the rest; empty: all the same"
+    )
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Average:
+        if self.shares and len(self.shares) != len(self.checkpoints):
+            raise ValueError("shares, where given, has one number for each of checkpoints")
+        if any(share <= 0 for share in self.shares) or sum(self.shares) > 1:
+            raise ValueError("shares are more than 0 and together not more than 1")
+        return self
+
+
 class Search(Group):
     """The evolutionary search for length configurations, scored on the quantized model."""
 
@@ -177,6 +197,14 @@ class Quantize(Group):
     reduce_range: Literal["auto"] | bool = Field(
         default="auto",
         description="7-bit weights, right on CPUs without VNNI too; auto: yes, so that one file serves all",
+    )
+    keep_float: list[str] | None = Field(
+        default=None,
+        description="glob patterns of products to leave in float, layers.5.contract or words for example; null: none",
+    )
+    neural_compressor: bool = Field(
+        default=False,
+        description="quantize with neural-compressor too, beside the ONNX file; torch.compile runs that",
     )
 
 

@@ -67,13 +67,20 @@ class Stage:
         return getattr(importlib.import_module(module), name)
 
 
+# The data that only later stages read does not matter to training.
+TRAINS_ON = {"train", "titles", "version_2", "max_train_examples"}
 _METHODS = "compress.methods"
+_TAUGHT = ("distill.apply", "distill.teacher", "distill.store_logits")
+_BITS, _LEFT = "quantize.reduce_range", "prune.excluded"
+_TEXT = tuple(f"pretrain.{key}" for key in ("text", "text_config", "max_passages", "block_tokens"))
+_DATA = tuple(f"dataset.{key}" for key in sorted(TRAINS_ON))
 STAGES: dict[str, dict[str, Stage]] = {
     "length_adaptive": {
         "finetune": Stage(
             f"{_METHODS}.finetune:run", ("model", "tokenizer", "dataset", "finetune", "training"), spread=True
         ),
         "length_drop": Stage(f"{_METHODS}.length_drop:run", ("dataset", "length_drop", "training"), spread=True),
+        "average": Stage(f"{_METHODS}.average:run", ("average",)),
         "search": Stage(f"{_METHODS}.search:run", ("dataset", "search", "quantize", "evaluate.engine")),
         "quantize": Stage(f"{_METHODS}.quantize_onnx:run", ("quantize",)),
         "evaluate": Stage(f"{_METHODS}.evaluate:run", ("dataset", "evaluate")),
@@ -82,14 +89,43 @@ STAGES: dict[str, dict[str, Stage]] = {
     "quantize": {
         "quantize": Stage(
             f"{_METHODS}.quantize:run",
-            ("model", "dataset.train", "dataset.titles", "reading", "budgets", "quantize", "seed"),
+            ("model", "dataset.train", "dataset.titles", "reading", "budgets", "quantize", "criterion", "seed"),
         ),
         "evaluate": Stage(f"{_METHODS}.evaluate:run", ("dataset", "reading", "evaluate", "seed")),
         "package": Stage(f"{_METHODS}.quantize:package", ("package", "evaluate")),
     },
+    "train": {
+        "teacher": Stage(
+            f"{_METHODS}.distill:teacher",
+            ("model", "tokenizer", *_DATA, "finetune.max_length", "finetune.stride", *_TAUGHT),
+        ),
+        "train": Stage(
+            f"{_METHODS}.train:run",
+            ("model", "tokenizer", "dataset", "finetune", "prune", "distill", "aware", _BITS, "training"),
+            spread=True,
+        ),
+        "quantize": Stage(f"{_METHODS}.quantize:run", ("dataset", "budgets", "quantize", "criterion", "aware")),
+        "evaluate": Stage(f"{_METHODS}.evaluate:run", ("dataset", "evaluate")),
+        "package": Stage(f"{_METHODS}.package:run", ("package", "evaluate")),
+    },
+    "prune_once": {
+        "text": Stage("compress.masked_lm:run", ("model", "tokenizer", *_TEXT)),
+        "pretrain": Stage(
+            f"{_METHODS}.pretrain:run", ("model", "tokenizer", "pretrain", "prune", "training"), spread=True
+        ),
+        "teacher": Stage(
+            f"{_METHODS}.distill:teacher",
+            ("model", "tokenizer", *_DATA, "lock.max_length", "lock.stride", *_TAUGHT),
+        ),
+        "lock": Stage(f"{_METHODS}.prune_once:lock", ("dataset", "lock", "distill", _LEFT, "training"), spread=True),
+        "aware": Stage(
+            f"{_METHODS}.prune_once:aware", ("dataset", "aware", "distill", _BITS, _LEFT, "training"), spread=True
+        ),
+        "quantize": Stage(f"{_METHODS}.quantize:run", ("dataset", "budgets", "quantize", "criterion", "aware")),
+        "evaluate": Stage(f"{_METHODS}.evaluate:run", ("dataset", "evaluate")),
+        "package": Stage(f"{_METHODS}.package:run", ("package", "evaluate")),
+    },
 }
-# The data that only later stages read does not matter to training.
-TRAINS_ON = {"train", "titles", "version_2", "max_train_examples"}
 
 
 def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[str, Any]:
@@ -175,7 +211,7 @@ def fingerprint(recipe: Recipe, stage: Stage, before: str) -> str:
     """
     data = recipe.model_dump(mode="json", exclude_defaults=True)
     if stage.spread:
-        data["dataset"] = {key: value for key, value in data["dataset"].items() if key in TRAINS_ON}
+        data["dataset"] = {key: value for key, value in data.get("dataset", {}).items() if key in TRAINS_ON}
     parts = {}
     for part in stage.parts:
         value: Any = data

@@ -35,6 +35,7 @@ class Schedule:
             last weights themselves.
         keep_start: share of the starting weights in the result; the line between a checkpoint and its further
             training passes through better ones than either (WiSE-FT, Wortsman et al., arXiv 2109.01903).
+        word_dropout: share of the tokens that `mask_id` stands in for, drawn anew in every step; `special_ids` stay.
     """
 
     learning_rate: float = 3e-5
@@ -49,6 +50,9 @@ class Schedule:
     minutes: float = 0
     average: float = 0
     keep_start: float = 0
+    word_dropout: float = 0
+    mask_id: int = 0
+    special_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -252,12 +256,14 @@ def train(
                 * (1 - done)
             )
         rows = order[step % per_epoch][rank::world] or order[step % per_epoch][:1]
-        batch = {**collate([data[i] for i in rows], pad_id), "row": torch.tensor(rows)}
-        batch = {key: value.to(accelerator.device) for key, value in batch.items()}
-        for hook in hooks:
-            hook.before_step(step, total)
         chance = random.Random(f"{schedule.seed}/{step}")  # the same on every rank and after a resume
         torch.manual_seed(chance.getrandbits(32) + rank)
+        batch = {**collate([data[i] for i in rows], pad_id), "row": torch.tensor(rows)}
+        batch = {key: value.to(accelerator.device) for key, value in batch.items()}
+        if schedule.word_dropout:
+            batch["input_ids"] = hidden_words(batch["input_ids"], schedule)
+        for hook in hooks:
+            hook.before_step(step, total)
         figures: dict[str, float] = {}
         with autocast:
             parts = loss(wrapped, batch, chance)
@@ -275,7 +281,8 @@ def train(
         for hook in hooks:
             hook.after_step(step, total)
         if averaged:  # young averages forget their start faster
-            torch._foreach_lerp_(averaged, [p.detach() for p in learned], 1 - min(schedule.average, step / (10 + step)))
+            for mean, now in zip(averaged, learned, strict=True):
+                mean.lerp_(now.detach(), 1 - min(schedule.average, step / (10 + step)))
         step += 1
         seen += len(rows) * world
         running = figures["loss"] if step == 1 else 0.98 * running + 0.02 * figures["loss"]
@@ -295,6 +302,13 @@ def train(
         hook.finish()
     model.eval()
     return {"steps": step, "loss": running, "seconds": time.monotonic() - begun}
+
+
+def hidden_words(ids: Tensor, schedule: Schedule) -> Tensor:
+    """`ids` with the mask token in place of a random share of them: who cannot learn passages by heart has to read."""
+    special = torch.tensor(schedule.special_ids, device=ids.device)
+    chosen = (torch.rand(ids.shape, device=ids.device) < schedule.word_dropout) & ~torch.isin(ids, special)
+    return ids.masked_fill(chosen, schedule.mask_id)
 
 
 def span_loss(logits: Tensor, start: Tensor, end: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ def call(command: str, folder: Path) -> subprocess.CompletedProcess:
 
 def test_every_command_is_covered_here():
     known = ("make ", "python -m compress list", "python -m compress show", "python -m compress evaluate")
-    known += ("python -m compress jobs", "python -m compress submit", "python -m zoo list")
+    known += tuple(f"python -m compress {name}" for name in ("jobs", "submit", "sensitivity"))
+    known += ("python -m zoo list",)
     long = ("python -m compress run", *FAR)
     folders = ("zoo/", "compress/", "ui/", "bench/", "spaces/")
     assert [c for c in COMMANDS if not c.startswith((*known, *long, *folders))] == []
@@ -79,6 +80,13 @@ def test_the_evaluation_command(command, tmp_path):
     assert told.returncode == 0, told.stderr
     report = json.loads((tmp_path / "scores.json").read_text())
     assert report["n"] == 60 and report["f1"] > 50
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m compress sensitivity")])
+def test_the_sensitivity_command(command, tmp_path):
+    told = call(command, tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert all(f"layers.{i}.contract" in told.stdout for i in range(6))
 
 
 def test_the_run_command_is_a_valid_recipe():

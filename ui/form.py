@@ -97,6 +97,8 @@ def read(field: Field, raw: Any) -> Any:
     if field.kind == "choice":
         return next((meant for word, meant in field.choices if word == raw), raw)
     if raw is None or (isinstance(raw, str) and not raw.strip()):
+        if field.kind in ("lines", "numbers") and not field.optional:
+            return []
         return None if field.optional or field.kind != "text" else ""
     if field.kind in ("whole", "number"):
         number = _number(raw.strip()) if isinstance(raw, str) else raw

@@ -1,4 +1,4 @@
-"""From logits to answers: the best spans of a passage, and "no answer" by the convention of SQuAD 2."""
+"""From logits to answers: the best spans of a passage, "no answer" by the convention of SQuAD 2, and labels."""
 
 from __future__ import annotations
 
@@ -24,6 +24,32 @@ class Answer:
     end: int
     score: float
     probability: float = 0.0
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class that a text may be of, with its logit and its probability; a regression's only one holds the score.
+
+    `index` is its place among the classifier's outputs.
+    """
+
+    name: str
+    index: int
+    score: float
+    probability: float
+
+
+def find_labels(logits: np.ndarray, names: Sequence[str]) -> list[Label]:
+    """The labels of one text, from likely to unlikely.
+
+    Args:
+        logits: `[labels]`.
+        names: of the labels, in the order of the logits.
+    """
+    scores = np.asarray(logits, dtype=np.float64)
+    weights = np.exp(scores - scores.max())
+    order = np.argsort(-scores, kind="stable")
+    return [Label(str(names[int(i)]), int(i), float(scores[i]), float(weights[i] / weights.sum())) for i in order]
 
 
 def find_answers(

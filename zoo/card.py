@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 TAG = "budget-zoo"
 TASKS = {"qa": "question-answering", "classification": "text-classification"}
-SCORES = {"f1": "F1", "em": "EM", "exact_match": "EM", "accuracy": "accuracy"}
+SCORES = {
+    "f1": "F1",
+    "em": "EM",
+    "exact_match": "EM",
+    "accuracy": "accuracy",
+    "matthews": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+}
 # Of the provenance, told in other sections.
 ELSEWHERE = ("trained on", "calibrated on", "searched on", "reported on", "base_revision")
 DATA = (
@@ -240,6 +248,12 @@ def _use(entry: Entry, repo_id: str | None) -> str:
             "With Budget Zoo:\n\n```python\nfrom zoo.ask import QuestionAnswerer\nfrom zoo.catalog import find\n\n"
             f'reply = QuestionAnswerer(find("{name}"), engine="{engine}").ask("Who ...?", "A passage ...")\n'
             "print(reply.answers[0])\n```"
+        )
+    if entry.task == "classification":
+        text = (
+            "With Budget Zoo:\n\n```python\nfrom zoo.catalog import find\nfrom zoo.classify import TextClassifier\n\n"
+            f'verdict = TextClassifier(find("{name}"), engine="{engine}").classify("A text ...")\n'
+            "print(verdict.labels or verdict.score)\n```"
         )
     alone = card_files.snippet(entry, repo_id or f"OWNER/{entry.name}")
     return text + (f"\n\nWithout it:\n\n```python\n{alone}```" if alone else "")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import hub, safety
+from zoo.checkpoints import FAMILIES, HEADS
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.lengths import Front
@@ -22,8 +23,6 @@ log = logging.getLogger(__name__)
 
 MODELS = Path(__file__).parent / "models"
 TENSORS, GRAPH, FRONT = "model.safetensors", "model.int8.onnx", "front.json"
-FAMILIES = ("bert", "roberta")
-TASKS = {"ForQuestionAnswering": "qa", "ForSequenceClassification": "classification"}
 KINDS = {
     **dict.fromkeys(("title", "task", "method", "base_model", "license", "full_precision", "weights_dtype"), str),
     **dict.fromkeys(("metrics", "provenance"), dict),
@@ -192,11 +191,11 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
     family = config.get("model_type")
     if family not in FAMILIES:
         raise UserError(
-            f"{name} is of the type {family!r}; this program runs {' and '.join(FAMILIES)} encoders. Take one."
+            f"{name} is of the type {family!r}; this program runs {', '.join(FAMILIES)} encoders. Take one."
         )
     task = stated.get("task") or _task(config, name)
-    if task not in TASKS.values():
-        raise UserError(f"The task {task!r} of {name} is none of {', '.join(TASKS.values())}. Correct {path}.")
+    if task not in HEADS.values():
+        raise UserError(f"The task {task!r} of {name} is none of {', '.join(HEADS.values())}. Correct {path}.")
 
     tensors, graph = folder / TENSORS, folder / GRAPH
     front = Front.load(folder / FRONT) if (folder / FRONT).is_file() else None
@@ -235,7 +234,7 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
 def _task(config: dict[str, Any], name: str) -> str:
     architectures = config.get("architectures") or []
     for architecture in architectures:
-        for ending, task in TASKS.items():
+        for ending, task in HEADS.items():
             if architecture.endswith(ending):
                 return task
     raise UserError(

@@ -1,9 +1,9 @@
-"""Text to model inputs: a question and a passage become overlapping windows of token ids."""
+"""Text to model inputs: a question and a passage become overlapping windows of ids, texts to classify one each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,18 @@ class Window:
     """One model input.
 
     Attributes:
-        example: index of the question that it belongs to.
+        example: index of the question, or the text, that it belongs to.
         input_ids, token_type_ids: token ids and segments (segments are None where the model has none).
-        offsets: for every token its character span in the passage, None for question and special tokens.
+        offsets: for every token its character span in the passage, None for question and special tokens; of texts to
+            classify in the text that it is of.
+        parts: for every token which of two texts to classify it is of, 0 or 1, None for special tokens.
     """
 
     example: int
     input_ids: list[int]
     token_type_ids: list[int] | None
     offsets: list[tuple[int, int] | None]
+    parts: list[int | None] = field(default_factory=list)
 
 
 def load_tokenizer(folder: Path | str) -> Any:
@@ -88,6 +91,30 @@ def make_windows(
             for o, part in zip(tokens["offset_mapping"][i], sequence, strict=True)
         ]
         windows.append(Window(example, tokens["input_ids"][i], segments[i] if segments else None, offsets))
+    return windows
+
+
+def make_texts(
+    tokenizer: Any, firsts: Sequence[str], seconds: Sequence[str] | None = None, max_length: int = 128
+) -> list[Window]:
+    """One window a text or pair of texts; what is over `max_length` tokens is cut off, of a pair from the longer."""
+    if not firsts:
+        return []
+    tokens = tokenizer(
+        list(firsts),
+        list(seconds) if seconds is not None else None,
+        truncation="longest_first",
+        max_length=max_length,
+        return_offsets_mapping=True,
+    )
+    segments, windows = tokens.get("token_type_ids"), []
+    for i, ids in enumerate(tokens["input_ids"]):
+        parts = tokens.sequence_ids(i)
+        offsets = [
+            (int(o[0]), int(o[1])) if part is not None else None
+            for o, part in zip(tokens["offset_mapping"][i], parts, strict=True)
+        ]
+        windows.append(Window(i, ids, segments[i] if segments else None, offsets, parts))
     return windows
 
 

@@ -124,8 +124,9 @@ class Graph:
                 "Range", self.const(0), self.op("Squeeze", self.size(ids, 1), self.const([0])), self.const(1)
             )
             position = self.op("Gather", self.weight("positions.w"), span)
-        kinds = self.op("Gather", self.weight("types.w"), types)
-        return self.add_norm("norm", self.op("Add", words, kinds), position)
+        if "types.w" in self.weights:
+            words = self.op("Add", words, self.op("Gather", self.weight("types.w"), types))
+        return self.add_norm("norm", words, position)
 
     def split_heads(self, x: str, order: Sequence[int]) -> str:
         heads = self.spec["heads"]
@@ -167,7 +168,7 @@ def build(
 
     Args:
         weights: initializers by name, as `compress.methods.quantize_onnx` makes them.
-        spec: `layers, heads, eps, family, pad, drop_layers, keep_first`.
+        spec: `layers, heads, eps, family, pad, drop_layers, keep_first` and `head` ("qa" where absent).
         dialect: "portable", "openvino" or "onnxruntime".
         active: drop layers that get drop operators; None gives them to every drop layer.
         padded: whether inputs may be padded. Without padding there is no mask to add.
@@ -175,14 +176,16 @@ def build(
     Returns:
         A model with int64 inputs `input_ids, attention_mask, token_type_ids` `[batch, tokens]` and `lengths`
         `[batch, layers]` (tokens that go on after each layer) and the outputs `start_logits, end_logits`
-        `[batch, tokens]` and, for each active drop layer i, `kept_i` `[batch, longest]`: positions that go on, -1 in
-        rows that keep fewer. Without padding every row must have the same lengths.
+        `[batch, tokens]`, or `logits` `[batch, labels]` of a classifier, and, for each active drop layer i, `kept_i`
+        `[batch, longest]`: positions that go on, -1 in rows that keep fewer. Without padding every row must have the
+        same lengths.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     g = Graph(weights, spec, dialect, padded)
     active = sorted(spec["drop_layers"] if active is None else active)
+    classifies = spec.get("head") == "classification"
     x = g.embed()
     alive = g.op("Cast", "attention_mask", to=1) if padded else None  # 1 alive, 0 dead
     where = bias = restored = None
@@ -199,8 +202,8 @@ def build(
         skip = x
         if dropping:
             assert probabilities is not None
-            fresh = g.linear("qa_outputs", x)
-            restored = _restore(g, restored, fresh, where, alive)
+            if not classifies:
+                restored = _restore(g, restored, g.linear("qa_outputs", x), where, alive)
             pick, where, alive = _choose(g, i, probabilities, alive, where)
             bias = None
             rows = g.op("Unsqueeze", pick, g.const([2]))
@@ -213,14 +216,14 @@ def build(
         x = g.add_norm(f"layers.{i}.attention_norm", g.linear(f"layers.{i}.project", mixed), skip)
         inner = g.gelu(g.linear(f"layers.{i}.expand", x))
         x = g.add_norm(f"layers.{i}.output_norm", g.linear(f"layers.{i}.contract", inner), x)
-    logits = _restore(g, restored, g.linear("qa_outputs", x), where, alive)
-    if padded:
-        real = g.op("Unsqueeze", g.op("Cast", "attention_mask", to=9), g.const([2]))
-        logits = g.op("Where", real, logits, g.const(LOST, np.float32))
-    first, second = g.op("Split", logits, outputs=2, axis=-1, num_outputs=2)
-    names = ["start_logits", "end_logits", *(f"kept_{i}" for i in active)]
-    results = [g.op("Squeeze", first, g.const([2])), g.op("Squeeze", second, g.const([2])), *outputs]
-    for name, result in zip(names, results, strict=True):
+    if classifies:
+        said = {"logits": _classify(g, x)}
+        answers: list[Any] = ["batch", len(weights["classifier.bias"])]
+    else:
+        said = _spans(g, _restore(g, restored, g.linear("qa_outputs", x), where, alive))
+        answers = ["batch", "tokens"]
+    said |= {f"kept_{i}": places for i, places in zip(active, outputs, strict=True)}
+    for name, result in said.items():
         g.nodes.append(helper.make_node("Identity", [result], [name]))
     sizes: dict[str, list[Any]] = {"lengths": ["batch", spec["layers"]]}
     graph = helper.make_graph(
@@ -228,10 +231,10 @@ def build(
         "length_adaptive",
         [helper.make_tensor_value_info(n, TensorProto.INT64, sizes.get(n, ["batch", "tokens"])) for n in INPUTS],
         [
-            helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", "tokens"])
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, answers)
             if "logits" in n
             else helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", n])
-            for n in names
+            for n in said
         ],
         [numpy_helper.from_array(value.copy(order="C"), name) for name, value in g.used.items()],
     )
@@ -241,6 +244,24 @@ def build(
     if not g.ort:
         onnx.checker.check_model(model)
     return model
+
+
+def _classify(g: Graph, x: str) -> str:
+    """The logits `[batch, labels]`, from the first token, which is at place 0 after every drop."""
+    first = g.linear("dense", g.op("Gather", x, g.const(0), axis=1))
+    return g.linear("classifier", g.op("Relu" if g.spec["family"] == "distilbert" else "Tanh", first))
+
+
+def _spans(g: Graph, logits: str) -> dict[str, str]:
+    """The two logits of every token, those of padding lost."""
+    if g.padded:
+        real = g.op("Unsqueeze", g.op("Cast", "attention_mask", to=9), g.const([2]))
+        logits = g.op("Where", real, logits, g.const(LOST, np.float32))
+    parts = g.op("Split", logits, outputs=2, axis=-1, num_outputs=2)
+    return {
+        name: g.op("Squeeze", part, g.const([2]))
+        for name, part in zip(("start_logits", "end_logits"), parts, strict=True)
+    }
 
 
 def _restore(g: Graph, restored: str | None, fresh: str, where: str | None, alive: str | None) -> str:

@@ -90,7 +90,8 @@ def pull(
         raise UserError(f"{repo_id} has no revision {revision!r}. Check the branch, tag or commit.") from error
     except hub.RepositoryNotFoundError as error:
         kind = "model that this token may see, named" if token else "public model"
-        raise UserError(f"There is no {kind} {repo_id} on the Hub. Check the spelling: owner/name.") from error
+        hint = "" if token else f" If it is private: `python -m zoo pull {repo_id}`, then give its folder."
+        raise UserError(f"There is no {kind} {repo_id} on the Hub. Check the spelling: owner/name.{hint}") from error
     except (hub.OfflineModeIsEnabled, httpx2.ConnectError, httpx2.TimeoutException, httpx2.ProxyError) as error:
         return _cached(repo_id, revision, error)
     except hub.LocalEntryNotFoundError as error:

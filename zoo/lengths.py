@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zoo.checkpoints import head_size, normalized
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 
@@ -91,14 +92,17 @@ class Shape:
     hidden: int
     intermediate: int
     roberta: bool = False
+    attention: int | None = None  # width of all heads together, where some were removed
 
     @classmethod
     def from_config(cls, config: dict) -> Shape:
+        config = normalized(config)
         return cls(
             config["num_hidden_layers"],
             config["hidden_size"],
             config["intermediate_size"],
             config.get("model_type") == "roberta",
+            config["num_attention_heads"] * head_size(config) if "attention_head_size" in config else None,
         )
 
 
@@ -113,11 +117,11 @@ def macs(shape: Shape, tokens: int, lengths: Sequence[int] | None = None) -> int
         tokens: tokens that enter.
         lengths: tokens that go on after each layer; None keeps all.
     """
-    h, f = shape.hidden, shape.intermediate
+    h, f, a = shape.hidden, shape.intermediate, shape.attention or shape.hidden
     total = tokens * h + 2 * tokens * h + (2 * tokens if shape.roberta else 0)
     before = tokens
     for after in lengths or (tokens,) * shape.layers:
-        total += 4 * before * h * h + 2 * before * before * h + 2 * after * h * f + (before + after) * h
+        total += 4 * before * h * a + 2 * before * before * a + 2 * after * h * f + (before + after) * h
         before = after
     return total
 

@@ -1,4 +1,4 @@
-"""The length-adaptive encoder: BERT and RoBERTa weights in, logits out, for any length configuration.
+"""The length-adaptive encoder: BERT, RoBERTa and DistilBERT weights in, logits out, for any length configuration.
 
 Drop-and-restore follows the Length-Adaptive Transformer (Kim and Cho, arXiv 2010.07003): between attention and
 feed-forward of a layer only the most significant tokens go on, where the significance of a token is the attention it
@@ -10,7 +10,6 @@ the copying.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,24 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.checkpoints import architecture, check_config, head_of, head_size, labels_of, normalized, ours, theirs
 from zoo.errors import UserError
 from zoo.lengths import Shape
 
 MASK = -1e4  # exp(MASK) is exactly 0 in float32, and unlike the smallest float it survives a later quantization
 LOST = -1e4  # logit of a padded position
-
-# Hugging Face parameter name within a layer <-> ours
-NAMES = (
-    ("attention.self.query", "query"),
-    ("attention.self.key", "key"),
-    ("attention.self.value", "value"),
-    ("attention.output.dense", "project"),
-    ("attention.output.LayerNorm", "attention_norm"),
-    ("intermediate.dense", "expand"),
-    ("output.dense", "contract"),
-    ("output.LayerNorm", "output_norm"),
-)
-HEADS = {"ForQuestionAnswering": "qa", "ForSequenceClassification": "classification"}
 
 
 @dataclass
@@ -58,28 +45,29 @@ class Layer(nn.Module):
     def __init__(self, config: dict):
         super().__init__()
         hidden, inner, eps = config["hidden_size"], config["intermediate_size"], config.get("layer_norm_eps", 1e-12)
-        self.heads = config["num_attention_heads"]
-        self.query, self.key, self.value = (nn.Linear(hidden, hidden) for _ in range(3))
-        self.project = nn.Linear(hidden, hidden)
+        self.heads, self.size = config["num_attention_heads"], head_size(config)
+        mixed = self.heads * self.size
+        self.query, self.key, self.value = (nn.Linear(hidden, mixed) for _ in range(3))
+        self.project = nn.Linear(mixed, hidden)
         self.attention_norm = nn.LayerNorm(hidden, eps=eps)
         self.expand, self.contract = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
         self.output_norm = nn.LayerNorm(hidden, eps=eps)
 
     def attend(self, x: Tensor, bias: Tensor, dropout: float, scored: bool) -> tuple[Tensor, Tensor | None]:
         """Self-attention with residual: `[batch, tokens, hidden]`, and the probabilities where they are asked for."""
-        batch, tokens, hidden = x.shape
+        batch, tokens, _ = x.shape
         q, k, v = (
-            part(x).view(batch, tokens, self.heads, hidden // self.heads).transpose(1, 2)
+            part(x).view(batch, tokens, self.heads, self.size).transpose(1, 2)
             for part in (self.query, self.key, self.value)
         )
         if scored:  # a fused attention does not give its probabilities away
-            scores = q @ k.transpose(2, 3) * (hidden // self.heads) ** -0.5 + bias
+            scores = q @ k.transpose(2, 3) * self.size**-0.5 + bias
             probabilities = scores.softmax(-1)
-            mixed = F.dropout(probabilities, dropout, self.training) @ v
+            mixed = probabilities @ v
         else:
             probabilities = None
-            mixed = F.scaled_dot_product_attention(q, k, v, bias, dropout if self.training else 0.0)
-        mixed = self.project(mixed.transpose(1, 2).reshape(batch, tokens, hidden))
+            mixed = F.scaled_dot_product_attention(q, k, v, bias)
+        mixed = self.project(mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.size))
         return self.attention_norm(x + F.dropout(mixed, dropout, self.training)), probabilities
 
     def feed(self, x: Tensor, dropout: float) -> Tensor:
@@ -87,38 +75,46 @@ class Layer(nn.Module):
 
 
 class LengthAdaptiveModel(nn.Module):
-    """BERT or RoBERTa with a question-answering or classification head and drop-and-restore.
+    """BERT, RoBERTa or DistilBERT with a question-answering or classification head and drop-and-restore.
 
     Args:
         config: the checkpoint's `config.json`. Two keys are ours: `length_drop_layers` (the layers at which tokens may
-            be dropped; every layer where absent) and `always_keep_first_token` (default: only for classification,
-            where the head reads it, as in the paper; SQuAD v2 needs it too, its null score is read there).
-        dropout: probability used in training mode.
+            be dropped; every layer where absent) and `always_keep_first_token` (SQuAD v2 needs it, its null score is
+            read there; a classifier keeps that token in any case, its head reads nothing else).
+        dropout: probability used in training mode, of hidden states. Attention has none: on a CPU the random numbers
+            for its probabilities would cost half of the speed.
     """
 
     def __init__(self, config: dict, dropout: float = 0.0):
         super().__init__()
         check_config(config)
+        config = normalized(config)
         self.config, self.dropout, self.family = config, dropout, config["model_type"]
         self.head = head_of(config)
         self.shape = Shape.from_config(config)
         self.drop_layers = tuple(config.get("length_drop_layers") or range(self.shape.layers))
-        self.keep_first = config.get("always_keep_first_token", self.head == "classification")
+        self.keep_first = self.head == "classification" or config.get("always_keep_first_token", False)
         hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
         self.words = nn.Embedding(config["vocab_size"], hidden, padding_idx=config.get("pad_token_id", 0))
         self.positions = nn.Embedding(config["max_position_embeddings"], hidden)
-        self.types = nn.Embedding(config.get("type_vocab_size", 2), hidden)
+        if self.family != "distilbert":
+            self.types = nn.Embedding(config.get("type_vocab_size", 2), hidden)
         self.norm = nn.LayerNorm(hidden, eps=eps)
         self.layers = nn.ModuleList(Layer(config) for _ in range(self.shape.layers))
         if self.head == "qa":
             self.qa_outputs = nn.Linear(hidden, 2)
         else:
             self.dense = nn.Linear(hidden, hidden)
-            self.classifier = nn.Linear(hidden, len(config.get("id2label") or {0: "", 1: ""}))
+            self.classifier = nn.Linear(hidden, len(labels_of(config)))
 
     @property
     def blocks(self) -> list[Layer]:
         return list(self.layers)  # type: ignore[arg-type]
+
+    @property
+    def embeddings(self) -> list[nn.Embedding]:
+        """Words, positions and, but for DistilBERT, token types."""
+        return [self.words, self.positions, *([self.types] if self.family != "distilbert" else [])]
 
     def embed(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
         if self.family == "roberta":  # positions count the real tokens, from padding_idx + 1: settled before any drop
@@ -127,9 +123,10 @@ class LengthAdaptiveModel(nn.Module):
             position = real.cumsum(1) * real + pad
         else:
             position = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
-        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-        x = self.norm(self.words(input_ids) + self.types(types) + self.positions(position))
-        return F.dropout(x, self.dropout, self.training)
+        x = self.words(input_ids)
+        if self.family != "distilbert":
+            x = x + self.types(torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids)
+        return F.dropout(self.norm(x + self.positions(position)), self.dropout, self.training)
 
     def forward(
         self,
@@ -189,8 +186,9 @@ class LengthAdaptiveModel(nn.Module):
             logits = self.restore(restored, x, alive, where, tokens)
             out.logits = logits.masked_fill(~attention_mask.bool()[..., None], LOST)
         else:
-            first = F.dropout(torch.tanh(self.dense(x[:, 0])), self.dropout, self.training)
-            out.logits = self.classifier(first)
+            bend = torch.relu if self.family == "distilbert" else torch.tanh
+            first = F.dropout(bend(self.dense(x[:, 0])), self.dropout, self.training)
+            out.logits = self.classifier(first).float()
         return out
 
     def restore(self, restored: Tensor | None, x: Tensor, alive: Tensor, where: Tensor, tokens: int) -> Tensor:
@@ -210,12 +208,13 @@ class LengthAdaptiveModel(nn.Module):
 
         Args:
             folder: the checkpoint.
-            head: "qa" or "classification" to put a new head on an encoder that lacks it.
+            head: "qa" or "classification" to put a new head on an encoder that lacks it, or that has another one or one
+                for another number of labels.
             dropout: used in training mode.
             **overrides: keys of the configuration to set, such as `length_drop_layers`.
 
         Raises:
-            UserError: the folder is no BERT or RoBERTa checkpoint in safetensors, or weights are missing.
+            UserError: the folder is no BERT, RoBERTa or DistilBERT checkpoint in safetensors, or weights are missing.
         """
         from safetensors.torch import load_file
 
@@ -229,19 +228,22 @@ class LengthAdaptiveModel(nn.Module):
         if not (folder / "model.safetensors").is_file():
             raise UserError(f"{folder} has no model.safetensors. Save the checkpoint with safe_serialization=True.")
         config.update(overrides)
+        check_config(config)
         if head:
-            name = next(key for key, value in HEADS.items() if value == head)
-            config["architectures"] = [config["model_type"].capitalize() + name]
+            config["architectures"] = [architecture(config["model_type"], head)]
         model = cls(config, dropout)
+        state = model.state_dict()
         found = {ours(key): value.float() for key, value in load_file(folder / "model.safetensors").items()}
-        missing = [key for key in model.state_dict() if key not in found]
         new_head = ("qa_outputs.", "dense.", "classifier.") if head else ()
-        lost = [key for key in missing if not key.startswith(new_head)]
+        for key in [key for key in found if key.startswith(new_head) and key in state]:
+            if found[key].shape != state[key].shape:
+                del found[key]
+        lost = [key for key in state if key not in found and not key.startswith(new_head)]
         if lost:
             raise UserError(
-                f"{folder}: the checkpoint lacks {len(lost)} weights, for example {theirs(lost[0], model)}."
+                f"{folder}: the checkpoint lacks {len(lost)} weights, for example {theirs(lost[0], model.family)}."
             )
-        model.load_state_dict({key: found[key] for key in model.state_dict() if key in found}, strict=False)
+        model.load_state_dict({key: found[key] for key in state if key in found}, strict=False)
         return model.eval()
 
     def save(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
@@ -252,7 +254,8 @@ class LengthAdaptiveModel(nn.Module):
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        state = {theirs(key, self): value.detach().to(dtype).contiguous() for key, value in self.state_dict().items()}
+        held = self.state_dict().items()
+        state = {theirs(key, self.family): value.detach().to(dtype).contiguous() for key, value in held}
         unfinished = folder / "model.safetensors.tmp"
         save_file(state, unfinished, metadata={"format": "pt"})
         unfinished.replace(folder / "model.safetensors")
@@ -288,67 +291,3 @@ def choose(received: Tensor, alive: Tensor, goal: Tensor, keep_first: bool) -> t
 
 def _spread(alive: Tensor, where: Tensor, tokens: int) -> Tensor:
     return torch.zeros(alive.shape[0], tokens, dtype=torch.bool, device=alive.device).scatter(1, where, alive)
-
-
-def head_of(config: dict) -> str:
-    """ "qa" or "classification", by the checkpoint's architecture."""
-    name = (config.get("architectures") or [""])[0]
-    for ending, head in HEADS.items():
-        if name.endswith(ending):
-            return head
-    raise UserError(
-        f"This checkpoint is a {name or 'bare encoder'}: it needs a question-answering or classification head."
-    )
-
-
-def check_config(config: dict) -> None:
-    """Refuses what this encoder would compute wrongly."""
-    if config.get("model_type") not in ("bert", "roberta"):
-        raise UserError(f"Model type {config.get('model_type')!r} is not supported: use a BERT or RoBERTa checkpoint.")
-    if config.get("hidden_act", "gelu") != "gelu":
-        raise UserError(f"Activation {config['hidden_act']!r} is not supported: use a checkpoint with hidden_act gelu.")
-    if config.get("position_embedding_type", "absolute") != "absolute":
-        raise UserError("Relative position embeddings are not supported: use a checkpoint with absolute ones.")
-
-
-def ours(key: str) -> str:
-    """A Hugging Face parameter name as this encoder spells it."""
-    key = re.sub(r"^(bert|roberta)\.", "", key)
-    key = key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-    if match := re.fullmatch(r"encoder\.layer\.(\d+)\.(.+)\.(weight|bias)", key):
-        return f"layers.{match[1]}.{dict(NAMES).get(match[2], match[2])}.{match[3]}"
-    for there, here in (
-        ("embeddings.word_embeddings", "words"),
-        ("embeddings.position_embeddings", "positions"),
-        ("embeddings.token_type_embeddings", "types"),
-        ("embeddings.LayerNorm", "norm"),
-        ("pooler.dense", "dense"),
-        ("classifier.dense", "dense"),
-        ("classifier.out_proj", "classifier"),
-    ):
-        if key.startswith(there + "."):
-            return here + key[len(there) :]
-    return key
-
-
-def theirs(key: str, model: LengthAdaptiveModel) -> str:
-    """Our parameter name as Hugging Face spells it for this model's family."""
-    family = model.family
-    if match := re.fullmatch(r"layers\.(\d+)\.(\w+)\.(weight|bias)", key):
-        name = {here: there for there, here in NAMES}[match[2]]
-        return f"{family}.encoder.layer.{match[1]}.{name}.{match[3]}"
-    part, _, kind = key.rpartition(".")
-    roberta = family == "roberta"
-    return (
-        {
-            "words": f"{family}.embeddings.word_embeddings",
-            "positions": f"{family}.embeddings.position_embeddings",
-            "types": f"{family}.embeddings.token_type_embeddings",
-            "norm": f"{family}.embeddings.LayerNorm",
-            "qa_outputs": "qa_outputs",
-            "dense": "classifier.dense" if roberta else f"{family}.pooler.dense",
-            "classifier": "classifier.out_proj" if roberta else "classifier",
-        }[part]
-        + "."
-        + kind
-    )

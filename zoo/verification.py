@@ -91,13 +91,13 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(str(folder / catalog.GRAPH), options, providers=["CPUExecutionProvider"])
         wanted = {i.name for i in session.get_inputs()}
+        heads = [output.name for output in session.get_outputs() if output.name.endswith("logits")]
         points = Front.load(folder / catalog.FRONT).everything
         count = batch["input_ids"].shape[1]
         for name, point in (("at full length", points[-1]), ("at the cheapest budget", points[0])):
             feed = {**batch, "lengths": np.array([point.config.tokens(count)], np.int64)}
             inputs = {key: value for key, value in feed.items() if key in wanted}
-            start, end = session.run(["start_logits", "end_logits"], inputs)
-            found[f"{catalog.GRAPH} {name}"] = np.array([start, end])
+            found[f"{catalog.GRAPH} {name}"] = np.array(session.run(heads, inputs))
     if (folder / catalog.TENSORS).is_file():
         import torch
 

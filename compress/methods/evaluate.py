@@ -110,13 +110,13 @@ def score_float(
     """
     import torch
 
-    from compress.methods.quantize import source_of
+    from compress.methods.quantize import trained_in
     from zoo.ask import predict
     from zoo.engines.torch import TorchEngine
     from zoo.features import load_tokenizer
     from zoo.modeling import LengthAdaptiveModel
 
-    source, published = (ctx.inputs["length_drop"], False) if "length_drop" in ctx.inputs else source_of(ctx.recipe)
+    source, published = trained_in(ctx)
     folder, tokenizer = source if published else ctx.folder / "float", load_tokenizer(source)
     if not published:
         LengthAdaptiveModel.load(source).save(folder, torch.float16)

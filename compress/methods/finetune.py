@@ -15,7 +15,7 @@ from torch import Tensor
 
 from compress.data import Example, load_squad
 from compress.methods import length_drop
-from compress.training import Sample, Schedule, samples, span_loss, train
+from compress.training import Hook, Sample, Schedule, samples, span_loss, train
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_windows
 from zoo.files import read_json
@@ -27,25 +27,41 @@ log = logging.getLogger(__name__)
 def run(ctx: Any) -> dict[str, Any]:
     """Stage `finetune`: a checkpoint of a BERT or RoBERTa encoder -> a question-answering checkpoint."""
     recipe = ctx.recipe
-    source = checkpoint_of(recipe.model)
-    tokenizer = load_tokenizer(checkpoint_of(recipe.tokenizer) if recipe.tokenizer else source)
-    bare = not (read_json(source / "config.json").get("architectures") or [""])[0].endswith("ForQuestionAnswering")
-    torch.manual_seed(recipe.training.seed)
-    keep_first = {"always_keep_first_token": True, "squad_v2": True} if recipe.dataset.version_2 else {}
-    own = {**keep_first, **length_drop.dropping(recipe.length_drop)}
-    model = LengthAdaptiveModel.load(source, head="qa" if bare else None, dropout=recipe.finetune.dropout, **own)
+    model, tokenizer = start(recipe, **length_drop.dropping(recipe.length_drop))
     data = training_samples(recipe, tokenizer, recipe.finetune)
     loss = span(recipe.finetune.significance_weight, length_drop.bounds_of(recipe.length_drop, model))
     return learn(ctx, model, tokenizer, data, recipe.finetune, loss)
 
 
+def start(recipe: Any, **own: Any) -> tuple[LengthAdaptiveModel, Any]:
+    """The model that a recipe starts from, with a new head if it is a bare encoder, and its tokenizer.
+
+    Args:
+        recipe: names both.
+        **own: keys of the checkpoint's configuration to set.
+    """
+    source = checkpoint_of(recipe.model)
+    tokenizer = load_tokenizer(checkpoint_of(recipe.tokenizer) if recipe.tokenizer else source)
+    bare = not (read_json(source / "config.json").get("architectures") or [""])[0].endswith("ForQuestionAnswering")
+    torch.manual_seed(recipe.training.seed)
+    if recipe.dataset.version_2:
+        own = {"always_keep_first_token": True, "squad_v2": True, **own}
+    return LengthAdaptiveModel.load(source, "qa" if bare else None, recipe.finetune.dropout, **own), tokenizer
+
+
 def learn(
-    ctx: Any, model: LengthAdaptiveModel, tokenizer: Any, data: list[Sample], settings: Any, loss: Any
+    ctx: Any,
+    model: LengthAdaptiveModel,
+    tokenizer: Any,
+    data: list[Sample],
+    settings: Any,
+    loss: Any,
+    hooks: Sequence[Hook] = (),
 ) -> dict[str, Any]:
     """Trains as the recipe says and writes checkpoint and tokenizer into the stage's folder."""
     training = ctx.recipe.training
     if training.freeze_embeddings:
-        for part in (model.words, model.positions, model.types):
+        for part in model.embeddings:
             part.requires_grad_(False)
     schedule = Schedule(
         learning_rate=settings.learning_rate,
@@ -60,12 +76,26 @@ def learn(
         minutes=settings.max_minutes or 0,
         average=settings.average,
         keep_start=settings.keep_start,
+        word_dropout=settings.word_dropout,
+        mask_id=mask_of(tokenizer) if settings.word_dropout else 0,
+        special_ids=tuple(tokenizer.all_special_ids),
     )
-    result = train(model, data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id)
+    result = train(model, data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id, hooks)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun all processes hold the same weights
         model.save(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))
     return {**result, "windows": len(data)}
+
+
+def mask_of(tokenizer: Any) -> int:
+    """The id of the token that stands for a hidden word.
+
+    Raises:
+        UserError: the tokenizer has none.
+    """
+    if tokenizer.mask_token_id is None:
+        raise UserError("The tokenizer has no mask token to hide words behind: set word_dropout to 0.")
+    return tokenizer.mask_token_id
 
 
 def stage_seed(seed: int, stage: str) -> int:

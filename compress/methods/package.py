@@ -1,4 +1,4 @@
-"""The two entries of the zoo that a length-adaptive run ends in."""
+"""The two entries of the zoo that a training ends in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.evaluation import TRAINED_ON, load_fingerprints, save_fingerprints
+from compress.evaluation import TRAINED_ON, save_fingerprints, trained_on
+from compress.methods.quantize import trained_in
+from compress.methods.verify import verify_loading
 from zoo import card, catalog
 from zoo.card_files import versions
 from zoo.files import read_json, write_json
@@ -20,9 +22,13 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
 def run(ctx: Any) -> dict[str, Any]:
-    """Stage `package`: the entries `<name>` (float, half precision on disk) and `<name>-length-adaptive-int8`."""
+    """Stage `package`: the entries `<name>` (float, half precision on disk) and `<name>-…-int8`, loaded back.
+
+    Raises:
+        UserError: an entry, loaded as users load it, says something else than what was trained and quantized.
+    """
     settings, evaluated, quantized = ctx.recipe.package, ctx.inputs["evaluate"], ctx.inputs["quantize"]
-    known = load_fingerprints(ctx.root)
+    known = trained_on(ctx)
     about = {
         "task": "qa",
         "license": settings.license,
@@ -30,24 +36,26 @@ def run(ctx: Any) -> dict[str, Any]:
         "provenance": provenance(ctx),
     }
     half, int8 = measured(evaluated)
+    adaptive = ctx.recipe.kind == "length_adaptive"
+    suffix = SUFFIX if adaptive else "-int8"
 
     float_folder = assemble(
         ctx.folder / settings.name,
         {name: evaluated / "float" / name for name in ("config.json", "model.safetensors", *TOKENIZER)},
-        {**about, "title": settings.title, "method": "length-drop", "weights_dtype": "f16", "metrics": half},
+        {**about, "title": settings.title, "method": how(ctx.recipe), "weights_dtype": "f16", "metrics": half},
         known,
     )
     parameters = catalog.find(str(float_folder)).parameters
     int8_folder = assemble(
-        ctx.folder / (settings.name + SUFFIX),
+        ctx.folder / (settings.name + suffix),
         {
             **{name: quantized / name for name in ("config.json", "model.int8.onnx", *TOKENIZER)},
             "front.json": evaluated / "front.json",
         },
         {
             **about,
-            "title": f"{settings.title}, length-adaptive, int8",
-            "method": "length-adaptive-int8",
+            "title": f"{settings.title}, length-adaptive, int8" if adaptive else f"{settings.title}, int8",
+            "method": "length-adaptive-int8" if adaptive else f"{how(ctx.recipe)}-int8",
             "weights_dtype": "int8",
             "parameters": parameters,
             "full_precision": settings.name,
@@ -55,7 +63,17 @@ def run(ctx: Any) -> dict[str, Any]:
         },
         known,
     )
+    verify_loading(float_folder, trained_in(ctx)[0])
+    verify_loading(int8_folder, trained_in(ctx)[0])
     return {"entries": [float_folder.name, int8_folder.name], "bytes": [size(float_folder), size(int8_folder)]}
+
+
+def how(recipe: Any) -> str:
+    """What was done to the float model, as the catalogue's `method`."""
+    if recipe.kind == "length_adaptive":
+        return "length-drop"
+    parts = {"prune": "pruned", "distill": "distilled", "aware": "quantization-aware"}
+    return "-".join(word for part, word in parts.items() if getattr(recipe, part).apply) or "fine-tuned"
 
 
 def measured(evaluated: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -100,15 +118,17 @@ def provenance(ctx: Any) -> dict[str, Any]:
 
     recipe: Any = load(ctx.root)
     data = recipe.dataset
+    averaged = recipe.average.checkpoints if recipe.kind == "length_adaptive" else []
+    searches = hasattr(recipe, "search")
     titles = {"titles": data.titles, "validation titles": data.validation_titles}
     return {
         "recipe": recipe.kind,
         "trained from": shown(recipe.model),
         "trained on": shown(data.train),
-        "searched on": shown(data.validation),
+        **({"searched on": shown(data.validation), "search objective": recipe.search.objective} if searches else {}),
         **{key: ", ".join(patterns) for key, patterns in titles.items() if patterns},
+        **({"averaged with": ", ".join(map(shown, averaged))} if averaged else {}),
         "seed": recipe.training.seed,
-        "search objective": recipe.search.objective,
         "quantization": recipe.quantize.approach,
         "date": machine()["date"],
         "versions": versions(),

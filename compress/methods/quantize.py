@@ -1,4 +1,4 @@
-"""Post-training quantization of a checkpoint as it is: what the recipe `quantize` has of its own."""
+"""Stage `quantize` of recipes that search no lengths, and what the recipe `quantize` has of its own."""
 
 from __future__ import annotations
 
@@ -7,21 +7,36 @@ from typing import Any
 
 import numpy as np
 
+from zoo.checkpoints import normalized
 from zoo.files import read_json, write_json
 from zoo.lengths import LengthConfig
 
 
 def run(ctx: Any) -> dict[str, Any]:
     """Stage `quantize`: a float checkpoint -> the int8 file, and `configs.json` with the lengths to report on."""
-    from compress.methods.quantize_onnx import build
+    from compress.methods.aware import RANGES_FILE
+    from compress.methods.criterion import quantize
+    from compress.methods.ranges import load_ranges
 
-    folder, _ = source_of(ctx.recipe)
+    folder, _ = trained_in(ctx)
+    learned = load_ranges(folder / RANGES_FILE) if (folder / RANGES_FILE).is_file() else None
     configs = ladder(read_json(folder / "config.json"), ctx.recipe.budgets)
     ctx.progress.update(0, 1)
-    facts = build(folder, ctx.folder, ctx.recipe, configs[1:])
+    facts = quantize(ctx, folder, configs[1:], learned)
     write_json(ctx.folder / "configs.json", [config.fractions for config in configs])
     ctx.progress.update(1, 1)
     return {**facts, "configurations": len(configs)}
+
+
+TRAININGS = ("aware", "lock", "train", "average", "length_drop")  # stages that leave a checkpoint, the last one first
+
+
+def trained_in(ctx: Any) -> tuple[Path, bool]:
+    """The float checkpoint that the run has trained or taken, and whether others can find it (see `source_of`)."""
+    for stage in TRAININGS:
+        if stage in ctx.inputs and (ctx.inputs[stage] / "model.safetensors").is_file():  # an idle one leaves none
+            return ctx.inputs[stage], False
+    return source_of(ctx.recipe)
 
 
 def source_of(recipe: Any) -> tuple[Path, bool]:
@@ -33,7 +48,7 @@ def source_of(recipe: Any) -> tuple[Path, bool]:
 
 def ladder(config: dict[str, Any], budgets: Any) -> list[LengthConfig]:
     """Full length and, where the checkpoint was trained to drop tokens, evenly spaced steps down from it."""
-    layers, drops = config["num_hidden_layers"], config.get("length_drop_layers") or []
+    layers, drops = normalized(config)["num_hidden_layers"], config.get("length_drop_layers") or []
     made = [LengthConfig.full(layers)]
     for step in range(1, budgets.points + 1 if drops else 1):
         share = 1 - budgets.drop * step / budgets.points
@@ -46,6 +61,7 @@ def package(ctx: Any) -> dict[str, Any]:
     """Stage `package`: the int8 entry `<name>`, and `<name>-float` beside it where its source is a mere folder."""
     from compress.evaluation import load_fingerprints
     from compress.methods.package import TOKENIZER, assemble, measured, shown, size
+    from compress.methods.verify import verify_loading
     from zoo import card, catalog
 
     recipe, evaluated, quantized = ctx.recipe, ctx.inputs["evaluate"], ctx.inputs["quantize"]
@@ -77,6 +93,8 @@ def package(ctx: Any) -> dict[str, Any]:
     }
     files["front.json"] = evaluated / "front.json"
     made.append(assemble(ctx.folder / settings.name, files, {**about, **facts}, known))
+    for entry in made:
+        verify_loading(entry, folder)
     return {"entries": [entry.name for entry in made], "bytes": [size(entry) for entry in made]}
 
 

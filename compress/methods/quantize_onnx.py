@@ -11,45 +11,27 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from compress.methods.ranges import Range, calibrate, grid
+from zoo.checkpoints import head_size
+from zoo.engines import Engine
+from zoo.errors import UserError
+from zoo.features import Window
 from zoo.graph import Weights
 from zoo.graph import build as build_graph
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 
 MODEL_FILE = "model.int8.onnx"
-SMOOTH_GAIN = 1.5  # a range that smoothing shrinks by less is left alone: dividing takes time in every run
-
-
-class Range(NamedTuple):
-    """What enters a product: the range to quantize, and of every column its mean, lowest and highest value."""
-
-    low: float
-    high: float
-    mean: np.ndarray
-    lows: np.ndarray
-    highs: np.ndarray
-
-    def smoothed(self, strength: float) -> tuple[Range, np.ndarray | None]:
-        """The range with outlying columns divided down, and by what `[in]`; None where it would gain little.
-
-        A column is divided by (its peak / the median peak) ** strength where that is more than 1. BERT's encoders
-        have a column or two whose values are ten times those of all others, and one scale has to fit them all
-        (SmoothQuant, arXiv 2211.10438, divides every column and so disturbs the weights more).
-        """
-        peaks = np.maximum(np.abs(self.lows), np.abs(self.highs))
-        by = np.maximum(1.0, (peaks / max(float(np.median(peaks)), 1e-8)) ** strength).astype(np.float32)
-        lows, highs = self.lows / by, self.highs / by
-        low, high = max(self.low, float(lows.min())), min(self.high, float(highs.max()))
-        if high - low > (self.high - self.low) / SMOOTH_GAIN:
-            return self, None
-        return Range(low, high, self.mean / by, lows, highs), by
+WORDS = "words"  # the word embeddings, where products are named
 
 
 def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
@@ -62,6 +44,7 @@ def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
         "heads": config["num_attention_heads"],
         "eps": config.get("layer_norm_eps", 1e-12),
         "family": model.family,
+        "head": model.head,
         "pad": config.get("pad_token_id", 0),
         "drop_layers": list(model.drop_layers),
         "keep_first": bool(model.keep_first),
@@ -71,10 +54,12 @@ def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
 def float_weights(model: LengthAdaptiveModel) -> Weights:
     """The checkpoint under the graph's names: query, key, value in one matrix, 1/sqrt(head size) in the query."""
     state = {key: value.detach().float().numpy() for key, value in model.state_dict().items()}
-    scale = (model.shape.hidden // model.config["num_attention_heads"]) ** -0.5
-    weights: Weights = {f"{n}.w": state[f"{n}.weight"] for n in ("words", "positions", "types")}
+    scale = head_size(model.config) ** -0.5
+    tables = [name for name in ("words", "positions", "types") if f"{name}.weight" in state]
+    weights: Weights = {f"{name}.w": state[f"{name}.weight"] for name in tables}
     weights |= {f"norm.{k}": state[f"norm.{k}"] for k in ("weight", "bias")}
-    weights |= {"qa_outputs.w": state["qa_outputs.weight"].T.copy(), "qa_outputs.bias": state["qa_outputs.bias"]}
+    for name in ("qa_outputs",) if model.head == "qa" else ("dense", "classifier"):
+        weights |= {f"{name}.w": state[f"{name}.weight"].T.copy(), f"{name}.bias": state[f"{name}.bias"]}
     for i in range(model.shape.layers):
         at = f"layers.{i}."
         weights[f"{at}qkv.w"] = np.concatenate(
@@ -114,86 +99,37 @@ def integer_weights(
     ranges: dict[str, Range] | None,
     reduce_range: bool,
     smoothing: float = 0.0,
+    words: bool = True,
 ) -> Weights:
     """Replaces the float matrices `names` and the word embeddings by integers.
 
     Args:
         weights: from `float_weights`.
         names: products to quantize.
-        ranges: calibrated input of each product; None quantizes inputs dynamically.
+        ranges: input of each product; None quantizes inputs dynamically.
         reduce_range: 7-bit weights.
         smoothing: how far outlying columns of the inputs are divided down, from 0 to 1; see `Range.smoothed`.
+        words: quantize the word embeddings.
     """
     made = dict(weights)
     for name in names:
         w, seen = made.pop(f"{name}.w"), ranges[name] if ranges is not None else None
-        if seen is not None and smoothing:
+        if seen is not None:
             seen, by = seen.smoothed(smoothing)
             if by is not None:
                 w, made[f"{name}.x_factor"] = w * by[:, None], (1 / by).astype(np.float32)
         made[f"{name}.q"], made[f"{name}.scale"] = round_columns(w, 7 if reduce_range else 8)
         if seen is not None:
-            # What rounding the weights adds on average goes off the bias (Nagel et al., arXiv 1906.04721).
-            lost = w - made[f"{name}.q"] * made[f"{name}.scale"]
-            made[f"{name}.bias"] = (made[f"{name}.bias"] + seen.mean @ lost).astype(np.float32)
-            low, high = min(seen.low, 0.0), max(seen.high, 0.0)
-            scale = max(high - low, 1e-8) / 255
-            made[f"{name}.x_scale"] = np.array(scale, np.float32)
-            made[f"{name}.x_zero"] = np.array(np.clip(round(-low / scale), 0, 255), np.uint8)
-    rows, scale = round_columns(made.pop("words.w").T, 8)
-    made["words.q"], made["words.scale"] = rows.T.copy(), scale[:, None].copy()
+            if seen.by is None:  # where rounding took part in training, the bias has learned this already:
+                # What rounding the weights adds on average goes off the bias (Nagel et al., arXiv 1906.04721).
+                lost = w - made[f"{name}.q"] * made[f"{name}.scale"]
+                made[f"{name}.bias"] = (made[f"{name}.bias"] + seen.mean @ lost).astype(np.float32)
+            scale, zero = grid(seen.low, seen.high)
+            made[f"{name}.x_scale"], made[f"{name}.x_zero"] = np.array(scale, np.float32), np.array(zero, np.uint8)
+    if words:
+        rows, scale = round_columns(made.pop("words.w").T, 8)
+        made["words.q"], made["words.scale"] = rows.T.copy(), scale[:, None].copy()
     return made
-
-
-def calibrate(
-    model: LengthAdaptiveModel,
-    batches: Sequence[dict[str, Tensor]],
-    configs: Sequence[LengthConfig],
-    percentile: float = 100.0,
-) -> dict[str, Range]:
-    """Input ranges of every product over real inputs, each run at one of the configurations in turn and at full length.
-
-    Args:
-        percentile: 100 takes the extremes; less takes, per run, that percentile and its mirror, averaged over runs.
-    """
-    seen: dict[str, list[Range]] = {}
-
-    def watch(name: str) -> Callable:
-        def hook(_module: Any, args: tuple[Tensor, ...]) -> None:
-            x = args[0].detach()
-            flat, rows = x.flatten(), x.flatten(0, 1)
-            rest = max(1, round(flat.numel() * (100 - percentile) / 100))
-            high, low = float(flat.topk(rest).values[-1]), -float((-flat).topk(rest).values[-1])
-            seen[name].append(Range(low, high, *(part.numpy() for part in (rows.mean(0), rows.amin(0), rows.amax(0)))))
-
-        return hook
-
-    handles = []
-    for name, modules in linears(model).items():
-        seen[name] = []
-        handles.append(modules[0].register_forward_pre_hook(watch(name)))
-    try:
-        with torch.no_grad():
-            for turn, batch in enumerate(batches):
-                counts = batch["attention_mask"].sum(1).tolist()
-                chosen = [LengthConfig.full(model.shape.layers)]
-                chosen += [configs[turn % len(configs)]] if configs else []
-                for config in chosen:
-                    model(**batch, lengths=torch.tensor([config.tokens(int(n)) for n in counts]))
-    finally:
-        for handle in handles:
-            handle.remove()
-    lowest, highest = (min, max) if percentile >= 100 else (np.mean, np.mean)
-    return {
-        name: Range(
-            float(lowest([r.low for r in runs])),
-            float(highest([r.high for r in runs])),
-            np.mean([r.mean for r in runs], axis=0),
-            np.min([r.lows for r in runs], axis=0),
-            np.max([r.highs for r in runs], axis=0),
-        )
-        for name, runs in seen.items()
-    }
 
 
 def simulate(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveModel:
@@ -202,32 +138,52 @@ def simulate(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveMode
     A published checkpoint in half precision will not do: eight-bit rounding makes its last digits matter.
     """
     twin = copy.deepcopy(model).eval()
-    scale = (model.shape.hidden // model.config["num_attention_heads"]) ** -0.5
+    products = linears(twin)
+    whole = {module for modules in products.values() for module in modules}
     with torch.no_grad():
-        twin.words.weight.copy_(torch.from_numpy(weights["words.q"] * weights["words.scale"]))
-        twin.positions.weight.copy_(torch.tensor(weights["positions.w"]))
-        twin.types.weight.copy_(torch.tensor(weights["types.w"]))
-        twin.qa_outputs.weight.copy_(torch.tensor(weights["qa_outputs.w"]).T)
-        twin.qa_outputs.bias.copy_(torch.tensor(weights["qa_outputs.bias"]))
         for name, module in twin.named_modules():
             if isinstance(module, torch.nn.LayerNorm):
                 module.weight.copy_(torch.tensor(weights[f"{name}.weight"]))
                 module.bias.copy_(torch.tensor(weights[f"{name}.bias"]))
-        for name, modules in linears(twin).items():
-            whole = torch.from_numpy(weights[f"{name}.q"] * weights[f"{name}.scale"]).chunk(len(modules), 1)
-            biases = torch.tensor(weights[f"{name}.bias"]).chunk(len(modules))
-            for turn, (module, part, bias) in enumerate(zip(modules, whole, biases, strict=True)):
-                folded = scale if len(modules) == 3 and turn == 0 else 1.0
-                factor = torch.from_numpy(weights[f"{name}.x_factor"]) if f"{name}.x_factor" in weights else 1.0
-                module.weight.copy_(part.T * factor / folded)
-                module.bias.copy_(bias / folded)
-                module.register_forward_pre_hook(_rounding(weights, name))
+            elif isinstance(module, torch.nn.Linear) and module not in whole:
+                module.weight.copy_(torch.tensor(weights[f"{name}.w"]).T)
+                module.bias.copy_(torch.tensor(weights[f"{name}.bias"]))
+            elif isinstance(module, torch.nn.Embedding) and f"{name}.w" in weights:
+                module.weight.copy_(torch.tensor(weights[f"{name}.w"]))
+        if "words.q" in weights:
+            twin.words.weight.copy_(torch.from_numpy(weights["words.q"] * weights["words.scale"]))
+    place(twin, weights, products)
     return twin
 
 
+def place(model: LengthAdaptiveModel, weights: Weights, names: Iterable[str]) -> list[Any]:
+    """Gives the model's products the graph's weights and biases and, where those are integers, its rounding of inputs.
+
+    Returns:
+        Handles of the hooks that round; `remove()` ends the rounding, the weights stay.
+    """
+    handles, products = [], linears(model)
+    scale = head_size(model.config) ** -0.5
+    for name in names:
+        modules, integers = products[name], f"{name}.q" in weights
+        w = weights[f"{name}.q"] * weights[f"{name}.scale"] if integers else weights[f"{name}.w"]
+        if f"{name}.x_factor" in weights:
+            w = w * weights[f"{name}.x_factor"][:, None]
+        parts, biases = torch.tensor(w).chunk(len(modules), 1), torch.tensor(weights[f"{name}.bias"])
+        for turn, (module, part, bias) in enumerate(zip(modules, parts, biases.chunk(len(modules)), strict=True)):
+            folded = scale if len(modules) == 3 and turn == 0 else 1.0
+            with torch.no_grad():
+                module.weight.copy_(part.T / folded)
+                module.bias.copy_(bias / folded)
+            if integers:
+                handles.append(module.register_forward_pre_hook(_rounding(weights, name)))
+    return handles
+
+
 def _rounding(weights: Weights, name: str) -> Callable:
+    factor = torch.tensor(weights.get(f"{name}.x_factor", np.ones(1, np.float32)))
+
     def hook(_module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        factor = torch.from_numpy(weights.get(f"{name}.x_factor", np.ones(1, np.float32)))
         x = args[0] * factor
         if f"{name}.x_scale" in weights:
             scale, zero = float(weights[f"{name}.x_scale"]), int(weights[f"{name}.x_zero"])
@@ -252,48 +208,125 @@ def write(weights: Weights, spec: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def build(checkpoint: Path, out: Path, recipe: Any, configs: Sequence[LengthConfig]) -> dict[str, Any]:
-    """Quantizes `checkpoint` as the recipe says into `out` (graph, config and tokenizer).
+@dataclass(frozen=True)
+class Prepared:
+    """A checkpoint that is ready to be quantized, in one way or several.
+
+    Attributes:
+        ranges: input of each product, None for ranges found anew in every run.
+        windows: how many windows were calibrated on.
+    """
+
+    model: LengthAdaptiveModel
+    tokenizer: Any
+    ranges: dict[str, Range] | None
+    windows: int
+
+
+def prepare(
+    checkpoint: Path,
+    recipe: Any,
+    configs: Sequence[LengthConfig],
+    ranges: dict[str, Range] | None = None,
+    windows: Sequence[Window] | None = None,
+) -> Prepared:
+    """Loads `checkpoint` and settles the ranges of its inputs as the recipe says.
 
     Args:
         configs: length configurations that calibration runs at, beside full length.
+        ranges: those that a training has learned; nothing is calibrated then.
+        windows: what to calibrate on; by default questions of the recipe, drawn at random with its seed.
 
-    Returns:
-        What was decided: bytes, approach, bits of the weights, calibration windows.
+    Raises:
+        UserError: a pattern of `keep_float` fits no product.
     """
-    from zoo.features import load_tokenizer, make_windows, pad
-    from zoo.files import write_json
+    from zoo.features import load_tokenizer, pad
 
     settings = recipe.quantize
-    model = LengthAdaptiveModel.load(checkpoint)
-    tokenizer = load_tokenizer(checkpoint)
-    ranges, windows = None, []
-    if settings.approach == "static":
-        examples = random.Random(recipe.seed).sample(
-            everything := calibration_examples(recipe), min(len(everything), settings.calibration_samples)
-        )
-        windows = make_windows(
-            tokenizer,
-            [e.question for e in examples],
-            [e.context for e in examples],
-            recipe.reading.max_length,
-            recipe.reading.stride,
-        )
-        batches = [{key: torch.from_numpy(value) for key, value in pad([window]).items()} for window in windows]
-        percentile = 100.0 if settings.calibration_method == "minmax" else settings.percentile
-        ranges = calibrate(model, batches, configs, percentile)
+    model, tokenizer = LengthAdaptiveModel.load(checkpoint), load_tokenizer(checkpoint)
+    matching(operators(model), settings.keep_float or ())
+    if ranges is not None or settings.approach == "dynamic":
+        return Prepared(model, tokenizer, ranges, 0)
+    windows = calibration_windows(recipe, tokenizer) if windows is None else windows
+    batches = [{key: torch.from_numpy(value) for key, value in pad([window]).items()} for window in windows]
+    percentile = 100.0 if settings.calibration_method == "minmax" else settings.percentile
+    return Prepared(model, tokenizer, calibrate(model, batches, configs, percentile), len(windows))
+
+
+def store(ready: Prepared, out: Path, recipe: Any, keep_float: Sequence[str] = ()) -> dict[str, Any]:
+    """Quantizes what was prepared into `out` (graph, config and tokenizer).
+
+    Args:
+        keep_float: glob patterns of products to leave in float, beside the recipe's; see `operators`.
+
+    Returns:
+        What was decided: bytes, approach, bits of the weights, calibration windows, products left in float.
+
+    Raises:
+        UserError: a pattern fits no product, or nothing is left to quantize.
+    """
+    from zoo.files import write_json
+
+    settings, model = recipe.quantize, ready.model
+    kept = matching(operators(model), [*(settings.keep_float or ()), *keep_float])
+    names = [name for name in linears(model) if name not in kept]
+    if not names:
+        raise UserError("quantize.keep_float leaves every product in float: quantize some of them.")
     # The file is to give the same answers everywhere, so "auto" takes the bits that no CPU overflows with.
     reduce_range = settings.reduce_range is not False
-    weights = integer_weights(float_weights(model), linears(model), ranges, reduce_range, settings.smoothing)
+    weights = integer_weights(
+        float_weights(model), names, ready.ranges, reduce_range, settings.smoothing, WORDS not in kept
+    )
     path = write(weights, spec_of(model), out)
     write_json(out / "config.json", model.config)
-    tokenizer.save_pretrained(str(out))
+    ready.tokenizer.save_pretrained(str(out))
     return {
         "bytes": path.stat().st_size,
         "approach": settings.approach,
         "weight_bits": 7 if reduce_range else 8,
-        "calibration_windows": len(windows),
+        "calibration_windows": ready.windows,
+        "kept_float": kept,
     }
+
+
+def build(
+    checkpoint: Path,
+    out: Path,
+    recipe: Any,
+    configs: Sequence[LengthConfig],
+    ranges: dict[str, Range] | None = None,
+    keep_float: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Quantizes `checkpoint` as the recipe says into `out`: `prepare`, then `store`."""
+    return store(prepare(checkpoint, recipe, configs, ranges), out, recipe, keep_float)
+
+
+def operators(model: LengthAdaptiveModel) -> list[str]:
+    """Names of all that can be quantized: the word embeddings (`WORDS`) and the products."""
+    return [WORDS, *linears(model)]
+
+
+def matching(names: Sequence[str], patterns: Iterable[str]) -> list[str]:
+    """The names that fit a glob pattern, in their own order.
+
+    Raises:
+        UserError: a pattern fits none.
+    """
+    chosen = list(patterns)
+    for pattern in chosen:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UserError(f"No product is called {pattern!r}. There are {', '.join(names[:5])} and the like.")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in chosen)]
+
+
+def calibration_windows(recipe: Any, tokenizer: Any) -> list[Window]:
+    """Windows of `quantize.calibration_samples` questions, drawn at random with the recipe's seed."""
+    from zoo.features import make_windows
+
+    everything, reading = calibration_examples(recipe), recipe.reading
+    examples = random.Random(recipe.seed).sample(everything, min(len(everything), recipe.quantize.calibration_samples))
+    questions, contexts = [e.question for e in examples], [e.context for e in examples]
+    return make_windows(tokenizer, questions, contexts, reading.max_length, reading.stride)
 
 
 def calibration_examples(recipe: Any) -> list[Any]:
@@ -301,20 +334,28 @@ def calibration_examples(recipe: Any) -> list[Any]:
     from compress.data import load_split
     from compress.methods.finetune import training_examples
 
-    return training_examples(recipe) if recipe.kind == "length_adaptive" else load_split(recipe.dataset, "train")
+    return training_examples(recipe) if recipe.trains else load_split(recipe.dataset, "train")
 
 
 def open_scorer(
     folder: Path, threads: int, engine: str = "onnxruntime"
 ) -> Callable[[Sequence[Any], LengthConfig], list[str]]:
-    """A function that answers examples (`question`, `context`) with the int8 model in `folder` at a configuration."""
+    """A function that answers examples (`question`, `context`) with the int8 model in `folder` at a configuration.
+
+    The engine "inductor" runs what `quantize_inc` wrote, at full length only; the others run the graph.
+    """
     from zoo.ask import predict
     from zoo.engines.onnx import OnnxEngine
     from zoo.engines.openvino import OpenVinoEngine
     from zoo.features import load_tokenizer
     from zoo.files import read_json
 
-    runner = (OpenVinoEngine if engine == "openvino" else OnnxEngine)(folder / MODEL_FILE, threads)
+    if engine == "inductor":
+        from zoo.engines.inductor import InductorEngine
+
+        runner: Engine = InductorEngine(folder, threads)
+    else:
+        runner = (OpenVinoEngine if engine == "openvino" else OnnxEngine)(folder / MODEL_FILE, threads)
     tokenizer = load_tokenizer(folder)
     no_answer = bool(read_json(folder / "config.json").get("squad_v2", False))
 
@@ -334,7 +375,8 @@ def open_scorer(
 
 def run(ctx: Any) -> dict[str, Any]:
     """Stage `quantize`: the length-adaptive checkpoint, calibrated at the front's points -> the int8 file."""
+    from compress.methods.quantize import trained_in
     from zoo.lengths import Front
 
     front = Front.load(ctx.inputs["search"] / "front.json")
-    return build(ctx.inputs["length_drop"], ctx.folder, ctx.recipe, [p.config for p in front.everything])
+    return build(trained_in(ctx)[0], ctx.folder, ctx.recipe, [p.config for p in front.everything])

@@ -228,10 +228,11 @@ def run(ctx: Any) -> dict[str, Any]:
     from compress.fanout import scoring
     from compress.judge import Judge
     from compress.methods import quantize_onnx
+    from compress.methods.quantize import trained_in
     from zoo.files import write_json
     from zoo.lengths import Front, Point
 
-    settings, checkpoint = ctx.recipe.search, ctx.inputs["length_drop"]
+    settings, checkpoint = ctx.recipe.search, trained_in(ctx)[0]
     examples = load_split(ctx.recipe.dataset, "validation", settings.max_questions, settings.seed)
     refuse_overlap(trained_on(ctx), examples, "the questions to search on")
     reported = fingerprint(load_split(ctx.recipe.dataset, "evaluation"))
@@ -271,6 +272,7 @@ def space_of(recipe: Any, checkpoint: Path) -> Space:
         UserError: `lower_ratio` has another number of values than there are drop layers.
     """
     from compress.evaluation import drop_layers_of
+    from zoo.checkpoints import normalized
     from zoo.errors import UserError
     from zoo.files import read_json
 
@@ -281,4 +283,4 @@ def space_of(recipe: Any, checkpoint: Path) -> Space:
     each = tuple(lowest) if isinstance(lowest, list) else (lowest,) * len(drops)
     if len(each) != len(drops):
         raise UserError(f"search.lower_ratio has {len(each)} numbers for {len(drops)} drop layers. Give one for each.")
-    return Space(config["num_hidden_layers"], drops, each)
+    return Space(normalized(config)["num_hidden_layers"], drops, each)

@@ -165,6 +165,24 @@ def test_what_ray_is_told_to_run(tmp_path, monkeypatch):
     assert handle.poll() == 1
 
 
+def test_a_cluster_that_has_just_started_is_waited_for(monkeypatch):
+    answers = [RuntimeError("500: No available agent to submit job, please try again later.."), None]
+    asked = []
+
+    def submit_job(**wanted):
+        asked.append(wanted)
+        if error := answers.pop(0):
+            raise error
+
+    monkeypatch.setattr(launchers, "_ray_jobs", lambda: SimpleNamespace(submit_job=submit_job))
+    monkeypatch.setattr(launchers.time, "sleep", lambda _seconds: None)
+    launchers._submit("true", "a")
+    assert len(asked) == 2
+    answers.append(RuntimeError("500: another fault"))
+    with pytest.raises(RuntimeError, match="another fault"):
+        launchers._submit("true", "a")
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A Ray cluster on this machine: the address of its head."""

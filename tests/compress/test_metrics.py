@@ -1,10 +1,25 @@
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.metrics import exact_match, f1, normalize_answer, squad_scores
+from compress.metrics import (
+    accuracy,
+    class_f1,
+    exact_match,
+    f1,
+    matthews,
+    normalize_answer,
+    pearson,
+    spearman,
+    squad_scores,
+    task_scores,
+)
+from compress.tasks import find_task
 
 WORDS = st.lists(
     st.sampled_from(["the", "The", "a", "an", "cat", "Cat.", "dog", "1,642", "e-mail", "Ünder", "—", "!", "天"]),
@@ -74,3 +89,48 @@ def test_squad_1_has_no_groups_and_keeps_answers_of_articles():
 def test_nothing_to_score():
     with pytest.raises(ValueError, match="no questions"):
         squad_scores({}, {})
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10**6), size=st.integers(2, 40), kinds=st.integers(1, 4))
+def test_scores_of_classes_are_those_of_scikit_learn(seed, size, kinds):
+    from sklearn import metrics as theirs  # it comes with nncf
+
+    chance = np.random.default_rng(seed)
+    said, true = chance.integers(0, kinds, size), chance.integers(0, kinds, size)
+    assert accuracy(said, true) == pytest.approx(theirs.accuracy_score(true, said))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of one class only
+        assert matthews(said, true) == pytest.approx(theirs.matthews_corrcoef(true, said))
+        assert class_f1(said % 2, true % 2) == pytest.approx(theirs.f1_score(true % 2, said % 2))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    pairs=st.lists(
+        st.tuples(st.integers(0, 50), st.integers(0, 5) | st.floats(0, 5, width=16)), min_size=3, max_size=30
+    )
+)
+def test_correlations_are_those_of_scipy(pairs):
+    from scipy import stats
+
+    said, true = (np.array(column, dtype=np.float64) for column in zip(*pairs, strict=True))
+    said /= 10
+    if np.ptp(said) == 0 or np.ptp(true) == 0:
+        assert pearson(said, true) == spearman(said, true) == 0
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of columns that hardly vary
+            assert pearson(said, true) == pytest.approx(stats.pearsonr(said, true)[0], abs=1e-6)
+        assert spearman(said, true) == pytest.approx(stats.spearmanr(said, true)[0], abs=1e-9)
+
+
+def test_a_task_s_scores():
+    said, true = [1, 1, 0, 0], [1, 0, 0, 1]
+    assert task_scores(find_task("mrpc"), said, true) == {"f1": 50.0, "accuracy": 50.0, "n": 4}
+    assert task_scores(find_task("cola"), [1, 1], [0, 1]) == {"matthews": 0.0, "n": 2}
+    scores = task_scores(find_task("stsb"), np.array([1.0, 2.0, 3.0]), [0.0, 4.0, 5.0])
+    assert scores["spearman"] == pytest.approx(100) and 90 < scores["pearson"] < 100
+    for said, true in (([], []), ([1], [1, 2])):
+        with pytest.raises(ValueError, match="do not fit"):
+            task_scores(find_task("sst2"), said, true)

@@ -8,14 +8,16 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from compress.methods.finetune import span, stage_seed
+from compress.methods.finetune import mask_of, span, stage_seed
 from compress.progress import Progress
-from compress.training import Hook, Sample, Schedule, batches, best_precision, collate, samples, train
+from compress.training import Hook, Sample, Schedule, batches, best_precision, collate, hidden_words, samples, train
+from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, make_windows
 from zoo.modeling import LengthAdaptiveModel
 
@@ -158,6 +160,39 @@ def test_an_interrupted_average_goes_on(tiny_model, tmp_path):
         train(broken, windows(), span(), plan, tmp_path / "b", Interrupting(tmp_path / "b.jsonl", 8))
     train(resumed, windows(), span(), plan, tmp_path / "b", quiet_progress(tmp_path))
     torch.testing.assert_close(weights(resumed), weights(straight), atol=1e-6, rtol=0)
+
+
+def test_hidden_words_are_a_share_of_all_but_the_special_ones():
+    torch.manual_seed(0)
+    ids = torch.randint(0, 50, (200, 100))
+    hidden = hidden_words(ids, Schedule(word_dropout=0.2, mask_id=99, special_ids=(3, 4)))
+    changed = hidden != ids
+    assert (hidden[changed] == 99).all() and not changed[(ids == 3) | (ids == 4)].any()
+    assert changed[(ids != 3) & (ids != 4)].float().mean().item() == pytest.approx(0.2, abs=0.01)
+
+
+def test_words_are_hidden_in_training_and_the_same_ones_after_a_resume(tiny_model, tmp_path):
+    seen: list[torch.Tensor] = []
+
+    def watch(model, batch, chance):
+        seen.append(batch["input_ids"])
+        yield from span()(model, batch, chance)
+
+    plan = Schedule(epochs=1, batch_size=12, checkpoint_minutes=0, word_dropout=0.5, mask_id=1, special_ids=(0,))
+    model = LengthAdaptiveModel.load(tiny_model)
+    train(model, windows(), watch, plan, tmp_path / "a", quiet_progress(tmp_path))
+    assert all(0.3 < (ids == 1).float().mean() < 0.7 for ids in seen)
+    straight = seen.copy()
+    with pytest.raises(Stop):
+        train(model, windows(), watch, plan, tmp_path / "b", Interrupting(tmp_path / "p", 1))
+    seen.clear()
+    train(model, windows(), watch, plan, tmp_path / "b", quiet_progress(tmp_path))
+    assert [ids.tolist() for ids in seen] == [ids.tolist() for ids in straight[-len(seen) :]]
+
+
+def test_a_tokenizer_without_a_mask_token_is_told():
+    with pytest.raises(UserError, match="word_dropout"):
+        mask_of(SimpleNamespace(mask_token_id=None))
 
 
 def test_hooks_are_called_in_turn_and_live_in_the_checkpoints(tiny_model, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ui import page
 from ui.session import Desk
 from zoo.answers import Answer
 from zoo.ask import KeptWindow, Reply
@@ -146,3 +148,21 @@ def make_job():
         return Job(**(values | changes))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def built():
+    """The whole page and its parts, over the bundled models; nothing runs."""
+    made, make = [], asyncio.new_event_loop
+    patch = pytest.MonkeyPatch()
+    patch.setattr(asyncio, "new_event_loop", lambda: made.append(make()) or made[-1])
+    found = {}
+    for name in ("build_compress", "build_jobs", "build_models", "build_compare"):
+        real = getattr(page, name)
+        patch.setattr(page, name, lambda *args, real=real, name=name: found.setdefault(name, real(*args)))
+    demo = page.build(Desk())
+    patch.undo()
+    yield SimpleNamespace(demo=demo, **found)
+    asyncio.set_event_loop(None)
+    for loop in made:
+        loop.close()

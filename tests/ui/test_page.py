@@ -1,6 +1,5 @@
 """The tabs beside Explore, built once and driven without a browser."""
 
-import asyncio
 import html
 import json
 from pathlib import Path
@@ -13,32 +12,11 @@ import pytest
 from compress import jobs, recipe, uploads
 from ui import form, page, people
 from ui.composing import CHECK, EARLIER, RECIPE
-from ui.models import stamped, unstamped
-from ui.session import Desk
 from zoo import library, publishing
 from zoo.errors import UserError
-from zoo.settings import get_settings
 
 PRESET = "static_int8"
 HERE = SimpleNamespace(client=SimpleNamespace(host="127.0.0.1"), query_params={}, session_hash="ann")
-
-
-@pytest.fixture(scope="module")
-def built():
-    """The whole page and its parts, over the bundled models; nothing runs."""
-    made, make = [], asyncio.new_event_loop
-    patch = pytest.MonkeyPatch()
-    patch.setattr(asyncio, "new_event_loop", lambda: made.append(make()) or made[-1])
-    found = {}
-    for name in ("build_compress", "build_jobs", "build_models", "build_compare"):
-        real = getattr(page, name)
-        patch.setattr(page, name, lambda *args, real=real, name=name: found.setdefault(name, real(*args)))
-    demo = page.build(Desk())
-    patch.undo()
-    yield SimpleNamespace(demo=demo, **found)
-    asyncio.set_event_loop(None)
-    for loop in made:
-        loop.close()
 
 
 @pytest.fixture
@@ -358,54 +336,3 @@ def test_a_failed_check_is_said_first():
 
     bad = publishing.Published("a/b", "abc", "https://h/a/b", True, False, ["NOT VERIFIED: <b>"])
     assert describe_published(bad).startswith("### ✗") and "<b>" not in describe_published(bad)
-
-
-ASKED = ("", "any", "any", "any", "any", "any", "", "", "", [])
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A home without the results that other tests left."""
-    monkeypatch.setenv("BUDGET_ZOO_HOME", str(tmp_path))
-    get_settings.cache_clear()
-    yield tmp_path
-    get_settings.cache_clear()
-
-
-@pytest.mark.usefixtures("home")
-def test_the_zoo_is_searched_and_a_bad_bound_is_told(built):
-    p, h = built.build_models
-    opened = h.open(None, *ASKED)
-    names = [row[1] for row in opened[p.table]["data"]]
-    assert "minilm-l6-qa" in names and not opened[p.banner]["visible"]
-    int8 = h.choose(None, *("", "any", "any", "any", "any", "yes", "", "", "", []))
-    assert [row[1] for row in int8[p.table]["data"]] == ["minilm-l6-qa-length-adaptive-int8"]
-    assert "1 model" in int8[p.counted]
-    wrong = h.choose(None, *("", "any", "any", "any", "any", "any", "many", "", "", []))
-    assert "“many”" in words(wrong, p.notice)
-
-
-def test_a_click_opens_the_card_and_a_tick_compares(built):
-    p, h = built.build_models
-    row = ["☐", "minilm-l6-qa"]
-    opened = h.click(SimpleNamespace(row_value=row, index=[0, 3]), None, *ASKED)
-    assert opened[p.detail]["visible"] and "MiniLM" in opened[p.card] and "![" not in opened[p.card]
-    ticked = h.click(SimpleNamespace(row_value=row, index=[0, 0]), None, *ASKED)
-    assert ticked[p.ticked] == ["minilm-l6-qa"]
-    assert "Tick 2 to 4" in words(h.to_compare(["minilm-l6-qa"], None), p.notice)
-    both = ["minilm-l6-qa", "minilm-l6-qa-length-adaptive-int8"]
-    assert unstamped(h.to_compare(both, None)[p.compared]) == both
-    assert unstamped(h.to_explore("minilm-l6-qa", None)[p.wanted]) == ["minilm-l6-qa"]
-    assert "no model gone" in words(h.to_explore("gone", None), p.notice)
-
-
-def test_the_same_wish_twice_is_a_change():
-    assert stamped(["a"]) != stamped(["a"])
-
-
-def test_comparing_opens_with_as_many_rows_as_wanted(built):
-    p, h = built.build_compare
-    assert [update["visible"] for update in h.count(3).values()] == [True, True, True, False]
-    assert [update["visible"] for update in h.count("many").values()] == [True, True, False, False]
-    (_, failed) = h.run(2, "q", "p", "gone/model/x", 50, None, 50)
-    assert "2 to 4" in words(failed, p.notice)

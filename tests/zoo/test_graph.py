@@ -96,6 +96,45 @@ def test_int8_engines_equal_the_simulation(quantized, model, engine, config):
         assert np.median(far) < 0.15 * expected.logits[..., 0].std()
 
 
+OTHERS = ["bert-classification", "roberta-classification", "distilbert-classification", "distilbert-qa"]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("config", [LengthConfig.full(3), CONFIGS[1]], ids=str)
+def test_float_graphs_of_other_heads_and_families_equal_torch(kind, config, tmp_path):
+    model = both(kind, tmp_path)[1]
+    path = write(float_weights(model), spec_of(model), tmp_path / "float")
+    batch = inputs(model.family == "roberta")
+    lengths = torch.tensor([config.tokens(int(n)) for n in batch["attention_mask"].sum(1)])
+    with torch.no_grad():
+        expected = model(**batch, lengths=lengths)
+    wanted = [expected.logits] if model.head == "classification" else expected.logits.unbind(-1)
+    stored = portable(*read(path))(arrays(batch), lengths.numpy())
+    for got, right in zip(stored, wanted, strict=False):
+        np.testing.assert_allclose(got, right, atol=1e-4)
+    for engine in (OnnxEngine, OpenVinoEngine):
+        out = engine(path, 1).run(arrays(batch), lengths.numpy())
+        np.testing.assert_allclose(out.said, expected.logits, atol=1e-4, err_msg=engine.name)
+        for got, right in zip(out.kept, expected.kept, strict=True):
+            assert (got == right.numpy()).all()
+
+
+@pytest.mark.parametrize("engine", [OnnxEngine, OpenVinoEngine])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_int8_of_other_heads_and_families_equals_the_simulation(kind, engine, tmp_path):
+    model = both(kind, tmp_path)[1]
+    batch = inputs(model.family == "roberta")
+    weights = integer_weights(float_weights(model), linears(model), calibrate(model, [batch], CONFIGS), True)
+    loaded = engine(write(weights, spec_of(model), tmp_path / "int8"), 1)
+    for config in (LengthConfig.full(3), CONFIGS[0]):
+        lengths = torch.tensor([config.tokens(int(n)) for n in batch["attention_mask"].sum(1)])
+        with torch.no_grad():
+            expected = simulate(model, weights)(**batch, lengths=lengths).logits.numpy()
+        out = loaded.run(arrays(batch), lengths.numpy())
+        real = slice(None) if model.head == "classification" else batch["attention_mask"].bool().numpy()
+        assert np.median(np.abs(out.said - expected)[real]) < 0.15 * expected[real].std()
+
+
 def with_outliers(model):
     """One column of what enters each feed-forward grows twentyfold, as in trained BERT encoders."""
     with torch.no_grad():

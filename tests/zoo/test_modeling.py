@@ -21,6 +21,7 @@ SIZES = dict(
     intermediate_size=64,
     max_position_embeddings=70,
 )
+DISTIL = dict(vocab_size=90, dim=32, n_layers=3, n_heads=4, hidden_dim=64, max_position_embeddings=70)
 KINDS = {
     "bert-qa": (transformers.BertConfig, transformers.BertForQuestionAnswering, {}),
     "bert-classification": (transformers.BertConfig, transformers.BertForSequenceClassification, {"num_labels": 3}),
@@ -28,6 +29,12 @@ KINDS = {
     "roberta-classification": (
         transformers.RobertaConfig,
         transformers.RobertaForSequenceClassification,
+        {"num_labels": 3},
+    ),
+    "distilbert-qa": (transformers.DistilBertConfig, transformers.DistilBertForQuestionAnswering, {}),
+    "distilbert-classification": (
+        transformers.DistilBertConfig,
+        transformers.DistilBertForSequenceClassification,
         {"num_labels": 3},
     ),
 }
@@ -46,7 +53,7 @@ def inputs(roberta: bool = False) -> dict[str, torch.Tensor]:
 def both(kind: str, folder):
     config, cls, extra = KINDS[kind]
     torch.manual_seed(1)
-    reference = cls(config(**SIZES, **extra)).eval()
+    reference = cls(config(**(DISTIL if "distilbert" in kind else SIZES), **extra)).eval()
     for parameter in reference.parameters():  # far from initialization, where every token looks alike
         parameter.data += 0.2 * torch.randn_like(parameter)
     reference.save_pretrained(folder)
@@ -162,6 +169,7 @@ def test_first_token_is_kept_for_classification(tmp_path):
         ({"hidden_act": "relu"}, "not supported"),
         ({"architectures": ["BertModel"]}, "head"),
         ({"position_embedding_type": "relative_key"}, "not supported"),
+        ({"id2label": {"a": "x"}, "architectures": ["BertForSequenceClassification"]}, "number from 0"),
     ],
 )
 def test_what_would_be_computed_wrongly_is_refused(change, message, tmp_path):
@@ -178,3 +186,40 @@ def test_missing_weights_are_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
     with pytest.raises(UserError, match=r"lacks 16 weights.*layer\.3"):
         LengthAdaptiveModel.load(tmp_path)
+
+
+def test_distilbert_is_refused_for_its_own_reasons(tmp_path):
+    both("distilbert-qa", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"activation": "relu"}))
+    with pytest.raises(UserError, match="'relu' is not supported"):
+        LengthAdaptiveModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["bert-classification", "roberta-classification", "distilbert-classification"])
+def test_a_head_for_other_labels_is_new_and_the_encoder_stays(kind, tmp_path):
+    _, model = both(kind, tmp_path)
+    two = LengthAdaptiveModel.load(tmp_path, head="classification", id2label={"0": "no", "1": "yes"})
+    assert two.classifier.weight.shape == (2, 32) and torch.equal(two.dense.weight, model.dense.weight)
+    assert torch.equal(two.blocks[2].expand.weight, model.blocks[2].expand.weight)
+    two.save(tmp_path / "two")
+    again = KINDS[kind][1].from_pretrained(tmp_path / "two").eval()
+    assert again.config.id2label == {0: "no", 1: "yes"}
+    batch = inputs("roberta" in kind)
+    with torch.no_grad():
+        torch.testing.assert_close(two(**batch).logits, again(**batch).logits, atol=1e-4, rtol=0)
+
+
+def test_a_question_answering_head_goes_on_any_family(tmp_path):
+    both("distilbert-classification", tmp_path)
+    model = LengthAdaptiveModel.load(tmp_path, head="qa")
+    assert model.config["architectures"] == ["DistilBertForQuestionAnswering"] and model.head == "qa"
+    assert model(**inputs()).logits.shape == (3, 40, 2)
+
+
+def test_a_classifier_keeps_its_first_token_whatever_the_configuration_says(tmp_path):
+    both("distilbert-classification", tmp_path)
+    model = LengthAdaptiveModel.load(tmp_path, always_keep_first_token=False)
+    with torch.no_grad():
+        out = model(**inputs(), lengths=torch.full((3, 3), 2))
+    assert all(kept[:, 0].all() for kept in out.kept)

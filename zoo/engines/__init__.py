@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,13 +21,27 @@ class EngineOutput:
     """Logits of one batch.
 
     Attributes:
-        start, end: float32 `[batch, tokens]`.
+        start, end: float32 `[batch, tokens]`; empty for a classifier.
         kept: for every layer the tokens alive after it, bool `[batch, tokens]`.
+        logits: float32 `[batch, labels]` of a classifier; empty for question answering.
     """
 
     start: np.ndarray
     end: np.ndarray
     kept: list[np.ndarray] = field(default_factory=list)
+    logits: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    @classmethod
+    def of(cls, heads: Sequence[np.ndarray], kept: list[np.ndarray]) -> EngineOutput:
+        """From what a model says: start and end logits, or a classifier's alone."""
+        if len(heads) == 1:
+            return cls(np.empty((0, 0), np.float32), np.empty((0, 0), np.float32), kept, heads[0])
+        return cls(heads[0], heads[1], kept)
+
+    @property
+    def said(self) -> np.ndarray:
+        """As `zoo.modeling.Output.logits`: `[batch, tokens, 2]`, or `[batch, labels]` of a classifier."""
+        return self.logits if self.logits.size else np.stack([self.start, self.end], -1)
 
 
 class Engine(Protocol):

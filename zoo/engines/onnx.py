@@ -48,5 +48,6 @@ class OnnxEngine:
         session = self.session(tuple(active), padded)
         wanted = {i.name for i in session.get_inputs()}
         feed = {key: value for key, value in {**batch, "lengths": lengths}.items() if key in wanted}
-        start, end, *kept = session.run(None, feed)
-        return EngineOutput(start, end, kept_masks(mask, dict(zip(active, kept, strict=True)), self.layers))
+        found = session.run(None, feed)
+        heads, kept = found[: len(found) - len(active)], found[len(found) - len(active) :]
+        return EngineOutput.of(heads, kept_masks(mask, dict(zip(active, kept, strict=True)), self.layers))

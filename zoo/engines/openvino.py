@@ -51,5 +51,6 @@ class OpenVinoEngine:
         wanted = {port.get_any_name() for port in request.model_inputs}
         feed = {key: value for key, value in {**batch, "lengths": lengths}.items() if key in wanted}
         request.infer(feed, share_inputs=True)
-        start, end, *kept = (request.get_output_tensor(i).data.copy() for i in range(2 + len(active)))
-        return EngineOutput(start, end, kept_masks(mask, dict(zip(active, kept, strict=True)), self.layers))
+        found = [request.get_output_tensor(i).data.copy() for i in range(len(request.model_outputs))]
+        heads, kept = found[: len(found) - len(active)], found[len(found) - len(active) :]
+        return EngineOutput.of(heads, kept_masks(mask, dict(zip(active, kept, strict=True)), self.layers))

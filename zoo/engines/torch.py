@@ -31,4 +31,5 @@ class TorchEngine:
                 **{key: torch.from_numpy(value) for key, value in batch.items()}, lengths=torch.from_numpy(lengths)
             )
         logits = out.logits.numpy()
-        return EngineOutput(logits[..., 0], logits[..., 1], [kept.numpy() for kept in out.kept])
+        heads = [logits] if self.model.head == "classification" else [logits[..., 0], logits[..., 1]]
+        return EngineOutput.of(heads, [kept.numpy() for kept in out.kept])

@@ -1,0 +1,269 @@
+"""The ways of pruning with the same short budget: each from the same fine-tuned model, on the same data, in turn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo import torchvision_fix
+from zoo.errors import UserError
+from zoo.files import read_json, sha256, write_json
+from zoo.latency import running_job
+from zoo.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+MODEL = "minilm-l6-qa"
+NONE = "none"  # trained on as long as the others and not pruned
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all of them share.
+
+    Attributes:
+        task: `sst2`, another task of `compress.tasks` that classifies, or `squad`.
+        steps: of every training.
+        warm_steps: of the one before, which makes the model that all start from.
+        sparsity, pattern: as in recipes.
+        model: a checkpoint; its encoder gets the task's head if it has another.
+        batch: examples a step.
+        learning_rate: the highest.
+        examples: to score on at most, drawn at random.
+        seed: of the data's order and of a new head.
+    """
+
+    task: str = "sst2"
+    steps: int = 500
+    warm_steps: int = 500
+    sparsity: float = 0.8
+    pattern: str = "4x1"
+    model: str = MODEL
+    batch: int = 16
+    learning_rate: float = 5e-5
+    examples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of pruning.
+
+    Attributes:
+        approach: as in recipes; `none` is the dense model, trained on as long.
+        operators, model: shares of zeros of the pruned operators and of all parameters.
+        metric, score: of the task, in points of 100, on `n` examples.
+        steps_per_s: of training, on this machine.
+        compressed_bytes: of the checkpoint in half precision, by zlib at level 6.
+    """
+
+    approach: str
+    operators: float
+    model: float
+    metric: str
+    score: float
+    n: int
+    steps_per_s: float
+    compressed_bytes: int
+
+
+@dataclass(frozen=True)
+class Course:
+    """A task's data, its loss and how a checkpoint is scored."""
+
+    data: list[Any]
+    loss: Any
+    metric: str
+    score: Callable[[Path], dict[str, float]]
+
+
+def compare(settings: Settings, folder: Path | None = None, approaches: Sequence[str] | None = None) -> list[Row]:
+    """Trains and scores all of them; one that is done stays done, and one that was interrupted goes on.
+
+    `pattern_lock` needs zeros to lock: its start is pruned at once, by magnitude and in the same pattern.
+
+    Args:
+        settings: what they share.
+        folder: checkpoints and rows; below the home folder by default, by a hash of settings and model.
+        approaches: some of them only.
+
+    Raises:
+        UserError: no data, or settings that cannot work, before anything is trained.
+    """
+    torchvision_fix.mend()
+    import torch
+
+    from compress.methods.finetune import checkpoint_of
+    from compress.methods.prune import check
+    from compress.recipe_methods import PRUNING_TYPES
+    from zoo.features import load_tokenizer
+
+    source = checkpoint_of(settings.model)
+    for approach in PRUNING_TYPES:
+        check(read_json(source / "config.json"), _prune(settings, approach), settings.steps)
+    inputs = [asdict(settings), str(get_settings().data), sha256(source / "model.safetensors")]
+    mark = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:12]
+    root = folder or get_settings().home / "bench" / "prunings" / mark
+    torch.set_num_threads(get_settings().threads)
+    tokenizer = load_tokenizer(source)
+    course = (_questions if settings.task.startswith("squad") else _texts)(settings, tokenizer)
+    with running_job():
+        if not (root / "start" / "model.safetensors").is_file():
+            warm = _learn(settings, course, _model(settings, source), root / "start", settings.warm_steps, tokenizer)
+            log.info("the start is trained: %s", warm)
+        return [_row(settings, course, root, approach, tokenizer) for approach in approaches or (NONE, *PRUNING_TYPES)]
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a Markdown table."""
+    metric, n = rows[0].metric, rows[0].n
+    lines = [
+        f"| approach | zeros of the pruned operators | of the model | {metric}, n = {n} | steps/s | compressed, MB |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.approach} | {100 * row.operators:.1f} % | {100 * row.model:.1f} % | {row.score:.2f} | "
+            f"{row.steps_per_s:.2f} | {row.compressed_bytes / 1e6:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def _row(settings: Settings, course: Course, root: Path, approach: str, tokenizer: Any) -> Row:
+    import torch
+
+    from compress.methods.prune import Pruner
+    from compress.pruning.report import compressed_bytes, sparsity_of
+    from zoo.modeling import LengthAdaptiveModel
+
+    here = root / approach
+    if (here / "row.json").is_file():
+        return Row(**read_json(here / "row.json"))
+    model = LengthAdaptiveModel.load(root / "start")
+    if approach == "pattern_lock":
+        once = Pruner(model, _prune(settings, "magnitude").model_copy(update={"start_step": 0, "end_step": 0}))
+        once.before_step(0, settings.steps)
+    hooks = [] if approach == NONE else [Pruner(model, _prune(settings, approach))]
+    took = _learn(settings, course, model, here, settings.steps, tokenizer, hooks)
+    model.save(here, torch.float16)
+    zeros = hooks[0].report() if hooks else sparsity_of(model)
+    scores = course.score(here)
+    row = Row(
+        approach,
+        zeros["operators"],
+        zeros["model"],
+        course.metric,
+        scores[course.metric],
+        int(scores["n"]),
+        took["steps"] / took["seconds"],
+        compressed_bytes(here / "model.safetensors"),
+    )
+    write_json(here / "row.json", asdict(row))
+    log.info("%s: %s %.2f", approach, row.metric, row.score)
+    return row
+
+
+def _prune(settings: Settings, approach: str) -> Any:
+    from pydantic import ValidationError
+
+    from compress.recipe_methods import Prune
+
+    try:
+        return Prune(apply=True, approach=approach, target_sparsity=settings.sparsity, pattern=settings.pattern)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise UserError("; ".join(fault["msg"] for fault in error.errors())) from error
+
+
+def _learn(
+    settings: Settings, course: Course, model: Any, folder: Path, steps: int, tokenizer: Any, hooks: Any = ()
+) -> dict[str, float]:
+    """Trains, and leaves the checkpoint and the tokenizer in the folder."""
+    from compress.progress import Progress
+    from compress.training import Schedule, train
+
+    per_epoch = -(-len(course.data) // settings.batch)
+    plan = Schedule(
+        learning_rate=settings.learning_rate,
+        epochs=(steps - 0.5) / per_epoch,  # the loop rounds up
+        batch_size=settings.batch,
+        seed=settings.seed,
+    )
+    with Progress(folder / "progress.jsonl", folder.name) as progress:
+        took = train(model, course.data, course.loss, plan, folder, progress, tokenizer.pad_token_id, hooks)
+    tokenizer.save_pretrained(str(folder))
+    model.save(folder)
+    return took
+
+
+def _model(settings: Settings, source: Path) -> Any:
+    import torch
+
+    from compress.methods.classify import load_classifier
+    from compress.tasks import find_task
+    from zoo.modeling import LengthAdaptiveModel
+
+    torch.manual_seed(settings.seed)
+    if not settings.task.startswith("squad"):
+        return load_classifier(source, find_task(settings.task))
+    bare = not (read_json(source / "config.json").get("architectures") or [""])[0].endswith("ForQuestionAnswering")
+    return LengthAdaptiveModel.load(source, "qa" if bare else None)
+
+
+def _texts(settings: Settings, tokenizer: Any) -> Course:
+    from compress.methods.classify import classes, evaluate_texts, text_samples
+    from compress.tasks import find_task
+    from compress.texts import draw, load_texts
+    from zoo.engines.torch import TorchEngine
+
+    task = find_task(settings.task)
+    place = get_settings().data
+    local = place / "glue" if place and (place / "glue" / (task.config or task.name)).is_dir() else None
+    wanted = settings.batch * max(settings.steps, settings.warm_steps)
+    train = draw(load_texts(task, local, task.train_split), wanted, settings.seed)
+    held = draw(load_texts(task, local, task.validation_split), settings.examples, settings.seed)
+
+    def score(folder: Path) -> dict[str, float]:
+        return evaluate_texts(TorchEngine(folder, get_settings().threads), tokenizer, task, held)
+
+    return Course(text_samples(tokenizer, task, train), classes(), task.primary, score)
+
+
+def _questions(settings: Settings, tokenizer: Any) -> Course:
+    import random
+
+    from compress.data import fingerprint, load_squad
+    from compress.evaluation import evaluate, refuse_overlap
+    from compress.methods.finetune import span
+    from compress.training import samples
+    from zoo.ask import predict
+    from zoo.engines.torch import TorchEngine
+    from zoo.features import make_windows
+
+    place = get_settings().data
+    local = place / "qa" if place and (place / "qa").is_dir() else None
+    train = load_squad(local / "train.json" if local else "rajpurkar/squad:train")
+    held = load_squad(local / "squad-dev-v1.1.json" if local else "rajpurkar/squad:validation")
+    chance = random.Random(settings.seed)
+    wanted = settings.batch * max(settings.steps, settings.warm_steps)
+    answered = [e for e in train if e.answers]
+    train = chance.sample(answered, min(wanted, len(answered)))
+    held = chance.sample(held, min(settings.examples, len(held)))
+    refuse_overlap(fingerprint(train), held)
+    windows = make_windows(tokenizer, [e.question for e in train], [e.context for e in train])
+    spans = [(e.answers[0]["answer_start"], e.answers[0]["answer_start"] + len(e.answers[0]["text"])) for e in train]
+
+    def score(folder: Path) -> dict[str, float]:
+        engine = TorchEngine(folder, get_settings().threads)
+
+        def answer(part: list[Any], config: Any) -> list[str]:
+            found = predict(engine, tokenizer, [e.question for e in part], [e.context for e in part], config)
+            return [prediction.text for prediction in found]
+
+        return evaluate(answer, held)
+
+    return Course(samples(windows, spans, [e.id for e in train]), span(), "f1", score)

@@ -1,0 +1,47 @@
+"""Fine-tuning with whatever a recipe applies of pruning, distillation and simulated quantization, all at once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from compress.methods.aware import FakeQuant
+from compress.methods.distill import distillation
+from compress.methods.finetune import learn, span, start, training_samples
+from compress.methods.prune import Pruner
+from compress.shrink import shrink
+from compress.training import Hook
+
+
+def run(ctx: Any) -> dict[str, Any]:
+    """Stage `train`: a checkpoint -> one that is fine-tuned, and pruned, distilled or made ready for int8.
+
+    Channels and heads that are pruned whole are cut out, and what is left is a smaller dense model, unless rounding is
+    simulated: the ranges that are learned are those of the whole one.
+
+    Returns:
+        What training returned and, where the recipe prunes, the shares of zeros and what was cut.
+
+    Raises:
+        UserError: what the recipe applies does not fit the model, the data or the number of steps; before any step.
+    """
+    recipe = ctx.recipe
+    model, tokenizer = start(recipe)
+    data = training_samples(recipe, tokenizer, recipe.finetune)
+    loss = distillation(ctx, span(), model, tokenizer, data) if recipe.distill.apply else span()
+    pruner = Pruner(model, recipe.prune) if recipe.prune.apply else None
+    rounding = None
+    if recipe.aware.apply:
+        narrow = recipe.quantize.reduce_range is not False
+        rounding = FakeQuant(model, recipe.aware, data, recipe.seed, tokenizer.pad_token_id, narrow)
+    hooks: list[Hook] = [hook for hook in (pruner, rounding) if hook]
+    facts = learn(ctx, model, tokenizer, data, recipe.finetune, loss, hooks)
+    if pruner:
+        facts["zeros"] = pruner.report()
+    if int(os.environ.get("RANK", "0")) == 0:
+        if rounding:
+            rounding.save(ctx.folder)
+        elif pruner and "channel" in recipe.prune.pattern:
+            smaller, facts["cut"] = shrink(model)
+            smaller.save(ctx.folder)
+    return facts

@@ -1,0 +1,133 @@
+"""The recipe that prunes, distils and simulates rounding in one training, from its start to its entries."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from compress import jobs
+from compress.evaluation import load_fingerprints
+from compress.methods.ranges import grid, load_ranges
+from compress.methods.verify import verify_loading
+from compress.recipe import load
+from compress.run import STAGES, run
+from zoo import catalog
+from zoo.errors import UserError
+from zoo.files import read_json
+from zoo.graph import read
+from zoo.modeling import LengthAdaptiveModel
+from zoo.settings import get_settings
+
+FLOAT, INT8 = "tiny-qa-trained", "tiny-qa-trained-int8"
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model, tmp_path_factory):
+    """The folder of a finished run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUDGET_ZOO_HOME", str(tmp_path_factory.mktemp("home")))
+        get_settings.cache_clear()
+        folder = tmp_path_factory.mktemp("trained")
+        run(load("train_tiny", [f"model={tiny_model}", "prune.target_sparsity=0.6"]), folder)
+        yield folder
+    get_settings.cache_clear()
+
+
+def test_every_stage_ran_and_tells_what_it_did(trained):
+    stages = read_json(trained / "result.json")["stages"]
+    assert list(stages) == list(STAGES["train"])
+    assert stages["teacher"]["samples"] == stages["train"]["windows"] == 30
+    assert stages["train"]["zeros"]["operators"] == pytest.approx(0.6, abs=0.01)
+    assert stages["package"]["entries"] == [FLOAT, INT8]
+
+
+def test_the_zeros_survive_rounding_and_export(trained):
+    model = LengthAdaptiveModel.load(trained / "train")
+    packaged = LengthAdaptiveModel.load(trained / "package" / FLOAT)
+    weights, _ = read(trained / "package" / INT8 / "model.int8.onnx")
+    zeros = 0
+    for i, layer in enumerate(model.blocks):
+        for name in ("query", "key", "value", "project", "expand", "contract"):
+            zero = getattr(layer, name).weight == 0
+            zeros += int(zero.sum())
+            assert (getattr(packaged.blocks[i], name).weight[zero] == 0).all()
+            if name in ("project", "expand", "contract"):
+                assert (weights[f"layers.{i}.{name}.q"].T[zero.numpy()] == 0).all()
+    assert zeros / sum(w.numel() for n, w in model.named_parameters() if "layers." in n and w.ndim > 1) > 0.59
+
+
+def test_the_int8_file_has_the_ranges_that_training_learned(trained):
+    learned = load_ranges(trained / "train" / "ranges.json")
+    weights, _ = read(trained / "package" / INT8 / "model.int8.onnx")
+    for name, found in learned.items():
+        seen, _ = found.smoothed(0.75)
+        scale, zero = grid(seen.low, seen.high)
+        assert float(weights[f"{name}.x_scale"]) == pytest.approx(scale)
+        assert int(weights[f"{name}.x_zero"]) == zero
+
+
+def test_the_entries_say_how_they_were_made(trained):
+    for name in (FLOAT, INT8):
+        entry = catalog.find(str(trained / "package" / name))
+        assert entry.method.startswith("pruned-distilled-quantization-aware")
+        assert entry.provenance["recipe"] == "train" and "searched on" not in entry.provenance
+        assert load_fingerprints(entry.folder)
+
+
+def test_what_loads_back_differently_is_refused(trained, tmp_path):
+    good = verify_loading(trained / "package" / INT8, trained / "train")
+    assert good and all(share < 0.15 for share in good.values())
+    wrong = shutil.copytree(trained / "train", tmp_path / "wrong")
+    model = LengthAdaptiveModel.load(wrong)
+    with torch.no_grad():
+        model.qa_outputs.weight.mul_(-1)
+    model.save(wrong)
+    shutil.copy(wrong / "model.safetensors", trained / "package" / FLOAT / "model.safetensors")
+    with pytest.raises(UserError, match="says something else"):
+        verify_loading(trained / "package" / FLOAT, trained / "train")
+
+
+def test_a_recipe_that_cannot_work_is_told_before_any_step(tiny_model, tmp_path):
+    for change, words in (
+        ("prune.end_step=1000", "end_step"),
+        ("prune.pattern=7x1", "pattern"),
+        ("aware.start_step=500", "start_step"),
+    ):
+        recipe = load("train_tiny", [f"model={tiny_model}", "distill.apply=false", change])
+        folder = tmp_path / change.replace("=", "-")
+        with pytest.raises(UserError, match=words):
+            run(recipe, folder)
+        told = (folder / "progress.jsonl").read_text()
+        assert '"step": 1' not in told
+    for change in ("prune.target_sparsity=1.2", "prune.start_step=5 prune.end_step=2", "aware.calibration_samples=0"):
+        with pytest.raises(UserError, match=change.split()[-1].split("=")[0].split(".")[-1]):
+            load("train_tiny", change.split())
+
+
+def test_pruned_channels_are_cut_out(tiny_model, tmp_path):
+    changes = ["prune.pattern=channelx1", "prune.scope=local", "distill.apply=false", "aware.apply=false"]
+    run(load("train_tiny", [f"model={tiny_model}", *changes]), tmp_path, "teacher")
+    result = run(load("train_tiny", [f"model={tiny_model}", *changes]), tmp_path, "train")
+    assert result["train"]["cut"]["intermediate_size"] == [64, 32]
+    assert LengthAdaptiveModel.load(tmp_path / "train").shape.intermediate == 32
+
+
+def test_a_job_gets_whole_paths_of_teachers_and_averaged_checkpoints(tiny_model, monkeypatch):
+    monkeypatch.chdir(tiny_model.parent)
+    recipe = load("train_tiny", [f"model={tiny_model.name}", f"distill.teacher={tiny_model.name}"])
+    made = jobs._absolute(recipe)
+    assert made.model == made.distill.teacher == str(tiny_model)
+    recipe = load("length_adaptive_tiny", [f"average.checkpoints=[{tiny_model.name}]"])
+    assert jobs._absolute(recipe).average.checkpoints == [str(tiny_model)]
+
+
+def test_sparse_weights_stay_sparse_where_products_share_a_matrix(trained):
+    """Query, key and value are one matrix in the graph; the query's part is scaled, which leaves its zeros."""
+    model = LengthAdaptiveModel.load(trained / "train")
+    weights, _ = read(trained / "package" / INT8 / "model.int8.onnx")
+    for i, layer in enumerate(model.blocks):
+        joined = torch.cat([layer.query.weight, layer.key.weight, layer.value.weight]).T.detach().numpy()
+        assert not np.any(weights[f"layers.{i}.qkv.q"][joined == 0])

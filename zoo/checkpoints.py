@@ -1,0 +1,145 @@
+"""Checkpoints of Hugging Face as this program spells them: configurations, heads, labels, names of weights."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from zoo.errors import UserError
+
+FAMILIES = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert"}  # model type -> how classes begin
+HEADS = {"ForQuestionAnswering": "qa", "ForSequenceClassification": "classification"}
+
+# DistilBERT's name of a size -> everybody else's
+SIZES = {
+    "dim": "hidden_size",
+    "hidden_dim": "intermediate_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "activation": "hidden_act",
+}
+
+# Hugging Face parameter name within a layer <-> ours
+NAMES = (
+    ("attention.self.query", "query"),
+    ("attention.self.key", "key"),
+    ("attention.self.value", "value"),
+    ("attention.output.dense", "project"),
+    ("attention.output.LayerNorm", "attention_norm"),
+    ("intermediate.dense", "expand"),
+    ("output.dense", "contract"),
+    ("output.LayerNorm", "output_norm"),
+)
+DISTIL_NAMES = (
+    ("attention.q_lin", "query"),
+    ("attention.k_lin", "key"),
+    ("attention.v_lin", "value"),
+    ("attention.out_lin", "project"),
+    ("sa_layer_norm", "attention_norm"),
+    ("ffn.lin1", "expand"),
+    ("ffn.lin2", "contract"),
+    ("output_layer_norm", "output_norm"),
+)
+EMBEDDINGS = (
+    ("embeddings.word_embeddings", "words"),
+    ("embeddings.position_embeddings", "positions"),
+    ("embeddings.token_type_embeddings", "types"),
+    ("embeddings.LayerNorm", "norm"),
+)
+
+
+def normalized(config: dict[str, Any]) -> dict[str, Any]:
+    """A `config.json` with the sizes under the names that BERT gives them, DistilBERT's own beside them."""
+    if config.get("model_type") != "distilbert":
+        return config
+    return {**config, **{name: config[own] for own, name in SIZES.items() if own in config}}
+
+
+def head_of(config: dict[str, Any]) -> str:
+    """ "qa" or "classification", by the checkpoint's architecture."""
+    name = (config.get("architectures") or [""])[0]
+    for ending, head in HEADS.items():
+        if name.endswith(ending):
+            return head
+    raise UserError(
+        f"This checkpoint is a {name or 'bare encoder'}: it needs a question-answering or classification head."
+    )
+
+
+def architecture(family: str, head: str) -> str:
+    """The name that transformers has for a family's model with this head."""
+    return FAMILIES[family] + next(ending for ending, kind in HEADS.items() if kind == head)
+
+
+def labels_of(config: dict[str, Any]) -> list[str]:
+    """The names of a classifier's outputs in their order; one output is a score."""
+    named = config.get("id2label")
+    if not named:  # transformers leaves its default of two unnamed labels out
+        return [f"LABEL_{i}" for i in range(config.get("num_labels") or 2)]
+    try:
+        return [str(named[key]) for key in sorted(named, key=int)]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"id2label of the checkpoint is {str(named)[:80]}: it should name a label for every number from 0 on. "
+            "Correct config.json."
+        ) from error
+
+
+def head_size(config: dict[str, Any]) -> int:
+    """Width of an attention head. `attention_head_size`, a key of ours, tells it where heads were removed."""
+    config = normalized(config)
+    return config.get("attention_head_size") or config["hidden_size"] // config["num_attention_heads"]
+
+
+def most_tokens(config: dict[str, Any]) -> int:
+    """The longest input that a checkpoint has positions for."""
+    positions = config["max_position_embeddings"]
+    return positions - config.get("pad_token_id", 1) - 1 if config.get("model_type") == "roberta" else positions
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Refuses what this encoder would compute wrongly."""
+    config = normalized(config)
+    if config.get("model_type") not in FAMILIES:
+        raise UserError(
+            f"Model type {config.get('model_type')!r} is not supported: use a BERT, RoBERTa or DistilBERT checkpoint."
+        )
+    if config.get("hidden_act", "gelu") != "gelu":
+        raise UserError(f"Activation {config['hidden_act']!r} is not supported: use a checkpoint with hidden_act gelu.")
+    if config.get("position_embedding_type", "absolute") != "absolute":
+        raise UserError("Relative position embeddings are not supported: use a checkpoint with absolute ones.")
+
+
+def ours(key: str) -> str:
+    """A Hugging Face parameter name as our encoder spells it."""
+    key = re.sub(r"^(bert|roberta|distilbert)\.", "", key)
+    key = key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    if match := re.fullmatch(r"(?:encoder|transformer)\.layer\.(\d+)\.(.+)\.(weight|bias)", key):
+        return f"layers.{match[1]}.{dict((*NAMES, *DISTIL_NAMES)).get(match[2], match[2])}.{match[3]}"
+    for there, here in (
+        *EMBEDDINGS,
+        ("pooler.dense", "dense"),
+        ("pre_classifier", "dense"),
+        ("classifier.dense", "dense"),
+        ("classifier.out_proj", "classifier"),
+    ):
+        if key.startswith(there + "."):
+            return here + key[len(there) :]
+    return key
+
+
+def theirs(key: str, family: str) -> str:
+    """Our parameter name as Hugging Face spells it for this family."""
+    distil = family == "distilbert"
+    if match := re.fullmatch(r"layers\.(\d+)\.(\w+)\.(weight|bias)", key):
+        name = {here: there for there, here in (DISTIL_NAMES if distil else NAMES)}[match[2]]
+        return f"{family}.{'transformer' if distil else 'encoder'}.layer.{match[1]}.{name}.{match[3]}"
+    part, _, kind = key.rpartition(".")
+    heads = {
+        "bert": (f"{family}.pooler.dense", "classifier"),
+        "roberta": ("classifier.dense", "classifier.out_proj"),
+        "distilbert": ("pre_classifier", "classifier"),
+    }[family]
+    names = {here: f"{family}.{there}" for there, here in EMBEDDINGS}
+    names |= {"qa_outputs": "qa_outputs", "dense": heads[0], "classifier": heads[1]}
+    return f"{names[part]}.{kind}"
