@@ -11,8 +11,9 @@ help: ## Show what can be made
 run: $(VENV)/.run ## Open the app on 127.0.0.1:7860
 	$(BIN)/python app.py
 
-test: $(VENV)/.dev ## Run every test, on all cores; the browser journeys too where a Chromium is found
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: $(VENV)/.dev ## Run every test; the browser journeys too where a Chromium is found
+	$(BIN)/python -m pytest -n auto --dist loadfile --ignore tests/browser
+	$(BIN)/python -m pytest tests/browser  # one browser at a time: two of them starve each other on two cores
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .
