@@ -26,6 +26,7 @@ from compress.recipe_groups import (
     Questions,
     Reading,
     Search,
+    Trained,
     Training,
 )
 from compress.recipe_kinds_prune_once import PruneOnceRecipe
@@ -36,10 +37,9 @@ from zoo.files import write_text
 RECIPES = Path(__file__).parent / "recipes"
 
 
-class LengthAdaptiveRecipe(Group):
+class LengthAdaptiveRecipe(Trained):
     """finetune -> length_drop -> average -> search -> quantize -> evaluate -> package (QuaLA-MiniLM, 2210.17114)."""
 
-    trains: ClassVar[bool] = True
     kind: Literal["length_adaptive"] = Field(default="length_adaptive", description="which method")
     model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
     tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
@@ -52,15 +52,6 @@ class LengthAdaptiveRecipe(Group):
     evaluate: Evaluate = Evaluate()
     package: Package = Package()
     training: Training = Training()
-
-    @property
-    def reading(self) -> Learning:
-        """How questions become windows: as in training."""
-        return self.finetune
-
-    @property
-    def seed(self) -> int:
-        return self.training.seed
 
 
 class QuantizeRecipe(Group):
@@ -79,10 +70,9 @@ class QuantizeRecipe(Group):
     seed: int = Field(default=0, ge=0, description="the same seed draws the same questions")
 
 
-class TrainRecipe(Group):
+class TrainRecipe(Trained):
     """teacher -> train -> quantize -> evaluate -> package: fine-tuning with pruning, distillation, simulated int8."""
 
-    trains: ClassVar[bool] = True
     kind: Literal["train"] = Field(default="train", description="which method")
     model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
     tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
@@ -98,19 +88,8 @@ class TrainRecipe(Group):
     package: Package = Package()
     training: Training = Training()
 
-    @property
-    def reading(self) -> Learning:
-        """How questions become windows: as in training."""
-        return self.finetune
 
-    @property
-    def seed(self) -> int:
-        return self.training.seed
-
-
-Recipe = Annotated[
-    LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe, Field(discriminator="kind")
-]
+Recipe = Annotated[LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe, Field(discriminator="kind")]
 KINDS: dict[str, type[LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe]] = {
     "length_adaptive": LengthAdaptiveRecipe,
     "quantize": QuantizeRecipe,

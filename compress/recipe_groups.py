@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -266,3 +266,18 @@ class Training(Group):
         default="auto", description="auto: bf16 where the CPU multiplies it"
     )
     freeze_embeddings: bool = Field(default=False, description="leave the embeddings as they are")
+
+
+class Trained(Group):
+    """What every recipe that trains answers alike; `finetune` and `training` are its own."""
+
+    trains: ClassVar[bool] = True
+
+    @property
+    def reading(self) -> Learning:
+        """How questions become windows: as in training."""
+        return self.finetune  # type: ignore[attr-defined]
+
+    @property
+    def seed(self) -> int:
+        return self.training.seed  # type: ignore[attr-defined]

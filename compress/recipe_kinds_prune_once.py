@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from compress.recipe_groups import Budgets, Dataset, Evaluate, Group, Learning, Package, Quantize, Training
+from compress.recipe_groups import Budgets, Dataset, Evaluate, Learning, Package, Quantize, Trained, Training
 from compress.recipe_methods import Aware, Criterion, Distill, Pretrain, Prune
 
 
@@ -18,10 +18,9 @@ class AwareTraining(Learning, Aware):
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="weight decay of matrices")
 
 
-class PruneOnceRecipe(Group):
+class PruneOnceRecipe(Trained):
     """text -> pretrain -> teacher -> lock -> aware -> quantize -> evaluate -> package (Prune Once for All)."""
 
-    trains: ClassVar[bool] = True
     kind: Literal["prune_once"] = Field(default="prune_once", description="which method")
     model: str = Field(description="dense checkpoint to start from: a folder, a bundled entry or a Hub id")
     tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
@@ -50,12 +49,3 @@ class PruneOnceRecipe(Group):
     def finetune(self) -> Learning:
         """How questions become windows, for the stage `teacher` and what it stores."""
         return self.lock
-
-    @property
-    def reading(self) -> Learning:
-        """How questions become windows: as in training."""
-        return self.lock
-
-    @property
-    def seed(self) -> int:
-        return self.training.seed

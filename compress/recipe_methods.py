@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
 from compress.recipe_groups import Group, Share
 
-PRUNING_TYPES = (
+Approach = Literal[
     "magnitude",
     "magnitude_progressive",
     "gradient",
@@ -18,24 +18,15 @@ PRUNING_TYPES = (
     "snip_momentum",
     "snip_momentum_progressive",
     "pattern_lock",
-)
+]
+PRUNING_TYPES: tuple[str, ...] = get_args(Approach)
 
 
 class Prune(Group):
     """Weights of linear layers set to zero while training goes on."""
 
     apply: bool = Field(default=False, description="prune")
-    approach: Literal[
-        "magnitude",
-        "magnitude_progressive",
-        "gradient",
-        "gradient_progressive",
-        "snip",
-        "snip_progressive",
-        "snip_momentum",
-        "snip_momentum_progressive",
-        "pattern_lock",
-    ] = Field(
+    approach: Approach = Field(
         default="snip_momentum",
         description="by what weights are ranked; pattern_lock keeps the zeros that the checkpoint has",
     )
