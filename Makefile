@@ -16,7 +16,7 @@ test: $(VENV)/.dev ## Run every test; the browser journeys too where a Chromium 
 	$(BIN)/python -m pytest tests/browser  # one browser at a time: two of them starve each other on two cores
 
 lint: $(VENV)/.dev ## Check style and types
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/pyright
 
 bench: $(VENV)/.run ## Time this program beside what one would use instead

@@ -10,6 +10,7 @@ from zoo.settings import get_settings
 
 if TYPE_CHECKING:
     import gradio as gr
+
     from compress.jobs import Job
 
 HERE = ("127.0.0.1", "::1", "localhost")
