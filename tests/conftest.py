@@ -23,6 +23,10 @@ os.environ |= {
 
 import pytest  # noqa: E402
 
+from zoo.torchvision_fix import mend  # noqa: E402
+
+mend()  # tests import transformers in any order
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "zoo" / "models" / "examples.json"
 
