@@ -38,6 +38,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prunings.add_argument("--batch", type=int, default=16, metavar="N", help="examples a step (16)")
     prunings.add_argument("--examples", type=int, default=1000, metavar="N", help="score on so many at most (1000)")
     prunings.add_argument("--json", type=Path, metavar="FILE", help="also write the settings and the rows")
+    predictor = commands.add_parser("predictor", help="latency predictors on one table, and how fast a table is made")
+    predictor.add_argument(
+        "--table", type=Path, metavar="FILE", help="table.json of this machine; else one is measured"
+    )
+    predictor.add_argument("--folder", type=Path, metavar="DIR", help="where a measured one goes on (below the home)")
+    predictor.add_argument("--modes", nargs="+", default=["onnxruntime_int8"], metavar="MODE", help="what to measure")
+    predictor.add_argument("--rows", type=int, default=1000, metavar="N", help="encoders in each mode (1000)")
+    predictor.add_argument("--tokens", type=int, default=128, metavar="N", help="tokens of the input (128)")
+    predictor.add_argument("--steps", type=int, default=5000, metavar="N", help="of the network's training (5000)")
+    predictor.add_argument("--export", type=int, default=0, metavar="N", help="export so many models by themselves (0)")
+    predictor.add_argument("--json", type=Path, metavar="FILE", help="also write the rows")
+    nas = commands.add_parser("nas", help="architecture searches and scaled encoders at equal latency and cost")
+    nas.add_argument("run", type=Path, metavar="RUN", help="folder of a run of the kind nas, with its predictor")
+    nas.add_argument("--limits", nargs="+", type=float, default=[0.35, 0.6], metavar="S", help="shares (0.35 0.6)")
+    nas.add_argument("--seeds", type=int, default=3, metavar="N", help="searches of each kind (3)")
+    nas.add_argument("--final", choices=("inside", "finetune"), default="inside", help="how choices are made (inside)")
+    nas.add_argument("--sample", type=int, default=0, metavar="N", help="fine-tune so many, to compare ranks (0)")
+    nas.add_argument("--json", type=Path, metavar="FILE", help="also write the rows")
     chosen = parser.parse_args(arguments)
     if chosen.command in ("latency", "distillation") and chosen.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -75,6 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if chosen.command == "prunings":
             return _prunings(chosen)
+        if chosen.command == "predictor":
+            return _predictor(chosen)
+        if chosen.command == "nas":
+            return _nas(chosen)
         rows = compare(rounds=chosen.rounds)
         print(table(rows))
         print(f"\n{json.dumps(machine())}")
@@ -107,6 +129,52 @@ def _prunings(chosen: argparse.Namespace) -> int:
     if chosen.json:
         facts = {"settings": asdict(settings), "rows": [asdict(row) for row in rows], "machine": machine()}
         write_json(chosen.json, facts)
+    return 0
+
+
+def _predictor(chosen: argparse.Namespace) -> int:
+    from bench import predictor
+    from compress.nas.latency_table import Table, refuse_foreign
+    from zoo.files import write_json
+    from zoo.latency import machine
+    from zoo.settings import get_settings
+
+    if chosen.table:
+        made = Table.load(chosen.table)
+        refuse_foreign(made.machine, "The latency table")
+    else:
+        folder = chosen.folder or get_settings().home / "bench" / f"latency-table-{chosen.tokens}"
+        made = predictor.make_table(chosen.modes, chosen.rows, folder, chosen.tokens)
+    rows = predictor.compare(made, chosen.steps)
+    print(predictor.shown(rows))
+    speed = predictor.pace(predictor.MINILM, chosen.export, chosen.tokens) if chosen.export else None
+    if speed:
+        print(
+            f"\n{speed.direct:.1f} rows a minute, {speed.exported:.1f} with {speed.encoders} models exported by "
+            f"themselves: {speed.ratio:.1f} times; medians {speed.apart:.1f} % apart"
+        )
+    print(f"\n{json.dumps(machine())}")
+    if chosen.json:
+        facts = {"rows": [asdict(row) for row in rows], "pace": asdict(speed) if speed else None, "machine": machine()}
+        write_json(chosen.json, facts)
+    return 0
+
+
+def _nas(chosen: argparse.Namespace) -> int:
+    from bench import nas
+    from zoo.files import write_json
+    from zoo.latency import machine, running_job
+
+    with running_job():
+        bench = nas.Bench(chosen.run, chosen.final)
+        rows = bench.rows(chosen.limits, range(chosen.seeds))
+        agreement = bench.agreement(chosen.sample) if chosen.sample else None
+    print(nas.shown(rows, bench.metric))
+    if agreement:
+        print(f"\n{len(agreement.keys)} encoders inside the supernet and fine-tuned: Spearman {agreement.spearman:.3f}")
+    print(f"\n{json.dumps(machine())}")
+    if chosen.json:
+        write_json(chosen.json, {**nas.as_json(rows, agreement), "machine": machine()})
     return 0
 
 

@@ -85,9 +85,7 @@ def as_json(load: Load) -> dict[str, Any]:
     return {"clients": load.clients, "seconds": load.seconds, **load.outcomes, **medians}
 
 
-def _ask_until(
-    url: str, load: Load, questions: list[dict], expected: dict[str, str], seconds: float | None
-) -> None:
+def _ask_until(url: str, load: Load, questions: list[dict], expected: dict[str, str], seconds: float | None) -> None:
     """Every client asks for so many seconds, or once where that is None; meanwhile one looks things up."""
     lock, over = threading.Lock(), threading.Event()
     # One after another: people do not open the page in the same instant, and it is asking that is measured.

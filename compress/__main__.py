@@ -34,6 +34,10 @@ def run(
     ] = None,
     stage: Annotated[str | None, typer.Option(help="run this stage only")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="change a key: finetune.epochs=1")] = None,
+    nncf_config: Annotated[Path | None, typer.Option(help="of a recipe of kind nncf: NNCF's JSON file")] = None,
+    to_onnx: Annotated[
+        Path | None, typer.Option(help="of a recipe of kind nncf: write what it has quantized to this file")
+    ] = None,
 ) -> None:
     """Run a recipe, or one stage of it."""
     from compress.recipe import load
@@ -43,9 +47,15 @@ def run(
         folder = Path(recipe).expanduser()
         if not (folder / "recipe.yaml").is_file():
             raise UserError("Say where the run is to live: --folder FOLDER.")
-    results = run_recipe(load(recipe, set_ or ()), folder, stage)
+    changes = [*(set_ or ()), *([f"nncf_config={json.dumps(str(nncf_config))}"] if nncf_config else [])]
+    results = run_recipe(load(recipe, changes), folder, stage)
     for name, result in results.items():
         typer.echo(f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in result.items()))
+    if to_onnx:
+        from compress.methods.quantize_nncf import to_onnx as write_onnx
+
+        made = write_onnx(folder, to_onnx)
+        typer.echo(f"{to_onnx}: " + ", ".join(f"{key} {_short(value)}" for key, value in made.items()))
 
 
 @app.command("list")
@@ -144,7 +154,9 @@ def worker(
 @app.command()
 def evaluate(
     entry: Annotated[str, typer.Option(help="a bundled name, a folder or a Hub id")],
-    eval_file: Annotated[str, typer.Option(help="SQuAD-format JSON file, Hub id, or `examples`")],
+    eval_file: Annotated[
+        str, typer.Option(help="SQuAD-format JSON file, JSON lines of a classifier, their folder, a Hub id, or `hub`")
+    ],
     json_file: Annotated[Path, typer.Option("--json", help="where to write the scores")],
     budget: Annotated[float | None, typer.Option(help="percent of the unpadded full model's MACs")] = None,
     engine: Annotated[
@@ -152,18 +164,33 @@ def evaluate(
     ] = None,
     config: Annotated[str | None, typer.Option(help='a length configuration: "(315, 251, 242, 159, 142, 33)"')] = None,
     max_questions: Annotated[
-        int | None, typer.Option(min=1, help="score on so many questions, drawn at random")
+        int | None, typer.Option(min=1, help="score on so many questions or texts, drawn at random")
     ] = None,
+    task: Annotated[str | None, typer.Option(help="of a classifier, for example sst2; by default its own")] = None,
+    quantsim: Annotated[
+        bool, typer.Option("--quantsim", help="fp32 and what AIMET or NNCF simulated of it; a run's folder, too")
+    ] = False,
 ) -> None:
-    """Score an entry on a SQuAD-format file that it was not trained on."""
+    """Score an entry on questions or texts that it was not trained on."""
     from compress.scoring import score_entry
     from zoo.files import write_json
+    from zoo.metrics import listed
 
-    report = score_entry(entry, eval_file, budget, config, engine, max_questions)
+    if quantsim:
+        from compress.simulated import score_simulated, told
+
+        if budget is not None or config or engine:
+            raise UserError("--quantsim scores at full length, in torch: leave --budget, --config and --engine out.")
+        report = score_simulated(entry, eval_file, max_questions, task=task)
+        write_json(json_file, report)
+        typer.echo(told(report))
+        return
+    report = score_entry(entry, eval_file, budget, config, engine, max_questions, task=task)
     write_json(json_file, report)
     for notice in report["notices"]:
         typer.echo(notice, err=True)
-    typer.echo(f"F1 {report['f1']:.2f}, EM {report['exact_match']:.2f} on {report['n']} questions")
+    what = "questions" if report["task"].startswith("squad") else "texts"
+    typer.echo(f"{listed(report)} on {report['n']} {what}")
 
 
 @app.command()
@@ -188,6 +215,19 @@ def sensitivity(
     if json_file:
         write_json(json_file, report.to_dict())
     typer.echo(report.table())
+
+
+@app.command()
+def extract(
+    supernet: Annotated[Path, typer.Argument(help="folder of a finished stage supernet or tune")],
+    arch: Annotated[str, typer.Argument(help="layers, width, feed-forward width and heads: l4-h256-f1024-a8")],
+    folder: Annotated[Path, typer.Argument(help="where the checkpoint goes")],
+) -> None:
+    """Cut an encoder out of a supernet: a plain checkpoint that transformers loads."""
+    from compress.nas.extract import extract_from
+
+    made = extract_from(supernet, arch, folder)
+    typer.echo(f"{folder}: " + ", ".join(f"{key} {_short(value)}" for key, value in made.items()))
 
 
 def _is_job(text: str) -> bool:

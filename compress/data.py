@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -58,23 +57,6 @@ def load_squad(source: str | Path, split: str = "train", titles: Sequence[str] |
         chosen = f" in articles titled {' or '.join(titles)}" if titles else ""
         raise UserError(f"{source} has no questions{chosen}. Take other data or other titles.")
     return found
-
-
-def load_split(dataset: Any, part: str, limit: int | None = None, seed: int = 0) -> list[Example]:
-    """The `train`, `validation` or `evaluation` questions of a recipe's `dataset` group.
-
-    Args:
-        dataset: the group.
-        part: which.
-        limit: take so many, drawn at random with `seed`.
-    """
-    titles = dataset.titles if part == "train" else getattr(dataset, f"{part}_titles")
-    split = "train" if part == "train" else "validation"
-    examples = load_squad(getattr(dataset, part), split, titles)
-    if limit is None or limit >= len(examples):
-        return examples
-    chosen = sorted(random.Random(seed).sample(range(len(examples)), limit))
-    return [examples[i] for i in chosen]
 
 
 def fingerprint(examples: Iterable[Example]) -> set[str]:

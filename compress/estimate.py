@@ -9,6 +9,9 @@ from typing import Any
 
 from compress import ledger
 from compress.data import BUNDLED, load_squad
+from compress.recipe_groups import HELD_OUT, HELD_PART, OWN
+from compress.tasks import find_task
+from compress.texts import load_texts
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.lengths import Shape, macs
@@ -17,6 +20,7 @@ GIB = 2**30
 # Shares of a plain float32 matrix product's speed that forward passes in torch, in int8 and training come to, and
 # what a forward and backward pass costs in forward passes. Rough: within a factor of two on the machines tried.
 TORCH, INT8, TRAINING, BACKWARD = 0.5, 0.75, 0.4, 3
+SIMULATED = 2  # passes that one costs in which every tensor is rounded; rougher still
 CHARACTERS = 4.3  # of English a token
 UNKNOWN_PARAMETERS = 110_000_000  # of a model that is not here yet: BERT-base's
 STARTING_MINUTES = 0.4  # imports, reading, writing
@@ -58,6 +62,9 @@ def _work(recipe: Any, shape: Shape) -> list[tuple[float, float | None]] | None:
     data, evaluate = recipe.dataset, recipe.evaluate
 
     def passes(part: str, limit: int | None = None) -> float | None:
+        if data.has_texts:
+            counted = _texts(data, part, recipe.reading.max_length)
+            return None if counted is None else macs(shape, counted[1]) * min(limit or counted[0], counted[0])
         titles = data.titles if part == "train" else getattr(data, f"{part}_titles")
         counted = _windows(getattr(data, part), tuple(titles or ()), recipe.reading.max_length, recipe.reading.stride)
         if counted is None:
@@ -92,6 +99,24 @@ def _work(recipe: Any, shape: Shape) -> list[tuple[float, float | None]] | None:
             trainings.append((block * (BACKWARD + (text.teacher_weight + text.hidden_weight > 0)) / TRAINING, None))
         scored = reported * ((1 + recipe.budgets.points) / INT8 + 1 / TORCH)
         return [(taught / TORCH, None), *trainings, (scored, None)]
+    if recipe.kind == "aimet_w8a8":
+        first, second = recipe.finetune, recipe.aimet
+        work = (first.epochs if first.apply else 0.0), (SIMULATED * second.epochs if second.learn else 0.0)
+        trained = [learned * epochs * BACKWARD / TRAINING for epochs in work]
+        scored = reported * (1 / INT8 + (1 + SIMULATED) / TORCH)
+        return [(trained[0], first.max_minutes), (trained[1], second.max_minutes), (scored, None)]
+    if recipe.kind == "nncf":
+        calibrated = passes("train", recipe.nncf.subset_size) or 0.0
+        work = []
+        for part, simulated in ((recipe.finetune, 1), (recipe.tune, SIMULATED)):
+            if part.apply:
+                work.append((learned * part.epochs * BACKWARD * simulated / TRAINING, part.max_minutes))
+        scored = reported * (2 / INT8 + (1 + SIMULATED) / TORCH)
+        taught = learned / TORCH if recipe.distill.apply else 0.0
+        return [*work, (2 * SIMULATED * calibrated / TORCH + taught + scored, None)]
+    if recipe.kind == "nas":
+        searched = passes("validation", recipe.search.max_examples)
+        return None if searched is None else _architecture(recipe, shape, learned, searched, reported)
     searched = passes("validation", recipe.search.max_questions)
     if searched is None:
         return None
@@ -104,6 +129,30 @@ def _work(recipe: Any, shape: Shape) -> list[tuple[float, float | None]] | None:
         (searched * tried / INT8 / workers, None),
         (reported * ((1 + search.points) / INT8 + 1 / TORCH), None),
     ]
+
+
+def _architecture(
+    recipe: Any, shape: Shape, learned: float, searched: float, reported: float
+) -> list[tuple[float, float | None]] | None:
+    """As `_work`, of an architecture search; a stage that is told in minutes alone has endless products."""
+    table, search, supernet, tune = recipe.latency_table, recipe.search, recipe.supernet, recipe.tune
+    work: list[tuple[float, float | None]] = []
+    if supernet.apply and not supernet.checkpoint:
+        if supernet.steps is None and supernet.max_minutes is None:
+            return None  # how long the text is shows only when it is read
+        block = macs(shape, recipe.generate_data.block_tokens) * supernet.batch_size * (supernet.steps or float("inf"))
+        work.append((block * (BACKWARD * (2 + supernet.random_networks) + 1) / TRAINING, supernet.max_minutes))
+    if search.scoring == "inside":
+        work.append((learned * tune.epochs * BACKWARD * (2 + tune.random_networks) / TRAINING, tune.max_minutes))
+    if not table.table:
+        work.append((float("inf"), table.rows * len(table.modes) * (table.seconds + 0.2) / 60 / table.workers))
+    one = learned * recipe.finetune.epochs * BACKWARD * search.limit_share / TRAINING
+    tried = search.population + search.generations * search.children
+    trained = tried * one if search.scoring == "finetune" else 0.0
+    cap = recipe.finetune.max_minutes
+    work.append((trained, cap and cap * tried))
+    work.append((searched * tried * search.limit_share / (INT8 if search.approach == "ptq" else TORCH), None))
+    return [*work, (one, cap), (reported * search.limit_share * (1 / INT8 + 1 / TORCH), None)]
 
 
 def _windows(source: str, titles: tuple[str, ...], length: int, stride: int) -> tuple[float, int, int] | None:
@@ -125,6 +174,26 @@ def _counted(source: str, stamp: int, titles: tuple[str, ...], length: int, stri
         windows += count
         tokens += min(whole, length) * count
     return windows, max(2, round(tokens / windows)), len(examples)
+
+
+def _texts(data: Any, part: str, length: int) -> tuple[int, int] | None:
+    """Texts of a data set that is on this machine, and tokens of one; None for another."""
+    source, share = getattr(data, part), 1
+    if source == HELD_OUT:
+        source, share, part = data.train, HELD_PART, "train"
+    path = Path(source.replace("${BUDGET_ZOO_DATA}", str(_data()))).expanduser()
+    if source == OWN or not path.exists():
+        return None
+    count, tokens = _counted_texts(data.task, str(path), part, length)
+    return max(1, count // share), tokens
+
+
+@lru_cache(maxsize=16)
+def _counted_texts(task: str, source: str, part: str, length: int) -> tuple[int, int]:
+    known = find_task(task)
+    examples = load_texts(known, source, known.train_split if part == "train" else known.validation_split)
+    tokens = sum(min(length, (len(e.first) + len(e.second or "")) / CHARACTERS + 3) for e in examples)
+    return len(examples), max(2, round(tokens / len(examples)))
 
 
 @lru_cache(maxsize=1)
@@ -160,7 +229,7 @@ def _data() -> Path | str:
 
 def _trainings(recipe: Any) -> list[Any]:
     """The groups of a recipe that say how something is trained."""
-    keys = ("lock", "aware") if recipe.kind == "prune_once" else ("finetune", "length_drop")
+    keys = ("lock", "aware") if recipe.kind == "prune_once" else ("finetune", "tune", "length_drop", "aimet")
     return [part for key in keys if (part := getattr(recipe, key, None))]
 
 

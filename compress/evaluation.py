@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from compress.data import Example, fingerprint, load_split
+from compress.data import Example, fingerprint
 from compress.metrics import squad_scores
 from zoo.checkpoints import normalized
 from zoo.errors import UserError
@@ -161,13 +161,16 @@ def trained_on(ctx: Any) -> set[str]:
     data are read once and kept in the run's folder. A recipe that trains nothing adds none.
     """
     from compress.methods.finetune import checkpoint_of
+    from compress.subjects import subject_of
 
     path, data = ctx.root / TRAINED_ON, ctx.recipe.dataset
-    learns = ctx.recipe.trains
+    learns, subject = ctx.recipe.trains, subject_of(ctx.recipe)
     source = {"source": data.train, "titles": data.titles} if learns else {"source": ctx.recipe.model}
+    if learns and not subject.task.is_questions:
+        source |= {"task": data.task, "kept_out": [data.validation, data.evaluation]}
     if not path.is_file() or any(read_json(path).get(key) != value for key, value in source.items()):
         found = load_fingerprints(checkpoint_of(ctx.recipe.model))
-        found |= fingerprint(load_split(data, "train")) if learns else set()
+        found |= subject.everything_learned() if learns else set()
         save_fingerprints(path, found, **source)
     averaged = load_fingerprints(ctx.inputs["average"]) if "average" in ctx.inputs else set()
     return load_fingerprints(ctx.root) | averaged

@@ -37,22 +37,9 @@ def scoring(folder: Path, recipe: Any, examples: Sequence[Example]) -> Iterator[
     if workers == 1:
         yield map
         return
-    require_ray()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-    from ray.util import ActorPool
+    with cluster(workers, recipe.evaluate.threads or max(1, get_settings().threads // workers)) as ray:
+        from ray.util import ActorPool
 
-    threads = recipe.evaluate.threads or max(1, get_settings().threads // workers)
-    address = os.environ.get("RAY_ADDRESS")
-    kept = environment({"BUDGET_ZOO_THREADS": threads, "OMP_NUM_THREADS": threads})
-    ray.init(
-        address=address,
-        num_cpus=None if address else workers,
-        include_dashboard=None if address else False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {key: kept[key] for key in kept if key not in ("PATH", "RAY_ADDRESS")}},
-    )
-    try:
         scorer = ray.remote(num_cpus=1)(Scorer)
         shared = ray.put(list(examples))
         pool = ActorPool([scorer.remote(str(folder), recipe.model_dump(mode="json"), shared) for _ in range(workers)])
@@ -65,6 +52,34 @@ def scoring(folder: Path, recipe: Any, examples: Sequence[Example]) -> Iterator[
                 yield measure(config, one)
 
         yield spread
+
+
+@contextmanager
+def cluster(workers: int, threads: int) -> Iterator[Any]:
+    """The module `ray`, connected to the cluster that `RAY_ADDRESS` names, or to one of this machine's own.
+
+    Args:
+        workers: CPUs of a cluster that is started here.
+        threads: of every process in it.
+
+    Raises:
+        UserError: Ray is not installed.
+    """
+    require_ray()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    kept = environment({"BUDGET_ZOO_THREADS": threads, "OMP_NUM_THREADS": threads})
+    ray.init(
+        address=address or "local",  # without a word it would join any cluster that it finds here
+        num_cpus=None if address else workers,
+        include_dashboard=None if address else False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {key: kept[key] for key in kept if key not in ("PATH", "RAY_ADDRESS")}},
+    )
+    try:
+        yield ray
     finally:
         ray.shutdown()
 

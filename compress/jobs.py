@@ -194,8 +194,8 @@ def _check(recipe: Any) -> None:
         raise UserError(f"Recipes of the kind {recipe.kind!r} cannot be run.")
     if lacking := missing_backend(recipe):
         raise UserError(lacking)
-    search = getattr(recipe, "search", None)
-    if search and search.workers > 1:
+    spread = [getattr(recipe, name, None) for name in ("search", "latency_table")]
+    if any(getattr(group, "workers", 1) > 1 for group in spread):
         from compress.launchers import require_ray
 
         require_ray()
@@ -210,6 +210,7 @@ def _paths(recipe: Any) -> list[tuple[tuple[str | int, ...], Path]]:
     """What the recipe reads of this machine's disk: keys, and the path there."""
     keys: list[tuple[str | int, ...]] = [("model",), ("tokenizer",)]
     keys += [("distill", "teacher"), ("pretrain", "teacher"), ("pretrain", "text")]
+    keys += [("generate_data", "text"), ("supernet", "teacher"), ("supernet", "checkpoint"), ("latency_table", "table")]
     keys += [("dataset", part) for part in ("train", "validation", "evaluation")]
     averaged = getattr(recipe, "average", None)
     keys += [("average", "checkpoints", i) for i in range(len(averaged.checkpoints) if averaged else 0)]
@@ -220,8 +221,8 @@ def _paths(recipe: Any) -> list[tuple[tuple[str | int, ...], Path]]:
             value = value[part] if isinstance(part, int) else getattr(value, part, None)
         if isinstance(value, str) and value not in ("", BUNDLED):
             path = Path(value).expanduser()
-            is_text = key[-1] == "text"  # a file or a folder of them
-            if (path.is_file() and (is_text or key[0] == "dataset")) or (path.is_dir() and key[0] != "dataset"):
+            may_be_file = key[-1] in ("text", "table") or key[0] == "dataset"  # of text a folder, too
+            if (path.is_file() and may_be_file) or (path.is_dir() and key[0] != "dataset"):
                 found.append((key, path))
     return found
 

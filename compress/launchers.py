@@ -252,7 +252,18 @@ def _submit(entrypoint: str, name: str, patience: float = 60) -> None:
 def _ray_client(address: str) -> Any:
     from ray.job_submission import JobSubmissionClient
 
-    return JobSubmissionClient(address)
+    return JobSubmissionClient(address, headers=_ray_headers())
+
+
+def _ray_headers() -> dict[str, str] | None:
+    """What a cluster with token authentication asks for; its client sends it by itself only if it is told the mode."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return None
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    with contextlib.suppress(OSError):
+        token = token or path.read_text(encoding="utf-8")
+    return {"Authorization": f"Bearer {token.strip()}"} if token.strip() else None
 
 
 LAUNCHERS: dict[str, Callable[[], Launcher]] = {

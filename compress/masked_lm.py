@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from compress.data import BUNDLED
-from compress.training import Sample
+from compress.training import Sample, steps_of
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.features import Window
@@ -40,11 +40,12 @@ def run(ctx: Any) -> dict[str, Any]:
 
     recipe = ctx.recipe
     tokenizer = tokenizer_of(recipe)
-    check(read_json(checkpoint_of(recipe.model) / "config.json"), recipe.prune)
+    settings, config = recipe.pretrain, read_json(checkpoint_of(recipe.model) / "config.json")
+    check(config, recipe.prune, settings.steps)
     open_dense(recipe, tokenizer)
     if recipe.distill.apply:
         open_teacher(recipe, tokenizer)
-    settings = recipe.pretrain
+    _check_second(recipe, tokenizer)
     blocks = make_blocks(
         ctx.folder,
         tokenizer,
@@ -54,7 +55,20 @@ def run(ctx: Any) -> dict[str, Any]:
         settings.max_passages,
         ctx.progress,
     )
+    if settings.steps is None:
+        check(config, recipe.prune, steps_of(len(blocks), settings.epochs, settings.batch_size))
     return {"blocks": len(blocks), "tokens": len(blocks) * settings.block_tokens}
+
+
+def _check_second(recipe: Any, tokenizer: Any) -> None:
+    """Tells now which step of the second fine-tuning is not reached; data are read only where one is named."""
+    from compress.methods.aware import check
+    from compress.methods.finetune import training_samples
+
+    settings = recipe.aware
+    if settings.apply and (settings.start_step or settings.freeze_step is not None):
+        samples = len(training_samples(recipe, tokenizer, settings))
+        check(settings, steps_of(samples, settings.epochs, settings.batch_size))
 
 
 class Blocks(Sequence[Sample]):
@@ -109,7 +123,7 @@ def make_blocks(
         UserError: there is no text, or less than a block of it.
     """
     mark = {
-        "source": _fingerprint(source, config),
+        "source": source_mark(source, config),
         "max_passages": max_passages,
         "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
     }
@@ -130,8 +144,7 @@ def make_blocks(
             for ids in made:
                 carried += [*ids, last]
             whole = len(carried) // inside
-            block = np.array(carried[: whole * inside], kind).reshape(whole, inside)
-            file.write(np.pad(block, ((0, 0), (1, 1)), constant_values=((0, 0), (first, last))).tobytes())
+            file.write(framed(carried[: whole * inside], inside, kind, first, last).tobytes())
             carried = carried[whole * inside :]
             read, count = read + len(texts), count + whole
             if progress:
@@ -146,6 +159,12 @@ def make_blocks(
     os.replace(draft, folder / BLOCKS)
     write_json(folder / HEADER, {"mark": mark, "length": length, "count": count, "type": kind.str})
     return Blocks(folder)
+
+
+def framed(tokens: Sequence[int], inside: int, kind: np.dtype, first: int, last: int) -> np.ndarray:
+    """Tokens in rows of `inside`, each between a first and a last one: `[rows, inside + 2]`."""
+    rows = np.array(tokens, kind).reshape(-1, inside)
+    return np.pad(rows, ((0, 0), (1, 1)), constant_values=((0, 0), (first, last)))
 
 
 def passages(source: str, config: str | None = None) -> Iterator[str]:
@@ -209,12 +228,13 @@ def _from_hub(source: str, config: str | None) -> Iterator[str]:
     except Exception as error:  # the library raises dozens of kinds, for no network, no such name, no such split
         raise UserError(
             f"The text {name} ({config or 'default'}, split {split}) could not be read: "
-            f"{(str(error) or repr(error)).splitlines()[0]}. Check the name, pretrain.text_config and the network, or "
+            f"{(str(error) or repr(error)).splitlines()[0]}. Check the name, text_config and the network, or "
             "give a folder of .txt files."
         ) from error
 
 
-def _fingerprint(source: str, config: str | None) -> Any:
+def source_mark(source: str, config: str | None) -> Any:
+    """What tells one source of text from another: the files' names and hashes, or the name of what is elsewhere."""
     path = Path(source).expanduser()
     if source == BUNDLED or not _is_local(path):
         return [source, config]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from compress.recipe_groups import (
     Average,
@@ -29,6 +29,9 @@ from compress.recipe_groups import (
     Trained,
     Training,
 )
+from compress.recipe_kinds_aimet import AimetRecipe
+from compress.recipe_kinds_nas import NasRecipe
+from compress.recipe_kinds_nncf import NncfRecipe
 from compress.recipe_kinds_prune_once import PruneOnceRecipe
 from compress.recipe_methods import Aware, Criterion, Distill, Prune
 from zoo.errors import UserError
@@ -53,6 +56,12 @@ class LengthAdaptiveRecipe(Trained):
     package: Package = Package()
     training: Training = Training()
 
+    @model_validator(mode="after")
+    def _attention_has_a_goal(self) -> LengthAdaptiveRecipe:
+        if self.dataset.has_texts and (self.finetune.significance_weight or self.length_drop.significance_weight):
+            raise ValueError("significance_weight guides attention to answers, which texts have not: set both to 0")
+        return self
+
 
 class QuantizeRecipe(Group):
     """quantize -> evaluate -> package: a checkpoint as it is in eight-bit integers, without training."""
@@ -67,7 +76,7 @@ class QuantizeRecipe(Group):
     criterion: Criterion = Criterion()
     evaluate: Evaluate = Evaluate()
     package: PackageInt8 = PackageInt8()
-    seed: int = Field(default=0, ge=0, description="the same seed draws the same questions")
+    seed: int = Field(default=0, ge=0, description="the same seed draws the same examples")
 
 
 class TrainRecipe(Trained):
@@ -89,12 +98,16 @@ class TrainRecipe(Trained):
     training: Training = Training()
 
 
-Recipe = Annotated[LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe, Field(discriminator="kind")]
-KINDS: dict[str, type[LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe]] = {
+AnyRecipe = LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe | NasRecipe | AimetRecipe | NncfRecipe
+Recipe = Annotated[AnyRecipe, Field(discriminator="kind")]
+KINDS: dict[str, type[AnyRecipe]] = {
     "length_adaptive": LengthAdaptiveRecipe,
     "quantize": QuantizeRecipe,
     "train": TrainRecipe,
     "prune_once": PruneOnceRecipe,
+    "nas": NasRecipe,
+    "aimet_w8a8": AimetRecipe,
+    "nncf": NncfRecipe,
 }
 
 
@@ -113,6 +126,14 @@ def load(source: str | Path, changes: Iterable[str] = ()) -> Recipe:
     Raises:
         UserError: not found, no YAML, unknown keys or values out of bounds; one line for each fault.
     """
+    data = _read(source)
+    for change in changes:
+        _set(data, change)
+    return validate(data, str(source))
+
+
+def _read(source: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A recipe's keys and values; a shipped recipe that it `extends` gives those that it does not have itself."""
     path = RECIPES / f"{source}.yaml" if str(source) in shipped() else Path(source).expanduser()
     path = path / "recipe.yaml" if path.is_dir() else path
     try:
@@ -123,9 +144,18 @@ def load(source: str | Path, changes: Iterable[str] = ()) -> Recipe:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path} should hold keys and values. See `python -m compress show length_adaptive`.")
-    for change in changes:
-        _set(data, change)
-    return validate(data, str(source))
+    base = data.pop("extends", None)
+    if base is None:
+        return data
+    if base not in shipped() or base in above:
+        raise UserError(f"{path} extends {base!r}, which is no other shipped recipe: {', '.join(shipped())}.")
+    return _merged(_read(base, (*above, base)), data)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """The values of `above` over those of `below`, group by group."""
+    both = {k: _merged(below[k], v) for k, v in above.items() if isinstance(v, dict) and isinstance(below.get(k), dict)}
+    return {**below, **above, **both}
 
 
 def validate(data: dict[str, Any], name: str = "the recipe") -> Recipe:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from compress.tasks import find_task
+from zoo.errors import UserError
+
+OWN = "hub"  # as a source: the task's own data set on the Hub
+HELD_OUT = "held-out"  # as a source to search or choose on: texts that are kept out of those to train on,
+HELD_PART = 20  # one in so many
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -15,12 +21,60 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-class Dataset(Group):
-    """SQuAD-format files (v1.1 or v2.0), Hub ids (`owner/name` or `owner/name:split`), or `examples`."""
+class Tasked(Group):
+    """What both groups of data answer alike."""
 
-    train: str = Field(description="questions to learn from and to calibrate with")
-    validation: str = Field(description="questions that the search scores configurations on")
-    evaluation: str = Field(description="questions to report on; never used for training or for choosing")
+    task: str = Field(
+        default="squad",
+        description="squad, or what texts are classified or scored for: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, "
+        "or xnli_ and a language; their data are JSON lines, a folder of them, a Hub id, or `hub`",
+    )
+
+    @field_validator("task")
+    @classmethod
+    def _task_is_known(cls, name: str) -> str:
+        try:
+            return find_task(name).name
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("train", "validation", "evaluation", mode="before", check_fields=False)
+    @classmethod
+    def _nothing_is_the_hub(cls, source: object) -> object:
+        return OWN if source is None else source
+
+    @model_validator(mode="after")
+    def _texts_have_no_titles(self) -> Tasked:
+        parts = [part for part in ("train", "validation", "evaluation") if part in type(self).model_fields]
+        held = {part: getattr(self, part) for part in parts}
+        if find_task(self.task).is_questions:
+            if HELD_OUT in held.values():
+                raise ValueError(f"{HELD_OUT} is for texts: for questions name a file or a data set")
+            return self
+        for part in parts:
+            if held[part] == "examples":  # the bundled questions, which are the default
+                setattr(self, part, OWN)
+        if HELD_OUT in (held["train"], held["evaluation"]):
+            raise ValueError(f"{HELD_OUT} texts are for dataset.validation alone")
+        for key in ("titles", "validation_titles", "evaluation_titles", "version_2"):
+            if getattr(self, key, None):
+                raise ValueError(f"{key} is for questions: leave it out for {self.task}")
+        return self
+
+    @property
+    def has_texts(self) -> bool:
+        """Texts to classify or to score, not questions."""
+        return not find_task(self.task).is_questions
+
+
+class Dataset(Tasked):
+    """SQuAD-format files (v1.1 or v2.0), Hub ids (`owner/name` or `owner/name:split`), `hub`, or `examples`."""
+
+    train: str = Field(description="questions or texts to learn from and to calibrate with")
+    validation: str = Field(
+        description="what the search scores configurations on; `held-out`: a twentieth of the texts to train on"
+    )
+    evaluation: str = Field(description="questions or texts to report on; never used for training or for choosing")
     titles: list[str] | None = Field(
         default=None, description="glob patterns of article titles to train on; null takes all"
     )
@@ -32,15 +86,17 @@ class Dataset(Group):
     )
     version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
     max_train_examples: int | None = Field(
-        default=None, ge=1, description="train on so many questions, drawn at random"
+        default=None, ge=1, description="train on so many questions or texts, drawn at random"
     )
 
 
-class Questions(Group):
-    """SQuAD-format files (v1.1 or v2.0), Hub ids (`owner/name` or `owner/name:split`), or `examples`; no training."""
+class Questions(Tasked):
+    """SQuAD-format files (v1.1 or v2.0), Hub ids, `hub`, or `examples`; no training."""
 
-    train: str = Field(default="examples", description="questions to calibrate with; nothing is learned from them")
-    evaluation: str = Field(default="examples", description="questions to report on")
+    train: str = Field(
+        default="examples", description="questions or texts to calibrate with; nothing is learned from them"
+    )
+    evaluation: str = Field(default="examples", description="questions or texts to report on")
     titles: list[str] | None = Field(
         default=None, description="glob patterns of article titles to calibrate with; null takes all"
     )
@@ -169,7 +225,7 @@ class Search(Group):
         description="share that each drop layer drops in the cheapest start; null: length_drop_ratio_bound",
     )
     max_questions: int | None = Field(
-        default=None, ge=1, description="score on so many questions, drawn at random; null: all"
+        default=None, ge=1, description="score on so many questions or texts, drawn at random; null: all"
     )
     points: int = Field(
         default=20, ge=2, le=1000, description="points of the front to keep, spread evenly over the cost"
@@ -186,7 +242,9 @@ class Quantize(Group):
     approach: Literal["static", "dynamic"] = Field(
         default="static", description="input ranges calibrated or found in a run"
     )
-    calibration_samples: int = Field(default=128, ge=1, le=100_000, description="training questions to calibrate on")
+    calibration_samples: int = Field(
+        default=128, ge=1, le=100_000, description="training questions or texts to calibrate on"
+    )
     calibration_method: Literal["minmax", "percentile"] = Field(
         default="minmax", description="from what was seen to a range"
     )
@@ -213,11 +271,12 @@ class Evaluate(Group):
 
     length_config: str | None = Field(
         default=None,
-        description='one more configuration, as in the papers: "(315, 251, 242, 159, 142, 33)" tokens of 384',
+        description='one more configuration, as in the papers: "(315, 251, 242, 159, 142, 33)" tokens of 384 (of 128 '
+        "for texts)",
     )
     engine: Literal["onnxruntime", "openvino"] = Field(default="onnxruntime", description="what runs the int8 model")
     max_questions: int | None = Field(
-        default=None, ge=1, description="report on so many questions only, drawn at random"
+        default=None, ge=1, description="report on so many questions or texts only, drawn at random"
     )
     latency_rounds: int = Field(
         default=30, ge=0, le=10_000, description="rounds in which latency is measured; 0: not at all"

@@ -150,7 +150,7 @@ class Criterion(Group):
     relative: bool = Field(default=True, description="the loss is a share of the float score, else points of 100")
     tolerable_loss: float = Field(default=0.01, ge=0, le=100, description="share or points that may be lost")
     max_trials: int = Field(default=10, ge=1, le=1000, description="quantized models that are scored at most")
-    max_questions: int = Field(default=200, ge=1, le=100_000, description="questions that each is scored on")
+    max_questions: int = Field(default=200, ge=1, le=100_000, description="questions or texts that each is scored on")
 
     @model_validator(mode="after")
     def _loss_fits(self) -> Criterion:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,12 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"  # held while a folder is run
 VERSION = 1  # part of every hash: raise it when old stages no longer fit, as when a default changes
-IRRELEVANT = {"training": {"checkpoint_minutes"}, "search": {"workers"}}  # keys that do not change what comes out
+IRRELEVANT = {  # keys that do not change what comes out
+    "training": {"checkpoint_minutes"},
+    "search": {"workers"},
+    "generate_data": {"workers"},
+    "latency_table": {"workers"},
+}
 
 
 @dataclass
@@ -69,11 +75,14 @@ class Stage:
 
 # The data that only later stages read does not matter to training.
 TRAINS_ON = {"train", "titles", "version_2", "max_train_examples"}
-_METHODS = "compress.methods"
+_METHODS, _NAS = "compress.methods", "compress.nas"
+_AIMET = f"{_METHODS}.quantize_aimet"
+_NNCF = f"{_METHODS}.quantize_nncf"
 _TAUGHT = ("distill.apply", "distill.teacher", "distill.store_logits")
-_BITS, _LEFT = "quantize.reduce_range", "prune.excluded"
+_BITS, _LEFT, _FLOAT = "quantize.reduce_range", "prune.excluded", "quantize.keep_float"
 _TEXT = tuple(f"pretrain.{key}" for key in ("text", "text_config", "max_passages", "block_tokens"))
 _DATA = tuple(f"dataset.{key}" for key in sorted(TRAINS_ON))
+_SUPERNET = tuple(f"supernet.{key}" for key in ("checkpoint", "apply", "order", "order_blocks"))
 STAGES: dict[str, dict[str, Stage]] = {
     "length_adaptive": {
         "finetune": Stage(
@@ -123,6 +132,42 @@ STAGES: dict[str, dict[str, Stage]] = {
         ),
         "quantize": Stage(f"{_METHODS}.quantize:run", ("dataset", "budgets", "quantize", "criterion", "aware")),
         "evaluate": Stage(f"{_METHODS}.evaluate:run", ("dataset", "evaluate")),
+        "package": Stage(f"{_METHODS}.package:run", ("package", "evaluate")),
+    },
+    "nncf": {
+        "finetune": Stage(f"{_NNCF}:finetune", ("model", "tokenizer", "dataset", "finetune", "training"), spread=True),
+        "teacher": Stage(f"{_NNCF}:teacher", (*_DATA, "finetune.max_length", "finetune.stride", *_TAUGHT)),
+        "nncf": Stage(
+            f"{_NNCF}:run", ("dataset", "nncf_config", "nncf", "tune", "distill", "control", "training"), spread=True
+        ),
+        "quantize": Stage(f"{_NNCF}:quantize", ()),
+        "evaluate": Stage(f"{_NNCF}:run_evaluate", ("dataset", "evaluate")),
+        "package": Stage(f"{_NNCF}:run_package", ("package", "evaluate")),
+    },
+    "aimet_w8a8": {
+        "finetune": Stage(f"{_AIMET}:finetune", ("model", "tokenizer", "dataset", "finetune", "training"), spread=True),
+        "aimet": Stage(f"{_AIMET}:aimet", ("dataset", "aimet", _BITS, _FLOAT, "training"), spread=True),
+        "quantize": Stage(f"{_AIMET}:quantize", ("quantize",)),
+        "evaluate": Stage(f"{_AIMET}:evaluate", ("dataset", "evaluate")),
+        "package": Stage(f"{_AIMET}:package", ("package", "evaluate")),
+    },
+    "nas": {
+        "generate_data": Stage(f"{_NAS}.shards:run", ("model", "tokenizer", "generate_data", *_SUPERNET[:3])),
+        "order": Stage(f"{_NAS}.ordering:run", ("model", "tokenizer", "space", "training", *_SUPERNET)),
+        "supernet": Stage(
+            f"{_NAS}.supernet_train:run", ("model", "tokenizer", "space", "supernet", "training"), spread=True
+        ),
+        "tune": Stage(
+            f"{_NAS}.supernet_tune:run", ("space", "dataset", "tune", "training", "search.scoring"), spread=True
+        ),
+        "latency_table": Stage(
+            f"{_NAS}.latency_table:run", ("space", "latency_table", "dataset.task", "quantize.approach", _FLOAT)
+        ),
+        "predictor": Stage(f"{_NAS}.predictor:run", ("predictor",)),
+        "search": Stage(f"{_NAS}.search:run", ("dataset", "space", "search", "quantize", "finetune", "training")),
+        "finetune": Stage(f"{_NAS}.finish:finetune", ("dataset", "finetune", "training")),
+        "quantize": Stage(f"{_METHODS}.quantize:run", ("dataset", "quantize", "criterion")),
+        "evaluate": Stage(f"{_NAS}.finish:evaluate", ("dataset", "evaluate")),
         "package": Stage(f"{_METHODS}.package:run", ("package", "evaluate")),
     },
 }
@@ -194,6 +239,9 @@ def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str,
                     if name == "package":
                         register(root)
                 together(None)
+        else:  # this stage is the first process's alone: the others wait, as often as it does
+            together(None)
+            together(None)
         inputs[name] = here
         results[name] = read_json(here / "done.json")["result"]
         chain = sha256(here / "done.json")
@@ -210,9 +258,13 @@ def fingerprint(recipe: Recipe, stage: Stage, before: str) -> str:
     Only what differs from the defaults counts, so that a key that a later version adds does not undo finished work.
     """
     data = recipe.model_dump(mode="json", exclude_defaults=True)
-    if stage.spread:
-        data["dataset"] = {key: value for key, value in data.get("dataset", {}).items() if key in TRAINS_ON}
-    parts = {}
+    dataset = data.get("dataset", {})
+    # Of texts, those to choose by and to report on are kept out of training, so that they decide, too.
+    if stage.spread and "task" not in dataset:
+        data["dataset"] = {key: value for key, value in dataset.items() if key in TRAINS_ON}
+    parts: dict[str, Any] = {}
+    if "task" in dataset and "dataset.train" in stage.parts:
+        parts["dataset"] = dataset
     for part in stage.parts:
         value: Any = data
         for key in part.split("."):
@@ -267,7 +319,8 @@ def _agreed(value: Any) -> Any:
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    PartialState(cpu=not torch.cuda.is_available())
+    # A stage that one process runs alone, as reading text, may keep the others waiting for hours.
+    PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=3))
     box = [value]
     broadcast_object_list(box)
     return box[0]

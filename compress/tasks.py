@@ -24,6 +24,9 @@ class Task:
         hub: Hub id of the data, with `config`, the name of the subset.
         train_split, validation_split: of the Hub.
         remark: what to say beside its figures.
+        title: as people write it.
+        rows: texts in the validation set that the published figures are on; 0 where that does not matter.
+        beside: another task on whose data a model of this one is reported, too.
     """
 
     name: str
@@ -38,6 +41,9 @@ class Task:
     validation_split: str = "validation"
     scale: tuple[float, float] = (0.0, 5.0)
     remark: str = ""
+    title: str = ""
+    rows: int = 0
+    beside: str = ""
 
     @property
     def is_questions(self) -> bool:
@@ -72,11 +78,19 @@ _PAIR = ("sentence1", "sentence2")
 TASKS = {
     task.name: task
     for task in (
-        _glue("cola", ("sentence",), ("unacceptable", "acceptable"), "matthews"),
-        _glue("sst2", ("sentence",), ("negative", "positive"), "accuracy"),
-        _glue("mrpc", _PAIR, ("not_equivalent", "equivalent"), "f1", "accuracy"),
-        _glue("stsb", _PAIR, (), "pearson", "spearman", regression=True),
-        _glue("qqp", ("question1", "question2"), ("not_duplicate", "duplicate"), "f1", "accuracy"),
+        _glue("cola", ("sentence",), ("unacceptable", "acceptable"), "matthews", title="CoLA", rows=1043),
+        _glue("sst2", ("sentence",), ("negative", "positive"), "accuracy", title="SST-2", rows=872),
+        _glue("mrpc", _PAIR, ("not_equivalent", "equivalent"), "f1", "accuracy", title="MRPC", rows=408),
+        _glue("stsb", _PAIR, (), "pearson", "spearman", regression=True, title="STS-B", rows=1500),
+        _glue(
+            "qqp",
+            ("question1", "question2"),
+            ("not_duplicate", "duplicate"),
+            "f1",
+            "accuracy",
+            title="QQP",
+            rows=40_430,
+        ),
         _glue(
             "mnli",
             ("premise", "hypothesis"),
@@ -84,6 +98,9 @@ TASKS = {
             "accuracy",
             validation_split="validation_matched",
             remark="MultiNLI, accuracy on genres that were trained on",
+            title="MNLI, matched",
+            rows=9815,
+            beside="mnli_mm",
         ),
         _glue(
             "mnli_mm",
@@ -93,9 +110,11 @@ TASKS = {
             config="mnli",
             validation_split="validation_mismatched",
             remark="MultiNLI, accuracy on genres that were not trained on",
+            title="MNLI, mismatched",
+            rows=9832,
         ),
-        _glue("qnli", ("question", "sentence"), ("entailment", "not_entailment"), "accuracy"),
-        _glue("rte", _PAIR, ("entailment", "not_entailment"), "accuracy"),
+        _glue("qnli", ("question", "sentence"), ("entailment", "not_entailment"), "accuracy", title="QNLI", rows=5463),
+        _glue("rte", _PAIR, ("entailment", "not_entailment"), "accuracy", title="RTE", rows=277),
         *(
             Task(
                 f"xnli_{language}",
@@ -106,11 +125,12 @@ TASKS = {
                 hub="facebook/xnli",
                 config=language,
                 remark="CC BY-NC 4.0: for evaluation, not for training what is published",
+                title=f"XNLI ({language})",
             )
             for language in XNLI_LANGUAGES
         ),
-        Task("squad", ("question", "context"), (), ("f1", "em"), "f1", hub="rajpurkar/squad"),
-        Task("squad_v2", ("question", "context"), (), ("f1", "em"), "f1", hub="rajpurkar/squad_v2"),
+        Task("squad", ("question", "context"), (), ("f1", "em"), "f1", hub="rajpurkar/squad", title="SQuAD 1.1"),
+        Task("squad_v2", ("question", "context"), (), ("f1", "em"), "f1", hub="rajpurkar/squad_v2", title="SQuAD 2.0"),
     )
 }
 

@@ -66,6 +66,13 @@ def load_texts(task: Task, source: str | Path | None = None, split: str | None =
     return found
 
 
+def has_split(source: str | Path, task: Task) -> bool:
+    """Whether a folder holds the task's own validation split, not one that stands in for it."""
+    folder = Path(source).expanduser()
+    places = (folder, folder / (task.config or task.name))
+    return any((place / f"{task.validation_split}.jsonl").is_file() for place in places)
+
+
 def draw(examples: Sequence[TextExample], limit: int | None, seed: int = 0) -> list[TextExample]:
     """So many of the examples, drawn at random, in the order of the source; all of them for None."""
     if limit is None or limit >= len(examples):

@@ -146,6 +146,11 @@ def best_precision(wish: str = "auto") -> str:
     return "bf16" if native and ("amx_bf16" in flags or "avx512_bf16" in flags) else "fp32"
 
 
+def steps_of(samples: int, epochs: float, batch_size: int) -> int:
+    """Steps that `train` plans for."""
+    return max(1, math.ceil(math.ceil(samples / batch_size) * epochs))
+
+
 Loss = Callable[[Any, dict[str, Tensor], random.Random], Iterator[tuple[Tensor, dict[str, float]]]]
 
 
@@ -203,7 +208,7 @@ def train(
     averaged = [p.detach().clone() for p in learned] if schedule.average else []
     lengths = [len(row.window.input_ids) for row in data]
     per_epoch = math.ceil(len(data) / schedule.batch_size)
-    total = max(1, math.ceil(per_epoch * schedule.epochs))
+    total = steps_of(len(data), schedule.epochs, schedule.batch_size)
     step, spent, running = 0, 0.0, 0.0
     checkpoint = folder / "checkpoint"
     if (checkpoint / "state.json").is_file():

@@ -17,6 +17,7 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
+    "RAY_AUTH_MODE": "disabled",  # else a local cluster of Ray writes a token into the home folder
     "TOKENIZERS_PARALLELISM": "false",
     "BUDGET_ZOO_HOME": _home,
 }

@@ -1,30 +1,33 @@
-"""The named endpoints: `answer`, `measure` and `front` over the same desk, `models` and `jobs` to look things up."""
+"""The named endpoints: `answer`, `classify`, `measure`, `front` over the same desk; `models`, `jobs` look things up."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import gradio as gr
 from gradio.events import api
 
-from ui import modelviews, people
+from ui import modelviews, outcome, people
 from ui.handlers import explain
+from ui.reading import QA, Judged, reading_of
 from ui.session import Desk
-from ui.text import same_answer
 from zoo.answers import Answer
+from zoo.ask import Reply
 from zoo.catalog import Entry
+from zoo.errors import UserError
 from zoo.lengths import Choice
 
 T = TypeVar("T")
 
 
-def add_endpoints(desk: Desk, default: str, device: dict[str, Any]) -> None:
+def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, Any]) -> None:
     """Add the endpoints to the Blocks that is open.
 
     Args:
         desk: what they share with the page.
-        default: the model where a caller names none.
+        default: the model for questions where a caller names none.
+        classifier: the same for texts; may be empty.
         device: the queue of whatever runs a model.
     """
 
@@ -38,22 +41,60 @@ def add_endpoints(desk: Desk, default: str, device: dict[str, Any]) -> None:
     ) -> dict:
         """Answer a question from a passage within a budget; the full-length answer beside it.
 
-        `unit` is "macs" (percent), "ms", "speedup" or "loss" (F1 points); `engine` is one of the entry's.
+        `unit` is "macs" (percent), "ms", "speedup" or "loss" (points of its metric); `engine` is one of the entry's.
         """
 
         def work() -> dict:
+            if desk.entry(model).task != QA:
+                raise UserError(f"{model} classifies text: ask it by the endpoint classify.")
             entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
-            reply = desk.ask(entry, engine, question, passage, choice.point.config)
-            full, in_float = desk.reference(entry, engine, question, passage)
+            reply = cast(Reply, desk.ask(entry, engine, question, passage, choice.point.config))
+            referred, in_float = desk.reference(entry, engine, question, passage)
+            full = cast(Reply, referred)
             return {
                 "answers": [_describe_answer(a) for a in reply.answers],
                 "no_answer": reply.no_answer,
                 "full_length": {"answers": [_describe_answer(a) for a in full.answers], "fp32": in_float},
-                "same": same_answer(reply, full),
+                "same": outcome.same(reply, full),
                 "point": _describe_choice(choice),
                 "tokens": reply.tokens,
                 "macs_ratio": reply.macs_ratio,
                 "notices": reply.notices,
+            }
+
+        return _speak(work)
+
+    def classify(
+        first: str,
+        second: str = "",
+        model: str = classifier,
+        budget: float = 100.0,
+        unit: str = "macs",
+        engine: str = "onnxruntime",
+    ) -> dict:
+        """Classify a text, or a pair of texts, or score a pair, within a budget; what full length says beside it.
+
+        `second` is for models that read pairs; `unit` and `engine` as for `answer`.
+        """
+
+        def work() -> dict:
+            if not model:
+                raise UserError("No classifier is bundled: name a model, as a folder or a Hub id.")
+            if desk.entry(model).task == QA:
+                raise UserError(f"{model} answers questions: ask it by the endpoint answer.")
+            other = second if reading_of(desk.entry(model)).second else ""
+            entry, choice = _pick(desk, model, engine, budget, unit, first, other)
+            said = cast(Judged, desk.ask(entry, engine, first, other, choice.point.config))
+            referred, in_float = desk.reference(entry, engine, first, other)
+            full = cast(Judged, referred)
+            return {
+                **_describe_verdict(said),
+                "full_length": {**_describe_verdict(full), "fp32": in_float},
+                "same": outcome.same(said, full),
+                "point": _describe_choice(choice),
+                "tokens": said.tokens,
+                "macs_ratio": said.macs_ratio,
+                "notices": said.notices,
             }
 
         return _speak(work)
@@ -66,7 +107,10 @@ def add_endpoints(desk: Desk, default: str, device: dict[str, Any]) -> None:
         unit: str = "macs",
         engine: str = "onnxruntime",
     ) -> dict:
-        """Time an input at a budget against full length on the same engine and fp32 PyTorch, in turn. Milliseconds."""
+        """Time an input at a budget against full length on the same engine and fp32 PyTorch, in turn. Milliseconds.
+
+        For a classifier `question` is the text and `passage` the second one of a pair.
+        """
 
         def work() -> dict:
             entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
@@ -98,6 +142,7 @@ def add_endpoints(desk: Desk, default: str, device: dict[str, Any]) -> None:
         return _speak(work)
 
     api(answer, api_name="answer", **device)
+    api(classify, api_name="classify", **device)
     api(measure, api_name="measure", **device)
     api(front, api_name="front", queue=False)
 
@@ -149,10 +194,17 @@ def _describe_answer(answer: Answer) -> dict[str, Any]:
     }
 
 
+def _describe_verdict(said: Judged) -> dict[str, Any]:
+    labels = [{"label": one.name, "probability": one.probability, "score": one.score} for one in said.labels]
+    return {"labels": labels, "score": said.score}
+
+
 def _describe_choice(choice: Choice) -> dict[str, Any]:
     point = choice.point
     known = {key: value for key, value in point.to_dict().items() if value is None or value == value}
-    return {**known, "message": choice.message, "binding": choice.binding}
+    metric = next(iter(point.metrics), None)
+    scored = {"metric": metric, "score": point.score if metric else None}
+    return {**known, **scored, "message": choice.message, "binding": choice.binding}
 
 
 def _speak(work: Callable[[], T]) -> T:

@@ -8,18 +8,19 @@ from typing import Any
 
 from zoo.errors import UserError
 from zoo.lengths import Choice, Front, LengthConfig, Point
+from zoo.metrics import shown
 
 UNITS = {
     "macs": "% of compute",
     "ms": "milliseconds",
     "speedup": "speed-up",
-    "loss": "F1 points lost",
+    "loss": "points lost",
 }
 TITLES = {
     "macs": "At most this share of the full-length compute (MACs), in percent",
     "ms": "At most this many milliseconds on this machine",
     "speedup": "At least this many times as fast as full length",
-    "loss": "At most this many F1 points lost against full length",
+    "loss": "At most this many points lost against full length",
 }
 STEPS = {"macs": 0.5, "ms": 0.1, "speedup": 0.01, "loss": 0.05}
 DEFAULT_LOSS = 1.0
@@ -33,6 +34,16 @@ class Scale:
     maximum: float
     step: float
     value: float
+
+
+def label(unit: str, front: Front | None) -> str:
+    """What the switch calls a unit: points are of the front's metric."""
+    return f"{shown(front.metric)} {UNITS[unit]}" if unit == "loss" and front else UNITS[unit]
+
+
+def title(unit: str, front: Front | None) -> str:
+    """What the slider says in a unit."""
+    return TITLES[unit].replace("points lost", label(unit, front)) if unit == "loss" else TITLES[unit]
 
 
 def units(front: Front | None) -> list[str]:
@@ -55,19 +66,22 @@ def cost(front: Front, point: Point, unit: str, full_ms: float | None = None) ->
     if unit == "macs":
         return 100 * point.macs_ratio
     if unit == "loss":
-        return max(0.0, front.full.f1 - point.f1)
+        return max(0.0, front.full.score - point.score)
     if unit not in UNITS:
         raise UserError(f"There is no unit {unit!r}: choose one of {', '.join(UNITS)}.")
     if not point.p50_ms or not front.full.p50_ms:
-        raise UserError("This front holds no latencies: choose a budget in percent of compute or in F1 points.")
+        raise UserError(
+            "This front holds no latencies: choose a budget in percent of compute or in points of "
+            f"{shown(front.metric)}."
+        )
     if unit == "speedup":
         return front.full.p50_ms / point.p50_ms
     return point.p50_ms * (full_ms or front.full.p50_ms) / front.full.p50_ms
 
 
 def default_point(front: Front) -> Point:
-    """Where the page starts: the cheapest point that loses at most one F1."""
-    good = [p for p in front.everything if front.full.f1 - p.f1 <= DEFAULT_LOSS]
+    """Where the page starts: the cheapest point that loses at most one point of the metric."""
+    good = [p for p in front.everything if front.full.score - p.score <= DEFAULT_LOSS]
     return min(good or [front.full], key=lambda p: p.macs_ratio)
 
 
@@ -109,7 +123,7 @@ def choose(
     if pinned and (pinned["unit"], pinned["value"], pinned["points"]) == (unit, value, len(points)):
         point = points[pinned["index"]]
         beaten = pinned["index"] >= len(front.everything)
-        message = "This point is dominated: another loses no more F1 and costs no more." if beaten else None
+        message = "This point is dominated: another loses no more and costs no more." if beaten else None
         return Choice(point, message, pinned["why"])
     return front.at(unit, number(value), full_ms)
 
@@ -131,7 +145,7 @@ def number(value: Any) -> float:
 
 def full_only(layers: int) -> Choice:
     """For a checkpoint that was never searched."""
-    point = Point(LengthConfig.full(layers), 1.0, math.nan, math.nan)
+    point = Point(LengthConfig.full(layers), 1.0, {})
     return Choice(point, "This checkpoint has no searched front, so it runs at full length.", "no front")
 
 

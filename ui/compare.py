@@ -10,11 +10,11 @@ import gradio as gr
 
 from ui.comparing import LEAST, LETTERS, MOST, Comparing
 from ui.explore import DEVICE, QUICK, RAW
-from ui.parts import markdown
+from ui.parts import list_samples, markdown
+from ui.reading import QA, Reading, Sample, questions, reading_of
 from ui.session import Desk
 from zoo import catalog
 from zoo.catalog import Entry
-from zoo.safety import MAX_QUESTION
 
 
 @dataclass
@@ -26,6 +26,7 @@ class CompareParts:
     rows: list[gr.Row]
     models: list[gr.Dropdown]
     budgets: list[gr.Slider]
+    reads: gr.State
     example: gr.Dropdown
     question: gr.Textbox
     passage: gr.Textbox
@@ -38,6 +39,11 @@ class CompareParts:
     csv_text: gr.Textbox
 
     @property
+    def kind(self) -> list[Any]:
+        """What follows from what A reads."""
+        return [*self.models[1:], self.reads, self.example, self.question, self.passage]
+
+    @property
     def pairs(self) -> list[Any]:
         """Names and budgets in turn."""
         return [component for pair in zip(self.models, self.budgets, strict=True) for component in pair]
@@ -45,11 +51,14 @@ class CompareParts:
 
 def build_compare(desk: Desk) -> tuple[CompareParts, Comparing]:
     """Put the tab's content where the Blocks stands, and wire it."""
-    examples = catalog.examples()
-    p = _place([entry for entry in catalog.bundled() if entry.task == "qa"], examples)
-    h = Comparing(p, desk, examples)
+    entries = sorted(catalog.bundled(), key=lambda entry: entry.task != QA)
+    reading = reading_of(entries[0]) if entries else questions()
+    p = _place(entries, reading)
+    h = Comparing(p, desk, entries)
     p.many.input(h.count, p.many, p.rows, **QUICK)
-    p.example.input(h.pick, p.example, [p.question, p.passage], **QUICK)
+    p.example.input(h.pick, [p.example, p.models[0]], [p.question, p.passage, p.notice], **QUICK)
+    first, *others = p.models
+    p.models[0].input(h.choose, [first, p.reads, *others], [*p.kind, p.notice], **QUICK)
     shown = [p.notice, p.verdict, p.table, p.plot, p.stamp, p.csv, p.csv_text]
     gr.on(
         [p.go.click, p.question.submit], h.run, [p.many, p.question, p.passage, *p.pairs], shown, **RAW, **DEVICE
@@ -71,8 +80,9 @@ def start_pairs(entries: list[Entry]) -> list[tuple[str | None, float]]:
     return found[:MOST]
 
 
-def _place(entries: list[Entry], examples: list[dict[str, Any]]) -> CompareParts:
-    p: dict[str, Any] = {"rows": [], "models": [], "budgets": []}
+def _place(entries: list[Entry], reading: Reading) -> CompareParts:
+    p: dict[str, Any] = {"rows": [], "models": [], "budgets": [], "reads": gr.State(reading.key)}
+    alike = [entry for entry in entries if entry.task == entries[0].task]
     with gr.Row(equal_height=False, elem_id="compare-desk"):
         with gr.Column(scale=5, min_width=320, elem_classes="card"):
             with gr.Row(elem_classes="head"):
@@ -81,8 +91,9 @@ def _place(entries: list[Entry], examples: list[dict[str, Any]]) -> CompareParts
                     list(range(LEAST, MOST + 1)), value=LEAST, show_label=False, container=False,
                     elem_id="compare-many", elem_classes="switch",
                 )  # fmt: skip
-            choices = [(entry.title, entry.name) for entry in entries]
-            for i, (letter, (name, value)) in enumerate(zip(LETTERS, start_pairs(entries), strict=True)):
+            for i, (letter, (name, value)) in enumerate(zip(LETTERS, start_pairs(alike), strict=True)):
+                # A says what is compared, so it alone offers everything.
+                choices = [(entry.title, entry.name) for entry in (alike if i else entries)]
                 with gr.Row(visible=i < LEAST, elem_classes="contestant") as row:
                     p["rows"].append(row)
                     p["models"].append(
@@ -95,18 +106,19 @@ def _place(entries: list[Entry], examples: list[dict[str, Any]]) -> CompareParts
                         )  # fmt: skip
                     )
         with gr.Column(scale=4, min_width=320, elem_classes="card"):
-            listed = [(f"{e['title']}: {e['question']}", i) for i, e in enumerate(examples)]
-            first = examples[0] if examples else {"question": "", "context": ""}
+            listed = list_samples(reading)
+            first = reading.samples[0] if listed else Sample("", "")
             p["example"] = gr.Dropdown(
                 listed, value=0 if listed else None, label="Examples", elem_id="compare-example"
             )
             p["question"] = gr.Textbox(
-                first["question"], label="Question", lines=1, max_lines=3, max_length=MAX_QUESTION,
+                first.first, label=reading.first, lines=1, max_lines=5, max_length=reading.most,
                 elem_id="compare-question",
             )  # fmt: skip
             p["passage"] = gr.Textbox(
-                first["context"], label="Passage", lines=5, max_lines=8, elem_id="compare-passage"
-            )
+                first.second, label=reading.second, lines=5, max_lines=8, visible=bool(reading.second),
+                elem_id="compare-passage",
+            )  # fmt: skip
             p["go"] = gr.Button("Compare", variant="primary", elem_id="compare-go")
     p["notice"] = markdown(visible=False, elem_id="compare-notice", elem_classes="note")
     with gr.Column(elem_classes="card", elem_id="compare-result"):

@@ -1,30 +1,33 @@
-"""Two to four (checkpoint, budget) pairs on one input: answers, agreement, latency in turn, size, F1."""
+"""Two to four (checkpoint, budget) pairs on one input: answers, agreement, latency in turn, size, score."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
-from ui import curves, text
-from ui.handlers import Speaker, Updates, explain
+from ui import curves, outcome, text
+from ui.handlers import Speaker, Updates, explain, spoken
 from ui.jobviews import size
+from ui.outcome import Outcome
+from ui.parts import list_samples
+from ui.reading import QA, questions, reading_of
 from ui.selecting import DEFAULT_ENGINE
 from ui.session import Desk, time_in_turn
 from zoo import latency
-from zoo.ask import Reply
 from zoo.catalog import Entry
 from zoo.errors import UserError
 from zoo.latency import Timing
 from zoo.lengths import Choice
+from zoo.metrics import shown
 
 LEAST, MOST = 2, 4
 LETTERS = "ABCD"
+SCORE = "Score"
 
 
 @dataclass(frozen=True)
@@ -35,22 +38,23 @@ class Contestant:
     entry: Entry
     engine: str
     choice: Choice
-    reply: Reply
+    reply: Outcome
     timing: Timing | None = None
     speedup: tuple[float, float, float] | None = None
 
     @property
-    def f1(self) -> float | None:
+    def metric(self) -> str:
+        """Key of what `score` counts, empty where nothing is known."""
+        return next(iter(self.choice.point.metrics), self.entry.metric)
+
+    @property
+    def score(self) -> float | None:
         """Of the chosen point, or of the entry where it has no front, as measured when it was made."""
-        found = self.choice.point.f1
-        if math.isfinite(found):
-            return found
-        stated = self.entry.metrics.get("f1")
-        return float(stated) if isinstance(stated, int | float) else None
+        return self.choice.point.score if self.choice.point.metrics else self.entry.score
 
     @property
     def answer(self) -> str:
-        return self.reply.answers[0].text if self.reply.answers else ""
+        return outcome.words(self.reply)
 
     @property
     def compute(self) -> float:
@@ -67,15 +71,39 @@ def ask_all(desk: Desk, pairs: Sequence[tuple[str, Any]], question: str, passage
     wanted = [(name.strip(), value) for name, value in pairs if (name or "").strip()]
     if not LEAST <= len(wanted) <= MOST:
         raise UserError(f"Pick {LEAST} to {MOST} checkpoints, or one at several budgets.")
+    entries = [desk.entry(name) for name, _ in wanted]
+    refuse_mixed(entries)
     found = []
-    for letter, (name, value) in zip(LETTERS, wanted, strict=False):
-        entry = desk.entry(name)
+    for letter, entry, (_, value) in zip(LETTERS, entries, wanted, strict=False):
         engine = DEFAULT_ENGINE if DEFAULT_ENGINE in entry.engines else entry.engines[0]
         choice = desk.choose(entry, "macs", value)
         found.append(
             Contestant(letter, entry, engine, choice, desk.ask(entry, engine, question, passage, choice.point.config))
         )
     return found
+
+
+def refuse_mixed(entries: Sequence[Entry]) -> None:
+    """Only what reads and says the same kind of thing can be compared.
+
+    Raises:
+        UserError: some answer questions and others classify, or some read one text and others two, or some give labels
+            and others scores.
+    """
+    if len({entry.task for entry in entries}) > 1:
+        one, other = (next(e for e in entries if (e.task == QA) is wanted) for wanted in (True, False))
+        raise UserError(
+            f"{one.title} answers questions and {other.title} classifies text: compare checkpoints of one kind."
+        )
+    readings = [reading_of(entry) for entry in entries]
+    firm = [(reading, entry) for reading, entry in zip(readings, entries, strict=True) if not reading.optional]
+    for reading, entry in firm[1:]:
+        first, beside = firm[0]
+        if bool(reading.second) != bool(first.second) or bool(reading.scale) != bool(first.scale):
+            raise UserError(
+                f"{beside.title} and {entry.title} do not read or say the same kind of thing: compare checkpoints of "
+                "one task."
+            )
 
 
 def time_all(desk: Desk, found: Sequence[Contestant], question: str, passage: str) -> tuple[list[Contestant], bool]:
@@ -99,7 +127,7 @@ def time_all(desk: Desk, found: Sequence[Contestant], question: str, passage: st
 def agreement(found: Sequence[Contestant]) -> str:
     """Who answers as the first does, in a sentence."""
     first, others = found[0], found[1:]
-    same = [c for c in others if text.same_answer(c.reply, first.reply)]
+    same = [c for c in others if outcome.same(c.reply, first.reply)]
     if len(same) == len(others):
         return "All give the same answer."
     if not same:
@@ -109,13 +137,13 @@ def agreement(found: Sequence[Contestant]) -> str:
 
 def tabulate(found: Sequence[Contestant]) -> str:
     """A row for each, as Markdown."""
+    scored = score_name(found)
     rows = [
-        "| | checkpoint | compute | answer | sure | p50 | p90 | against A | size | F1 |",
+        f"| | checkpoint | compute | answer | sure | p50 | p90 | against A | size | {scored} |",
         "|:--|:--|--:|:--|--:|--:|--:|:--|--:|--:|",
     ]
     for c in found:
-        best = c.reply.answers[0] if c.reply.answers else None
-        words = text.escape(best.text) if best and best.text else "*no answer*"
+        words, chance = text.escape(c.answer) or "*no answer*", outcome.probability(c.reply)
         times = (f"{c.timing.p50_ms:.1f} ms", f"{c.timing.p90_ms:.1f} ms") if c.timing else ("…", "…")
         ratio = f"{c.speedup[0]:.2f}× as fast" if c.speedup else ""
         cells = (
@@ -123,14 +151,20 @@ def tabulate(found: Sequence[Contestant]) -> str:
             f"{text.escape(c.entry.title)} ({text.name_precision(c.engine)})",
             f"{c.compute:.1f} %",
             words,
-            f"{100 * best.probability:.0f} %" if best else "",
+            f"{100 * chance:.0f} %" if chance is not None else "",
             *times,
             ratio,
             size(c.entry.bytes),
-            f"{c.f1:.1f}" if c.f1 is not None else "",
+            f"{c.score:.1f}{'' if scored != SCORE else f' {shown(c.metric)}'}" if c.score is not None else "",
         )
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def score_name(found: Sequence[Contestant]) -> str:
+    """What the scores are called: the metric's name where all are of one."""
+    metrics = {c.metric for c in found if c.score is not None}
+    return shown(metrics.pop()) if len(metrics) == 1 else SCORE
 
 
 def bars(found: Sequence[Contestant]) -> dict[str, dict[str, float | None]]:
@@ -138,7 +172,7 @@ def bars(found: Sequence[Contestant]) -> dict[str, dict[str, float | None]]:
     names = {c.letter: f"{c.letter} · {c.compute:.0f} %" for c in found}
     return {
         "latency here, ms (median)": {names[c.letter]: c.timing.p50_ms if c.timing else None for c in found},
-        "F1 when it was made": {names[c.letter]: c.f1 for c in found},
+        f"{score_name(found)} when it was made": {names[c.letter]: c.score for c in found},
         "size, MB": {names[c.letter]: c.entry.bytes / 1e6 for c in found},
     }
 
@@ -149,18 +183,18 @@ def write_csv(found: Sequence[Contestant]) -> str:
     table = csv.writer(out, lineterminator="\n")
     table.writerow(
         ["model", "engine", "macs_ratio", "fractions", "answer", "probability", "no_answer", "same_as_first", "p50_ms"]
-        + ["p90_ms", "p99_ms", "n", "speedup_against_first", "low", "high", "bytes", "f1"]
+        + ["p90_ms", "p99_ms", "n", "speedup_against_first", "low", "high", "bytes", "metric", "score"]
     )
     for c in found:
-        best = c.reply.answers[0] if c.reply.answers else None
+        chance = outcome.probability(c.reply)
         t, point = c.timing, c.choice.point
         table.writerow(
             [c.entry.name, c.engine, point.macs_ratio, " ".join(f"{f:g}" for f in point.config.fractions)]
-            + [_plain(c.answer), best.probability if best else "", int(c.reply.no_answer)]
-            + [int(text.same_answer(c.reply, found[0].reply))]
+            + [_plain(c.answer), "" if chance is None else chance, int(not c.answer)]
+            + [int(outcome.same(c.reply, found[0].reply))]
             + ([t.p50_ms, t.p90_ms, t.p99_ms, t.n] if t else [""] * 4)
             + (list(c.speedup) if c.speedup else [""] * 3)
-            + [c.entry.bytes, "" if c.f1 is None else c.f1]
+            + [c.entry.bytes, c.metric, "" if c.score is None else c.score]
         )
     return out.getvalue()
 
@@ -173,21 +207,57 @@ def _plain(words: str) -> str:
 class Comparing(Speaker):
     """Events of the Compare tab."""
 
-    def __init__(self, parts: Any, desk: Desk, examples: list[dict[str, Any]]):
+    def __init__(self, parts: Any, desk: Desk, entries: Sequence[Entry] = ()):
         super().__init__(parts)
-        self.desk, self.examples = desk, examples
+        self.desk = desk
+        self.known = [(entry.title, entry.name, entry.task) for entry in entries]
 
     def count(self, many: Any) -> Updates:
         """As many rows as are to be compared."""
         wanted = many if isinstance(many, int) and LEAST <= many <= MOST else LEAST
         return {row: gr.update(visible=i < wanted) for i, row in enumerate(self.parts.rows)}
 
-    def pick(self, index: Any) -> Updates:
-        """An example fills question and passage."""
-        if not isinstance(index, int) or not 0 <= index < len(self.examples):
+    @spoken("notice")
+    def pick(self, index: Any, first: str | None) -> Updates:
+        """An example fills both boxes."""
+        samples = (reading_of(self.desk.entry(first)) if first else questions()).samples
+        if not isinstance(index, int) or not 0 <= index < len(samples):
             return self.nothing(self.parts.question)
-        example = self.examples[index]
-        return {self.parts.question: example["question"], self.parts.passage: example["context"]}
+        return {self.parts.question: samples[index].first, self.parts.passage: samples[index].second}
+
+    @spoken("notice")
+    def choose(self, first: str | None, reads: str | None, *others: str | None) -> Updates:
+        """A is another checkpoint: the boxes are for what it reads, and the others are chosen among its kind."""
+        if not first:
+            return self.nothing(self.parts.notice)
+        return self.set_kind(first, reads, others) | self.note("notice", None)
+
+    def set_kind(self, first: str, reads: str | None, others: Sequence[str | None]) -> Updates:
+        """Boxes, examples and what B, C and D offer, for A."""
+        p, entry = self.parts, self.desk.entry(first)
+        reading = reading_of(entry)
+        choices = [(title, name) for title, name, task in self.known if task == entry.task]
+        if entry.name not in [name for _, name in choices]:
+            choices = [(entry.title, entry.name), *choices]
+        names = [name for _, name in choices]
+        updates: Updates = {p.reads: reading.key}
+        for component, name in zip(p.models[1:], others, strict=True):
+            fits = name in names or bool(name) and self.desk.entry(name or "").task == entry.task
+            kept = choices if name in names or not fits else [(self.desk.entry(name or "").title, name), *choices]
+            updates[component] = gr.update(choices=kept, value=name if fits else first)
+        if reading.key == reads:
+            return updates
+        sample = reading.samples[0] if reading.samples else None
+        return updates | {
+            p.example: gr.update(choices=list_samples(reading), value=0 if sample else None),
+            p.question: gr.update(
+                value=sample.first if sample else "", label=reading.first, max_length=reading.most
+            ),
+            p.passage: gr.update(
+                value=sample.second if sample else "", label=reading.second or "Second text",
+                visible=bool(reading.second),
+            ),
+        }  # fmt: skip
 
     def run(self, many: Any, question: str, passage: str, *pairs: Any) -> Iterator[Updates]:
         """Answers first, then latencies; `pairs` are names and budgets in turn."""
@@ -223,5 +293,7 @@ def stamp(found: Sequence[Contestant], disturbed: bool) -> str:
     timing = found[0].timing
     rounds = f"{timing.n} rounds in turn · " if timing else ""
     badge = "**Disturbed:** something else kept this machine busy, so read these figures with care.\n\n"
-    where = f"{rounds}{sum(found[0].reply.tokens)} tokens · {m['threads']} threads · {text.escape(str(m['cpu']))}"
-    return (badge if disturbed else "") + f"{where} · {m['date']}. F1 is what was measured when each was made."
+    tokens = sum(outcome.counts(found[0].reply))
+    where = f"{rounds}{tokens} tokens · {m['threads']} threads · {text.escape(str(m['cpu']))}"
+    told = f"{score_name(found)} is what was measured when each was made."
+    return (badge if disturbed else "") + f"{where} · {m['date']}. {told}"

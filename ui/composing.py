@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -44,7 +45,7 @@ def about(preset: str) -> str:
 class Composing(Speaker):
     """The form is the truth: the Source step writes into it, and everything after reads it.
 
-    `values` are always the components of all kinds' forms, one after the other, in the order of `kinds()`.
+    `held` is always what the browser says that the form holds: `{"kind": …, "stamp": …, "values": {key: raw}}`.
     """
 
     parts: ComposeParts
@@ -99,13 +100,14 @@ class Composing(Speaker):
         data: str,
         hub_data: str | None,
         uploaded: dict | None,
+        task: str | None,
+        held: Any,
         profile: gr.OAuthProfile | None,
-        *values: Any,
     ) -> Updates:
         """Source -> recipe: what was picked goes into the form."""
         base = self._base(preset, profile)
-        picked, kind = _picked(base, source, zoo, other, data, hub_data, uploaded), base["kind"]
-        now = sources.apply(kinds()[kind], form.collect(kinds()[kind], self._own(kind, values)), picked)
+        picked = _picked(base, source, zoo, other, data, hub_data, uploaded, task)
+        now = sources.apply(kinds()[base["kind"]], _read(held, base["kind"]), picked)
         return self._fill(preset, now) | self._step(RECIPE) | self.note("notice", None)
 
     @spoken("notice")
@@ -118,39 +120,38 @@ class Composing(Speaker):
         data: str,
         hub_data: str | None,
         uploaded: dict | None,
+        task: str | None,
         profile: gr.OAuthProfile | None,
     ) -> Updates:
         """Another preset: its values, with the source that was picked."""
         base = self._base(preset, profile)
-        picked = _picked(base, source, zoo, other, data, hub_data, uploaded)
+        picked = _picked(base, source, zoo, other, data, hub_data, uploaded, task)
         now = sources.apply(kinds()[base["kind"]], base, picked)
         return self._fill(preset, now) | self.note("notice", None)
 
     @spoken("notice")
-    def look(self, preset: str, faulty: list | None, *values: Any) -> Updates:
-        """A field was left: say what is wrong there, and nothing where nothing is."""
-        kind = self._kind(preset)
-        data = form.collect(kinds()[kind], self._own(kind, values))
-        _, faults = form.check(kinds()[kind], data)
-        return self._mark(kind, faults, faulty) | self.note("notice", None)
+    def look(self, held: Any) -> Updates:
+        """A field was changed: say what is wrong there, and nothing where nothing is."""
+        kind = str(held.get("kind")) if isinstance(held, dict) else ""
+        if kind not in kinds():
+            return self.nothing(self.parts.notice)
+        _, faults = form.check(kinds()[kind], _read(held, kind))
+        return self._mark(held, faults) | self.note("notice", None)
 
     @spoken("notice")
-    def check(self, preset: str, faulty: list | None, profile: gr.OAuthProfile | None, *values: Any) -> Updates:
+    def check(self, preset: str, held: Any, profile: gr.OAuthProfile | None) -> Updates:
         """Recipe -> check: what it will take, its YAML, and the command that does the same."""
         from compress import jobs
         from compress.recipe import dump, expanded
 
         p, base = self.parts, self._base(preset, profile)
-        kind = base["kind"]
-        model = kinds()[kind]
-        data = form.collect(model, self._own(kind, values))
-        recipe, faults = form.check(model, data)
-        marked = self._mark(kind, faults, faulty)
+        recipe, faults = form.check(kinds()[base["kind"]], _read(held, base["kind"]))
+        marked = self._mark(held, faults)
         if faults:
             named = ", ".join(key.replace("_", " ").replace(".", " · ") for key in faults)
             return marked | self.note("notice", f"Some values cannot be used yet: {named}.")
         try:
-            self._guard(recipe)
+            _guard(recipe.model_dump(mode="json"))
             expanded(recipe)
             estimate, told = jobviews.describe_estimate(jobs.estimate(recipe)), jobs.missing_backend(recipe)
         except UserError as error:
@@ -171,8 +172,8 @@ class Composing(Speaker):
         preset: str,
         name: str | None,
         launcher: str | None,
+        held: Any,
         profile: gr.OAuthProfile | None,
-        *values: Any,
     ) -> Updates:
         """Start: the job is queued, and the Jobs tab shows it."""
         from compress import jobs
@@ -180,10 +181,10 @@ class Composing(Speaker):
         person = people.who(profile)
         people.must_start(person)
         kind = self._base(preset, profile)["kind"]
-        recipe, faults = form.check(kinds()[kind], form.collect(kinds()[kind], self._own(kind, values)))
+        recipe, faults = form.check(kinds()[kind], _read(held, kind))
         if faults:
             raise UserError("Some values cannot be used yet: go back to the recipe. " + " ".join(faults.values()))
-        self._guard(recipe)
+        _guard(recipe.model_dump(mode="json"))
         called = (name or "").strip() or self._name(preset, profile)
         job = jobs.submit(recipe, name=called, owner=person.name, launcher=launcher or "local")
         p = self.parts
@@ -202,6 +203,7 @@ class Composing(Speaker):
             p.choices: choices,
             p.source: sources.OWN,
             p.data: sources.OWN,
+            p.task: sources.OWN,
             **self._step(RECIPE),
             **self.note("notice", None),
         }
@@ -212,15 +214,14 @@ class Composing(Speaker):
         preset: str,
         name: str | None,
         launcher: str | None,
+        held: Any,
         profile: gr.OAuthProfile | None,
-        *values: Any,
     ) -> Updates:
         """Name or launcher changed: so does the command, and what the launcher lacks is told."""
         from compress.launchers import launcher_of
 
         base = self._base(preset, profile)
-        model = kinds()[base["kind"]]
-        recipe, _ = form.check(model, form.collect(model, self._own(base["kind"], values)))
+        recipe, _ = form.check(kinds()[base["kind"]], _read(held, base["kind"]))
         if recipe is None:
             return self.nothing(self.parts.command)
         called = (name or "").strip()
@@ -255,59 +256,47 @@ class Composing(Speaker):
             raise UserError(f"There is no recipe {preset[:60]}. Pick one of {', '.join(shipped())}.")
         return load(preset).model_dump(mode="json")
 
-    def _kind(self, preset: str) -> str:
-        """Which form is shown, from what the page last filled in."""
-        from compress import jobs
-        from compress.recipe import load, shipped
-
-        if preset in shipped():
-            return load(preset).kind
-        return jobs.find(preset.removeprefix(EARLIER)).kind
-
-    def _own(self, kind: str, values: tuple[Any, ...]) -> list[Any]:
-        """The values of one kind's form."""
-        at = 0
-        for name, model in kinds().items():
-            count = len(form.fields(model))
-            if name == kind:
-                return list(values[at : at + count])
-            at += count
-        raise UserError(f"There is no recipe of the kind {kind[:40]}.")
-
     def _fill(self, preset: str, data: dict[str, Any]) -> Updates:
         """The form of this kind, with these values and no complaints."""
         p, kind = self.parts, data["kind"]
-        updates: Updates = {p.columns[name]: gr.update(visible=name == kind) for name in p.columns}
         model = kinds()[kind]
-        for field, component, value in zip(form.fields(model), p.forms[kind], form.spread(model, data), strict=True):
-            updates[component] = gr.update(value=value, info=field.info, elem_classes=["field"])
+        held = {"kind": kind, "stamp": time.time_ns() // 1000, "values": form.spread(model, data), "faults": {}}
         said = about(preset) if not preset.startswith(EARLIER) else "The recipe of an earlier job."
-        return updates | {p.about: escape(said), p.faulty: []}
+        shown = gr.update(value=held, groups=form.outline(kind, model))
+        return {p.form: shown, p.about: escape(said)} | self.note("faults", None)
 
-    def _mark(self, kind: str, faults: dict[str, str], before: list | None) -> Updates:
+    def _mark(self, held: Any, faults: dict[str, str]) -> Updates:
         """Faults beside their fields; what is mended loses its mark."""
-        p = self.parts
-        updates: Updates = {p.faulty: sorted(faults)}
-        for field, component in zip(form.fields(kinds()[kind]), p.forms[kind], strict=True):
-            if field.key in faults:
-                info, marks = f"✗ {faults[field.key]} — {field.info}", ["field", "fault"]
-                updates[component] = gr.update(info=info, elem_classes=marks)
-                updates[p.groups[kind][field.group]] = gr.Accordion(open=True)
-            elif field.key in (before or ()):
-                updates[component] = gr.update(info=field.info, elem_classes=["field"])
-        known = {field.key for field in form.fields(kinds()[kind])}
+        if not isinstance(held, dict):
+            return self.note("faults", " ".join(faults.values()))
+        known = held.get("values") or {}
         loose = [f"{key}: {text}" for key, text in faults.items() if key not in known]
-        return updates | self.note("faults", " ".join(loose))
+        return {self.parts.form: gr.update(value={**held, "faults": faults})} | self.note("faults", " ".join(loose))
 
     def _step(self, number: int) -> Updates:
         return {self.parts.walk: gr.Walkthrough(selected=number)}
 
-    @staticmethod
-    def _guard(recipe: Any) -> None:
-        if get_settings().on_space:
-            from compress import uploads
 
-            sources.refuse_paths(recipe.model_dump(mode="json"), str(uploads.folder()))
+def _read(held: Any, kind: str) -> dict[str, Any]:
+    """What the form holds as data of a recipe of this kind.
+
+    Raises:
+        UserError: it holds nothing yet, or another kind's, or on a Space a path.
+    """
+    values = held.get("values") if isinstance(held, dict) and held.get("kind") == kind else None
+    if not isinstance(values, dict):
+        raise UserError("The form is still being filled. Try again in a moment.")
+    data = form.collect(kinds()[kind], values)
+    _guard(data)  # before it is checked, which may look at files that it names
+    return data
+
+
+def _guard(data: dict[str, Any]) -> None:
+    """On a Space a recipe names no folder of the host; raises UserError where it does."""
+    if get_settings().on_space:
+        from compress import uploads
+
+        sources.refuse_paths(data, str(uploads.folder()))
 
 
 def _picked(
@@ -318,7 +307,8 @@ def _picked(
     data: str,
     hub_data: str | None,
     uploaded: dict | None,
+    task: str | None,
 ) -> dict[str, Any]:
     """What the first step's fields change in a recipe."""
     name = (zoo if source == sources.ZOO else other) or ""
-    return sources.pick(base, source, name, data, hub_data or "", uploaded)
+    return sources.pick(base, source, name, data, hub_data or "", uploaded, task or sources.OWN)

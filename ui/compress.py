@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
-from ui import composing, form, sources
+from compress.tasks import TASKS
+from ui import composing, sources
 from ui.composing import Composing
 from ui.explore import QUICK, RAW
 from ui.parts import markdown
 from zoo import catalog
 from zoo.settings import get_settings
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
+FORM = Path(__file__).with_name("form.js")
 FIRST = "static_int8"  # the preset that the tab opens with: offline, and done in minutes
 LAUNCHERS = [("this machine", "local"), ("several processes (torchrun)", "torchrun"), ("a Ray cluster", "ray")]
 
 
 @dataclass
 class ComposeParts:
-    """Every component that an event reads or writes; `forms`, `columns` and `groups` are by kind of recipe."""
+    """Every component that an event reads or writes.
+
+    `form` is one component for whatever kind of recipe: with one for each field, the page would load and every event
+    send the fields of all kinds. Its value is what it holds, `form.js` builds it.
+    """
 
     off: gr.Markdown
     notice: gr.Markdown
@@ -31,6 +35,7 @@ class ComposeParts:
     source: gr.Radio
     zoo: gr.Dropdown
     other: gr.Textbox
+    task: gr.Dropdown
     data: gr.Radio
     hub_data: gr.Textbox
     file_box: gr.Column
@@ -40,9 +45,7 @@ class ComposeParts:
     preset: gr.Dropdown
     about: gr.Markdown
     faults: gr.Markdown
-    columns: dict[str, gr.Column]
-    forms: dict[str, list[Any]]
-    groups: dict[str, dict[str, gr.Accordion]]
+    form: gr.HTML
     to_check: gr.Button
     estimate: gr.Markdown
     yaml: gr.Code
@@ -54,25 +57,14 @@ class ComposeParts:
     backs: dict[int, gr.Button]
     started: gr.Textbox
     uploaded: gr.State
-    faulty: gr.State
     choices: gr.State
-
-    @property
-    def values(self) -> list[Any]:
-        """The components of all forms."""
-        return [component for components in self.forms.values() for component in components]
-
-    @property
-    def boxes(self) -> list[Any]:
-        """What the groups of all forms stand in."""
-        return [box for boxes in self.groups.values() for box in boxes.values()]
 
 
 def build_compress(demo: gr.Blocks) -> tuple[ComposeParts, Composing]:
     """Put the tab's content where the Blocks stands, and wire it. `started` changes to a new job's id."""
     p = _place()
     h = Composing(p)
-    filled = [*p.columns.values(), *p.values, p.about, p.faulty]
+    filled = [p.form, p.about, p.faults]
     calm: dict[str, Any] = {**RAW, "concurrency_limit": None}
     demo.load(h.open, None, [*filled, p.start, p.off, p.notice], **QUICK)
     boxes = [p.zoo, p.other, p.hub_data, p.file_box]
@@ -82,25 +74,24 @@ def build_compress(demo: gr.Blocks) -> tuple[ComposeParts, Composing]:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     p.file.change(h.upload, p.file, kept, **quiet)
 
-    picked = [p.preset, p.source, p.zoo, p.other, p.data, p.hub_data, p.uploaded]
-    p.to_recipe.click(h.take_source, [*picked, *p.values], [*filled, p.walk, p.notice, p.faults], **calm)
-    p.preset.input(h.take_preset, picked, [*filled, p.notice, p.faults], **calm)
-    left = [getattr(c, "blur", None) or c.input for c in p.values]
-    marks = [*p.values, *p.boxes, p.faulty, p.faults, p.notice]
-    gr.on(left, h.look, [p.preset, p.faulty, *p.values], marks, **QUICK, trigger_mode="always_last")
+    picked = [p.preset, p.source, p.zoo, p.other, p.data, p.hub_data, p.uploaded, p.task]
+    p.to_recipe.click(h.take_source, [*picked, p.form], [*filled, p.walk, p.notice], **calm)
+    p.preset.input(h.take_preset, picked, [*filled, p.notice], **calm)
+    marks = [p.form, p.faults, p.notice]
+    p.form.blur(h.look, p.form, marks, **QUICK, trigger_mode="always_last")
     checked = [*marks, p.estimate, p.yaml, p.command, p.name, p.walk]
-    p.to_check.click(h.check, [p.preset, p.faulty, *p.values], checked, **calm)
+    p.to_check.click(h.check, [p.preset, p.form], checked, **calm)
     p.to_start.click(lambda: gr.Walkthrough(selected=composing.START), None, p.walk, **QUICK)
     for step, back in p.backs.items():
         back.click(lambda step=step: gr.Walkthrough(selected=step), None, p.walk, **QUICK)
-    named = [p.preset, p.name, p.launcher, *p.values]
+    named = [p.preset, p.name, p.launcher, p.form]
     gr.on([p.name.blur, p.launcher.input], h.name_it, named, [p.command, p.notice], **QUICK)
     p.start.click(h.start, named, [p.started, p.walk, p.notice], **calm, trigger_mode="once")
     return p, h
 
 
 def _place() -> ComposeParts:
-    p: dict[str, Any] = {name: gr.State(None) for name in ("uploaded", "faulty", "choices")}
+    p: dict[str, Any] = {name: gr.State(None) for name in ("uploaded", "choices")}
     p["started"] = gr.Textbox(visible="hidden", elem_id="started")
     p["backs"] = {}
     with gr.Column(elem_classes="card", elem_id="compress-card"):
@@ -131,6 +122,9 @@ def _place_source(p: dict[str, Any]) -> None:
             p["zoo"] = gr.Dropdown(entries, value=first, label="Of the zoo", visible=False, elem_id="source-zoo")
             p["other"] = gr.Textbox(label="Hub id", max_lines=1, max_length=400, visible=False, elem_id="source-other")
         with gr.Column(min_width=300):
+            tasks = [("the recipe's own", sources.OWN)]
+            tasks += [(task.title or task.name, name) for name, task in TASKS.items() if name != "squad_v2"]
+            p["task"] = gr.Dropdown(tasks, value=sources.OWN, label="Task", elem_id="source-task")
             p["data"] = gr.Radio(
                 [
                     ("the recipe's own", sources.OWN),
@@ -139,11 +133,11 @@ def _place_source(p: dict[str, Any]) -> None:
                     ("my own file", sources.FILE),
                 ],
                 value=sources.OWN,
-                label="Questions to learn from and to report on",
+                label="Data to learn from and to report on",
                 elem_id="data",
             )
             p["hub_data"] = gr.Textbox(
-                label="Data set (owner/name, in SQuAD format)", max_lines=1, max_length=200, visible=False,
+                label="Data set (owner/name, with the task's columns)", max_lines=1, max_length=200, visible=False,
                 elem_id="hub-data",
             )  # fmt: skip
             with gr.Column(visible=False) as box:
@@ -161,7 +155,7 @@ def _place_source(p: dict[str, Any]) -> None:
 
 
 def _place_recipe(p: dict[str, Any]) -> None:
-    from compress.recipe import load, shipped
+    from compress.recipe import shipped
 
     names = sorted(shipped(), key=lambda name: (name != FIRST, name))
     p["preset"] = gr.Dropdown(
@@ -172,56 +166,17 @@ def _place_recipe(p: dict[str, Any]) -> None:
     )
     p["about"] = markdown(elem_id="preset-about", elem_classes="quiet")
     p["faults"] = markdown(visible=False, elem_id="recipe-faults", elem_classes="note")
-    first = load(names[0]).model_dump(mode="json") if names else {"kind": ""}
-    p["columns"], p["forms"], p["groups"] = {}, {}, {}
-    for kind, model in composing.kinds().items():
-        with gr.Column(visible=kind == first["kind"], elem_id=f"form-{kind}") as column:
-            p["columns"][kind] = column
-            data = first if kind == first["kind"] else {}
-            p["forms"][kind], p["groups"][kind] = place_form(kind, model, data)
+    p["form"] = gr.HTML(
+        None,
+        groups=[],
+        html_template='<div class="recipe-form"></div>',
+        js_on_load=FORM.read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id="recipe-form",
+    )
     with gr.Row(elem_classes="steps"):
         p["backs"][composing.SOURCE] = gr.Button("Back", min_width=90, elem_id="back-to-source")
         p["to_check"] = gr.Button("Next: check", variant="primary", min_width=140, elem_id="to-check")
-
-
-def place_form(
-    kind: str, model: type[BaseModel], data: dict[str, Any]
-) -> tuple[list[Any], dict[str, gr.Accordion]]:
-    """A component for each of the model's fields, in their order, and the box of each group."""
-    meanings = form.groups(model)
-    values = dict(zip((f.key for f in form.fields(model)), form.spread(model, data), strict=True))
-    components: dict[str, Any] = {}
-    boxes: dict[str, gr.Accordion] = {}
-    for group in dict.fromkeys(field.group for field in form.fields(model)):
-        members = [field for field in form.fields(model) if field.group == group]
-        title = group.replace("_", " ").capitalize() if group else "General"
-        with gr.Accordion(title, open=group in ("", "dataset"), elem_classes="fields") as boxes[group]:
-            if meanings.get(group):
-                markdown(meanings[group], elem_classes="quiet")
-            with gr.Row(elem_classes="grid"):
-                components |= {field.key: _make(kind, field, values[field.key]) for field in members}
-    return [components[field.key] for field in form.fields(model)], boxes
-
-
-def _make(kind: str, field: form.Field, value: Any) -> Any:
-    common: dict[str, Any] = {
-        "value": value,
-        "label": field.label,
-        "info": field.info,
-        "interactive": True,
-        "elem_id": f"field-{kind}-{field.key.replace('.', '-')}",
-        "elem_classes": ["field"],
-    }
-    if field.kind == "switch":
-        return gr.Checkbox(**common)
-    if field.kind == "choice":
-        return gr.Dropdown([word for word, _ in field.choices], **common, min_width=220)
-    # An empty number box shows and sends 0, which would not do where empty means something.
-    if field.kind in ("whole", "number") and not field.optional:
-        return gr.Number(**common, precision=0 if field.kind == "whole" else None, min_width=220)
-    lines = 2 if field.kind == "lines" else 1
-    hint = "one a line" if field.kind == "lines" else None
-    return gr.Textbox(**common, placeholder=hint, lines=lines, max_lines=6, max_length=2000, min_width=220)
 
 
 def _place_check(p: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ui.figures import COLOURS, INK, dress
+from zoo.metrics import METRIC_NAMES
+from zoo.metrics import shown as name_metric
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -68,7 +70,7 @@ def draw_curves(lines: Lines) -> Figure | None:
 
 
 def fronts(lines: Lines) -> list[list[tuple[float, float]]]:
-    """The fronts that a search told, oldest first, as (cost, F1), cheapest first; repeated ones once."""
+    """The fronts that a search told, oldest first, as (cost, score), cheapest first; repeated ones once."""
     found: list[list[tuple[float, float]]] = []
     for line in lines:
         front = line.get("front")
@@ -90,23 +92,87 @@ def draw_growth(lines: Lines) -> Figure | None:
     older = known[:-1]
     shown = [older[len(older) * i // EARLIER] for i in range(EARLIER)] if len(older) > EARLIER else older
     share = max(cost for cost, _ in known[-1]) <= 1.5
+    name = _metric(lines)
     figure = go.Figure()
     for i, points in enumerate([*shown, known[-1]]):
         newest = i == len(shown)
         figure.add_trace(
             go.Scatter(
                 x=[100 * cost if share else cost for cost, _ in points],
-                y=[f1 for _, f1 in points],
+                y=[score for _, score in points],
                 name="now" if newest else "earlier",
                 mode="lines+markers",
                 line={"shape": "hv", "color": COLOURS[0] if newest else "rgba(124,135,148,0.45)", "width": 2},
                 marker={"size": 7 if newest else 4},
-                hovertemplate="%{x:.1f}: F1 %{y:.2f}<extra></extra>",
+                hovertemplate=f"%{{x:.1f}}: {name} %{{y:.2f}}<extra></extra>",
             )
         )
     figure.update_xaxes(title="compute, % of full length" if share else "latency, ms")
-    figure.update_yaxes(title="F1", automargin=True)
+    figure.update_yaxes(title=name, automargin=True)
     return dress(figure, height=300)
+
+
+def draw_candidates(lines: Lines, stages: Lines = ()) -> Figure | None:
+    """An architecture search: predicted latency against score, coloured by generation, the best marked.
+
+    Where its latency was measured, that stands beside it, joined by a line: how far the predictor was off.
+
+    Args:
+        lines: progress, with `points` as (milliseconds, score, generation, name).
+        stages: of the job, with results; None before there is a candidate.
+    """
+    import plotly.graph_objects as go
+
+    found = next((line["points"] for line in reversed(lines) if isinstance(line.get("points"), list)), [])
+    points = [p for p in found if _is_point(p) and len(p) >= 4 and _is_number(p[2])]
+    if not points:
+        return None
+    best = max(points, key=lambda p: (p[1], -p[0]))
+    name = _metric(lines)
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(
+            x=[p[0] for p in points],
+            y=[p[1] for p in points],
+            customdata=[[p[2], str(p[3])] for p in points],
+            name="candidates",
+            mode="markers",
+            marker={
+                "color": [p[2] for p in points],
+                "colorscale": [[0, "#94a3b8"], [1, COLOURS[0]]],
+                "size": 8,
+                "showscale": max(p[2] for p in points) > 0,
+                "colorbar": {"title": {"text": "generation"}, "thickness": 10, "dtick": 1},
+            },
+            hovertemplate=f"%{{customdata[1]}}<br>generation %{{customdata[0]}}<br>%{{x:.3g}} ms predicted, "
+            f"{name} %{{y:.2f}}<extra></extra>",
+        )
+    )
+    results = [stage["result"] for stage in stages if isinstance(stage.get("result"), Mapping)]
+    measured = next((r["measured_ms"] for r in reversed(results) if _is_number(r.get("measured_ms"))), None)
+    places = [best[0], *([measured] if measured is not None else [])]
+    figure.add_trace(
+        go.Scatter(
+            x=places,
+            y=[best[1]] * len(places),
+            text=["best", "measured"][: len(places)],
+            textposition="top center",
+            name="best",
+            mode="lines+markers+text",
+            line={"color": COLOURS[2], "dash": "dot"},
+            marker={"color": COLOURS[2], "size": 13, "symbol": ["star", "x"][: len(places)]},
+            hovertemplate="%{text}: %{x:.3g} ms<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="latency, ms (predicted)")
+    figure.update_yaxes(title=name, automargin=True)
+    return dress(figure, height=320)
+
+
+def _metric(lines: Lines) -> str:
+    """What a search scores by, as people call it: it tells the best so far as `best_` and the metric's key."""
+    keys = (key.removeprefix("best_") for line in reversed(lines) for key in line if key.startswith("best_"))
+    return next((name_metric(key) for key in keys if key in METRIC_NAMES), "score")
 
 
 def draw_bars(bars: Mapping[str, Mapping[str, float | None]]) -> Figure:

@@ -9,6 +9,7 @@ import gradio as gr
 
 from ui import api
 from ui.parts import Parts, place
+from ui.reading import CLASSIFICATION, QA, questions, reading_of
 from ui.running import Running
 from ui.selecting import DEFAULT_ENGINE, Selecting
 from ui.session import Desk
@@ -29,31 +30,34 @@ class Handlers(Selecting, Running):
 
 
 def default_entry(entries: list[catalog.Entry]) -> str | None:
-    """The bundled entry that the page opens with: one with a front, if there is one."""
-    return next((e.name for e in entries if e.front), entries[0].name if entries else None)
+    """The bundled entry that the page opens with: one for questions with a front, if there is one."""
+    return min(entries, key=lambda e: (e.task != QA, e.front is None)).name if entries else None
 
 
 def warm_up(desk: Desk) -> None:
     """Load what the page opens with; for a thread beside the server."""
-    name, examples = default_entry(_entries()), catalog.examples()
-    if name and examples:
+    name = default_entry(_entries())
+    samples = reading_of(desk.entry(name)).samples if name else ()
+    if name and samples:
         engines = desk.entry(name).engines
         engine = DEFAULT_ENGINE if DEFAULT_ENGINE in engines else engines[0]
-        desk.warm_up(name, engine, examples[0]["question"], examples[0]["context"])
+        desk.warm_up(name, engine, samples[0].first, samples[0].second)
 
 
 def _entries() -> list[catalog.Entry]:
-    return [entry for entry in catalog.bundled() if entry.task == "qa"]
+    """What is bundled, what answers questions first."""
+    return sorted(catalog.bundled(), key=lambda entry: entry.task != QA)
 
 
 def build_explore(demo: gr.Blocks, desk: Desk, top: dict[str, gr.Button] | None = None) -> Handlers:
     """Put the tab into the Blocks that is open, and its named endpoints beside it; `top` as in `parts.place`."""
     entries = _entries()
-    examples = catalog.examples()
-    parts = place(entries, examples, get_settings().on_space, top)
-    handlers = Handlers(parts, desk, examples, default_entry(entries))
+    reading = reading_of(entries[0]) if entries else questions()
+    parts = place(entries, reading, get_settings().on_space, top)
+    handlers = Handlers(parts, desk, entries, default_entry(entries))
     _wire(demo, parts, handlers)
-    api.add_endpoints(desk, default_entry(entries) or "", DEVICE)
+    classifier = next((entry.name for entry in entries if entry.task == CLASSIFICATION), "")
+    api.add_endpoints(desk, default_entry(entries) or "", classifier, DEVICE)
     return handlers
 
 
@@ -70,12 +74,13 @@ def _wire(demo: gr.Blocks, p: Parts, h: Handlers) -> None:
         "fn": h.run,
         "inputs": [*asked, s["pinned"], p.layer],
         "outputs": [
-            *chosen, p.slider, p.answer, p.full_answer, p.verdict, p.marked, p.n_best, p.accounts, p.latency, p.spread,
-            p.stamp, p.window, p.kept, p.heat, s["tokens"], s["full_ms"], s["kept"],
+            *chosen, p.slider, p.answer, p.full_answer, p.verdict, p.marked, p.bars, p.n_best, p.accounts, p.latency,
+            p.spread, p.stamp, p.window, p.kept, p.heat, s["tokens"], s["full_ms"], s["kept"],
         ],
     }  # fmt: skip
     selects = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit]
-    selects += [s[name] for name in ("tokens", "full_ms", "unit", "pinned")]
+    selects += [p.task, p.question, p.passage, p.example, p.ask, p.marked, p.more, p.bars]
+    selects += [s[name] for name in ("tokens", "full_ms", "unit", "pinned", "reading")]
 
     # `input` alone would miss the number box, `release` alone the keyboard; `always_last` keeps the final value.
     moved = [p.slider.input, p.slider.release, p.engine.input, p.ask.click, p.question.submit]
@@ -85,14 +90,17 @@ def _wire(demo: gr.Blocks, p: Parts, h: Handlers) -> None:
     def then_run(event: Any) -> None:
         event.then(**looks, **QUICK).then(**runs, **RAW, **DEVICE, trigger_mode="always_last")
 
-    then_run(demo.load(h.open, None, [*selects, p.question, p.passage, p.example, p.other], **QUICK))
-    then_run(p.model.input(h.select, [p.model, p.engine, p.unit], selects, **RAW))
+    then_run(demo.load(h.open, None, [*selects, p.other], **QUICK))
+    now = [p.engine, p.unit, s["choices"], s["reading"]]
+    then_run(p.model.input(h.select, [p.model, *now], selects, **RAW))
+    then_run(p.task.input(h.select_task, [p.task, *now], selects, **RAW))
     fetch = [p.load.click, p.other.submit]
-    loads = (h.load, [p.other, p.engine, p.unit, s["choices"]], [*selects, s["choices"]])
+    loads = (h.load, [p.other, *now], [*selects, s["choices"]])
     then_run(gr.on(fetch, *loads, **RAW))
+    filled = [p.question, p.passage, p.notice]
     h.load_after = lambda event: then_run(event.then(*loads, **RAW))
-    then_run(p.example.input(h.pick, p.example, [p.question, p.passage], **QUICK))
-    then_run(p.another.click(h.pick_another, p.example, [p.example, p.question, p.passage], **QUICK))
+    then_run(p.example.input(h.pick, [p.example, p.model], filled, **QUICK))
+    then_run(p.another.click(h.pick_another, [p.example, p.model], [p.example, *filled], **QUICK))
     here = [p.slider, s["unit"], s["pinned"], p.notice]
     then_run(p.front.select(h.click, [p.model, p.unit, s["full_ms"]], here, **QUICK))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -45,7 +45,7 @@ class Field:
     @property
     def info(self) -> str:
         """Its documentation and bounds."""
-        text = re.sub(r"\bnull\b", "empty", self.help)
+        text = re.sub(r"\bnull\b", "empty", _plain(self.help))
         return f"{text[:1].upper()}{text[1:]}{f' ({self.bounds})' if self.bounds else ''}"
 
 
@@ -69,7 +69,7 @@ def groups(model: type[BaseModel]) -> dict[str, str]:
 
 
 def show(field: Field, value: Any) -> Any:
-    """A recipe's value as a component holds it."""
+    """A recipe's value as the form holds it: a switch as a boolean, all else as text, numbers as they are."""
     if field.kind == "switch":
         return bool(value)
     if field.kind == "choice":
@@ -91,7 +91,7 @@ def show(field: Field, value: Any) -> Any:
 
 
 def read(field: Field, raw: Any) -> Any:
-    """What a component holds as a recipe's value. What cannot be read stays as it is: the recipe refuses it."""
+    """What the form holds as a recipe's value. What cannot be read stays as it is: the recipe refuses it."""
     if field.kind == "switch":
         return bool(raw)
     if field.kind == "choice":
@@ -113,24 +113,53 @@ def read(field: Field, raw: Any) -> Any:
             return yaml.safe_load(str(raw))
         except yaml.YAMLError:
             return raw
-    return str(raw).strip() if field.kind == "text" else raw
+    if field.kind == "text":
+        return str(raw) if "\n" in str(raw) else str(raw).strip()
+    return raw
 
 
-def spread(model: type[BaseModel], data: Mapping[str, Any]) -> list[Any]:
-    """A recipe's data as its form's components hold it, in the order of `fields`."""
-    return [show(field, _get(data, field)) for field in fields(model)]
+def spread(model: type[BaseModel], data: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's data as its form holds it, by key."""
+    return {field.key: show(field, _get(data, field)) for field in fields(model)}
 
 
-def collect(model: type[BaseModel], raws: Sequence[Any]) -> dict[str, Any]:
-    """What the components hold, in the order of `fields`, as a recipe's data."""
+def collect(model: type[BaseModel], raws: Mapping[str, Any]) -> dict[str, Any]:
+    """What the form holds, by key, as a recipe's data. What it does not hold is left to the recipe's defaults."""
     data: dict[str, Any] = dict(_fixed(model))
-    for field, raw in zip(fields(model), raws, strict=True):
+    for field in fields(model):
+        if field.key not in raws:
+            continue
         *path, last = field.key.split(".")
         here = data
         for part in path:
             here = here.setdefault(part, {})
-        here[last] = read(field, raw)
+        here[last] = read(field, raws[field.key])
     return data
+
+
+def outline(kind: str, model: type[BaseModel]) -> list[dict[str, Any]]:
+    """What `form.js` builds the form from: the groups in their order, each with its fields."""
+    meanings = groups(model)
+    found = []
+    for group in dict.fromkeys(field.group for field in fields(model)):
+        members = [
+            {
+                "key": field.key,
+                "id": f"field-{kind}-{field.key.replace('.', '-')}",
+                "kind": field.kind,
+                "label": field.label,
+                "info": field.info,
+                "choices": [word for word, _ in field.choices],
+            }
+            for field in fields(model)
+            if field.group == group
+        ]
+        title = group.replace("_", " ").replace(".", " · ").capitalize() if group else "General"
+        meaning = _plain(meanings.get(group, ""))
+        found.append(
+            {"title": title, "meaning": meaning, "open": group in ("", "dataset"), "fields": members}
+        )
+    return found
 
 
 def check(model: type[BaseModel], data: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
@@ -162,6 +191,11 @@ def _flow(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     dumped = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=100_000)
     return dumped.removesuffix("...\n").strip()
+
+
+def _plain(text: str) -> str:
+    """Words of code in quotation marks: a form has no markup."""
+    return re.sub(r"`([^`]*)`", "“\\1”", text)
 
 
 def _walk(schema: dict[str, Any], defs: dict[str, Any], before: str) -> Iterator[Field]:

@@ -12,12 +12,14 @@ import gradio as gr
 from ui import text
 from ui.parts import Parts
 from ui.session import Desk
+from zoo.catalog import Entry
 from zoo.errors import UserError
 
 log = logging.getLogger(__name__)
 
 UNEXPECTED = "Something went wrong that should not have. The program's log says what; the page still works."
 Updates = dict[Any, Any]
+Known = list[str]  # a checkpoint to pick: title, name, task
 
 
 def explain(error: Exception) -> str:
@@ -66,6 +68,11 @@ class Handlers(Speaker):
 
     parts: Parts
 
-    def __init__(self, parts: Parts, desk: Desk, examples: list[dict[str, Any]], default: str | None):
+    def __init__(self, parts: Parts, desk: Desk, entries: list[Entry], default: str | None):
         super().__init__(parts)
-        self.desk, self.examples, self.default = desk, examples, default
+        self.desk, self.default = desk, default
+        self.bundled: list[Known] = [[entry.title, entry.name, entry.task] for entry in entries]
+
+    def known(self, loaded: list[Known] | None) -> list[Known]:
+        """Everything that can be picked: what is bundled, and what this visitor loaded."""
+        return [*self.bundled, *(one for one in loaded or [] if one not in self.bundled)]

@@ -16,6 +16,7 @@ from ui.comparing import LEAST, MOST
 from ui.explore import QUICK, RAW
 from ui.handlers import Speaker, Updates, spoken
 from ui.parts import markdown
+from ui.reading import NAMES
 from zoo import card
 from zoo.errors import UserError
 
@@ -34,7 +35,7 @@ class ModelParts:
     search: gr.Textbox
     filters: list[gr.Dropdown]
     most_mb: gr.Textbox
-    least_f1: gr.Textbox
+    least_score: gr.Textbox
     most_ms: gr.Textbox
     fetch: gr.Button
     table: gr.Dataframe
@@ -53,7 +54,7 @@ class ModelParts:
     @property
     def asked(self) -> list[Any]:
         """What the table is chosen by."""
-        return [self.search, *self.filters, self.most_mb, self.least_f1, self.most_ms, self.ticked]
+        return [self.search, *self.filters, self.most_mb, self.least_score, self.most_ms, self.ticked]
 
     @property
     def listed(self) -> list[Any]:
@@ -105,9 +106,10 @@ class Browsing(Speaker):
         names = [name for name in ticked or [] if isinstance(name, str)]
         if not LEAST <= len(names) <= MOST:
             raise UserError(f"Tick {LEAST} to {MOST} models first.")
-        wrong = [name for name in names if _find(name, profile).task not in ("qa", "")]
-        if wrong:
-            raise UserError(f"{' and '.join(wrong)}: only models for question answering can be compared.")
+        tasks = {name: _find(name, profile).task for name in names}
+        if len({task for task in tasks.values() if task}) > 1:
+            told = ", ".join(f"{name} ({task or 'not known'})" for name, task in tasks.items())
+            raise UserError(f"Only models for the same task can be compared: {told}.")
         return {self.parts.compared: stamped(names)} | self.note("notice", None)
 
     def _open(self, name: str, profile: gr.OAuthProfile | None) -> Updates:
@@ -120,7 +122,7 @@ class Browsing(Speaker):
             p.detail: gr.update(visible=True),
             p.head: modelviews.describe(row),
             p.card: shown,
-            p.explore: gr.update(interactive=row.task in ("qa", "")),
+            p.explore: gr.update(interactive=row.task in (*NAMES, "")),
             p.hub: gr.update(link=row.url or None, visible=bool(row.url)),
             **self.note("notice", None),
         }
@@ -136,7 +138,7 @@ class Browsing(Speaker):
         return updates | self.note("banner", found.banner) | self.note("notice", None)
 
     def _table(self, profile: gr.OAuthProfile | None, asked: tuple[Any, ...]) -> Updates:
-        search, *picked, most_mb, least_f1, most_ms, ticked = asked
+        search, *picked, most_mb, least_score, most_ms, ticked = asked
         wanted: dict[str, Any] = {
             key: value for key, value in zip(FILTERS, picked, strict=True) if value and value != modelviews.ANY
         }
@@ -147,7 +149,7 @@ class Browsing(Speaker):
             profile,
             text=search or "",
             max_bytes=None if megabytes is None else int(1e6 * megabytes),
-            min_f1=_number(least_f1),
+            min_score=_number(least_score),
             max_p50_ms=_number(most_ms),
             **wanted,
         )
@@ -220,7 +222,7 @@ def build_models(demo: gr.Blocks, tab: gr.Tab) -> tuple[ModelParts, Browsing]:
     slow: dict[str, Any] = {**RAW, "show_progress": "minimal", "concurrency_limit": None}
     p.fetch.click(h.fetch, p.asked, everything, **slow)
     # `change`, not `input`: pasted and cleared text counts too.
-    changed = [p.search.change, p.most_mb.change, p.least_f1.change, p.most_ms.change, p.ticked.input]
+    changed = [p.search.change, p.most_mb.change, p.least_score.change, p.most_ms.change, p.ticked.input]
     changed += [component.input for component in p.filters]
     gr.on(changed, h.choose, p.asked, p.listed, **QUICK, trigger_mode="always_last")
     opened = [p.name, p.detail, p.head, p.card, p.explore, p.hub, p.ticked, *p.listed]
@@ -253,7 +255,8 @@ def _place() -> ModelParts:
                 for key, label in FILTERS.items()
             ]
             # Text, since an empty number box sends 0.
-            for key, label in (("most_mb", "At most MB"), ("least_f1", "At least F1"), ("most_ms", "At most ms")):
+            bounds = (("most_mb", "At most MB"), ("least_score", "Score from"), ("most_ms", "At most ms"))
+            for key, label in bounds:
                 p[key] = gr.Textbox(
                     label=label, max_lines=1, max_length=12, min_width=90, elem_id=f"filter-{key.replace('_', '-')}"
                 )

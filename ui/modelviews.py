@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ui.jobviews import size
 from ui.text import escape
+from zoo.metrics import shown
 
 if TYPE_CHECKING:
     from zoo.library import Row
 
-HEADERS = ["compare", "model", "method", "task", "base model", "MB", "F1", "p50 ms", "int8", "from"]
-TYPES = ["str", "str", "str", "str", "str", "number", "number", "number", "str", "str"]
-WIDTHS = [84, 290, 150, 70, 204, 66, 58, 80, 58, 112]  # pixels: narrow screens scroll
+HEADERS = ["compare", "model", "method", "task", "base model", "MB", "score", "metric", "p50 ms", "int8", "from"]
+TYPES = ["str", "str", "str", "str", "str", "number", "number", "str", "number", "str", "str"]
+WIDTHS = [92, 240, 140, 104, 170, 62, 68, 88, 78, 54, 90]  # pixels: narrow screens scroll
 TICK, NAME = 0, 1  # columns that an event reads
 ON, OFF = "☑", "☐"
 ANY = "any"
@@ -38,7 +39,8 @@ def tabulate(rows: Sequence[Row], ticked: Iterable[str] = ()) -> list[list[Any]]
             row.task,
             row.base_model,
             round(row.bytes / 1e6, 1) if row.bytes else None,
-            None if row.f1 is None else round(row.f1, 1),
+            None if row.score is None else round(row.score, 1),
+            shown(row.metric) if row.score is not None else "",
             None if row.p50_ms is None else round(row.p50_ms, 1),
             "yes" if row.int8 else "",
             ORIGINS.get(row.origin, row.origin),
@@ -61,7 +63,7 @@ def describe(row: Row) -> str:
     facts = [ORIGINS.get(row.origin, row.origin)]
     facts += [f"{row.parameters / 1e6:.1f} M parameters"] if row.parameters else []
     facts += [size(row.bytes)] if row.bytes else []
-    facts += [f"F1 {row.f1:.1f}"] if row.f1 is not None else []
+    facts += [f"{shown(row.metric)} {row.score:.1f}"] if row.score is not None else []
     facts += [f"{row.p50_ms:.1f} ms (median)"] if row.p50_ms is not None else []
     facts += [str(row.license)] if row.license else []
     return f"## {escape(row.title or row.name)}\n\n{' · '.join(escape(fact) for fact in facts)}"
@@ -69,5 +71,5 @@ def describe(row: Row) -> str:
 
 def to_dict(row: Row) -> dict[str, Any]:
     """What the endpoint `models` tells of a row: no folders of this machine."""
-    keys = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "f1", "p50_ms")
-    return {key: getattr(row, key) for key in (*keys, "int8", "license", "url")}
+    keys = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "score", "metric")
+    return {key: getattr(row, key) for key in (*keys, "p50_ms", "int8", "license", "url")}

@@ -9,6 +9,7 @@ import gradio as gr
 
 from ui import api, people
 from ui.compare import CompareParts, build_compare
+from ui.comparing import Comparing
 from ui.composing import Composing
 from ui.compress import ComposeParts, build_compress
 from ui.explore import QUICK, RAW, Handlers, build_explore
@@ -17,6 +18,7 @@ from ui.jobs import JobsTab, build_jobs
 from ui.models import ModelParts, build_models, unstamped
 from ui.parts import place_top
 from ui.session import Desk
+from zoo.errors import UserError
 from zoo.settings import get_settings
 
 TABS = {"explore": "Explore", "compare": "Compare", "compress": "Compress", "jobs": "Jobs", "models": "Models"}
@@ -32,7 +34,7 @@ def build(desk: Desk) -> gr.Blocks:
             with gr.Tab(TABS["explore"], id="explore", elem_id="tab-explore") as at["explore"]:
                 explore = build_explore(demo, desk, top)
             with gr.Tab(TABS["compare"], id="compare", elem_id="tab-compare") as at["compare"]:
-                compare, _ = build_compare(desk)
+                compare, comparing = build_compare(desk)
             with gr.Tab(TABS["compress"], id="compress", elem_id="tab-compress") as at["compress"]:
                 compress, composing = build_compress(demo)
             with gr.Tab(TABS["jobs"], id="jobs", elem_id="tab-jobs") as at["jobs"]:
@@ -42,7 +44,7 @@ def build(desk: Desk) -> gr.Blocks:
         for name, tab in at.items():
             tab.select(None, None, None, js=f"() => {{ budgetZoo.setTab('{name}'); }}", **QUICK)
         demo.load(open_tab, None, tabs, **QUICK)
-        _join(tabs, explore, compare, compress, composing, jobs, models)
+        _join(tabs, explore, compare, comparing, compress, composing, jobs, models)
         api.add_look_ups()
     return demo
 
@@ -62,6 +64,7 @@ def _join(
     tabs: gr.Tabs,
     explore: Handlers,
     compare: CompareParts,
+    comparing: Comparing,
     compress: ComposeParts,
     composing: Composing,
     jobs: JobsTab,
@@ -72,17 +75,22 @@ def _join(
     def go_explore(wanted: str | None) -> Updates:
         return {explore.parts.other: (unstamped(wanted) or [""])[0], tabs: gr.Tabs(selected="explore")}
 
-    def go_compare(compared: str | None) -> Updates:
+    def go_compare(compared: str | None, reads: str | None) -> Updates:
         names = unstamped(compared)
         choices = [(name, name) for name in names]
-        known = [pair for pair in compare.models[0].choices or [] if pair[1] not in names]
+        known = [(title, name) for title, name, _ in comparing.known if name not in names]
         updates: Updates = {compare.many: max(2, len(names)), tabs: gr.Tabs(selected="compare")}
         for i, (row, model, budget) in enumerate(zip(compare.rows, compare.models, compare.budgets, strict=True)):
             updates[row] = gr.update(visible=i < len(names))
             value = names[i] if i < len(names) else (names or [None])[0]
             updates[model] = gr.update(choices=[*choices, *known], value=value)
             updates[budget] = 100
-        return updates
+        try:
+            kind = comparing.set_kind(names[0], reads, [None] * len(compare.models[1:])) if names else {}
+        except UserError as error:
+            return updates | comparing.note("notice", str(error))
+        boxes = {key: value for key, value in kind.items() if key not in compare.models}
+        return updates | boxes | comparing.note("notice", None)
 
     def go_jobs(job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
         if not job_id:
@@ -95,12 +103,15 @@ def _join(
 
     explore.load_after(models.wanted.change(go_explore, models.wanted, [explore.parts.other, tabs], **QUICK))
     models.compared.change(
-        go_compare, models.compared, [compare.many, *compare.rows, *compare.pairs, tabs], **QUICK
+        go_compare, [models.compared, compare.reads],
+        [compare.many, *compare.rows, *compare.pairs, *compare.kind[len(compare.models) - 1 :], compare.notice, tabs],
+        **RAW,
+        concurrency_limit=None,
     )
     compress.started.change(go_jobs, compress.started, [*jobs.parts.shown(), jobs.parts.job, tabs], **QUICK)
     filled = [
-        *compress.columns.values(), *compress.values, compress.about, compress.faulty, compress.preset,
-        compress.choices, compress.source, compress.data, compress.walk, compress.notice,
+        compress.form, compress.about, compress.faults, compress.preset, compress.choices, compress.source,
+        compress.task, compress.data, compress.walk, compress.notice,
     ]  # fmt: skip
     jobs.parts.again.click(composing.again, [jobs.parts.job, compress.choices], filled, **RAW).then(
         go_compress, None, tabs, **QUICK

@@ -1,4 +1,4 @@
-"""The clickable plot of F1 against cost, as SVG. Pure; numbers and own words only.
+"""The clickable plot of a front's metric against cost, as SVG. Pure; numbers and own words only.
 
 gr.ScatterPlot would not do: its select event is a range brush, which a click on a point never fires.
 """
@@ -9,9 +9,11 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from html import escape
 
 from ui import budget
 from zoo.lengths import Front, Point
+from zoo.metrics import shown
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 370, 58, 22, 36, 58
 AXES = {"macs": "Compute, % of the full-length MACs", "ms": "Latency, ms (median)"}
@@ -39,9 +41,10 @@ def draw_front(front: Front | None, current: Point | None, axis: str = "macs", f
         return '<p class="empty">This checkpoint has no searched front to show.</p>'
     axis = axis if axis in budget.units(front) else "macs"
     points = budget.everything(front)
-    shown = [(i, p, budget.cost(front, p, axis, full_ms)) for i, p in enumerate(points) if axis == "macs" or p.p50_ms]
-    x_ticks = _ticks([x for *_, x in shown])
-    y_ticks = _ticks([p.f1 for _, p, _ in shown])
+    metric = escape(shown(front.metric))
+    marks = [(i, p, budget.cost(front, p, axis, full_ms)) for i, p in enumerate(points) if axis == "macs" or p.p50_ms]
+    x_ticks = _ticks([x for *_, x in marks])
+    y_ticks = _ticks([p.score for _, p, _ in marks])
     x0, x1, y0, y1 = x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1]
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -49,22 +52,22 @@ def draw_front(front: Front | None, current: Point | None, axis: str = "macs", f
         return across, HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM)
 
     free = len(front.everything)
-    lines = [_grid(x_ticks, y_ticks, at, AXES[axis])]
-    chosen = sorted(((x, p.f1) for i, p, x in shown if i < free))
+    lines = [_grid(x_ticks, y_ticks, at, AXES[axis], metric)]
+    chosen = sorted(((x, p.score) for i, p, x in marks if i < free))
     lines.append(f'<path class="front" d="{_path([at(x, y) for x, y in chosen])}"/>')
-    for i, point, x in sorted(shown, key=lambda row: (row[0] < free, row[1] is current)):
-        across, up = at(x, point.f1)
+    for i, point, x in sorted(marks, key=lambda row: (row[0] < free, row[1] is current)):
+        across, up = at(x, point.score)
         kind = "current" if point is current or point == current else "free" if i < free else "dominated"
         size = {"current": 8, "free": 5.5, "dominated": 3.5}[kind]
         unit = "%" if axis == "macs" else "ms"
-        said = f"F1 {point.f1:.2f} at {x:.1f} {unit}" + (", dominated" if i >= free else "")
+        said = f"{metric} {point.score:.2f} at {x:.1f} {unit}" + (", dominated" if i >= free else "")
         lines.append(
             f'<g class="mark {kind}" data-index="{i}" role="button" tabindex="0" aria-label="{said}">'
             f'<circle class="reach" cx="{across:.1f}" cy="{up:.1f}" r="11"/>'
             f'<circle cx="{across:.1f}" cy="{up:.1f}" r="{size}"/><title>{said}</title></g>'
         )
     return (
-        f'<svg class="pareto" viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="F1 against {AXES[axis]}">'
+        f'<svg class="pareto" viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="{metric} against {AXES[axis]}">'
         + "".join(lines)
         + "</svg>"
     )
@@ -74,16 +77,17 @@ def write_csv(front: Front) -> str:
     """The plot's points as CSV, full precision."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(["fractions", "tokens_at_384", "macs_ratio", "f1", "em", "p50_ms", "dominated"])
+    table.writerow(["fractions", "tokens_at_384", "macs_ratio", *front.full.metrics, "p50_ms", "dominated"])
     for i, p in enumerate(budget.everything(front)):
         fractions = " ".join(f"{f:g}" for f in p.config.fractions)
         tokens = " ".join(map(str, p.config.tokens(384)))
         late = i >= len(front.everything)
-        table.writerow([fractions, tokens, p.macs_ratio, p.f1, p.em, "" if p.p50_ms is None else p.p50_ms, int(late)])
+        scores = [p.metrics.get(key, "") for key in front.full.metrics]
+        table.writerow([fractions, tokens, p.macs_ratio, *scores, "" if p.p50_ms is None else p.p50_ms, int(late)])
     return out.getvalue()
 
 
-def _grid(x_ticks: Sequence[float], y_ticks: Sequence[float], at, title: str) -> str:
+def _grid(x_ticks: Sequence[float], y_ticks: Sequence[float], at, title: str, metric: str) -> str:
     lines = []
     bottom = HEIGHT - BOTTOM
     for y in y_ticks:
@@ -94,7 +98,7 @@ def _grid(x_ticks: Sequence[float], y_ticks: Sequence[float], at, title: str) ->
         lines.append(f'<text x="{at(x, y_ticks[0])[0]:.1f}" y="{bottom + 19}" text-anchor="middle">{x:g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     lines.append(f'<text class="title" x="{middle:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{title}</text>')
-    lines.append(f'<text class="title" x="{LEFT - 9}" y="16" text-anchor="end">F1</text>')
+    lines.append(f'<text class="title" x="4" y="20">{metric}</text>')
     return f'<g class="grid">{"".join(lines)}</g>'
 
 

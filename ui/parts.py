@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from ui import budget, pareto, tokens
+from ui.reading import NAMES, Reading
 from ui.text import ENGINE_LABELS
 from zoo.catalog import Entry
-from zoo.safety import MAX_QUESTION
 
 AMBER, TEAL, BLUE = "#f59e0b", "#14b8a6", "#60a5fa"
 ANSWER_COLOURS = {tokens.ANSWER: AMBER, tokens.FULL: BLUE, tokens.BOTH: AMBER}
@@ -23,6 +23,7 @@ class Parts:
 
     hint: gr.Markdown
     notice: gr.Markdown
+    task: gr.Radio
     model: gr.Dropdown
     facts: gr.Markdown
     other: gr.Textbox
@@ -40,7 +41,9 @@ class Parts:
     full_answer: gr.Markdown
     verdict: gr.Markdown
     marked: gr.HighlightedText
+    more: gr.Accordion
     n_best: gr.Markdown
+    bars: gr.HTML
     latency: gr.Markdown
     stamp: gr.Markdown
     spread: gr.Plot
@@ -65,6 +68,11 @@ def markdown(value: str = "", **options: Any) -> gr.Markdown:
     return gr.Markdown(value, latex_delimiters=[], **options)
 
 
+def list_samples(reading: Reading) -> list[tuple[str, int]]:
+    """Choices for picking one of what there is to try."""
+    return [(sample.label, i) for i, sample in enumerate(reading.samples)]
+
+
 def place_top(sign_in: bool = False) -> dict[str, gr.Button]:
     """What stands above all tabs: the name, a link to what is shown, light or dark, and on a Space signing in."""
     p: dict[str, gr.Button] = {}
@@ -79,14 +87,21 @@ def place_top(sign_in: bool = False) -> dict[str, gr.Button]:
 
 
 def place(
-    entries: list[Entry], examples: list[dict[str, Any]], on_space: bool, top: dict[str, gr.Button] | None = None
+    entries: list[Entry], reading: Reading, on_space: bool, top: dict[str, gr.Button] | None = None
 ) -> Parts:
-    """Create the components inside the Blocks that is open; `top` is what `place_top` made, where it did already."""
+    """Create the components inside the Blocks that is open.
+
+    Args:
+        entries: to pick from; those of the first one's task are offered first.
+        reading: what the first one reads.
+        on_space: folders are out of the visitor's reach.
+        top: what `place_top` made, where it did already.
+    """
     p: dict[str, Any] = dict(top or place_top())
     p["hint"] = markdown(visible=False, elem_id="hint", elem_classes="note")
     with gr.Row(elem_id="desk", equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_id="inputs"):
-            _place_inputs(p, entries, examples, on_space)
+            _place_inputs(p, entries, reading, on_space)
         with gr.Column(scale=7, min_width=320, elem_id="heroes"):
             _place_budget(p)
             p["notice"] = markdown(visible=False, elem_id="notice", elem_classes="note")
@@ -100,14 +115,20 @@ def place(
         _place_kept(p)
     p["link"] = gr.Textbox(visible="hidden", elem_id="link")
     p["csv_text"] = gr.Textbox(visible="hidden", elem_id="csv-text")
-    names = ("pinned", "unit", "tokens", "full_ms", "kept", "choices")
+    names = ("pinned", "unit", "tokens", "full_ms", "kept", "choices", "reading")
     p["states"] = {name: gr.State(None) for name in names}
     return Parts(**p)
 
 
-def _place_inputs(p: dict[str, Any], entries: list[Entry], examples: list[dict[str, Any]], on_space: bool) -> None:
+def _place_inputs(p: dict[str, Any], entries: list[Entry], reading: Reading, on_space: bool) -> None:
     with gr.Group():
-        p["model"] = gr.Dropdown([(e.title, e.name) for e in entries], value=None, label="Checkpoint", elem_id="model")
+        kinds = [(name, task) for task, name in NAMES.items()]
+        first = entries[0].task if entries else kinds[0][1]
+        p["task"] = gr.Radio(
+            kinds, value=first, label="What it does", visible=len({e.task for e in entries}) > 1, elem_id="task"
+        )
+        choices = [(e.title, e.name) for e in entries if e.task == first]
+        p["model"] = gr.Dropdown(choices, value=None, label="Checkpoint", elem_id="model")
         p["engine"] = gr.Radio(
             [(label, name) for name, label in ENGINE_LABELS.items()], value=None, label="Engine", elem_id="engine"
         )
@@ -117,9 +138,8 @@ def _place_inputs(p: dict[str, Any], entries: list[Entry], examples: list[dict[s
         p["other"] = gr.Textbox(label=what, max_lines=1, max_length=400, elem_id="other-model")
         p["load"] = gr.Button("Load", size="sm", elem_id="load")
     with gr.Group():
-        choices = [(f"{e['title']}: {e['question']}", i) for i, e in enumerate(examples)]
-        p["example"] = gr.Dropdown(choices, value=None, label="Examples", elem_id="example")
-        p["question"] = gr.Textbox(label="Question", lines=2, max_lines=3, elem_id="question", max_length=MAX_QUESTION)
+        p["example"] = gr.Dropdown(list_samples(reading), value=None, label="Examples", elem_id="example")
+        p["question"] = gr.Textbox(label="Question", lines=2, max_lines=6, elem_id="question", max_length=reading.most)
         # No max_length: what is too long is cut with a notice, which a silent limit would not give.
         p["passage"] = gr.Textbox(label="Passage", lines=7, max_lines=11, elem_id="passage")
     with gr.Row():
@@ -159,7 +179,8 @@ def _place_answer(p: dict[str, Any]) -> None:
             show_inline_category=False,
             elem_id="marked",
         )
-        with gr.Accordion("More answers", open=False):
+        p["bars"] = gr.HTML(visible=False, elem_id="bars")
+        with gr.Accordion("More answers", open=False) as p["more"]:
             p["n_best"] = markdown(elem_id="n-best")
 
 

@@ -7,6 +7,7 @@ from html import escape
 
 from ui import budget
 from zoo.lengths import Choice, Front, LengthConfig
+from zoo.metrics import shown
 
 REFERENCE_TOKENS = 384
 
@@ -23,9 +24,9 @@ def draw_readout(choice: Choice, front: Front | None, tokens: int | None, full_m
     point = choice.point
     tiles = [("compute", f"{100 * point.macs_ratio:.1f}<small> %</small>", "of the full-length MACs")]
     if front is not None:
-        loss = point.f1 - front.full.f1
+        loss = point.score - front.full.score
         note = "as at full length" if abs(loss) < 0.005 else f"{loss:+.2f} against full length".replace("-", "−")
-        tiles.append(("F1", f"{point.f1:.1f}", note))
+        tiles.append((escape(shown(front.metric)), f"{point.score:.1f}", note))
         if point.p50_ms and front.full.p50_ms:
             ms = budget.cost(front, point, "ms", full_ms)
             ratio = budget.cost(front, point, "speedup")

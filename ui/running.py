@@ -7,8 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from ui import budget, figures, links, pareto, readout, text, tokens
+from ui import budget, figures, labels, links, outcome, pareto, readout, text, tokens
 from ui.handlers import Handlers, Updates, explain, spoken
+from ui.outcome import Outcome
+from ui.reading import reading_of
 from ui.session import FULL, Superseded, Wish
 from zoo.ask import Reply
 from zoo.catalog import Entry
@@ -92,19 +94,21 @@ class Running(Handlers):
         if not desk.is_loaded(entry, engine):
             yield {p.verdict: "Loading the model…"}
         known_ms = desk.full_ms(entry, engine, question, passage)
-        if known_ms is None and wish.unit == "ms" and entry.front and question.strip() and passage.strip():
+        reading = reading_of(entry)
+        if known_ms is None and wish.unit == "ms" and entry.front and reading.is_whole(question, passage):
             known_ms = desk.full_ms(entry, engine, question, passage, now=True)
         choice = desk.choose(entry, wish.unit, wish.value, known_ms or full_ms, pinned)
         reply = desk.ask(entry, engine, question, passage, choice.point.config)
         full, in_float = desk.reference(entry, engine, question, passage)
-        count = max(reply.tokens)
+        counts = outcome.counts(reply)
+        count = max(counts)
         yield {
-            **self._show_reply(reply, full, in_float, entry, engine),
+            **self._show_reply(reply, full, in_float, reading.scale, engine),
             **self._show_choice(entry, choice, axis, known_ms, count),
             **self._show_kept(reply, layer),
             **self.note("notice", " ".join(reply.notices)),
             p.accounts: text.account_for(
-                choice, desk.shape(entry), reply.tokens, entry.front.measured_on if entry.front else {}
+                choice, desk.shape(entry), counts, entry.front.measured_on if entry.front else {}
             ),
             p.stamp: "Measuring this budget…",
             p.states["tokens"]: count,
@@ -136,31 +140,36 @@ class Running(Handlers):
                 )
         yield updates
 
-    def _show_reply(self, reply: Reply, full: Reply, in_float: bool, entry: Entry, engine: str) -> Updates:
+    def _show_reply(
+        self, reply: Outcome, full: Outcome, in_float: bool, scale: tuple[float, float] | None, engine: str
+    ) -> Updates:
         p = self.parts
-        same = text.same_answer(reply, full)
         precision = "fp32" if in_float else text.name_precision(engine)
-        return {
+        shown: Updates = {
             p.answer: text.show_answer("At this budget", reply, text.name_precision(engine)),
             p.full_answer: text.show_answer("At full length", full, precision),
             p.verdict: gr.update(
-                value=f"Same as {precision} full length" if same else f"Different from {precision} full length",
-                elem_classes="same" if same else "different",
+                value=text.compare(reply, full, precision),
+                elem_classes="same" if outcome.same(reply, full) else "different",
             ),
+        }
+        if not isinstance(reply, Reply):
+            return shown | {p.bars: labels.draw_labels(reply, full, scale) if not isinstance(full, Reply) else ""}
+        return shown | {
             p.marked: tokens.mark_answers(reply.context, text.best_span(reply), text.best_span(full)),
             p.n_best: text.list_answers(reply.answers),
         }
 
-    def _show_kept(self, reply: Reply, layer: Any) -> Updates:
-        p, windows = self.parts, reply.kept
+    def _show_kept(self, reply: Outcome, layer: Any) -> Updates:
+        p, windows, texts = self.parts, outcome.windows(reply), outcome.texts(reply)
         if not windows or not len(windows[0].kept):
             return {p.kept: [], p.heat: None, p.states["kept"]: None, p.window: gr.update(visible=False)}
         shown = min(max(1, int(layer or 1)), len(windows[0].kept))
         return {
             p.window: gr.update(choices=tokens.label_windows(windows), value=0, visible=len(windows) > 1),
-            p.kept: tokens.mark_kept(windows[0], reply.context, shown),
+            p.kept: tokens.mark_kept(windows[0], texts, shown),
             p.heat: figures.draw_kept(windows[0]),
-            p.states["kept"]: {"windows": windows, "context": reply.context},
+            p.states["kept"]: {"windows": windows, "texts": texts},
         }
 
     @spoken("notice")
@@ -172,7 +181,7 @@ class Running(Handlers):
         chosen = windows[window if isinstance(window, int) and 0 <= window < len(windows) else 0]
         layer = min(max(1, int(layer or 1)), len(chosen.kept))
         p = self.parts
-        return {p.kept: tokens.mark_kept(chosen, kept["context"], layer), p.heat: figures.draw_kept(chosen)}
+        return {p.kept: tokens.mark_kept(chosen, kept["texts"], layer), p.heat: figures.draw_kept(chosen)}
 
     @spoken("notice")
     def show_axis(
@@ -200,6 +209,7 @@ class Running(Handlers):
             **empty,
             p.verdict: gr.update(value="", elem_classes=""),
             p.marked: [],
+            p.bars: "",
             p.kept: [],
             p.heat: None,
             p.states["kept"]: None,

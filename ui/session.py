@@ -10,8 +10,9 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from ui import budget
+from ui.outcome import Outcome
+from ui.reading import open_model
 from zoo import catalog, latency
-from zoo.ask import QuestionAnswerer, Reply
 from zoo.catalog import Entry
 from zoo.errors import UserError
 from zoo.files import read_json
@@ -109,22 +110,24 @@ def time_in_turn(calls: Mapping[str, Callable[[], object]]) -> tuple[dict[str, T
 class Desk:
     """Everything that outlives one event: bounded, shared by all visitors, no components.
 
+    What is kept of an entry is kept by its folder: siblings of different checkpoints may have the same name.
+
     Args:
         find: name -> Entry.
         sibling: Entry -> the one to run in fp32 beside it, or None.
-        answerer: (Entry, engine) -> QuestionAnswerer.
+        answerer: (Entry, engine) -> what asks it, see `ui.reading.open_model`.
     """
 
     def __init__(
         self,
         find: Callable[[str], Entry] = catalog.find,
         sibling: Callable[[Entry], Entry | None] = catalog.full_precision,
-        answerer: Callable[[Entry, str], Any] = QuestionAnswerer,
+        answerer: Callable[[Entry, str], Any] = open_model,
     ):
         self._find, self._sibling, self._answerer = find, sibling, answerer
         self._entries: Recent[Entry] = Recent(KNOWN_ENTRIES)
-        self._models: Recent[QuestionAnswerer] = Recent(LOADED_MODELS)
-        self._replies: Recent[Reply] = Recent(REPLIES)
+        self._models: Recent[Any] = Recent(LOADED_MODELS)
+        self._replies: Recent[Outcome] = Recent(REPLIES)
         self._full_ms: Recent[float] = Recent(REPLIES)
         self._wishes: Recent[Wish] = Recent(VISITORS)
 
@@ -144,11 +147,11 @@ class Desk:
         return Shape.from_config(read_json(entry.folder / "config.json"))
 
     def is_loaded(self, entry: Entry, engine: str) -> bool:
-        return (entry.name, engine) in self._models
+        return (entry.folder, engine) in self._models
 
-    def model(self, entry: Entry, engine: str) -> QuestionAnswerer:
+    def model(self, entry: Entry, engine: str) -> Any:
         """An entry on an engine; the six used last stay in memory."""
-        return self._models.get((entry.name, engine), lambda: self._answerer(entry, engine))
+        return self._models.get((entry.folder, engine), lambda: self._answerer(entry, engine))
 
     def choose(
         self, entry: Entry, unit: str, value: Any, full_ms: float | None = None, pinned: dict | None = None
@@ -165,18 +168,18 @@ class Desk:
     def is_stale(self, visitor: str, wish: Wish) -> bool:
         return self._wishes.peek(visitor) not in (None, wish)
 
-    def ask(self, entry: Entry, engine: str, question: str, passage: str, config: LengthConfig | None) -> Reply:
-        """Answer on the given engine."""
+    def ask(self, entry: Entry, engine: str, question: str, passage: str, config: LengthConfig | None) -> Outcome:
+        """Answer, classify or score on the given engine."""
         return self.model(entry, engine).ask(question, passage, config)
 
-    def reference(self, entry: Entry, engine: str, question: str, passage: str) -> tuple[Reply, bool]:
+    def reference(self, entry: Entry, engine: str, question: str, passage: str) -> tuple[Outcome, bool]:
         """The full-length answer to stand beside: in fp32, or, where there are no such weights, of the model itself.
 
         Returns:
             The reply, and whether it is fp32's.
         """
         full, name = self._full(entry, engine)
-        key = (full.name, name, question, passage)
+        key = (full.folder, name, question, passage)
         return self._replies.get(key, lambda: self.ask(full, name, question, passage, None)), name == "torch"
 
     def full_ms(self, entry: Entry, engine: str, question: str, passage: str, now: bool = False) -> float | None:
@@ -184,7 +187,7 @@ class Desk:
 
         It stays as it is afterwards, so that a budget in milliseconds does not pick another point at every run.
         """
-        key = (entry.name, engine, question, passage)
+        key = (entry.folder, engine, question, passage)
         if not now:
             return self._full_ms.peek(key)
         run = self.model(entry, engine).runner(question, passage, None)
@@ -216,7 +219,7 @@ class Desk:
             # The same thing twice would show nothing but noise.
             del calls[BUDGET]
         full, name = self._full(entry, engine)
-        if (full.name, name) != (entry.name, engine) and name == "torch" != engine:
+        if (full.folder, name) != (entry.folder, engine) and name == "torch" != engine:
             calls[FLOAT] = self.model(full, name).runner(question, passage, None)
 
         def unless_stale(call: Callable[[], object]) -> Callable[[], object]:
@@ -230,7 +233,7 @@ class Desk:
         calls = {key: unless_stale(call) for key, call in calls.items()}
         timings, disturbed = time_in_turn(calls)
         timings = {BUDGET: timings.get(BUDGET, timings[FULL]), **timings}
-        self._full_ms.get((entry.name, engine, question, passage), lambda: timings[FULL].p50_ms)
+        self._full_ms.get((entry.folder, engine, question, passage), lambda: timings[FULL].p50_ms)
         speedups = {key: latency.speedup(timings[key], timings[BUDGET]) for key in timings if key != BUDGET}
         return Measured(timings, speedups, latency.machine(), disturbed, model.count_tokens(question, passage))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
+from compress.tasks import find_task
 from ui import form
 from zoo.errors import UserError
 
@@ -18,7 +19,13 @@ EXAMPLES, FILE = "examples", "file"
 OF_THE_MODEL = ("tokenizer", "package.base_model")
 # The bundled questions in three parts that share no article, as in the recipe length_adaptive_tiny.
 EXAMPLE_TITLES = {"titles": ["[!E-M]*"], "validation_titles": ["[LM]*"], "evaluation_titles": ["[EH]*"]}
-DATA_KEYS = ("train", "validation", "evaluation", *EXAMPLE_TITLES, "version_2")
+DATA_KEYS = ("task", "train", "validation", "evaluation", *EXAMPLE_TITLES, "version_2")
+GUIDED = ("finetune.significance_weight", "length_drop.significance_weight")  # by the answer, which texts have not
+# Keys that may hold a folder or a file of the machine that the job runs on.
+PLACES = {
+    "model", "tokenizer", "train", "validation", "evaluation", "checkpoint", "checkpoints", "teacher", "text", "table",
+    "nncf_config",
+}  # fmt: skip
 
 
 def pick(
@@ -28,6 +35,7 @@ def pick(
     data: str,
     hub_data: str,
     uploaded: Mapping[str, Any] | None,
+    task: str = OWN,
 ) -> dict[str, Any]:
     """The keys that the Source step decides, as `{"model": …, "dataset.train": …}`.
 
@@ -38,6 +46,7 @@ def pick(
         data: `OWN`, `EXAMPLES`, `HUB` or `FILE`.
         hub_data: id of a data set, for `HUB`.
         uploaded: `{"parts": {role: path}, "impossible": n}`, for `FILE`.
+        task: a name of `compress.tasks`, or `OWN`.
 
     Raises:
         UserError: what was picked is not there yet.
@@ -49,6 +58,14 @@ def pick(
         if name.strip() != found["model"]:
             found = {"model": name.strip(), **dict.fromkeys(OF_THE_MODEL)}
     dataset = {key: _get(base, f"dataset.{key}") for key in DATA_KEYS}
+    named = dataset["task"] if task == OWN else task
+    if named and not find_task(named).is_questions:
+        if named != dataset["task"]:
+            found |= dict.fromkeys(GUIDED, 0.0)
+        dataset |= _texts(named, data, hub_data, named == dataset["task"])
+        return found | {f"dataset.{key}": value for key, value in dataset.items()}
+    if task not in (OWN, dataset["task"]) and data == OWN and not find_task(dataset["task"] or task).is_questions:
+        data = EXAMPLES  # the recipe's own are texts
     if data == EXAMPLES:
         dataset = {**dict.fromkeys(("train", "validation", "evaluation"), EXAMPLES), **EXAMPLE_TITLES}
         dataset["version_2"] = False
@@ -70,15 +87,30 @@ def pick(
             raise UserError("Give your own file first, or pick other data.")
         dataset |= {**uploaded["parts"], **dict.fromkeys(EXAMPLE_TITLES)}
         dataset["version_2"] = uploaded["impossible"] > 0
-    return found | {f"dataset.{key}": value for key, value in dataset.items()}
+    return found | {f"dataset.{key}": value for key, value in (dataset | {"task": named}).items()}
+
+
+def _texts(task: str, data: str, hub_data: str, is_own: bool) -> dict[str, Any]:
+    """The data of a task for texts; `is_own` where it is the recipe's."""
+    if data == OWN and is_own:
+        return {}
+    if data in (EXAMPLES, FILE):
+        raise UserError(
+            f"The bundled examples and own files are questions, and {task} is about texts: take the recipe's own data, "
+            "which are the task's, or a data set of the Hub with the same columns."
+        )
+    if data == HUB and not (hub_data or "").strip():
+        raise UserError("Say which data set of the Hub to use, as owner/name.")
+    source = hub_data.strip() if data == HUB else "hub"
+    held = dict.fromkeys(EXAMPLE_TITLES)
+    return {"task": task, "train": source, "validation": "held-out", "evaluation": source, "version_2": False, **held}
 
 
 def apply(model: type[BaseModel], data: Mapping[str, Any], picked: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's data with the picked keys put in, as far as this kind of recipe has them."""
-    raws = []
-    for field, raw in zip(form.fields(model), form.spread(model, data), strict=True):
-        raws.append(form.show(field, picked[field.key]) if field.key in picked else raw)
-    return form.collect(model, raws)
+    known = {field.key: field for field in form.fields(model)}
+    changed = {key: form.show(known[key], value) for key, value in picked.items() if key in known}
+    return form.collect(model, form.spread(model, data) | changed)
 
 
 def command(base: str, changes: list[str], name: str = "", launcher: str = "local") -> str:
@@ -97,13 +129,24 @@ def refuse_paths(data: Mapping[str, Any], uploads: str) -> None:
     Raises:
         UserError: it names one.
     """
-    dataset = data.get("dataset") or {}
-    named = [data.get("model"), data.get("tokenizer"), *(dataset.get(k) for k in ("train", "validation", "evaluation"))]
-    for value in named:
-        text = str(value or "")
+    for text in _places(data):
+        if text.lstrip().startswith("{"):
+            continue  # a configuration, written out
         inside = text.startswith(f"{uploads}/") and ".." not in text
         if not inside and (re.match(r"[/~.$\\]", text) or ".." in text or text.count("/") > 1 or "\\" in text):
             raise UserError(f"“{text[:80]}” is a path of this server. Take a Hub id, a bundled model or your own file.")
+
+
+def _places(data: Any, key: str = "") -> Iterator[str]:
+    """Everything in a recipe that may name a folder or a file."""
+    if isinstance(data, Mapping):
+        for name, value in data.items():
+            yield from _places(value, str(name))
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from _places(value, key)
+    elif key in PLACES and isinstance(data, str):
+        yield data
 
 
 def _get(data: Mapping[str, Any], key: str) -> Any:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from ui import outcome
+from ui.outcome import Outcome
 from ui.session import BUDGET, FLOAT, FULL, Measured
 from zoo.answers import Answer
 from zoo.ask import Reply
 from zoo.catalog import Entry
-from zoo.lengths import Choice, Shape, macs_ratio
+from zoo.lengths import PAPER_TOKENS, Choice, Shape, macs_ratio
+from zoo.metrics import shown
 
 ENGINE_LABELS = {"onnxruntime": "ONNX Runtime · int8", "openvino": "OpenVINO · int8", "torch": "PyTorch · fp32"}
 SHOWN_ANSWERS = 8
+PADDED = "padded_to_"  # begins the key of the papers' account in a front
 
 
 def escape(text: str) -> str:
@@ -25,22 +29,27 @@ def name_precision(engine: str) -> str:
     return "fp32" if engine == "torch" else "int8"
 
 
-def show_answer(title: str, reply: Reply, note: str = "") -> str:
-    """A card: whose answer, the answer, how sure."""
-    best = reply.answers[0] if reply.answers else None
-    words = escape(best.text) if best and best.text else "No answer in this passage"
-    sure = f"{100 * best.probability:.0f} % probability" if best else ""
+def show_answer(title: str, said: Outcome, note: str = "") -> str:
+    """A card: whose answer, the answer, label or score, how sure."""
+    words = escape(outcome.words(said)) or "No answer in this passage"
+    chance = outcome.probability(said)
+    sure = f"{100 * chance:.0f} % probability" if chance is not None else ""
     return f"{title}\n\n### {words}\n\n{sure}{' · ' if sure and note else ''}{note}"
 
 
-def same_answer(a: Reply, b: Reply) -> bool:
-    """Whether the best answers are the same span."""
-    first, second = (r.answers[0] if r.answers else None for r in (a, b))
-    return (first.start, first.end) == (second.start, second.end) if first and second else first is second
+def compare(said: Outcome, full: Outcome, precision: str) -> str:
+    """Whether it is what full length says, in a few words."""
+    if outcome.same(said, full):
+        return f"Same as {precision} full length"
+    here, there = (getattr(one, "score", None) for one in (said, full))
+    if here is not None and there is not None:
+        return f"{abs(here - there):.2f} away from {precision} full length"
+    return f"Different from {precision} full length"
 
 
-def best_span(reply: Reply) -> tuple[int, int] | None:
-    best = reply.answers[0] if reply.answers else None
+def best_span(said: Outcome) -> tuple[int, int] | None:
+    """Where the answer stands in the passage; labels and scores stand nowhere."""
+    best = said.answers[0] if isinstance(said, Reply) and said.answers else None
     return (best.start, best.end) if best and best.start >= 0 else None
 
 
@@ -98,12 +107,11 @@ def describe_entry(entry: Entry) -> str:
     """One line about a checkpoint."""
     parts = [f"{entry.parameters / 1e6:.1f} M parameters"] if entry.parameters else []
     if entry.bytes:
-        parts.append(f"{entry.bytes / 1e6:.0f} MB")
+        parts.append(f"{entry.bytes / 1e6:.{0 if entry.bytes >= 1e6 else 2}f} MB")
     if entry.weights_dtype:
         parts.append(escape(entry.weights_dtype))
-    f1 = entry.metrics.get("f1")
-    if isinstance(f1, int | float):
-        parts.append(f"F1 {f1:.1f}")
+    if entry.score is not None:
+        parts.append(f"{shown(entry.metric)} {entry.score:.1f}")
     if entry.license:
         parts.append(escape(entry.license))
     return " · ".join(parts)
@@ -117,13 +125,15 @@ def account_for(choice: Choice, shape: Shape | None, tokens: list[int], measured
     if shape and tokens:
         share = sum(macs_ratio(shape, n, point.config) * n for n in tokens) / sum(tokens)
         own += f"; on this input of {sum(tokens)} tokens {100 * share:.1f} %"
-    padded = measured_on.get("padded_to_384")
+    key = next((key for key in measured_on if key.startswith(PADDED)), f"{PADDED}{PAPER_TOKENS}")
+    length, padded = key.removeprefix(PADDED), measured_on.get(key)
     theirs = "not measured for this model"
     if isinstance(padded, dict) and isinstance(padded.get("macs_ratio"), int | float):
         theirs = f"the lengths {escape(str(padded.get('lengths', '')))} take {100 * padded['macs_ratio']:.1f} %"
         if isinstance(padded.get("loss"), int | float):
-            theirs += f" and lose {padded['loss']:.2f} F1"
-    return f"{own}.\n\n**As the papers count, every input padded to 384:** {theirs}. The two are not comparable."
+            theirs += f" and lose {padded['loss']:.2f} {shown(next(iter(point.metrics), 'f1'))}"
+    named = f"**As the papers count, every input padded to {escape(length)}:**"
+    return f"{own}.\n\n{named} {theirs}. The two are not comparable."
 
 
 def describe_origin(measured_on: dict[str, Any]) -> str:

@@ -30,24 +30,27 @@ def mark_answers(context: str, answer: Span | None, full: Span | None = None) ->
     return found
 
 
-def mark_kept(window: KeptWindow, context: str, layer: int) -> Labelled:
+def mark_kept(window: KeptWindow, texts: Sequence[str], layer: int) -> Labelled:
     """A window as text, the tokens that are alive after `layer` labelled (1 is the first).
 
-    Passage tokens show what stands in the passage, with the gaps between them; others show themselves, word pieces
-    joined. Neighbours with the same label are one piece.
+    Tokens of the texts show what stands there, with the gaps between them; others show themselves, word pieces joined.
+    Neighbours with the same label are one piece. `texts` is the passage, or the text or both of a classifier.
     """
     kept = window.kept[layer - 1] if len(window.kept) else np.ones(len(window.tokens), bool)
     pieces: Labelled = []
-    before: Span | None = None
-    for token, span, alive in zip(window.tokens, window.spans, kept, strict=True):
+    parts = getattr(window, "parts", None) or [0] * len(window.tokens)
+    before: tuple[Span | None, int | None] = (None, None)
+    for token, span, part, alive in zip(window.tokens, window.spans, parts, kept, strict=True):
         if span:
-            gap = context[before[1] : span[0]] if before else (" " if pieces else "")
-            text = context[span[0] : span[1]]
+            source = texts[part or 0]
+            follows = before[0] if before[1] == part else None
+            gap = source[follows[1] : span[0]] if follows else (" " if pieces else "")
+            text = source[span[0] : span[1]]
         else:
             word = token.removeprefix("##").removeprefix("Ġ")
             joined = token.startswith("##") or not pieces
             gap, text = ("" if joined else " "), word
-        before = span
+        before = (span, part)
         label = KEPT if alive else None
         if pieces and pieces[-1][1] == label:
             pieces[-1] = (pieces[-1][0] + gap + text, label)

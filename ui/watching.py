@@ -82,12 +82,12 @@ class Watching(Speaker):
 
         p = self.parts
         lines = jobs.progress(job.id)
-        results = jobs.results(job.id)
+        results, stages = jobs.results(job.id), jobs.stages(job.id)
         able = jobviews.actions(job, len(results))
         updates: Updates = {
             p.details: gr.update(visible=True),
             p.head: jobviews.describe(job),
-            p.stages: jobviews.list_stages(jobs.stages(job.id), job),
+            p.stages: jobviews.list_stages(stages, job),
             p.log: jobs.logs(job.id, LOG_LINES),
             p.load: jobviews.describe_load() if job.state in jobviews.LIVE else "",
             p.cancel: gr.update(interactive=able["cancel"]),
@@ -96,7 +96,8 @@ class Watching(Speaker):
         }
         mark = [job.id, len(lines), lines[-1].get("time") if lines else None]
         if mark != before:
-            curve, growth = curves.draw_curves(lines), curves.draw_growth(lines)
+            curve = curves.draw_curves(lines)
+            growth = curves.draw_growth(lines) or curves.draw_candidates(lines, stages)
             updates[p.curves] = gr.update(value=curve, visible=curve is not None)
             updates[p.growth] = gr.update(value=growth, visible=growth is not None)
             updates[p.waiting] = gr.update(visible=curve is None and growth is None)

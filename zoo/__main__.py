@@ -42,11 +42,12 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
     task: Annotated[str | None, typer.Option(help="qa or classification")] = None,
     method: Annotated[str | None, typer.Option(help="how it was made")] = None,
-    sort: Annotated[str, typer.Option(help="name, f1, p50_ms, bytes, ...")] = "name",
+    sort: Annotated[str, typer.Option(help="name, score, p50_ms, bytes, ...")] = "name",
     descending: Annotated[bool, typer.Option("--descending", help="largest first")] = False,
 ) -> None:
     """List the zoo: bundled models, local results, and those of the Hub that are known."""
     from zoo.library import listing
+    from zoo.metrics import shown
 
     found = listing(text, task=task, method=method, sort=sort, descending=descending, refresh=hub)
     if as_json:
@@ -56,7 +57,8 @@ def list_(
         typer.echo(found.banner, err=True)
     for row in found.rows:
         size = f"{row.bytes / 1e6:.1f} MB" if row.bytes else ""
-        cells = (f"{row.name:44}", f"{row.origin:8}", f"{_figure(row.f1, 'F1'):>9}", f"{_figure(row.p50_ms, 'ms'):>9}")
+        score = _figure(row.score, shown(row.metric))
+        cells = (f"{row.name:44}", f"{row.origin:8}", f"{score:>13}", f"{_figure(row.p50_ms, 'ms'):>9}")
         typer.echo("  ".join((*cells, f"{size:>9}", row.title)))
 
 

@@ -9,6 +9,8 @@ import yaml
 
 from zoo import card_files
 from zoo.errors import UserError
+from zoo.lengths import PAPER_TOKENS, TEXT_TOKENS
+from zoo.metrics import OTHER_KEYS, listed, scores_of, shown
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
@@ -16,24 +18,16 @@ if TYPE_CHECKING:
 
 TAG = "budget-zoo"
 TASKS = {"qa": "question-answering", "classification": "text-classification"}
-SCORES = {
-    "f1": "F1",
-    "em": "EM",
-    "exact_match": "EM",
-    "accuracy": "accuracy",
-    "matthews": "Matthews correlation",
-    "pearson": "Pearson correlation",
-    "spearman": "Spearman correlation",
-}
 # Of the provenance, told in other sections.
-ELSEWHERE = ("trained on", "calibrated on", "searched on", "reported on", "base_revision")
+ELSEWHERE = ("trained on", "calibrated on", "searched on", "reported on", "base_revision", "zeros")
 DATA = (
     ("trained on", "train", "titles"),
     ("calibrated on", "train", "titles"),
     ("searched on", "validation", "validation_titles"),
     ("reported on", "evaluation", "evaluation_titles"),
 )  # word of the provenance, key of the recipe, key of its title patterns
-COLUMNS = ("point", "MACs", "F1", "EM", "p50 ms", "lengths at 384")
+FIRST, LAST = ("point", "MACs"), ("p50 ms", "lengths at")  # of the front's table, around the metrics
+TOKENS = {"qa": PAPER_TOKENS, "classification": TEXT_TOKENS}  # at which the table gives lengths
 
 
 def render(entry: Entry, repo_id: str | None = None, license: str | None = None) -> str:
@@ -46,9 +40,9 @@ def render(entry: Entry, repo_id: str | None = None, license: str | None = None)
     """
     front_matter = yaml.safe_dump(_metadata(entry, license), sort_keys=False, allow_unicode=True)
     made_by = card_files.recipe(entry.folder)
-    parts = [f"---\n{front_matter}---", f"# {entry.title}", _summary(entry), _scores(entry)]
+    parts = [f"---\n{front_matter}---", f"# {entry.title}", _summary(entry), _zeros(entry), _scores(entry)]
     if entry.front:
-        parts.append(_front(entry.front))
+        parts.append(_front(entry.front, TOKENS[entry.task]))
     parts.append(_data(entry, yaml.safe_load(made_by) if made_by else {}))
     rest = {key: value for key, value in entry.provenance.items() if key not in ELSEWHERE and "titles" not in key}
     if rest:
@@ -93,15 +87,25 @@ def read(card: str) -> dict[str, Any]:
     heading = re.search(r"^# (.+)$", text, re.MULTILINE)
     tasks = {there: here for here, there in TASKS.items()}
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
-    start = next((i for i, row in enumerate(rows) if row == list(COLUMNS)), len(rows))
+    start = next((i for i, row in enumerate(rows) if _is_head(row)), len(rows))
+    columns = rows[start] if start < len(rows) else []
     return {
         **data,
         "title": heading[1].strip() if heading else "",
         "task": tasks.get(str(data.get("pipeline_tag")), ""),
         "metrics": {str(metric["type"]): metric.get("value") for metric in metrics if "type" in metric},
-        "points": [dict(zip(COLUMNS, row, strict=True)) for row in rows[start + 2 :] if len(row) == len(COLUMNS)],
+        "points": [dict(zip(columns, row, strict=True)) for row in rows[start + 2 :] if len(row) == len(columns)],
         "body": body(card),
     }
+
+
+def columns(front: Front, tokens: int = PAPER_TOKENS) -> tuple[str, ...]:
+    """Heads of the front's table, its lengths given for inputs of so many tokens."""
+    return (*FIRST, *map(shown, front.full.metrics), LAST[0], f"{LAST[1]} {tokens}")
+
+
+def _is_head(row: list[str]) -> bool:
+    return len(row) > 4 and tuple(row[:2]) == FIRST and row[-2] == LAST[0] and row[-1].startswith(LAST[1])
 
 
 def body(card: str) -> str:
@@ -139,20 +143,19 @@ def _metadata(entry: Entry, license: str | None = None) -> dict[str, Any]:
         "parameters": entry.parameters,
         "bytes": entry.bytes,
         "p50_ms": entry.front.full.p50_ms if entry.front else entry.metrics.get("p50_ms"),
-        "f1": round(float(entry.metrics["f1"]), 4) if "f1" in entry.metrics else None,
+        "metric": entry.metric,
+        "score": None if entry.score is None else round(entry.score, 4),
         "weights": entry.weights_dtype,
         "base_revision": entry.provenance.get("base_revision"),
     }
     data["budget_zoo"] = {key: value for key, value in facts.items() if value}
     dataset = entry.metrics.get("dataset")
     scores = [
-        {"type": key, "name": SCORES[key], "value": round(float(entry.metrics[key]), 4)}
-        for key in SCORES
-        if key in entry.metrics
+        {"type": key, "name": shown(key), "value": round(value, 4)} for key, value in scores_of(entry.metrics).items()
     ]
     if dataset and scores:
         data["datasets"] = [dataset]
-        split = {"split": entry.metrics["split"]} if entry.metrics.get("split") else {}
+        split = {key: entry.metrics[key] for key in ("config", "split") if entry.metrics.get(key)}
         result = {
             "task": {"type": TASKS[entry.task]},
             "dataset": {"type": dataset, "name": dataset, **split},
@@ -166,6 +169,7 @@ def _summary(entry: Entry) -> str:
     facts = {
         "method": entry.method,
         "task": TASKS[entry.task],
+        "labels": ", ".join(entry.labels) if len(entry.labels) != 1 else "none: it gives a score",
         "made from": _base(entry),
         "parameters": f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "",
         "size on disk": f"{entry.bytes / 1e6:.1f} MB",
@@ -173,6 +177,20 @@ def _summary(entry: Entry) -> str:
         "runs on": ", ".join(entry.engines),
     }
     return _list({key: value for key, value in facts.items() if value})
+
+
+def _zeros(entry: Entry) -> str:
+    """What a pruned model that was not cut down gains by its zeros, and what not."""
+    told = entry.provenance.get("zeros")
+    keys = ("operators", "model", "bytes", "compressed_bytes")
+    if not isinstance(told, dict) or not all(isinstance(told.get(key), int | float) for key in keys):
+        return ""
+    return (
+        f"Pruning has set {100 * told['operators']:.1f} % of the weights in the encoder's linear layers to zero, which "
+        f"is {100 * told['model']:.1f} % of all parameters. The zeros are stored and multiplied as all other numbers "
+        "are, so this model is smaller when compressed, not faster: its weights file takes "
+        f"{told['bytes'] / 1e6:.1f} MB as it is and {told['compressed_bytes'] / 1e6:.1f} MB packed with zlib."
+    )
 
 
 def _base(entry: Entry) -> str:
@@ -186,8 +204,9 @@ def _base(entry: Entry) -> str:
 def _scores(entry: Entry) -> str:
     if not entry.metrics:
         return ""
-    facts = dict(entry.metrics)
-    rows = [f"| {SCORES[key]} | {float(facts.pop(key)):.2f} |" for key in SCORES if key in facts]
+    scores = scores_of(entry.metrics)
+    facts = {key: value for key, value in entry.metrics.items() if OTHER_KEYS.get(key, key) not in scores}
+    rows = [f"| {shown(key)} | {value:.2f} |" for key, value in scores.items()]
     table = "| score | of 100 |\n|---|--:|\n" + "\n".join(rows) + "\n\n" if rows else ""
     return "## Measured\n\n" + table + _list(facts)
 
@@ -211,31 +230,30 @@ def _data(entry: Entry, recipe: dict[str, Any]) -> str:
     return "## Data\n\n" + _list(found) if found else ""
 
 
-def _front(front: Front) -> str:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+def _front(front: Front, tokens: int) -> str:
+    heads = columns(front, tokens)
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for number, point in enumerate(front.everything, 1):
         cells = (
             "full" if point is front.full else str(number),
             f"{100 * point.macs_ratio:.1f} %",
-            f"{point.f1:.2f}",
-            f"{point.em:.2f}",
+            *(f"{point.metrics[key]:.2f}" if key in point.metrics else "–" for key in front.full.metrics),
             "–" if point.p50_ms is None else f"{point.p50_ms:.1f}",
-            point.config.absolute(),
+            point.config.absolute(tokens),
         )
         lines.append("| " + " | ".join(cells) + " |")
     text = (
         "## Budgets\n\nOne int8 graph serves every budget. MACs are a share of the same model at full length on "
-        "**unpadded** inputs.\n\n![F1 against compute](front.png)\n\n" + "\n".join(lines)
+        f"**unpadded** inputs.\n\n![{shown(front.metric)} against compute](front.png)\n\n" + "\n".join(lines)
     )
     stamp = dict(front.measured_on)
-    padded = stamp.pop("padded_to_384", None)
+    padded = stamp.pop(f"padded_to_{tokens}", None)
     if padded:
         share, loss = f"{100 * padded['macs_ratio']:.1f} %", f"{padded['loss']:.2f}"
         text += (
-            "\n\nThe papers count otherwise: token counts at inputs **padded to 384**, where most of what is dropped "
-            f"is padding. So counted, the lengths {padded['lengths']} take {share} of the MACs, with F1 "
-            f"{padded['f1']:.2f} and EM {padded['em']:.2f}: {loss} F1 below full length. The two shares are not "
-            "comparable."
+            f"\n\nThe papers count otherwise: token counts at inputs **padded to {tokens}**, where most of what is "
+            f"dropped is padding. So counted, the lengths {padded['lengths']} take {share} of the MACs, with "
+            f"{listed(padded)}: {loss} {shown(front.metric)} below full length. The two shares are not comparable."
         )
     return text + ("\n\nMeasured on:\n\n" + _list(stamp) if stamp else "")
 
@@ -252,19 +270,24 @@ def _use(entry: Entry, repo_id: str | None) -> str:
     if entry.task == "classification":
         text = (
             "With Budget Zoo:\n\n```python\nfrom zoo.catalog import find\nfrom zoo.classify import TextClassifier\n\n"
-            f'verdict = TextClassifier(find("{name}"), engine="{engine}").classify("A text ...")\n'
+            f'verdict = TextClassifier(find("{name}"), engine="{engine}").classify({_texts(entry)})\n'
             "print(verdict.labels or verdict.score)\n```"
         )
     alone = card_files.snippet(entry, repo_id or f"OWNER/{entry.name}")
-    return text + (f"\n\nWithout it:\n\n```python\n{alone}```" if alone else "")
+    return f"{text}\n\nWithout it:\n\n```python\n{alone}```"
+
+
+def _texts(entry: Entry) -> str:
+    """What the snippet classifies: a pair where the entry was measured on pairs."""
+    return '"A text ...", "Another ..."' if card_files.is_pair(entry) else '"A text ..."'
 
 
 def _list(facts: dict[str, Any]) -> str:
-    def shown(value: Any) -> str:
+    def told(value: Any) -> str:
         if isinstance(value, float):
             return f"{value:.4g}"
         if isinstance(value, dict):
-            return ", ".join(f"{key} {shown(inner)}" for key, inner in value.items())
+            return ", ".join(f"{key} {told(inner)}" for key, inner in value.items())
         return str(value).replace("\n", " ")
 
-    return "\n".join(f"- **{key}**: {shown(value)}" for key, value in facts.items())
+    return "\n".join(f"- **{key}**: {told(value)}" for key, value in facts.items())

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from zoo.metrics import listed, scores_of, shown
+
 if TYPE_CHECKING:
     from zoo.catalog import Entry
     from zoo.lengths import Front
 
 PICTURE, RECIPE = "front.png", "recipe.yaml"
-HEADLINE = ("f1", "accuracy")
 PACKAGES = ("torch", "transformers", "onnxruntime", "onnx", "openvino", "datasets", "neural-compressor", "nncf")
 
 ONNX_SNIPPET = """\
@@ -54,8 +55,43 @@ print(tokenizer.decode(text["input_ids"][0][first : last + 1]))
 """
 
 
+CLASSIFY_ONNX_SNIPPET = """\
+import json, numpy as np, onnxruntime
+from huggingface_hub import hf_hub_download
+from tokenizers import Tokenizer
+
+names = ("model.int8.onnx", "tokenizer.json", "front.json", "config.json")
+graph, words, front, config = (hf_hub_download("{repo}", n) for n in names)
+budget = json.load(open(front, encoding="utf-8"))["full"]  # or ["points"][0], the cheapest of them
+labels = json.load(open(config, encoding="utf-8"))["id2label"]
+text = Tokenizer.from_file(words).encode({texts})
+feed = {{"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}}
+feed["lengths"] = [max(2, round(share * len(text.ids))) for share in budget["fractions"]]
+session = onnxruntime.InferenceSession(graph)
+inputs = {{i.name: np.array([feed[i.name]]) for i in session.get_inputs()}}
+(logits,) = session.run(["logits"], inputs)
+print(labels[str(logits[0].argmax())] if len(labels) > 1 else logits[0][0])
+"""
+
+CLASSIFY_TORCH_SNIPPET = """\
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{repo}")
+model = AutoModelForSequenceClassification.from_pretrained("{repo}", dtype=torch.float32)
+with torch.no_grad():
+    logits = model(**tokenizer({texts}, return_tensors="pt")).logits[0]
+print(model.config.id2label[int(logits.argmax())] if len(logits) > 1 else float(logits[0]))
+"""
+
+
+def is_pair(entry: Entry) -> bool:
+    """Whether a classifier takes two texts, by the columns that it was measured on."""
+    return "," in str(entry.metrics.get("columns") or "")
+
+
 def picture(front: Front) -> bytes:
-    """The front as a PNG: F1 against the share of the unpadded full model's MACs."""
+    """The front as a PNG: its metric against the share of the unpadded full model's MACs."""
     from zoo.settings import get_settings
 
     os.environ.setdefault("MPLCONFIGDIR", str(get_settings().home / "matplotlib"))
@@ -66,13 +102,13 @@ def picture(front: Front) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     points = front.everything
-    axes.plot([100 * p.macs_ratio for p in points], [p.f1 for p in points], "-o", color="#0f766e", label="the front")
+    axes.plot([100 * p.macs_ratio for p in points], [p.score for p in points], "-o", color="#0f766e", label="the front")
     if front.dominated:
-        shares, scores = [100 * p.macs_ratio for p in front.dominated], [p.f1 for p in front.dominated]
+        shares, scores = [100 * p.macs_ratio for p in front.dominated], [p.score for p in front.dominated]
         axes.plot(shares, scores, "o", color="#a8a29e", markersize=4, label="beaten", zorder=1)
-    axes.plot(100 * front.full.macs_ratio, front.full.f1, "s", color="#b45309", label="full length")
+    axes.plot(100 * front.full.macs_ratio, front.full.score, "s", color="#b45309", label="full length")
     axes.set_xlabel("MACs, percent of the unpadded full model")
-    axes.set_ylabel("F1")
+    axes.set_ylabel(shown(front.metric))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     data = io.BytesIO()
@@ -87,16 +123,17 @@ def eval_results(entry: Entry) -> bytes | None:
     The Hub shows one value a task and data set, so the other scores go into the notes.
     """
     dataset = str(entry.metrics.get("dataset") or "")
-    key = next((key for key in HEADLINE if key in entry.metrics), None)
-    if key is None or dataset.count("/") != 1:
+    scores = scores_of(entry.metrics)
+    if not scores or dataset.count("/") != 1:
         return None
-    others = [f"{name.upper()} {entry.metrics[name]:.2f}" for name in ("em", "exact_match") if name in entry.metrics]
+    key, value = next(iter(scores.items()))
+    others = listed({name: score for name, score in scores.items() if name != key})
     n, split = entry.metrics.get("n"), entry.metrics.get("split")
-    notes = [key.upper(), *others, f"split {split}" if split else "", f"{n} examples" if n else ""]
+    notes = [shown(key), others, f"split {split}" if split else "", f"{n} examples" if n else ""]
     notes += [f"{entry.metrics['engine']} on {entry.metrics.get('cpu', 'CPU')}"] if "engine" in entry.metrics else []
     result: dict[str, Any] = {
-        "dataset": {"id": dataset, "task_id": "default"},
-        "value": round(float(entry.metrics[key]), 4),
+        "dataset": {"id": dataset, "task_id": str(entry.metrics.get("config") or "default")},
+        "value": round(value, 4),
     }
     if entry.metrics.get("date"):
         result["date"] = str(entry.metrics["date"])
@@ -132,10 +169,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def snippet(entry: Entry, repo_id: str) -> str | None:
-    """Python that downloads the entry and runs it without this program; None for tasks that have none yet."""
-    if entry.task != "qa":
-        return None
+def snippet(entry: Entry, repo_id: str) -> str:
+    """Python that downloads the entry and runs it without this program."""
+    if entry.task == "classification":
+        texts = '"A man sleeps.", "Nobody is awake."' if is_pair(entry) else '"The plot is thin, the acting superb."'
+        return (CLASSIFY_ONNX_SNIPPET if entry.front else CLASSIFY_TORCH_SNIPPET).format(repo=repo_id, texts=texts)
     return (ONNX_SNIPPET if entry.front else TORCH_SNIPPET).format(repo=repo_id)
 
 

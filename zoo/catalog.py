@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from zoo import hub, safety
-from zoo.checkpoints import FAMILIES, HEADS
+from zoo.checkpoints import FAMILIES, HEADS, labels_of
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.lengths import Front
+from zoo.metrics import scores_of
 from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,8 @@ class Entry:
     """A checkpoint and what was measured of it.
 
     `parameters` and `bytes` count the weights; `metrics` are points of 100 with what they were measured on;
-    `front` is there for int8 length-adaptive entries; `engines` are the names that `zoo.engines.open_engine` takes.
+    `front` is there for int8 length-adaptive entries; `engines` are the names that `zoo.engines.open_engine` takes;
+    `labels` name a classifier's outputs in their order (one where it gives a score).
     """
 
     name: str
@@ -55,6 +57,17 @@ class Entry:
     weights_dtype: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     revision: str | None = None
+    labels: list[str] = field(default_factory=list)
+
+    @property
+    def metric(self) -> str:
+        """Key of the metric that the entry is chosen by, see `zoo.metrics`; empty where nothing was measured."""
+        return next(iter(scores_of(self.metrics)), "")
+
+    @property
+    def score(self) -> float | None:
+        """Its value in points of 100, None where nothing was measured."""
+        return next(iter(scores_of(self.metrics).values()), None)
 
     @property
     def float_folder(self) -> Path:
@@ -150,8 +163,9 @@ def choose(entries: Iterable[Entry], text: str = "", task: str | None = None, me
 
 
 def order(entries: Iterable[Entry], by: str = "name", descending: bool = False) -> list[Entry]:
-    """The entries by a field of theirs or by a metric such as `f1`; those without it come last."""
-    valued = [(vars(entry).get(by, entry.metrics.get(by)), entry) for entry in entries]
+    """The entries by a field of theirs, by `score` or by a metric such as `f1`; those without it come last."""
+    found = [({**entry.metrics, **vars(entry), "score": entry.score}, entry) for entry in entries]
+    valued = [(facts.get(by), entry) for facts, entry in found]
     known = [(value, entry) for value, entry in valued if value is not None]
     known.sort(key=lambda pair: pair[0], reverse=descending)
     return [entry for _, entry in known] + [entry for value, entry in valued if value is None]
@@ -228,6 +242,7 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         weights_dtype=stated.get("weights_dtype") or ", ".join(dtypes).lower(),
         provenance=stated.get("provenance") or {},
         revision=revision,
+        labels=labels_of(config) if task == "classification" else [],
     )
 
 

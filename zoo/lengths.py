@@ -12,9 +12,11 @@ from typing import Any
 from zoo.checkpoints import head_size, normalized
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
+from zoo.metrics import METRIC_NAMES, shown
 
 UNITS = ("macs", "ms", "speedup", "loss")
 PAPER_TOKENS = 384  # the papers give their lengths at this input size
+TEXT_TOKENS = 128  # and those for GLUE's texts at this one
 
 
 @dataclass(frozen=True)
@@ -133,14 +135,21 @@ def macs_ratio(shape: Shape, tokens: int, config: LengthConfig) -> float:
 
 @dataclass(frozen=True)
 class Point:
-    """A length configuration and what was measured of it: `macs_ratio` is a share of 1, `f1` and `em` of 100."""
+    """A length configuration and what was measured of it.
+
+    `macs_ratio` is a share of 1; `metrics` are points of 100 by key (see `zoo.metrics`), the one to choose by first.
+    """
 
     config: LengthConfig
     macs_ratio: float
-    f1: float
-    em: float
+    metrics: dict[str, float]
     p50_ms: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """Points of the metric to choose by."""
+        return next(iter(self.metrics.values()))
 
     def to_dict(self) -> dict:
         fields = asdict(self)
@@ -148,17 +157,21 @@ class Point:
 
     @classmethod
     def from_dict(cls, data: dict) -> Point:
-        known = ("fractions", "macs_ratio", "f1", "em", "p50_ms")
+        """Reads `to_dict`, and the older form with `f1` and `em` beside the rest."""
+        older = "metrics" not in data
+        known = ("fractions", "macs_ratio", "metrics", "p50_ms", *(("f1", "em") if older else ()))
         extra = {key: value for key, value in data.items() if key not in known}
-        config = LengthConfig(tuple(data["fractions"]))
-        return cls(config, data["macs_ratio"], data["f1"], data["em"], data.get("p50_ms"), extra)
+        found = {key: data[key] for key in ("f1", "em")} if older else dict(data["metrics"])
+        if not found or any(key not in METRIC_NAMES for key in found):
+            raise KeyError(f"metrics {sorted(found)}")
+        return cls(LengthConfig(tuple(data["fractions"])), data["macs_ratio"], found, data.get("p50_ms"), extra)
 
 
 def non_dominated(points: Sequence[Point], cost: Callable[[Point], float] = lambda p: p.macs_ratio) -> list[Point]:
     """The points for which no other is at most as costly and at least as good, cheapest first."""
     best: list[Point] = []
-    for point in sorted(points, key=lambda p: (cost(p), -p.f1)):
-        if not best or point.f1 > best[-1].f1:
+    for point in sorted(points, key=lambda p: (cost(p), -p.score)):
+        if not best or point.score > best[-1].score:
             best.append(point)
     return best
 
@@ -180,7 +193,7 @@ class Front:
         full: the same int8 model with nothing dropped.
         points: non-dominated, cheapest first; `full` is among them only if it is one of them.
         dominated: searched and measured, but beaten; kept for the plot.
-        measured_on: metric, split, n, engine, threads, CPU, date.
+        measured_on: what the metric is of, task, data, split, n, engine, threads, CPU, date.
     """
 
     full: Point
@@ -217,6 +230,11 @@ class Front:
         write_json(path, self.to_dict())
 
     @property
+    def metric(self) -> str:
+        """Key of the metric to choose by, `f1` for questions."""
+        return next(iter(self.full.metrics))
+
+    @property
     def everything(self) -> list[Point]:
         """The points that a budget can pick, cheapest first, full length last."""
         return [p for p in self.points if not p.config.is_full] + [self.full]
@@ -226,7 +244,7 @@ class Front:
 
         Args:
             unit: "macs" (percent of the unpadded full model's MACs), "ms" (milliseconds), "speedup" (at least so many
-                times as fast as int8 full length) or "loss" (F1 points that one is ready to lose against it).
+                times as fast as int8 full length) or "loss" (points of `metric` that one is ready to lose against it).
             value: the budget in that unit.
             full_ms: what int8 full length takes on this machine; scales the stored latencies to it.
 
@@ -238,21 +256,21 @@ class Front:
         """
         if unit not in UNITS or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise UserError(f"A budget is a number in one of {', '.join(UNITS)}: got {value!r} in {unit!r}.")
-        points = self.everything
+        points, metric = self.everything, shown(self.metric)
         if unit == "loss":
-            fit = [p for p in points if self.full.f1 - p.f1 <= value + 1e-9]
+            fit = [p for p in points if self.full.score - p.score <= value + 1e-9]
             if fit:
                 best = min(fit, key=lambda p: p.macs_ratio)
-                return Choice(best, None, f"loses {max(0.0, self.full.f1 - best.f1):.2f} F1 of {value:g} allowed")
-            return Choice(
-                max(points, key=lambda p: p.f1), f"No point loses as little as {value:g} F1: showing the best.", "F1"
-            )
+                lost = max(0.0, self.full.score - best.score)
+                return Choice(best, None, f"loses {lost:.2f} {metric} of {value:g} allowed")
+            message = f"No point loses as little as {value:g} {metric}: showing the best."
+            return Choice(max(points, key=lambda p: p.score), message, metric)
         cost, limit, name = self._scale(unit, value, full_ms)
         fit = [p for p in points if cost(p) <= limit + 1e-9]
         if not fit:
             cheapest = min(points, key=cost)
             return Choice(cheapest, f"Nothing is as cheap as {name}: showing the cheapest point of the front.", "front")
-        best = max(fit, key=lambda p: (p.f1, -p.macs_ratio))
+        best = max(fit, key=lambda p: (p.score, -p.macs_ratio))
         dearest = max(points, key=cost)
         message = None
         if limit > cost(dearest) + 1e-9:
@@ -264,7 +282,10 @@ class Front:
             return (lambda p: 100 * p.macs_ratio), value, f"{value:g} % of the MACs"
         stored = self.full.p50_ms
         if stored is None or any(p.p50_ms is None for p in self.points):
-            raise UserError("This front holds no latencies: choose a budget in percent of compute or in F1 points.")
+            raise UserError(
+                "This front holds no latencies: choose a budget in percent of compute or in points of "
+                f"{shown(self.metric)}."
+            )
         scale = (full_ms or stored) / stored
         if unit == "ms":
             return (lambda p: (p.p50_ms or 0) * scale), value, f"{value:g} ms"

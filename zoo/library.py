@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zoo import catalog, hub
 from zoo.card import TASKS
 from zoo.errors import UserError
+from zoo.metrics import scores_of
 from zoo.settings import get_settings
 
 if TYPE_CHECKING:
@@ -36,8 +37,13 @@ MIGRATIONS = (
     CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
     """,
     "ALTER TABLE models ADD COLUMN owner TEXT NOT NULL DEFAULT '';",
+    """
+    ALTER TABLE models RENAME COLUMN f1 TO score;
+    ALTER TABLE models ADD COLUMN metric TEXT NOT NULL DEFAULT '';
+    UPDATE models SET metric = 'f1' WHERE score IS NOT NULL;
+    """,
 )
-SORTS = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "f1", "p50_ms", "license")
+SORTS = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "score", "p50_ms", "license")
 _lock = threading.Lock()  # of this process, for setting a broken file aside once
 
 
@@ -53,13 +59,14 @@ class Row:
     base_model: str
     parameters: int | None
     bytes: int | None
-    f1: float | None
+    score: float | None  # points of 100, by `metric`
     p50_ms: float | None
     int8: bool
     license: str
     url: str = ""
     folder: str = ""
     owner: str = ""
+    metric: str = ""  # a key of `zoo.metrics`
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -82,7 +89,7 @@ def listing(
     int8: bool | None = None,
     license: str | None = None,
     max_bytes: int | None = None,
-    min_f1: float | None = None,
+    min_score: float | None = None,
     max_p50_ms: float | None = None,
     owner: str | None = None,
     sort: str = "name",
@@ -95,7 +102,7 @@ def listing(
         text: words that all occur in name, title, base model, task or method, in any case.
         task, method, base_model, origin, license: exactly this one.
         int8: True or False for only such.
-        max_bytes, min_f1, max_p50_ms: bounds; models that do not state the value are left out.
+        max_bytes, min_score, max_p50_ms: bounds; models that do not state the value are left out.
         owner: whose local results are shown beside those of nobody; None shows all.
         sort: one of `SORTS`.
         refresh: ask the Hub first; if it cannot be reached the rows seen last are shown, and the banner says so.
@@ -237,7 +244,8 @@ def _conditions(asked: dict[str, Any]) -> tuple[str, list[Any]]:
         if asked[column] not in (None, ""):
             where.append(f"{column} = ?")
             values.append(asked[column])
-    for column, bound, sign in (("bytes", "max_bytes", "<="), ("f1", "min_f1", ">="), ("p50_ms", "max_p50_ms", "<=")):
+    bounds = (("bytes", "max_bytes", "<="), ("score", "min_score", ">="), ("p50_ms", "max_p50_ms", "<="))
+    for column, bound, sign in bounds:
         if asked[bound] is not None:
             where.append(f"{column} {sign} ?")
             values.append(asked[bound])
@@ -304,12 +312,13 @@ def _row(entry: catalog.Entry, origin: str, name: str = "", owner: str = "") -> 
         base_model=entry.base_model,
         parameters=entry.parameters or None,
         bytes=entry.bytes,
-        f1=_number(entry.metrics.get("f1")),
+        score=_number(entry.score),
         p50_ms=_number(entry.front.full.p50_ms if entry.front else entry.metrics.get("p50_ms")),
         int8="int8" in entry.weights_dtype or (entry.front is not None and "onnxruntime" in entry.engines),
         license=entry.license,
         folder=str(entry.folder),
         owner=owner,
+        metric=entry.metric,
     )
 
 
@@ -320,7 +329,8 @@ def _hub_row(info: ModelInfo) -> Row | None:
     facts: dict[str, Any] = told if isinstance(told, dict) else {}
     tasks = {there: here for here, there in TASKS.items()}
     tags = [str(tag) for tag in info.tags or ()]
-    scores = {r.metric_type: r.metric_value for r in getattr(info.card_data, "eval_results", None) or ()}
+    results = {str(r.metric_type): r.metric_value for r in getattr(info.card_data, "eval_results", None) or ()}
+    metric, score = _headline(facts, results)
     if not isinstance(info.id, str):
         return None
     return Row(
@@ -332,12 +342,23 @@ def _hub_row(info: ModelInfo) -> Row | None:
         base_model=_word(data.get("base_model")),
         parameters=_whole(facts.get("parameters")),
         bytes=_whole(facts.get("bytes")),
-        f1=_number(facts.get("f1", scores.get("f1"))),
+        score=score,
         p50_ms=_number(facts.get("p50_ms")),
         int8="int8" in tags,
         license=_word(data.get("license")),
         url=f"{get_settings().hub}/{info.id}",
+        metric=metric,
     )
+
+
+def _headline(facts: dict[str, Any], results: dict[str, Any]) -> tuple[str, float | None]:
+    """A card's metric to choose by and its value: as this program states it, as older versions did, or as results."""
+    stated = str(facts.get("metric") or "")
+    for found in ({stated: facts.get("score")}, {"f1": facts.get("f1")}, results):
+        usable = {key: number for key, value in found.items() if (number := _number(value)) is not None}
+        for key, value in scores_of(usable).items():
+            return key, value
+    return "", None
 
 
 def _word(value: Any) -> str:

@@ -100,13 +100,9 @@ class FakeQuant(Hook):
         """Settles whether this step is simulated, and whether ranges still follow what they see.
 
         Raises:
-            UserError: the training ends before the simulation would begin.
+            UserError: see `check`.
         """
-        if self.settings.start_step >= total:
-            raise UserError(
-                f"aware.start_step is {self.settings.start_step}, but the training has {total} steps only: nothing "
-                "would be simulated. Make it smaller."
-            )
+        check(self.settings, total)
         freeze = self.settings.freeze_step
         self.active = step >= self.settings.start_step
         self.observing = step < (int(FROZEN * total) if freeze is None else freeze)
@@ -194,6 +190,28 @@ class FakeQuant(Hook):
 
     def _look_up(self, _module: nn.Module, _args: Any, rows: Tensor) -> Tensor:
         return round_rows(rows, 8) if self.active else rows
+
+
+def check(settings: Any, total_steps: int) -> None:
+    """Tells what cannot work before any work is done.
+
+    Args:
+        settings: the group `Aware` of a recipe.
+        total_steps: of the training.
+
+    Raises:
+        UserError: the training ends before the simulation would begin, or before the ranges would stay.
+    """
+    if settings.start_step >= total_steps:
+        raise UserError(
+            f"aware.start_step is {settings.start_step}, but the training has {total_steps} steps only: nothing would "
+            "be simulated. Make it smaller."
+        )
+    if settings.freeze_step is not None and settings.freeze_step > total_steps:
+        raise UserError(
+            f"aware.freeze_step is {settings.freeze_step}, but the training has {total_steps} steps only: set it to "
+            f"{total_steps} at most, or to null for 80 % of the steps, or train longer."
+        )
 
 
 def smaller_lengths(model: LengthAdaptiveModel) -> list[LengthConfig]:

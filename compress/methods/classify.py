@@ -76,6 +76,11 @@ def class_loss(logits: Tensor, label: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), label)
 
 
+def of_label(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    """The task's loss for texts, from logits and batch."""
+    return class_loss(logits, batch["label"])
+
+
 def classes() -> Loss:
     """The loss of `compress.training.train` for classification and regression."""
 

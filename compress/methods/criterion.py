@@ -15,6 +15,7 @@ from typing import Any
 from compress.archive import Archive
 from compress.methods import quantize_onnx
 from compress.methods.ranges import Range
+from zoo.engines import Engine
 from zoo.features import Window
 from zoo.files import write_json
 from zoo.lengths import LengthConfig
@@ -140,8 +141,8 @@ def quantize(
         folder: the float checkpoint.
         configs: length configurations to calibrate at, beside full length.
         ranges: those that a training has learned; nothing is calibrated then.
-        scorer: by default questions are answered, see `answering`.
-        windows: what to calibrate on; by default questions of the recipe.
+        scorer: by default the recipe's task is done, see `answering`.
+        windows: what to calibrate on; by default examples of the recipe.
 
     Returns:
         As `quantize_onnx.store`; with a criterion also whether it holds, scores and trials, which are in
@@ -218,39 +219,30 @@ def _within(
 
 
 def answering(recipe: Any, folder: Path) -> Scorer:
-    """Scores by F1 on `criterion.max_questions` questions, drawn at random with the recipe's seed.
+    """Scores by the task's metric on `criterion.max_questions` questions or texts, drawn at random with the recipe's
+    seed.
 
-    They are the recipe's validation questions, or those to calibrate with where it has none; never those that are
-    reported on.
+    They are the recipe's to choose by, or those to calibrate with where it has none; never those that are reported on.
     """
-    from compress.data import load_split
-    from compress.evaluation import evaluate
-    from zoo.ask import predict
+    from compress.subjects import subject_of
     from zoo.engines.torch import TorchEngine
     from zoo.features import load_tokenizer
     from zoo.files import read_json
     from zoo.settings import get_settings
 
-    data, threads = recipe.dataset, recipe.evaluate.threads or get_settings().threads
-    if getattr(data, "validation", None):
-        examples = load_split(data, "validation")
-    else:
-        examples = quantize_onnx.calibration_examples(recipe)
+    subject, threads = subject_of(recipe), recipe.evaluate.threads or get_settings().threads
+    examples = subject.load("validation")
     chance = random.Random(f"{recipe.seed}/criterion")
     examples = chance.sample(examples, min(len(examples), recipe.criterion.max_questions))
 
+    def score(engine: Engine, made: Path) -> float:
+        settings = read_json(made / "config.json")
+        return subject.score(engine, load_tokenizer(made), examples, settings=settings)[subject.primary]
+
     def exact() -> float:
-        engine, tokenizer = TorchEngine(folder, threads), load_tokenizer(folder)
-        no_answer = bool(read_json(folder / "config.json").get("squad_v2", False))
-
-        def answer(part: Sequence[Any], config: Any) -> list[str]:
-            texts = [e.question for e in part], [e.context for e in part]
-            return [found.text for found in predict(engine, tokenizer, *texts, config, no_answer=no_answer)]
-
-        return evaluate(answer, examples)["f1"]
+        return score(TorchEngine(folder, threads), folder)
 
     def quantized(made: Path) -> float:
-        answer = quantize_onnx.open_scorer(made, threads, recipe.evaluate.engine)
-        return evaluate(lambda part, config: answer(part, config), examples)["f1"]
+        return score(quantize_onnx.open_graph(made, threads, recipe.evaluate.engine), made)
 
-    return Scorer(quantized, exact, "f1", len(examples))
+    return Scorer(quantized, exact, subject.primary, len(examples))

@@ -23,10 +23,11 @@ def teacher(ctx: Any) -> dict[str, Any]:
     """Stage `teacher`: asks the teacher about the training data and keeps its logits, where the recipe wants that.
 
     Raises:
-        UserError: the teacher does not fit.
+        UserError: the teacher does not fit, or the training after it would not reach a step that the recipe names.
     """
     from compress.methods.finetune import training_samples
     from compress.methods.package import shown
+    from compress.methods.train import check_steps
 
     recipe, settings = ctx.recipe, ctx.recipe.distill
     if not settings.apply:
@@ -36,6 +37,8 @@ def teacher(ctx: Any) -> dict[str, Any]:
     if not settings.store_logits:
         return {}
     data = training_samples(recipe, tokenizer, recipe.finetune)
+    if recipe.kind == "train":
+        check_steps(recipe, len(data))
     if (data[0].label is None) != (model.head == "qa"):
         task = TASKS["qa" if data[0].label is None else "classification"]
         raise UserError(f"The training data are for {task}, the teacher is not. Set distill.teacher to one that is.")

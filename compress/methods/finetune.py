@@ -1,4 +1,4 @@
-"""Fine-tuning for question answering, at full length."""
+"""Fine-tuning for questions or texts, at full length."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import logging
 import os
 import random
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from compress.data import Example, load_squad
 from compress.methods import length_drop
-from compress.training import Hook, Sample, Schedule, samples, span_loss, train
+from compress.subjects import subject_of
+from compress.training import Hook, Sample, Schedule, span_loss, train
 from zoo.errors import UserError
-from zoo.features import load_tokenizer, make_windows
-from zoo.files import read_json
+from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
 
 log = logging.getLogger(__name__)
 
 
 def run(ctx: Any) -> dict[str, Any]:
-    """Stage `finetune`: a checkpoint of a BERT or RoBERTa encoder -> a question-answering checkpoint."""
+    """Stage `finetune`: a checkpoint of a BERT or RoBERTa encoder -> one with the head of the recipe's task."""
     recipe = ctx.recipe
     model, tokenizer = start(recipe, **length_drop.dropping(recipe.length_drop))
     data = training_samples(recipe, tokenizer, recipe.finetune)
-    loss = span(recipe.finetune.significance_weight, length_drop.bounds_of(recipe.length_drop, model))
+    bounds = length_drop.bounds_of(recipe.length_drop, model)
+    loss = subject_of(recipe).loss(recipe.finetune.significance_weight, bounds)
     return learn(ctx, model, tokenizer, data, recipe.finetune, loss)
 
 
 def start(recipe: Any, **own: Any) -> tuple[LengthAdaptiveModel, Any]:
-    """The model that a recipe starts from, with a new head if it is a bare encoder, and its tokenizer.
+    """The model that a recipe starts from, with a new head if it has none for the task, and its tokenizer.
 
     Args:
         recipe: names both.
@@ -42,11 +42,8 @@ def start(recipe: Any, **own: Any) -> tuple[LengthAdaptiveModel, Any]:
     """
     source = checkpoint_of(recipe.model)
     tokenizer = load_tokenizer(checkpoint_of(recipe.tokenizer) if recipe.tokenizer else source)
-    bare = not (read_json(source / "config.json").get("architectures") or [""])[0].endswith("ForQuestionAnswering")
     torch.manual_seed(recipe.training.seed)
-    if recipe.dataset.version_2:
-        own = {"always_keep_first_token": True, "squad_v2": True, **own}
-    return LengthAdaptiveModel.load(source, "qa" if bare else None, recipe.finetune.dropout, **own), tokenizer
+    return subject_of(recipe).load_model(source, recipe.finetune.dropout, **own), tokenizer
 
 
 def learn(
@@ -57,8 +54,13 @@ def learn(
     settings: Any,
     loss: Any,
     hooks: Sequence[Hook] = (),
+    save: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
-    """Trains as the recipe says and writes checkpoint and tokenizer into the stage's folder."""
+    """Trains as the recipe says and writes checkpoint and tokenizer into the stage's folder.
+
+    Args:
+        save: writes the checkpoint; by default the model does.
+    """
     training = ctx.recipe.training
     if training.freeze_embeddings:
         for part in model.embeddings:
@@ -82,7 +84,7 @@ def learn(
     )
     result = train(model, data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id, hooks)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun all processes hold the same weights
-        model.save(ctx.folder)
+        (save or model.save)(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))
     return {**result, "windows": len(data)}
 
@@ -125,35 +127,17 @@ def span(significance_weight: float = 0.0, bounds: Sequence[float] = ()):
     return loss
 
 
-def training_examples(recipe: Any) -> list[Example]:
-    """The recipe's training questions."""
-    data = recipe.dataset
-    examples = load_squad(data.train, "train", titles=data.titles)
-    if data.max_train_examples:
-        examples = random.Random(recipe.training.seed).sample(examples, min(len(examples), data.max_train_examples))
-    return examples
-
-
 def training_samples(recipe: Any, tokenizer: Any, settings: Any) -> list[Sample]:
     """The recipe's training data as labelled windows.
 
+    Args:
+        settings: the group of the training, which says how long windows are.
+
     Raises:
-        UserError: no question of it can be used.
+        UserError: nothing of it can be used.
     """
-    examples = [e for e in training_examples(recipe) if e.answers or recipe.dataset.version_2]
-    windows = make_windows(
-        tokenizer, [e.question for e in examples], [e.context for e in examples], settings.max_length, settings.stride
-    )
-    spans = [
-        (e.answers[0]["answer_start"], e.answers[0]["answer_start"] + len(e.answers[0]["text"])) if e.answers else None
-        for e in examples
-    ]
-    made = samples(windows, spans, [e.id for e in examples])
-    if not made:
-        raise UserError(
-            "The training data holds no usable question: check dataset.train, dataset.titles and version_2."
-        )
-    return made
+    subject = subject_of(recipe, settings)
+    return subject.samples(tokenizer, subject.load("train"))
 
 
 def checkpoint_of(name: str) -> Path:

@@ -12,7 +12,7 @@ answer's ends receive a share of the attention that is sure to keep them.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -61,7 +61,12 @@ def surviving_layers(layers: int, probability: float, chance: random.Random) -> 
 
 
 def distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL(teacher || student), mean over start and end and over the batch. Logits `[batch, tokens, 2]`."""
+    """KL(teacher || student), mean over the batch and, of logits `[batch, tokens, 2]`, over start and end.
+
+    A classifier's logits are `[batch, labels]`; of a score, `[batch, 1]`, it is the squared difference.
+    """
+    if student.ndim == 2 and student.shape[1] == 1:
+        return F.mse_loss(student.float(), teacher.detach().float())
     target = teacher.detach().float().log_softmax(1)
     return F.kl_div(student.float().log_softmax(1), target, log_target=True, reduction="none").sum(1).mean()
 
@@ -86,16 +91,29 @@ def attention_hinge(
     return total / max(1, len(significance))
 
 
-def sandwich(settings: Any, drop_layers: Sequence[int], layers: int):
+def of_answer(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    """The task's loss for questions, from logits and batch."""
+    return span_loss(logits, batch["start"], batch["end"])
+
+
+def sandwich(
+    settings: Any,
+    drop_layers: Sequence[int],
+    layers: int,
+    task_loss: Callable[[Tensor, dict[str, Tensor]], Tensor] = of_answer,
+    guided: bool = True,
+):
     """The loss of `compress.training.train` for LengthDrop.
 
     Args:
         settings: `num_sandwich`, `length_drop_ratio_bound`, `layer_dropout_prob`, `significance_weight`.
         drop_layers: layers at which tokens may be dropped.
         layers: of the model.
+        task_loss: of the full-length pass.
+        guided: whether there is an answer in the input that attention can be guided to.
     """
     bounds = ratios(settings.length_drop_ratio_bound, drop_layers, layers)
-    passes, weight = settings.num_sandwich + 2, settings.significance_weight
+    passes, weight = settings.num_sandwich + 2, settings.significance_weight if guided else 0.0
 
     def guidance(out: Output, batch: dict[str, Tensor], count: Tensor, told: dict[str, float], name: str) -> Tensor:
         if not weight or not out.significance:
@@ -109,7 +127,7 @@ def sandwich(settings: Any, drop_layers: Sequence[int], layers: int):
         count = batch["attention_mask"].sum(1)
         alive = surviving_layers(layers, settings.layer_dropout_prob, chance)
         out = model(**inputs, layers=alive, scored=weight > 0)
-        task = span_loss(out.logits, batch["start"], batch["end"])
+        task = task_loss(out.logits, batch)
         teacher, told = out.logits.detach(), {"loss": task.item()}
         yield (task + guidance(out, batch, count, told, "hinge_full")) / passes, told
         del out
@@ -138,12 +156,14 @@ def dropping(settings: Any) -> dict[str, Any]:
 
 def run(ctx: Any) -> dict[str, Any]:
     """Stage `length_drop`: a fine-tuned checkpoint -> one that serves every length configuration."""
+    from compress.methods.classify import of_label
     from compress.methods.finetune import learn, training_samples
+    from compress.subjects import subject_of
     from zoo.features import load_tokenizer
 
-    settings = ctx.recipe.length_drop
-    source = ctx.inputs["finetune"]
+    settings, subject = ctx.recipe.length_drop, subject_of(ctx.recipe)
+    source, asks = ctx.inputs["finetune"], subject.task.is_questions
     tokenizer = load_tokenizer(source)
-    model = LengthAdaptiveModel.load(source, None, settings.dropout, **dropping(settings))
-    loss = sandwich(settings, model.drop_layers, model.shape.layers)
+    model = subject.load_model(source, settings.dropout, **dropping(settings))
+    loss = sandwich(settings, model.drop_layers, model.shape.layers, of_answer if asks else of_label, asks)
     return learn(ctx, model, tokenizer, training_samples(ctx.recipe, tokenizer, settings), settings, loss)

@@ -11,6 +11,10 @@ from typing import Any
 from compress.evaluation import TRAINED_ON, save_fingerprints, trained_on
 from compress.methods.quantize import trained_in
 from compress.methods.verify import verify_loading
+from compress.pruning.report import zeros_left, zeros_stored
+from compress.recipe_groups import HELD_OUT, HELD_PART, OWN
+from compress.subjects import subject_of
+from compress.tasks import find_task
 from zoo import card, catalog
 from zoo.card_files import versions
 from zoo.files import read_json, write_json
@@ -18,6 +22,7 @@ from zoo.latency import machine
 from zoo.lengths import Front
 
 SUFFIX = "-length-adaptive-int8"
+WEIGHTS = ("model.int8.onnx", "model.safetensors")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -30,7 +35,7 @@ def run(ctx: Any) -> dict[str, Any]:
     settings, evaluated, quantized = ctx.recipe.package, ctx.inputs["evaluate"], ctx.inputs["quantize"]
     known = trained_on(ctx)
     about = {
-        "task": "qa",
+        "task": "qa" if subject_of(ctx.recipe).task.is_questions else "classification",
         "license": settings.license,
         "base_model": settings.base_model or shown(ctx.recipe.model),
         "provenance": provenance(ctx),
@@ -42,7 +47,7 @@ def run(ctx: Any) -> dict[str, Any]:
     float_folder = assemble(
         ctx.folder / settings.name,
         {name: evaluated / "float" / name for name in ("config.json", "model.safetensors", *TOKENIZER)},
-        {**about, "title": settings.title, "method": how(ctx.recipe), "weights_dtype": "f16", "metrics": half},
+        {**about, "title": settings.title, "method": float_method(ctx.recipe), "weights_dtype": "f16", "metrics": half},
         known,
     )
     parameters = catalog.find(str(float_folder)).parameters
@@ -72,18 +77,31 @@ def how(recipe: Any) -> str:
     """What was done to the float model, as the catalogue's `method`."""
     if recipe.kind == "length_adaptive":
         return "length-drop"
+    if recipe.kind in ("nas", "nncf"):
+        return recipe.kind
     parts = {"prune": "pruned", "distill": "distilled", "aware": "quantization-aware"}
     return "-".join(word for part, word in parts.items() if getattr(recipe, part).apply) or "fine-tuned"
+
+
+def float_method(recipe: Any) -> str:
+    """The `method` of the float entry: NNCF leaves that model as it was fine-tuned, or as it was taken."""
+    if recipe.kind == "nncf":
+        return "fine-tuned" if recipe.finetune.apply else "none"
+    return how(recipe)
 
 
 def measured(evaluated: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The metrics of `entry.json` for the float and for the int8 model, from what the stage `evaluate` left."""
     scores, front = read_json(evaluated / "scores.json"), Front.load(evaluated / "front.json")
     stamp = scores["measured_on"]
-    named = {key: stamp[key] for key in ("metric", "dataset", "split", "n") if stamp.get(key)}
+    keys = ("metric", "dataset", "config", "split", "columns", "remark", "n")
+    named = {key: stamp[key] for key in keys if stamp.get(key)}
     machine_ = {key: stamp[key] for key in ("threads", "cpu", "vnni", "amx", "date")}
-    half = {"f1": scores["float"]["f1"], "em": scores["float"]["em"], **named, "engine": "torch", **machine_}
-    return half, {"f1": front.full.f1, "em": front.full.em, **named, "engine": stamp["engine"], **machine_}
+    exact = {key: scores["float"][key] for key in front.full.metrics}
+    more = stamp.get("beside", {})
+    also = {kind: {more["task"]: {**more[kind], "n": more["n"]}} if more else {} for kind in ("float", "int8")}
+    half = {**exact, **named, **also["float"], "engine": "torch", **machine_}
+    return half, {**front.full.metrics, **named, **also["int8"], "engine": stamp["engine"], **machine_}
 
 
 def assemble(target: Path, files: dict[str, Path], facts: dict[str, Any], known: set[str]) -> Path:
@@ -92,9 +110,13 @@ def assemble(target: Path, files: dict[str, Path], facts: dict[str, Any], known:
     Args:
         target: the entry's folder; an earlier one is replaced.
         files: what to copy, by name.
-        facts: of `entry.json`.
+        facts: of `entry.json`; of zeros that its provenance tells, what the weights compress to is added.
         known: fingerprints of the passages trained on.
     """
+    if zeros := facts["provenance"].get("zeros"):
+        stored = zeros_stored(zeros, files[next(name for name in WEIGHTS if name in files)])
+        rest = {key: value for key, value in facts["provenance"].items() if key != "zeros"}
+        facts = {**facts, "provenance": {**rest, **({"zeros": stored} if stored else {})}}
     # The card is rendered from the entry as the catalog reads it, under its own name.
     draft = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
@@ -119,25 +141,41 @@ def provenance(ctx: Any) -> dict[str, Any]:
     recipe: Any = load(ctx.root)
     data = recipe.dataset
     averaged = recipe.average.checkpoints if recipe.kind == "length_adaptive" else []
-    searches = hasattr(recipe, "search")
+    searches = recipe.kind == "length_adaptive"
+    told = ctx.inputs["evaluate"] / "provenance.json"  # what a recipe's own stages add
     titles = {"titles": data.titles, "validation titles": data.validation_titles}
     return {
         "recipe": recipe.kind,
         "trained from": shown(recipe.model),
-        "trained on": shown(data.train),
-        **({"searched on": shown(data.validation), "search objective": recipe.search.objective} if searches else {}),
+        "trained on": called(data, "train"),
+        **(
+            {"searched on": called(data, "validation"), "search objective": recipe.search.objective} if searches else {}
+        ),
         **{key: ", ".join(patterns) for key, patterns in titles.items() if patterns},
         **({"averaged with": ", ".join(map(shown, averaged))} if averaged else {}),
+        **(read_json(told) if told.is_file() else {}),
         "seed": recipe.training.seed,
         "quantization": recipe.quantize.approach,
+        **({"zeros": zeros} if (zeros := zeros_left(trained_in(ctx)[0])) else {}),
         "date": machine()["date"],
         "versions": versions(),
     }
 
 
+def called(dataset: Any, part: str) -> str:
+    """What a recipe's data to train on, to choose by or to report on are called."""
+    task, source = find_task(dataset.task), getattr(dataset, part)
+    if source == HELD_OUT:
+        return f"{called(dataset, 'train')}: one text in {HELD_PART}, held out of the training"
+    if task.is_questions:
+        return task.hub if source == OWN else shown(source)
+    split = task.train_split if part == "train" else task.validation_split
+    return f"{task.title}: {task.hub} ({task.config}, {split})" if source == OWN else f"{task.title}: {shown(source)}"
+
+
 def shown(source: str) -> str:
     """A name without the folders that it lies in; a Hub id stays whole."""
-    is_path = source.startswith(("/", ".", "~", "$")) or source.endswith(".json") or Path(source).exists()
+    is_path = source.startswith(("/", ".", "~", "$")) or source.endswith((".json", ".jsonl")) or Path(source).exists()
     return Path(source).name if is_path else source
 
 

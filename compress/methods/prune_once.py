@@ -42,15 +42,16 @@ def aware(ctx: Any) -> dict[str, Any]:
 
 def _train(ctx: Any, source: Path, settings: Any, simulated: bool) -> dict[str, Any]:
     from compress.methods.distill import distillation
-    from compress.methods.finetune import learn, span, start, training_samples
+    from compress.methods.finetune import learn, start, training_samples
     from compress.methods.prune import Pruner
     from compress.recipe_methods import Prune
+    from compress.subjects import subject_of
 
     recipe = ctx.recipe
     model, tokenizer = start(recipe.model_copy(update={"model": str(source), "tokenizer": None}))
     model.dropout = settings.dropout
     data = training_samples(recipe, tokenizer, settings)
-    loss = span()
+    loss = subject_of(recipe).loss()
     if recipe.distill.apply:
         loss = distillation(ctx, loss, model, tokenizer, data)
     locked = Prune(apply=True, approach="pattern_lock", excluded=recipe.prune.excluded)

@@ -28,7 +28,8 @@ def run(ctx: Any) -> dict[str, Any]:
     return {**facts, "configurations": len(configs)}
 
 
-TRAININGS = ("aware", "lock", "train", "average", "length_drop")  # stages that leave a checkpoint, the last one first
+# Stages that leave a checkpoint, the last one first.
+TRAININGS = ("aware", "lock", "train", "average", "length_drop", "finetune")
 
 
 def trained_in(ctx: Any) -> tuple[Path, bool]:
@@ -70,7 +71,7 @@ def package(ctx: Any) -> dict[str, Any]:
     source = catalog.find(recipe.model if published else str(folder))
     source = catalog.full_precision(source) or source
     about = {
-        "task": "qa",
+        "task": source.task,
         "license": settings.license or source.license or card.read(source.card).get("license") or "other",
         "base_model": settings.base_model or source.base_model or shown(recipe.model),
         "provenance": provenance(ctx),
@@ -100,20 +101,28 @@ def package(ctx: Any) -> dict[str, Any]:
 
 def provenance(ctx: Any) -> dict[str, Any]:
     """Where the entry comes from, as the recipe names it; and whether the report is on what it was calibrated with."""
-    from compress.data import fingerprint, load_split
-    from compress.methods.package import shown
+    from compress.methods.package import called, shown
+    from compress.pruning.report import zeros_left
     from compress.recipe import load
+    from compress.subjects import subject_of
     from zoo.card_files import versions
     from zoo.latency import machine
 
     recipe = load(ctx.root)
-    facts = {"recipe": recipe.kind, "quantized from": shown(recipe.model), "quantization": recipe.quantize.approach}
+    facts: dict[str, Any] = {
+        "recipe": recipe.kind,
+        "quantized from": shown(recipe.model),
+        "quantization": recipe.quantize.approach,
+    }
     if recipe.quantize.approach == "static":
-        facts["calibrated on"] = shown(recipe.dataset.train)
-        calibrated, reported = (fingerprint(load_split(ctx.recipe.dataset, part)) for part in ("train", "evaluation"))
+        facts["calibrated on"] = called(recipe.dataset, "train")
+        subject = subject_of(ctx.recipe)
+        calibrated, reported = (subject.fingerprints(subject.load(part)) for part in ("train", "evaluation"))
         if calibrated & reported:
             facts["note"] = (
-                "the same questions were used to calibrate and to report; nothing was learned from them, but the "
+                f"the same {subject.noun} were used to calibrate and to report; nothing was learned from them, but the "
                 "scores may flatter"
             )
+    if zeros := zeros_left(source_of(ctx.recipe)[0]):
+        facts["zeros"] = zeros
     return {**facts, "seed": recipe.seed, "date": machine()["date"], "versions": versions()}

@@ -320,57 +320,31 @@ def matching(names: Sequence[str], patterns: Iterable[str]) -> list[str]:
 
 
 def calibration_windows(recipe: Any, tokenizer: Any) -> list[Window]:
-    """Windows of `quantize.calibration_samples` questions, drawn at random with the recipe's seed."""
-    from zoo.features import make_windows
+    """Windows of `quantize.calibration_samples` questions or texts, drawn at random with the recipe's seed.
 
-    everything, reading = calibration_examples(recipe), recipe.reading
+    They are those trained on, where the recipe trains.
+    """
+    from compress.subjects import subject_of
+
+    subject = subject_of(recipe)
+    everything = subject.load("train")
     examples = random.Random(recipe.seed).sample(everything, min(len(everything), recipe.quantize.calibration_samples))
-    questions, contexts = [e.question for e in examples], [e.context for e in examples]
-    return make_windows(tokenizer, questions, contexts, reading.max_length, reading.stride)
+    return subject.windows(tokenizer, examples)
 
 
-def calibration_examples(recipe: Any) -> list[Any]:
-    """The questions to calibrate with: those trained on, where the recipe trains."""
-    from compress.data import load_split
-    from compress.methods.finetune import training_examples
-
-    return training_examples(recipe) if recipe.trains else load_split(recipe.dataset, "train")
-
-
-def open_scorer(
-    folder: Path, threads: int, engine: str = "onnxruntime"
-) -> Callable[[Sequence[Any], LengthConfig], list[str]]:
-    """A function that answers examples (`question`, `context`) with the int8 model in `folder` at a configuration.
+def open_graph(folder: Path, threads: int, engine: str = "onnxruntime") -> Engine:
+    """The int8 model in `folder`, loaded.
 
     The engine "inductor" runs what `quantize_inc` wrote, at full length only; the others run the graph.
     """
-    from zoo.ask import predict
     from zoo.engines.onnx import OnnxEngine
     from zoo.engines.openvino import OpenVinoEngine
-    from zoo.features import load_tokenizer
-    from zoo.files import read_json
 
     if engine == "inductor":
         from zoo.engines.inductor import InductorEngine
 
-        runner: Engine = InductorEngine(folder, threads)
-    else:
-        runner = (OpenVinoEngine if engine == "openvino" else OnnxEngine)(folder / MODEL_FILE, threads)
-    tokenizer = load_tokenizer(folder)
-    no_answer = bool(read_json(folder / "config.json").get("squad_v2", False))
-
-    def answer(examples: Sequence[Any], config: LengthConfig) -> list[str]:
-        found = predict(
-            runner,
-            tokenizer,
-            [e.question for e in examples],
-            [e.context for e in examples],
-            config,
-            no_answer=no_answer,
-        )
-        return [prediction.text for prediction in found]
-
-    return answer
+        return InductorEngine(folder, threads)
+    return (OpenVinoEngine if engine == "openvino" else OnnxEngine)(folder / MODEL_FILE, threads)
 
 
 def run(ctx: Any) -> dict[str, Any]:

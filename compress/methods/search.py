@@ -72,7 +72,7 @@ class Found:
 
     config: LengthConfig
     cost: float
-    f1: float
+    score: float
     measured: dict[str, Any] = field(default_factory=dict)
 
 
@@ -83,8 +83,8 @@ def config_of(gene: Sequence[int]) -> LengthConfig:
 def frontier(found: Sequence[Found]) -> list[Found]:
     """Those for which no other is at most as costly and at least as good, cheapest first."""
     best: list[Found] = []
-    for one in sorted(found, key=lambda f: (f.cost, -f.f1)):
-        if not best or one.f1 > best[-1].f1:
+    for one in sorted(found, key=lambda f: (f.cost, -f.score)):
+        if not best or one.score > best[-1].score:
             best.append(one)
     return best
 
@@ -135,7 +135,13 @@ class _Average(Crossover):
 
 
 def evolve(
-    measure: Measure, space: Space, settings: Any, archive: Archive, progress: Any, spread: Any = map
+    measure: Measure,
+    space: Space,
+    settings: Any,
+    archive: Archive,
+    progress: Any,
+    spread: Any = map,
+    metric: str = "f1",
 ) -> list[Found]:
     """Searches for configurations that are cheap and good.
 
@@ -143,12 +149,13 @@ def evolve(
     measured again. So the same seed and measurements give the same result, interrupted or not.
 
     Args:
-        measure: gives `cost` and `f1` of a configuration, and anything else worth keeping.
+        measure: gives `cost` and the metric of a configuration, and anything else worth keeping.
         space: where to search.
         settings: a recipe's `search` group.
         archive: measurements so far.
         progress: `compress.progress.Progress`.
         spread: measures the new configurations of a generation, results in their order; see `compress.fanout`.
+        metric: what is to be high, a key of `zoo.metrics`.
 
     Returns:
         All that was measured, in the order of the search; full length comes first.
@@ -167,10 +174,11 @@ def evolve(
             if result is None:
                 result = next(results)
                 archive.add(names[gene], result)
-            seen[gene] = Found(config_of(gene), result["cost"], result["f1"], result)
-            front = [(one.cost, one.f1) for one in frontier(list(seen.values()))]
-            progress.update(len(seen), planned, generation=generation, best_f1=front[-1][1], front=front)
-        objectives = [(seen[gene].cost, -seen[gene].f1) for gene in genes]
+            seen[gene] = Found(config_of(gene), result["cost"], result[metric], result)
+            front = [(one.cost, one.score) for one in frontier(list(seen.values()))]
+            best = {f"best_{metric}": front[-1][1]}
+            progress.update(len(seen), planned, generation=generation, **best, front=front)
+        objectives = [(seen[gene].cost, -seen[gene].score) for gene in genes]
         return Population.new("X", np.array(genes), "F", np.array(objectives))
 
     def offspring(alive: Any) -> list[Gene]:
@@ -200,7 +208,7 @@ def evolve(
             break
         everyone = Population.merge(alive, score(young, generation))
         alive = survival.do(problem, everyone, n_survive=settings.population, random_state=chance)
-    progress.update(len(seen), len(seen), front=[(one.cost, one.f1) for one in frontier(list(seen.values()))])
+    progress.update(len(seen), len(seen), front=[(one.cost, one.score) for one in frontier(list(seen.values()))])
     return list(seen.values())
 
 
@@ -221,22 +229,22 @@ def run(ctx: Any) -> dict[str, Any]:
     """Stage `search`: a length-adaptive checkpoint -> `front.json`, searched on a quantized draft of it.
 
     Raises:
-        UserError: the questions to search on are also trained or reported on.
+        UserError: the examples to search on are also trained or reported on.
     """
-    from compress.data import fingerprint, load_split
-    from compress.evaluation import refuse_overlap, trained_on
+    from compress.evaluation import trained_on
     from compress.fanout import scoring
     from compress.judge import Judge
     from compress.methods import quantize_onnx
     from compress.methods.quantize import trained_in
+    from compress.subjects import subject_of
     from zoo.files import write_json
     from zoo.lengths import Front, Point
 
-    settings, checkpoint = ctx.recipe.search, trained_in(ctx)[0]
-    examples = load_split(ctx.recipe.dataset, "validation", settings.max_questions, settings.seed)
-    refuse_overlap(trained_on(ctx), examples, "the questions to search on")
-    reported = fingerprint(load_split(ctx.recipe.dataset, "evaluation"))
-    refuse_overlap(reported, examples, "the questions to search on", "are reported on")
+    settings, checkpoint, subject = ctx.recipe.search, trained_in(ctx)[0], subject_of(ctx.recipe)
+    examples = subject.load("validation", settings.max_questions, settings.seed)
+    what = f"the {subject.noun} to search on"
+    subject.refuse_overlap(trained_on(ctx), examples, what)
+    subject.refuse_overlap(subject.fingerprints(subject.load("evaluation")), examples, what, "are reported on")
 
     space = space_of(ctx.recipe, checkpoint)
     draft = ctx.folder / "draft"
@@ -252,17 +260,28 @@ def run(ctx: Any) -> dict[str, Any]:
         return {"cost": result.get("relative_latency", result["macs_ratio"]), **result}
 
     with scoring(draft, ctx.recipe, examples) as spread:
-        found = evolve(measure, space, settings, Archive(ctx.folder / "archive.jsonl"), ctx.progress, spread)
+        found = evolve(
+            measure, space, settings, Archive(ctx.folder / "archive.jsonl"), ctx.progress, spread, subject.primary
+        )
     best = thinned(frontier(found), settings.points)
-    points = {id(one): Point(one.config, *(one.measured[k] for k in ("macs_ratio", "f1", "em"))) for one in found}
+    points = {
+        id(one): Point(one.config, one.measured["macs_ratio"], {key: one.measured[key] for key in subject.task.metrics})
+        for one in found
+    }
     front = Front(
         full=points[id(found[0])],
         points=sorted((points[id(one)] for one in best), key=lambda p: p.macs_ratio),
         dominated=[points[id(one)] for one in found if one not in best],
-        measured_on={"split": "validation", "n": len(examples), "objective": settings.objective, "seed": settings.seed},
+        measured_on={
+            "task": subject.task.name,
+            "split": "validation",
+            "n": len(examples),
+            "objective": settings.objective,
+            "seed": settings.seed,
+        },
     )
     front.save(ctx.folder / "front.json")
-    return {"measured": len(found), "points": len(best), "best_f1": max(one.f1 for one in found)}
+    return {"measured": len(found), "points": len(best), f"best_{subject.primary}": max(one.score for one in found)}
 
 
 def space_of(recipe: Any, checkpoint: Path) -> Space:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from compress.methods import aware, prune
 from compress.methods.aware import FakeQuant
 from compress.methods.distill import distillation
-from compress.methods.finetune import learn, span, start, training_samples
+from compress.methods.finetune import checkpoint_of, learn, start, training_samples
 from compress.methods.prune import Pruner
 from compress.shrink import shrink
-from compress.training import Hook
+from compress.subjects import subject_of
+from compress.training import Hook, steps_of
+from zoo.files import read_json
 
 
 def run(ctx: Any) -> dict[str, Any]:
@@ -28,7 +31,9 @@ def run(ctx: Any) -> dict[str, Any]:
     recipe = ctx.recipe
     model, tokenizer = start(recipe)
     data = training_samples(recipe, tokenizer, recipe.finetune)
-    loss = distillation(ctx, span(), model, tokenizer, data) if recipe.distill.apply else span()
+    loss = subject_of(recipe).loss()
+    if recipe.distill.apply:
+        loss = distillation(ctx, loss, model, tokenizer, data)
     pruner = Pruner(model, recipe.prune) if recipe.prune.apply else None
     rounding = None
     if recipe.aware.apply:
@@ -45,3 +50,21 @@ def run(ctx: Any) -> dict[str, Any]:
             smaller, facts["cut"] = shrink(model)
             smaller.save(ctx.folder)
     return facts
+
+
+def check_steps(recipe: Any, samples: int) -> None:
+    """Tells what `run` would be told by its first step, for the stage before it, which may take hours.
+
+    Args:
+        recipe: of kind `train`.
+        samples: windows to train on.
+
+    Raises:
+        UserError: a step that the recipe names is not reached, or the pattern does not fit the model.
+    """
+    settings = recipe.finetune
+    total = steps_of(samples, settings.epochs, settings.batch_size)
+    if recipe.prune.apply:
+        prune.check(read_json(checkpoint_of(recipe.model) / "config.json"), recipe.prune, total)
+    if recipe.aware.apply:
+        aware.check(recipe.aware, total)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.modeling import LengthAdaptiveModel
 
 CHUNK = 2**20
+LEAST = 0.01  # share of zeros from which on a checkpoint counts as pruned: training leaves a weight at 0 by chance
 
 
 def sparsity_of(model: LengthAdaptiveModel, masks: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
@@ -50,6 +51,40 @@ def sparsity_of(model: LengthAdaptiveModel, masks: Mapping[str, Tensor] | None =
             for name, mask in masks.items()
         )
     return found
+
+
+def zeros_left(checkpoint: Path) -> dict[str, float]:
+    """What pruning has left in a checkpoint as zeros, where it was not cut out.
+
+    Returns:
+        `operators` and `model` as in `sparsity_of`; empty where nothing is pruned, or nothing of it is left.
+    """
+    from zoo.modeling import LengthAdaptiveModel
+
+    found = sparsity_of(LengthAdaptiveModel.load(checkpoint))
+    return {key: round(found[key], 4) for key in ("operators", "model")} if found["operators"] >= LEAST else {}
+
+
+def zeros_stored(zeros: Mapping[str, float], weights: Path) -> dict[str, float]:
+    """What zeros are worth in an entry's weights file.
+
+    Args:
+        zeros: of its float checkpoint, from `zeros_left`.
+        weights: a safetensors file of the same model, or an int8 graph.
+
+    Returns:
+        `zeros`, with the file's size, `bytes`, and its `compressed_bytes`; empty where a graph has fewer zeros than the
+        checkpoint: training with simulated rounding has moved them.
+    """
+    from zoo.graph import read
+
+    if weights.suffix == ".onnx":
+        stored = [
+            w for name, w in read(weights)[0].items() if name.startswith("layers.") and name.endswith((".q", ".w"))
+        ]
+        if sum(int((w == 0).sum()) for w in stored) < (zeros["operators"] - LEAST) * sum(w.size for w in stored):
+            return {}
+    return {**zeros, "bytes": weights.stat().st_size, "compressed_bytes": compressed_bytes(weights)}
 
 
 def compressed_bytes(path: str | Path) -> int:

@@ -26,8 +26,11 @@ NAMES = [
     "ours-1f1-openvino",
 ]
 FRONT = Front(
-    Point(LengthConfig.full(2), 1.0, 81.0, 72.0),
-    [Point(LengthConfig((0.5, 0.25)), 0.4, 79.0, 70.0), Point(LengthConfig((0.75, 0.5)), 0.7, 80.5, 71.0)],
+    Point(LengthConfig.full(2), 1.0, {"f1": 81.0, "em": 72.0}),
+    [
+        Point(LengthConfig((0.5, 0.25)), 0.4, {"f1": 79.0, "em": 70.0}),
+        Point(LengthConfig((0.75, 0.5)), 0.7, {"f1": 80.5, "em": 71.0}),
+    ],
 )
 
 

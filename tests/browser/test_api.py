@@ -38,7 +38,7 @@ def test_front_answer_and_measure_agree(client):
     assert front["front"]["points"] and front["model"]
     found = client.predict("Where was Ada Lovelace born?", PASSAGE, budget=1.0, unit="loss", api_name="/answer")
     assert found["answers"] and found["point"]["fractions"] and found["full_length"]["fp32"]
-    loss = front["front"]["full"]["f1"] - found["point"]["f1"]
+    loss = front["front"]["full"]["metrics"]["f1"] - found["point"]["score"]
     assert loss <= 1 + 1e-6
     measured = client.predict("Where was Ada Lovelace born?", PASSAGE, budget=1.0, unit="loss", api_name="/measure")
     assert measured["point"]["fractions"] == found["point"]["fractions"]

@@ -124,7 +124,7 @@ def test_again_with_changes_and_cancel(page, url):
 def test_a_wrong_value_is_told_on_its_field(page, url):
     open_tab(page, url, "compress")
     page.locator("#to-recipe").click()
-    page.locator("#form-quantize button.label-wrap", has_text="Quantize").click()
+    page.locator("#recipe-form summary", has_text="Quantize").click()
     form(page, "quantize-calibration_samples").fill("0")
     form(page, "quantize-calibration_samples").press("Tab")
     field = page.locator("#field-quantize-quantize-calibration_samples")
@@ -136,6 +136,22 @@ def test_a_wrong_value_is_told_on_its_field(page, url):
     expect(page.locator("#recipe-yaml")).to_contain_text("calibration_samples: 9")
     page.locator("#back-to-recipe").click()
     expect(field).not_to_contain_text("greater")
+    expect(form(page, "quantize-calibration_samples")).to_have_value("9")
+
+
+def test_each_preset_has_its_form_and_a_setting_is_found_by_a_word(page, url):
+    open_tab(page, url, "compress")
+    page.locator("#to-recipe").click()
+    expect(page.locator(".recipe-form[data-kind=quantize]")).to_be_visible()
+    page.locator("#preset input").click()
+    page.get_by_role("option", name="length adaptive tiny").click()
+    expect(page.locator(".recipe-form[data-kind=length_adaptive]")).to_be_visible()
+    rate = page.locator("#field-length_adaptive-finetune-learning_rate")
+    expect(rate).not_to_be_visible()
+    page.locator("#recipe-form .find").fill("learning rate highest")
+    expect(rate).to_be_visible()
+    expect(page.locator("#field-length_adaptive-dataset-train")).not_to_be_visible()
+    assert page.locator(".recipe-form .field").count() < 130
 
 
 def test_an_own_file_is_taken_or_its_wrong_line_named(page, url, tmp_path):

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
-from compress.data import Example, fingerprint, load_split, load_squad
+from compress.data import Example, fingerprint, load_squad
 from zoo.errors import UserError
 
 
@@ -103,16 +102,6 @@ def test_the_hub(hub):
         load_squad("owner/absent")
     with pytest.raises(UserError, match="no model id|id"):
         load_squad("no such/thing/at all")
-
-
-def test_a_part_of_a_recipe_s_data(tiny_data):
-    group = SimpleNamespace(
-        train=str(tiny_data.train), titles=None, validation=str(tiny_data.validation), validation_titles=["*"]
-    )
-    assert len(load_split(group, "train")) == 25
-    some = load_split(group, "validation", limit=4, seed=1)
-    assert some == load_split(group, "validation", limit=4, seed=1) != load_split(group, "validation", limit=4, seed=2)
-    assert len(some) == 4
 
 
 def test_fingerprints_are_of_passages_whatever_their_blanks():

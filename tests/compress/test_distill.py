@@ -16,7 +16,7 @@ from compress.methods.distill import teacher as stage_teacher
 from compress.methods.finetune import span
 from compress.progress import Progress
 from compress.recipe_groups import Dataset, Learning, Training
-from compress.recipe_methods import Distill
+from compress.recipe_methods import Aware, Distill, Prune
 from compress.run import StageContext
 from compress.teacher import Teacher
 from compress.training import Schedule, collate, train
@@ -175,6 +175,8 @@ def context(tiny_model, teacher, train_file, folder: Path, **distill) -> StageCo
         finetune=Learning(max_length=128, stride=16),
         distill=Distill(apply=True, teacher=str(teacher) if teacher else None, **distill),
         training=Training(),
+        prune=Prune(),
+        aware=Aware(),
         kind="train",
     )
     return StageContext(recipe, folder, folder / "teacher", Progress(None, "teacher", shown=False))

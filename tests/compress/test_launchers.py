@@ -183,6 +183,19 @@ def test_a_cluster_that_has_just_started_is_waited_for(monkeypatch):
         launchers._submit("true", "a")
 
 
+def test_a_cluster_with_tokens_is_sent_the_one_that_ray_keeps(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    assert launchers._ray_headers() is None
+    (tmp_path / "token").write_text("abc\n")
+    assert launchers._ray_headers() == {"Authorization": "Bearer abc"}
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "def")
+    assert launchers._ray_headers() == {"Authorization": "Bearer def"}
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert launchers._ray_headers() is None
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A Ray cluster on this machine: the address of its head."""

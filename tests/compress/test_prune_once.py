@@ -148,6 +148,25 @@ def test_a_teacher_that_does_not_fit_is_told_before_pre_training(bare, tiny_data
 
 
 @pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("prune", {"end_step": 12}, "prune.end_step is 12, but the training has only 12 steps"),
+        ("pretrain", {"steps": None, "epochs": 0.01}, "the training has only . steps"),
+        ("aware", {"start_step": 900}, "aware.start_step is 900"),
+        ("aware", {"freeze_step": 900}, "aware.freeze_step is 900"),
+    ],
+)
+def test_a_step_out_of_reach_is_told_before_pre_training(bare, tiny_model, tiny_data, tmp_path, part, change, message):
+    plain = recipe(bare, tiny_data, distill={"apply": True, "teacher": str(tiny_model)})
+    if part == "pretrain":
+        plain = plain.model_copy(update={"prune": plain.prune.model_copy(update={"end_step": 11})})
+    settings = plain.model_copy(update={part: getattr(plain, part).model_copy(update=change)})
+    with pytest.raises(UserError, match=message):
+        run(settings, tmp_path)
+    assert not (tmp_path / "pretrain").exists()
+
+
+@pytest.mark.parametrize(
     ("part", "value", "message"),
     [
         ("prune", {"apply": False}, "prune.apply is true here"),

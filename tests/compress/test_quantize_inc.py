@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from compress.methods import quantize_inc
-from compress.methods.quantize_onnx import open_scorer
+from compress.methods.quantize_onnx import open_graph
 from compress.recipe_groups import Quantize
 from tests.compress.test_training import windows
 from zoo.engines.inductor import InductorEngine
@@ -102,7 +102,7 @@ def test_what_is_absent_is_told(static, tiny_model, tmp_path, monkeypatch):
         quantize_inc.build(tiny_model, tmp_path / "x", recipe(keep_float=["nothing"]), READ)
     shutil.copytree(tiny_model, tmp_path / "plain")
     with pytest.raises(UserError, match="holds no model of neural-compressor"):
-        open_scorer(tmp_path / "plain", 1, "inductor")
+        open_graph(tmp_path / "plain", 1, "inductor")
     for name in [name for name in sys.modules if name.split(".")[0] == "neural_compressor"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "neural_compressor", None)

@@ -10,6 +10,8 @@ from compress.recipe import LengthAdaptiveRecipe, QuantizeRecipe, describe, dump
 from zoo.errors import UserError
 from zoo.settings import get_settings
 
+NO_TITLES = ["dataset.titles=null", "dataset.validation_titles=null"]
+
 
 @pytest.mark.parametrize("name", shipped())
 def test_every_shipped_recipe_is_valid_and_survives_yaml(name, tmp_path):
@@ -82,6 +84,28 @@ def test_changes_are_read_as_yaml():
 def test_a_bad_change_is_told_in_plain_words(change, message):
     with pytest.raises(UserError, match=message):
         load("length_adaptive", [change])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["dataset.task=wnli"], "dataset.task: There is no task 'wnli'"),
+        (["dataset.validation=held-out"], "held-out is for texts"),
+        (["dataset.task=sst2"], "titles is for questions: leave it out for sst2"),
+        (["dataset.task=sst2", *NO_TITLES, "dataset.version_2=true"], "version_2 is for questions"),
+        (["dataset.task=sst2", *NO_TITLES, "dataset.train=held-out"], "for dataset.validation alone"),
+        (["dataset.task=sst2", *NO_TITLES, "length_drop.significance_weight=1"], "which texts have not: set both to 0"),
+    ],
+)
+def test_what_does_not_go_with_a_task_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        load("length_adaptive", changes)
+
+
+def test_a_task_is_known_by_all_its_names():
+    made: Any = load("length_adaptive", ["dataset.task=SST-2", "dataset.train=null", *NO_TITLES])
+    assert (made.dataset.task, made.dataset.train, made.dataset.has_texts) == ("sst2", "hub", True)
+    assert load("length_adaptive").dataset.task == "squad" and not load("static_int8").dataset.has_texts
 
 
 def test_all_faults_of_a_file_are_told_one_a_line(tmp_path):

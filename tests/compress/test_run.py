@@ -109,6 +109,29 @@ def test_a_default_that_is_written_out_changes_nothing(tmp_path):
     assert calls == []
 
 
+def test_the_task_that_always_was_does_not_undo_finished_work(tmp_path):
+    run(recipe(), tmp_path)
+    calls.clear()
+    run(recipe("dataset.task=SQuAD"), tmp_path)
+    assert calls == []
+    run(recipe("dataset.task=squad_v2"), tmp_path)
+    assert calls == ["finetune", "search", "package"]
+
+
+def test_of_texts_what_is_reported_on_decides_what_is_trained_on(tmp_path):
+    def texts(*changes):
+        return load("length_adaptive_sst2", ["dataset.train=a", "dataset.evaluation=b", *changes])
+
+    run(texts(), tmp_path)
+    for change in ("dataset.evaluation=c", "dataset.validation=d", "dataset.task=cola"):
+        calls.clear()
+        run(texts(change), tmp_path)
+        assert calls == ["finetune", "search", "package"]
+    part = Stage("x:y", ("dataset.train", "dataset.titles"))
+    marks = [runner.fingerprint(texts(change), part, "") for change in ("dataset.task=cola", "dataset.evaluation=c")]
+    assert len({runner.fingerprint(texts(), part, ""), *marks}) == 3
+
+
 def test_one_stage_needs_those_before_it(tmp_path):
     with pytest.raises(UserError, match="finetune is not done"):
         run(recipe(), tmp_path, "search")
@@ -143,3 +166,19 @@ def test_a_further_process_of_a_torchrun_writes_nothing(tmp_path, monkeypatch):
     run(recipe(), tmp_path)
     assert calls == []
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_all_processes_of_a_torchrun_meet_equally_often(tmp_path, monkeypatch):
+    made = runner.STAGES["length_adaptive"]
+    before = {"text": Stage(f"{__name__}:stage", ("dataset",)), **made}  # one process's alone, and others follow it
+    monkeypatch.setitem(runner.STAGES, "length_adaptive", before)
+    monkeypatch.setattr(runner, "_is_done", lambda _here, _mark: False)
+    met: dict[str, int] = {}
+    monkeypatch.setattr(runner, "_agreed", lambda value: met.update(now=met.get("now", 0) + 1) or value)
+    times = []
+    for rank in ("0", "1"):
+        met.clear()
+        monkeypatch.setenv("RANK", rank)
+        run(recipe(), tmp_path)
+        times.append(met["now"])
+    assert times[0] == times[1] == 6 and calls == ["text", "finetune", "search", "package", "finetune"]

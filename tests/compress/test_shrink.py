@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from compress.methods.prune import Pruner, check
+from compress.pruning.report import zeros_left
 from compress.recipe_methods import Prune
 from compress.shrink import shrink
 from zoo.lengths import Shape, macs
@@ -55,6 +56,15 @@ def test_a_shrunk_model_computes_what_the_pruned_one_does(tiny_model, tmp_path, 
     torch.testing.assert_close(logits(again), logits(model), atol=1e-5, rtol=0)
     less = (64 - max(busy)) * (2 * 32 + 1) * 2
     assert told["parameters"][0] - told["parameters"][1] == less > 0
+
+
+def test_zeros_that_were_cut_out_are_not_told(tiny_model, tmp_path):
+    attention = [f"*.{name}" for name in ("query", "key", "value", "project")]
+    model = pruned(tiny_model, scope="local", excluded=attention)
+    model.save(tmp_path / "whole")
+    shrink(model)[0].save(tmp_path / "cut")
+    assert zeros_left(tmp_path / "whole")["operators"] > 0.2
+    assert zeros_left(tmp_path / "cut") == zeros_left(tiny_model) == {}
 
 
 def test_a_channel_whose_input_is_gone_leaves_its_constant_behind(tiny_model):

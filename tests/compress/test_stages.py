@@ -59,7 +59,7 @@ def test_the_front_was_searched_on_other_data_than_it_reports(finished_run):
 
 def test_the_points_are_not_dominated_and_cheapest_first(finished_run):
     points = Front.load(finished_run / "evaluate/front.json").points
-    assert all(a.macs_ratio < b.macs_ratio and a.f1 < b.f1 for a, b in zip(points, points[1:], strict=False))
+    assert all(a.macs_ratio < b.macs_ratio and a.score < b.score for a, b in zip(points, points[1:], strict=False))
 
 
 def test_the_two_entries_are_complete(finished_run):
@@ -69,7 +69,7 @@ def test_the_two_entries_are_complete(finished_run):
     assert small.parameters == whole.parameters > 0
     assert whole.weights_dtype == "f16" and small.weights_dtype == "int8"
     scores = read_json(finished_run / "evaluate/scores.json")
-    assert whole.metrics["f1"] == scores["float"]["f1"] and small.metrics["f1"] == small.front.full.f1
+    assert whole.metrics["f1"] == scores["float"]["f1"] and small.metrics["f1"] == small.front.full.score
     assert small.metrics["n"] == 10 and small.metrics["cpu"]
 
 

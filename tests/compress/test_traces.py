@@ -11,6 +11,7 @@ from compress import ledger, traces
 from compress.estimate import estimate
 from compress.limits import Limits, Watch, folder_size
 from compress.recipe import load
+from tests.compress.text_kit import write_glue
 from zoo.settings import get_settings
 
 
@@ -123,3 +124,14 @@ def test_an_estimate_trusts_an_earlier_job_of_the_same_recipe(home):
     found = estimate(load("static_int8"))
     assert found["minutes"] == 1.5 and job.id in found["basis"]
     assert estimate(load("static_int8", ["quantize.calibration_samples=7"]))["basis"] != found["basis"]
+
+
+def test_texts_are_counted_for_an_estimate(home, tmp_path):
+    glue = write_glue(tmp_path / "glue")
+    changes = ["model=minilm-l6-qa", f"dataset.train={glue}", f"dataset.evaluation={glue}"]
+    found = estimate(load("length_adaptive_sst2", changes))
+    assert found["minutes"] > 0 and "arithmetic" in found["basis"]
+    longer = estimate(load("length_adaptive_sst2", [*changes, "finetune.epochs=900"]))
+    assert longer["minutes"] > found["minutes"]
+    away = estimate(load("length_adaptive_sst2", [*changes, "dataset.train=hub"]))
+    assert away["minutes"] is None and "downloaded" in away["basis"]

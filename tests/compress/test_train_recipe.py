@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from compress import jobs
 from compress.evaluation import load_fingerprints
 from compress.methods.ranges import grid, load_ranges
 from compress.methods.verify import verify_loading
+from compress.pruning.report import zeros_left, zeros_stored
 from compress.recipe import load
 from compress.run import STAGES, run
 from zoo import catalog
@@ -77,6 +79,29 @@ def test_the_entries_say_how_they_were_made(trained):
         assert load_fingerprints(entry.folder)
 
 
+def test_the_cards_of_a_pruned_model_say_what_its_zeros_are_good_for(trained):
+    whole = LengthAdaptiveModel.load(trained / "train")
+    sizes = {}
+    for name, file in ((FLOAT, "model.safetensors"), (INT8, "model.int8.onnx")):
+        entry = catalog.find(str(trained / "package" / name))
+        told = entry.provenance["zeros"]
+        assert told["operators"] == pytest.approx(0.6, abs=0.01)
+        zeros = sum(int((weight == 0).sum()) for weight in whole.parameters())
+        assert told["model"] == pytest.approx(zeros / sum(w.numel() for w in whole.parameters()), abs=1e-4)
+        content = (entry.folder / file).read_bytes()
+        sizes[name] = told["compressed_bytes"]
+        assert told["bytes"] == len(content) and sizes[name] == len(zlib.compress(content, 6)) < len(content)
+        packed = f"{sizes[name] / 1e6:.1f} MB packed"
+        text = (entry.folder / "README.md").read_text()
+        assert "smaller when compressed, not faster" in text and packed in text and "**zeros**" not in text
+    assert sizes[FLOAT] != sizes[INT8]
+    zeros = zeros_left(trained / "train")
+    assert zeros == {key: entry.provenance["zeros"][key] for key in zeros}
+    graph = trained / "package" / INT8 / "model.int8.onnx"
+    assert zeros_stored(zeros, graph)["compressed_bytes"] == sizes[INT8]
+    assert zeros_stored({**zeros, "operators": 0.9}, graph) == {}, "it has not so many"
+
+
 def test_what_loads_back_differently_is_refused(trained, tmp_path):
     good = verify_loading(trained / "package" / INT8, trained / "train")
     assert good and all(share < 0.15 for share in good.values())
@@ -105,6 +130,23 @@ def test_a_recipe_that_cannot_work_is_told_before_any_step(tiny_model, tmp_path)
     for change in ("prune.target_sparsity=1.2", "prune.start_step=5 prune.end_step=2", "aware.calibration_samples=0"):
         with pytest.raises(UserError, match=change.split()[-1].split("=")[0].split(".")[-1]):
             load("train_tiny", change.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("prune.end_step=1000", "prune.end_step is 1000, but the training has only 8 steps"),
+        ("prune.pattern=7x1", "pattern"),
+        ("aware.start_step=500", "aware.start_step is 500"),
+        ("aware.freeze_step=500", "aware.freeze_step is 500"),
+    ],
+)
+def test_a_step_out_of_reach_is_told_before_the_teacher_is_asked(tiny_model, tmp_path, change, words):
+    recipe = load("train_tiny", [f"model={tiny_model}", change])
+    assert recipe.distill.apply  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=words):
+        run(recipe, tmp_path)
+    assert not (tmp_path / "train").exists() and not list((tmp_path / "teacher").glob("*.f32*"))
 
 
 def test_pruned_channels_are_cut_out(tiny_model, tmp_path):

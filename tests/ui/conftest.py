@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 
 from ui import page
+from ui.reading import Judged, reading_of
 from ui.session import Desk
-from zoo.answers import Answer
+from zoo.answers import Answer, Label
 from zoo.ask import KeptWindow, Reply
 from zoo.catalog import Entry
+from zoo.checkpoints import labels_of
+from zoo.classify import KeptText
 from zoo.errors import UserError
 from zoo.lengths import Front, LengthConfig, Point, Shape, macs_ratio
 
@@ -22,7 +26,7 @@ SHAPE = Shape(2, 32, 64)
 
 
 def make_point(fractions, ratio, f1, ms=None, **extra):
-    return Point(LengthConfig(fractions), ratio, f1, f1 - 10, ms, extra)
+    return Point(LengthConfig(fractions), ratio, {"f1": f1, "em": f1 - 10}, ms, extra)
 
 
 @pytest.fixture
@@ -115,6 +119,58 @@ def desk(entry, tmp_path, monkeypatch):
     found = Desk(find, lambda e: e, make)
     found.made = made  # pyright: ignore[reportAttributeAccessIssue]
     return found
+
+
+class FakeClassifier(FakeAnswerer):
+    """Takes a text for what its first word is a label of; a front of the entry's labels, or a score."""
+
+    def ask(self, first, second, config=None):  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.asked.append((first, second, config))
+        reading = reading_of(self.entry)
+        if not first.strip():
+            raise UserError("There is no text to classify.")
+        words = first.split()
+        config = config or LengthConfig.full(2)
+        spans: list[tuple[int, int] | None] = [(i, i + 1) for i in range(len(words))]
+        rows = np.array([np.arange(len(words)) < n for n in config.tokens(len(words))])
+        kept = KeptText(words, spans, rows, [0] * len(words))
+        names = labels_of(json.loads((self.entry.folder / "config.json").read_text()))
+        best = names.index(words[0]) if words[0] in names else 0
+        order = [best, *(i for i in range(len(names)) if i != best)]
+        labels = [Label(names[i], i, 2.0 - n, 0.9 if not n else 0.1 / (len(names) - 1)) for n, i in enumerate(order)]
+        scored = reading.scale is not None
+        ratio = macs_ratio(SHAPE, len(words), config)
+        texts = (first, second) if second else (first,)
+        return Judged([] if scored else labels, 3.5 if scored else None, len(words), kept, [], ratio, texts)
+
+
+@pytest.fixture
+def make_classifier(front, tmp_path):
+    """Classifiers by their labels; one label is a score's."""
+
+    def make(name, labels, metrics=None, with_front=True):
+        folder = tmp_path / name
+        folder.mkdir()
+        config = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64, "model_type": "bert"}
+        (folder / "config.json").write_text(json.dumps({**config, "id2label": dict(enumerate(labels))}))
+        points = [replace(p, metrics={"accuracy": p.score}) for p in front.everything]
+        return Entry(
+            name=name,
+            folder=folder,
+            method="static-int8",
+            task="classification",
+            base_model="base",
+            parameters=1_000_000,
+            bytes=2_000_000,
+            metrics=metrics or {"accuracy": 80.0},
+            front=Front(points[-1], points[:-1]) if with_front else None,
+            engines=["onnxruntime", "torch"],
+            license="mit",
+            title=f"The {name}",
+            card="",
+        )
+
+    return make
 
 
 NOW = 1_000_000.0

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_both_ends_of_the_front_can_be_overrun_and_say_so(front):
     assert "cheapest" in (budget.choose(front, "macs", low).message or "")
 
 
-def test_the_start_loses_at_most_one_f1_for_the_least_compute(front):
+def test_the_start_loses_at_most_one_point_for_the_least_compute(front):
     assert budget.default_point(front) is front.points[1]
 
 
@@ -46,9 +47,18 @@ def test_a_pin_holds_only_where_it_was_put(front):
     assert budget.choose(front, "loss", 70.0, pinned=pinned).point is not dominated
 
 
+def test_points_lost_are_of_the_fronts_metric(front):
+    points = [replace(p, metrics={"accuracy": p.score}) for p in front.everything]
+    by_accuracy = Front(points[-1], points[:-1])
+    assert budget.label("loss", by_accuracy) == "Accuracy points lost" and budget.label("loss", front).startswith("F1 ")
+    assert "Accuracy points lost against" in budget.title("loss", by_accuracy)
+    assert budget.title("ms", by_accuracy) == budget.TITLES["ms"] and budget.label("loss", None) == "points lost"
+    assert budget.cost(by_accuracy, points[1], "loss") == pytest.approx(0.8)
+
+
 def test_a_front_without_latencies_offers_no_units_of_time(front):
-    full = type(front.full)(front.full.config, 1.0, 80.0, 70.0)
-    bare = Front(full, [type(p)(p.config, p.macs_ratio, p.f1, p.em) for p in front.points])
+    full = type(front.full)(front.full.config, 1.0, {"f1": 80.0})
+    bare = Front(full, [type(p)(p.config, p.macs_ratio, p.metrics) for p in front.points])
     assert budget.units(bare) == ["macs", "loss"] == budget.units(None)
     assert budget.units(front) == list(budget.UNITS)
     with pytest.raises(UserError, match="no latencies"):

@@ -1,10 +1,13 @@
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
 from ui import comparing
+from ui.budget import full_only
 from ui.compare import start_pairs
+from ui.comparing import Contestant
 from zoo.errors import UserError
 
 PASSAGE = "one two three four five six seven eight nine ten"
@@ -22,15 +25,15 @@ def test_all_are_asked_at_their_own_budget_and_timed_in_the_same_rounds(desk):
     assert a.timing and b.timing and a.timing.n == b.timing.n
     assert a.speedup is None and b.speedup and b.speedup[1] <= b.speedup[2]
     assert [config and config.fractions for _, _, config in desk.made[0].asked] == [(1.0, 1.0), (0.8, 0.4)]
-    assert (a.f1, b.f1) == (80.0, 79.2)
+    assert (a.score, b.score, a.metric) == (80.0, 79.2, "f1")
 
 
 def test_a_checkpoint_without_a_front_shows_its_own_f1(desk, entry):
     object.__setattr__(entry, "front", None)
     a, b = compare(desk, [("small", 50), ("small", 70)])
-    assert a.compute == 100 and a.f1 == 80.0
+    assert a.compute == 100 and a.score == 80.0
     object.__setattr__(entry, "metrics", {})
-    assert b.f1 is None and "| 2.0 MB |  |" in comparing.tabulate([a, b])
+    assert b.score is None and "| 2.0 MB |  |" in comparing.tabulate([a, b])
 
 
 @pytest.mark.parametrize("pairs", [[], [("small", 50)], [("small", 50)] * 5, [("", 1), (None, 2), ("small", 3)]])
@@ -42,9 +45,9 @@ def test_two_to_four_are_compared(desk, pairs):
 def test_agreement_is_said_in_words(desk, monkeypatch):
     found = compare(desk, [("small", value) for value in (100, 80, 60)])
     assert comparing.agreement(found) == "All give the same answer."
-    monkeypatch.setattr(comparing.text, "same_answer", lambda one, other: one is found[2].reply)
+    monkeypatch.setattr(comparing.outcome, "same", lambda one, other: one is found[2].reply)
     assert comparing.agreement(found).startswith("C answer as A does")
-    monkeypatch.setattr(comparing.text, "same_answer", lambda one, other: False)
+    monkeypatch.setattr(comparing.outcome, "same", lambda one, other: False)
     assert "None of the others" in comparing.agreement(found)
 
 
@@ -65,6 +68,15 @@ def test_no_answer_becomes_a_formula_in_a_spreadsheet():
 def test_bars_are_by_contestant(desk):
     found = compare(desk)
     assert list(comparing.bars(found)["F1 when it was made"].items()) == [("A · 100 %", 80.0), ("B · 60 %", 79.2)]
+
+
+def test_a_score_is_called_by_its_metric_where_all_have_the_same(desk, entry):
+    a, b = compare(desk)
+    assert comparing.score_name([a, b]) == "F1" and comparing.tabulate([a, b]).splitlines()[0].endswith("| F1 |")
+    other = Contestant("C", replace(entry, front=None, metrics={"accuracy": 91.0}), "torch", full_only(2), a.reply)
+    assert comparing.score_name([other]) == "Accuracy" and comparing.score_name([a, other]) == comparing.SCORE
+    assert "| 91.0 Accuracy |" in comparing.tabulate([a, other])
+    assert comparing.write_csv([a, other]).splitlines()[2].endswith(",accuracy,91.0")
 
 
 def test_the_page_opens_with_full_length_beside_the_cheapest(entry):

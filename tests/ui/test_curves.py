@@ -47,6 +47,9 @@ def test_the_front_grows_and_broken_points_are_left_out():
     older, newest = drawn.to_plotly_json()["data"]
     assert newest["name"] == "now" and newest["x"] == [40.0, 100.0] and older["name"] == "earlier"
     assert "compute" in drawn.to_plotly_json()["layout"]["xaxis"]["title"]["text"]
+    assert drawn.to_plotly_json()["layout"]["yaxis"]["title"]["text"] == "F1"
+    told = curves.draw_growth([*LINES, {"stage": "search", "best_accuracy": 1.0}])
+    assert told is not None and told.to_plotly_json()["layout"]["yaxis"]["title"]["text"] == "Accuracy"
 
 
 def test_many_fronts_leave_a_few_and_latencies_are_milliseconds():
@@ -56,6 +59,20 @@ def test_many_fronts_leave_a_few_and_latencies_are_milliseconds():
     data = drawn.to_plotly_json()["data"]
     assert len(data) == curves.EARLIER + 1 and data[-1]["x"] == [29.0]
     assert "ms" in drawn.to_plotly_json()["layout"]["xaxis"]["title"]["text"]
+
+
+def test_an_architecture_search_marks_its_best_and_what_was_measured_of_it():
+    points = [[3.0, 50.0, 0, "l2"], [5.0, 61.0, 1, "l4"], [4.0, 61.0, 1, "l3"], [9.0], ["x", 1, 1, "broken"]]
+    lines = [{"stage": "search", "step": 3, "best": "l3", "best_accuracy": 61.0, "points": points}]
+    drawn = curves.draw_candidates(lines)
+    assert drawn is not None and curves.draw_growth(lines) is None
+    every, best = drawn.to_plotly_json()["data"]
+    assert every["x"] == [3.0, 5.0, 4.0] and every["marker"]["color"] == [0, 1, 1]
+    assert best["x"] == [4.0] and best["y"] == [61.0], "of equals the fastest"
+    assert drawn.to_plotly_json()["layout"]["yaxis"]["title"]["text"] == "Accuracy"
+    later = curves.draw_candidates(lines, [{"name": "search", "result": None}, {"result": {"measured_ms": 4.4}}])
+    assert later is not None and later.to_plotly_json()["data"][1]["x"] == [4.0, 4.4]
+    assert curves.draw_candidates(LINES) is None and ("search", "points") not in curves.series(lines)
 
 
 def test_bars_leave_out_what_is_not_known():

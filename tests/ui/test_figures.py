@@ -1,6 +1,7 @@
 import csv
 import io
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,15 @@ def test_the_csv_holds_all_points(front):
     rows = list(csv.DictReader(io.StringIO(pareto.write_csv(front))))
     assert [row["dominated"] for row in rows] == ["0", "0", "0", "0", "1"]
     assert rows[1]["fractions"] == "0.8 0.4" and float(rows[1]["f1"]) == 79.2 and rows[1]["tokens_at_384"] == "307 154"
+
+
+def test_the_plot_and_the_csv_are_of_the_fronts_metric(front):
+    points = [replace(p, metrics={"matthews": p.score, "accuracy": 50.0}) for p in front.everything]
+    other = Front(points[-1], points[:-1])
+    drawn = pareto.draw_front(other, other.full)
+    assert "Matthews 79.20 at" in drawn and "F1" not in drawn
+    first, *_ = csv.DictReader(io.StringIO(pareto.write_csv(other)))
+    assert list(first)[3:5] == ["matthews", "accuracy"] and float(first["matthews"]) == 70.0
 
 
 def test_latencies_become_a_box_a_name():

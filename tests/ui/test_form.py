@@ -1,3 +1,4 @@
+import json
 from typing import Annotated, Literal
 
 import pytest
@@ -145,8 +146,7 @@ def test_shipped_recipes_survive_the_form_and_the_command_line(name, tmp_path):
 )
 def test_a_fault_is_told_on_its_field(key, raw, said):
     data = Outer(name="fine").model_dump(mode="json")
-    raws = form.spread(Outer, data)
-    raws[[field.key for field in form.fields(Outer)].index(key)] = raw
+    raws = form.spread(Outer, data) | {key: raw}
     made, faults = form.check(Outer, form.collect(Outer, raws))
     assert made is None and list(faults) == [key] and said in faults[key] and faults[key].endswith(".")
 
@@ -156,6 +156,23 @@ def test_a_missing_key_is_told_too():
     assert made is None and faults == {"name": "This is needed."}
 
 
+def test_what_the_browser_leaves_out_is_the_default_and_what_it_adds_is_nothing():
+    made, faults = form.check(Outer, form.collect(Outer, {"name": "fine", "count": "7", "no.such": 1, "kind": "x"}))
+    assert made == Outer(name="fine", count=7) and not faults
+
+
+def test_the_outline_tells_the_browser_all_it_needs():
+    first, inner = form.outline("outer", Outer)
+    assert (first["title"], first["open"], inner["title"], inner["open"]) == ("General", True, "Inner", False)
+    assert inner["meaning"] == "Inner keys."
+    told = [field["key"] for group in (first, inner) for field in group["fields"]]
+    assert told == [field.key for field in form.fields(Outer)]
+    rate = inner["fields"][0]
+    assert rate["id"] == "field-outer-inner-rate" and rate["info"] == by_key()["inner.rate"].info
+    assert next(f["choices"] for f in first["fields"] if f["key"] == "auto") == ["auto", "yes", "no"]
+    json.dumps([first, inner])
+
+
 def test_empty_means_none_only_where_that_is_allowed():
     fields = by_key()
     assert form.read(fields["note"], " ") is None and form.read(fields["name"], " ") == ""
@@ -163,5 +180,6 @@ def test_empty_means_none_only_where_that_is_allowed():
     assert form.read(fields["inner.bounds"], "0.3") == 0.3 and form.read(fields["inner.bounds"], "[0.3]") == [0.3]
     assert form.read(fields["inner.layers"], "1; 2 3") == [1, 2, 3]
     assert form.show(fields["limit"], None) == "" and form.show(fields["limit"], 7) == "7"
+    assert form.read(fields["note"], " a ") == "a" and form.read(fields["note"], "{\n}\n") == "{\n}\n"
     assert form.read(fields["limit"], "7") == 7 and form.read(fields["limit"], "7.5") == 7.5
     assert form.read(fields["titles"], "squad/*\n\n[!A-C]*, b ") == ["squad/*", "[!A-C]*, b"]

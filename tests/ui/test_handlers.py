@@ -51,13 +51,13 @@ def run(
     return list(page.h.run(model, engine, unit, value, question, passage, "macs", None, None, 2, visitor()))
 
 
-def test_what_runs_a_model_queues_for_the_device_and_only_three_endpoints_are_public(page):
+def test_what_runs_a_model_queues_for_the_device_and_only_four_endpoints_are_public(page):
     events = list(page.demo.fns.values())
     for event in events:
-        works = event.fn and getattr(event.fn, "__name__", "") in ("run", "answer", "measure")
+        works = event.fn and getattr(event.fn, "__name__", "") in ("run", "answer", "classify", "measure")
         assert (event.concurrency_id == "device" and event.concurrency_limit == 1) == bool(works), event.fn
     public = {event.api_name for event in events if event.api_visibility == "public"}
-    assert public == {"answer", "measure", "front"}
+    assert public == {"answer", "classify", "measure", "front"}
 
 
 def test_the_slider_listens_to_mouse_keys_and_box_and_keeps_the_last_value(page):
@@ -70,8 +70,8 @@ def test_the_slider_listens_to_mouse_keys_and_box_and_keeps_the_last_value(page)
 def test_the_page_opens_at_one_lost_f1_with_the_first_example(page):
     opened = page.h.open(visitor())
     p = page.p
-    assert opened[p.model] == "small" and opened[p.engine]["value"] == ENGINE
-    assert opened[p.slider]["value"] == 60 and opened[p.question] == "q0"
+    assert opened[p.model]["value"] == "small" and opened[p.engine]["value"] == ENGINE
+    assert opened[p.slider]["value"] == 60 and opened[p.question]["value"] == "q0"
     assert opened[p.states["pinned"]]["index"] == 1 and opened[p.layer]["maximum"] == 2
 
 
@@ -85,7 +85,7 @@ def test_a_link_sets_engine_unit_and_budget(page):
 
 def test_a_link_never_loads_a_foreign_checkpoint(page):
     opened = page.h.open(visitor(model="owner/other"))
-    assert opened[page.p.model] == "small" and opened[page.p.other] == "owner/other"
+    assert opened[page.p.model]["value"] == "small" and opened[page.p.other] == "owner/other"
     assert "press Load" in opened[page.p.hint]["value"].replace("&#58;", ":")
 
 
@@ -158,16 +158,15 @@ def test_a_click_moves_the_slider_to_exactly_that_point(page, front):
 
 def test_the_next_example_is_of_another_passage(page):
     p = page.p
-    assert [page.h.pick_another(i)[p.example] for i in (None, 0, 1, 2)] == [0, 2, 2, 0]
-    assert page.h.pick_another(0)[p.question] == "q2" and page.h.pick(None) == page.h.pick(99) == page.h.nothing(
-        p.question
-    )
+    assert [page.h.pick_another(i, "small")[p.example] for i in (None, 0, 1, 2)] == [0, 2, 2, 0]
+    assert page.h.pick_another(0, "small")[p.question] == "q2"
+    assert page.h.pick(None, "small") == page.h.pick(99, None) == page.h.nothing(p.question)
 
 
 def test_loading_adds_to_the_choices_once(page):
-    loaded = page.h.load("small", ENGINE, UNIT, None)
+    loaded = page.h.load("small", ENGINE, UNIT, None, "qa")
     assert loaded[page.p.model]["value"] == "small" and len(loaded[page.p.model]["choices"]) == 1
-    failed = page.h.load("gone", ENGINE, UNIT, None)
+    failed = page.h.load("gone", ENGINE, UNIT, None, "qa")
     assert set(failed) == {page.p.hint} and failed[page.p.hint]["visible"]
 
 
@@ -177,16 +176,16 @@ def test_another_layer_is_shown_within_what_there_is(page):
     assert first[0][0] == "one two three four five six seven eight" and last[0][0] == "one two three four"
 
 
-def test_with_nothing_chosen_every_event_leaves_the_page_as_it_is(page, desk, entry):
+def test_with_nothing_chosen_every_event_leaves_the_page_as_it_is(page, desk, entry, monkeypatch):
     # An empty dictionary would be refused by gradio, so at least one of the event's outputs is named.
     p, h = page.p, page.h
     object.__setattr__(entry, "front", None)
-    h.examples = []
+    monkeypatch.setattr(catalog, "examples", lambda: [])
     for said, output in (
         (h.look_up(None, None, UNIT, 100, "", "", "macs", None, None, None, visitor()), p.readout),
         (h.show_layer(1, None, None), p.kept),
         (h.show_axis(None, UNIT, 100, "ms", None, None), p.front),
-        (h.pick_another(None), p.question),
+        (h.pick_another(None, None), p.question),
         (h.click("small", UNIT, None, SimpleNamespace(index=0)), p.slider),
         (h.switch("small", UNIT, 100, UNIT, None, None), p.slider),
     ):

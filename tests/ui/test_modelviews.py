@@ -2,16 +2,18 @@ from ui import modelviews
 from zoo.library import Row
 
 ROWS = [
-    Row("mini", "bundled", "Mini", "qa", "length-drop", "base/one", 22_000_000, 45_000_000, 76.45, None, False, "mit"),
+    Row("mini", "bundled", "Mini", "qa", "length-drop", "base/one", 22_000_000, 45_000_000, 76.45, None, False, "mit",
+        metric="f1"),
     Row("ann/int8", "hub", "", "", "", "", None, None, None, None, True, "", url="https://hub/ann/int8"),
-    Row("mine", "local", "My | <b>", "qa", "quantize", "mini", None, 23_100_000, 75.9, 31.24, True, "mit", "", "/f"),
+    Row("mine", "local", "My | <b>", "qa", "quantize", "mini", None, 23_100_000, 75.9, 31.24, True, "mit", "", "/f",
+        metric="matthews"),
 ]
 
 
 def test_the_table_keeps_numbers_as_numbers_and_gaps_as_gaps():
     first, hub, mine = (dict(zip(modelviews.HEADERS, row, strict=True)) for row in modelviews.tabulate(ROWS, ["mine"]))
-    assert [first[key] for key in ("MB", "F1", "p50 ms", "int8", "from")] == [45.0, 76.5, None, "", "bundled"]
-    assert (hub["MB"], hub["F1"], hub["from"], hub["int8"]) == (None, None, "Hub", "yes")
+    assert [first[key] for key in ("MB", "score", "metric", "p50 ms", "from")] == [45.0, 76.5, "F1", None, "bundled"]
+    assert (hub["MB"], hub["score"], hub["metric"], hub["int8"]) == (None, None, "", "yes")
     assert (mine["compare"], first["compare"], mine["p50 ms"]) == (modelviews.ON, modelviews.OFF, 31.2)
     assert modelviews.HEADERS[modelviews.NAME] == "model" and len(modelviews.TYPES) == len(modelviews.HEADERS)
 
@@ -30,9 +32,10 @@ def test_four_ticks_are_the_most():
 
 def test_what_others_wrote_is_escaped():
     told = modelviews.describe(ROWS[2])
-    assert "<b>" not in told and "| " not in told and "F1 75&#46;9" in told and "31&#46;2 ms" in told
+    assert "<b>" not in told and "| " not in told and "Matthews 75&#46;9" in told and "31&#46;2 ms" in told
     assert modelviews.describe(ROWS[1]).startswith("## ann&#47;int8")
 
 
 def test_the_endpoint_tells_no_folders():
-    assert "/f" not in modelviews.to_dict(ROWS[2]).values() and modelviews.to_dict(ROWS[1])["url"]
+    assert "/f" not in modelviews.to_dict(ROWS[2]).values() and modelviews.to_dict(ROWS[2])["metric"] == "matthews"
+    assert modelviews.to_dict(ROWS[1])["url"]

@@ -77,21 +77,13 @@ def on_space(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "get_settings", lambda: settings)
 
 
-def values(compose, preset=PRESET, **changes):
-    """All forms' components as the page would hold them, with some keys of this preset's form changed."""
+def held(preset=PRESET, **changes):
+    """What the browser says that the form holds, with some keys of this preset changed."""
     whole = recipe.load(preset)
-    found = []
-    for kind, model in recipe.KINDS.items():
-        if kind == whole.kind:
-            raws = form.spread(model, whole.model_dump(mode="json"))
-            keys = [field.key for field in form.fields(model)]
-            for key, raw in changes.items():
-                raws[keys.index(key.replace("__", "."))] = raw
-            found += raws
-        else:
-            found += [None] * len(form.fields(model))
-    assert len(found) == len(compose.p.values)
-    return found
+    values = form.spread(recipe.KINDS[whole.kind], whole.model_dump(mode="json"))
+    changed = {key.replace("__", "."): raw for key, raw in changes.items()}
+    assert set(changed) <= set(values)
+    return {"kind": whole.kind, "stamp": 1, "values": values | changed, "faults": {}}
 
 
 def shown(updates, component):
@@ -106,7 +98,7 @@ def words(updates, component):
 
 def test_every_tab_is_there_and_only_look_ups_are_public(built):
     public = {event.api_name for event in built.demo.fns.values() if event.api_visibility == "public"}
-    assert public == {"answer", "measure", "front", "models", "jobs"}
+    assert public == {"answer", "classify", "measure", "front", "models", "jobs"}
     assert [tab.id for tab in built.demo.blocks.values() if isinstance(tab, gr.Tab) and tab.elem_id] == list(page.TABS)
 
 
@@ -134,70 +126,115 @@ def test_nobody_signs_in_off_a_space(monkeypatch, on_space):
 def test_the_form_opens_with_the_offline_preset(compose):
     opened = compose.h.open()
     p = compose.p
-    assert p.preset.value == PRESET and opened[p.columns["quantize"]]["visible"]
-    assert not opened[p.columns["length_adaptive"]]["visible"] and opened[p.start]["interactive"]
-    first = opened[p.forms["quantize"][0]]
-    assert first["value"] == recipe.load(PRESET).model
+    assert p.preset.value == PRESET and opened[p.start]["interactive"]
+    form_held = opened[p.form]["value"]
+    assert form_held["kind"] == "quantize" and form_held["values"]["model"] == recipe.load(PRESET).model
+    keys = [field["key"] for group in opened[p.form]["groups"] for field in group["fields"]]
+    assert sorted(keys) == sorted(form_held["values"])
+    json.dumps(opened[p.form])
+
+
+def test_the_page_carries_no_form_before_it_is_asked_for(built, compose):
+    """Else every kind of recipe would make the page slower for all who only want to ask a question."""
+    assert compose.p.form.value is None and compose.p.form.props["groups"] == []
+    keys = {field.key.rpartition(".")[2] for model in recipe.KINDS.values() for field in form.fields(model)}
+    labels = [getattr(block, "label", None) for block in built.demo.blocks.values()]
+    assert len(built.demo.blocks) < 300 and "Calibration samples" not in labels and "calibration_samples" in keys
+
+
+@pytest.mark.parametrize("preset", recipe.shipped())
+def test_every_preset_fills_the_form_and_starts_as_it_is(compose, queue, preset):
+    filled = compose.h.take_preset(preset, "own", None, None, "own", None, None, "own", None)
+    about, model = filled[compose.p.form]["value"], recipe.load(preset)
+    assert about["kind"] == model.kind and filled[compose.p.form]["groups"]
+    # As a browser would send it: what it shows as text comes back as text.
+    about = json.loads(json.dumps(about))
+    about["values"] = {
+        key: raw if isinstance(raw, bool) else "" if raw is None else str(raw) for key, raw in about["values"].items()
+    }
+    started = compose.h.start(preset, "", "local", about, None)
+    assert started[compose.p.started] == "c" and queue.done[-1][1] == model
+
+
+def test_another_preset_is_another_form(compose):
+    taken = [
+        compose.h.take_preset(preset, "own", None, None, "own", None, None, "own", None)[compose.p.form]["value"]
+        for preset in (PRESET, "length_adaptive", PRESET)
+    ]
+    stamps = [one["stamp"] for one in taken]
+    assert stamps == sorted(set(stamps)) and stamps[-1] < 2**53, "a number that JavaScript can hold"
 
 
 def test_the_source_goes_into_the_form(compose):
     p = compose.p
-    taken = compose.h.take_source(PRESET, "hub", None, "owner/other", "examples", "", None, None, *values(compose))
-    keys = [field.key for field in form.fields(recipe.KINDS["quantize"])]
-    assert taken[p.forms["quantize"][keys.index("model")]]["value"] == "owner/other"
-    assert taken[p.forms["quantize"][keys.index("dataset.titles")]]["value"] == "[!E-M]*"
+    taken = compose.h.take_source(PRESET, "hub", None, "owner/other", "examples", "", None, "own", held(), None)
+    assert taken[p.form]["value"]["values"]["model"] == "owner/other"
+    assert taken[p.form]["value"]["values"]["dataset.titles"] == "[!E-M]*"
     assert taken[p.walk].selected == RECIPE
-    asked = compose.h.take_source(PRESET, "hub", None, " ", "own", "", None, None, *values(compose))
+    asked = compose.h.take_source(PRESET, "hub", None, " ", "own", "", None, "own", held(), None)
     assert set(asked) == {p.notice} and "which checkpoint" in words(asked, p.notice)
 
 
 def test_a_wrong_value_is_told_on_its_field_and_its_mark_goes_when_mended(compose):
-    p = compose.p
-    keys = [field.key for field in form.fields(recipe.KINDS["quantize"])]
-    field = p.forms["quantize"][keys.index("quantize.calibration_samples")]
-    wrong = compose.h.look(PRESET, [], *values(compose, quantize__calibration_samples=0))
-    assert "fault" in wrong[field]["elem_classes"] and "greater than or equal to 1" in wrong[field]["info"]
-    assert wrong[p.faulty] == ["quantize.calibration_samples"] and wrong[p.groups["quantize"]["quantize"]].open
-    mended = compose.h.look(PRESET, wrong[p.faulty], *values(compose))
-    assert mended[field]["elem_classes"] == ["field"] and mended[p.faulty] == []
-    stopped = compose.h.check(PRESET, [], None, *values(compose, quantize__calibration_samples=None))
+    p, key = compose.p, "quantize.calibration_samples"
+    wrong = compose.h.look(held(quantize__calibration_samples="0"))
+    assert "greater than or equal to 1" in wrong[p.form]["value"]["faults"][key]
+    assert wrong[p.form]["value"]["values"][key] == "0", "what was typed stays"
+    mended = compose.h.look({**held(), "faults": wrong[p.form]["value"]["faults"]})
+    assert mended[p.form]["value"]["faults"] == {}
+    stopped = compose.h.check(PRESET, held(quantize__calibration_samples=""), None)
     assert "calibration samples" in words(stopped, p.notice) and p.walk not in stopped
+
+
+@pytest.mark.parametrize("wrong", [None, {}, [], {"kind": "train", "values": {}}, {"kind": "quantize", "values": 3}])
+def test_a_form_that_is_not_filled_is_told(compose, queue, wrong):
+    for answer in (
+        compose.h.check(PRESET, wrong, None),
+        compose.h.start(PRESET, "", "local", wrong, None),
+        compose.h.name_it(PRESET, "x", "local", wrong, None),
+    ):
+        assert set(answer) == {compose.p.notice} and "still being filled" in words(answer, compose.p.notice)
+    assert not queue.done
+    compose.h.look(wrong)
 
 
 def test_checking_shows_what_it_takes_and_how_else_to_say_it(compose, queue):
     p = compose.p
-    checked = compose.h.check(PRESET, [], None, *values(compose, quantize__calibration_samples=7))
+    checked = compose.h.check(PRESET, held(quantize__calibration_samples=7), None)
     assert checked[p.walk].selected == CHECK and "2 min" in checked[p.estimate]
     assert "calibration_samples: 7" in checked[p.yaml]
     assert checked[p.command] == f"python -m compress submit {PRESET} --set quantize.calibration_samples=7"
-    named = compose.h.name_it(PRESET, "mine", "torchrun", None, *values(compose))
+    named = compose.h.name_it(PRESET, "mine", "torchrun", held(), None)
     assert named[p.command] == f"python -m compress submit {PRESET} --name mine --launcher torchrun"
 
 
 def test_a_backend_that_is_not_there_says_what_to_install(compose, queue, monkeypatch):
     monkeypatch.setattr("compress.jobs.find_spec", lambda name: None)
-    checked = compose.h.check(PRESET, [], None, *values(compose))
+    checked = compose.h.check(PRESET, held(), None)
     assert "pip install onnxruntime" in words(checked, compose.p.notice)
     assert checked[compose.p.walk].selected == CHECK
 
 
 def test_starting_queues_exactly_this_recipe(compose, queue):
-    started = compose.h.start(PRESET, " mine ", "local", None, *values(compose, quantize__calibration_samples=7))
+    started = compose.h.start(PRESET, " mine ", "local", held(quantize__calibration_samples=7), None)
     ((_, made, name, owner, launcher),) = queue.done
     assert started[compose.p.started] == "c" and (name, owner, launcher) == ("mine", "", "local")
     assert made == recipe.load(PRESET, ["quantize.calibration_samples=7"])
-    refused = compose.h.start(PRESET, "", "local", None, *values(compose, quantize__calibration_samples=0))
+    refused = compose.h.start(PRESET, "", "local", held(quantize__calibration_samples=0), None)
     assert len(queue.done) == 1 and "cannot be used yet" in words(refused, compose.p.notice)
 
 
 def test_on_a_space_a_job_belongs_to_who_signed_in(compose, queue, on_space):
     ann = SimpleNamespace(username="ann")
-    compose.h.start(PRESET, "", "local", ann, *values(compose))
+    compose.h.start(PRESET, "", "local", held(), ann)
     assert queue.done[-1][2:4] == (PRESET, "ann")
     count = len(queue.done)
     for profile, changes, said in ((None, {}, "Sign in"), (ann, {"model": "/etc"}, "path of this server")):
-        refused = compose.h.start(PRESET, "", "local", profile, *values(compose, **changes))
+        refused = compose.h.start(PRESET, "", "local", held(**changes), profile)
         assert said in words(refused, compose.p.notice)
+    # Checking a recipe may read what it names, so a path is refused before.
+    for told in (compose.h.look(held(model="/etc")), compose.h.check(PRESET, held(model="/etc"), ann)):
+        assert set(told) == {compose.p.notice} and "path of this server" in words(told, compose.p.notice)
     assert len(queue.done) == count
 
 
@@ -206,13 +243,13 @@ def test_on_a_read_only_page_nothing_starts(compose, queue, monkeypatch):
     monkeypatch.setattr(people, "get_settings", lambda: settings)
     opened = compose.h.open()
     assert "Jobs are off" in words(opened, compose.p.off) and not opened[compose.p.start]["interactive"]
-    assert "off on this page" in words(compose.h.start(PRESET, "", "local", None, *values(compose)), compose.p.notice)
+    assert "off on this page" in words(compose.h.start(PRESET, "", "local", held(), None), compose.p.notice)
     assert not queue.done
 
 
 def test_a_preset_from_the_page_never_becomes_a_path(compose, queue, tmp_path):
     for wrong in ("../../etc/passwd", str(tmp_path), "job:../x", "nothing"):
-        refused = compose.h.take_preset(wrong, "own", None, "", "own", "", None, None)
+        refused = compose.h.take_preset(wrong, "own", None, "", "own", "", None, "own", None)
         assert set(refused) == {compose.p.notice} and "There is no" in words(refused, compose.p.notice)
 
 
@@ -221,10 +258,9 @@ def test_again_fills_the_form_with_the_jobs_own_recipe(compose, queue):
     recipe.save(made, queue.known["a"].folder / "recipe.yaml")
     filled = compose.h.again("a", None, None)
     p = compose.p
-    keys = [field.key for field in form.fields(recipe.KINDS["quantize"])]
-    assert filled[p.forms["quantize"][keys.index("quantize.calibration_samples")]]["value"] == 9
+    assert filled[p.form]["value"]["values"]["quantize.calibration_samples"] == 9
     assert filled[p.preset]["value"] == f"{EARLIER}a" and filled[p.walk].selected == RECIPE
-    checked = compose.h.check(f"{EARLIER}a", [], None, *values(compose))
+    checked = compose.h.check(f"{EARLIER}a", held(), None)
     assert checked[p.command] == "python -m compress submit a --set quantize.calibration_samples=60"
 
 

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,19 @@ def test_the_reference_is_fp32_and_computed_once_an_input(desk, entry):
         _, in_float = desk.reference(entry, "onnxruntime", "q", "two words")
     assert in_float and len(desk.made[0].asked) == 1 and desk.made[0].engine == "torch"
     assert desk.made[0].asked[0][2] is None
+
+
+def test_siblings_of_the_same_name_are_told_apart(entry, tmp_path):
+    from tests.ui.conftest import FakeAnswerer
+
+    one, other = (replace(entry, name=name, folder=tmp_path / name) for name in ("one", "other"))
+    siblings = {one.folder: tmp_path / "a" / "float", other.folder: tmp_path / "b" / "float"}
+    desk = Desk(lambda _: one, lambda e: replace(e, name="float", folder=siblings[e.folder]), FakeAnswerer)
+    for which in (one, other):
+        desk.reference(which, "onnxruntime", "q", "two words")
+        sibling = replace(entry, name="float", folder=siblings[which.folder])
+        assert desk.model(sibling, "torch").entry.folder == siblings[which.folder]
+        assert desk.model(sibling, "torch").asked == [("q", "two words", None)]
 
 
 def test_without_fp32_weights_full_length_of_the_same_stands_in(entry):

@@ -1,3 +1,4 @@
+import re
 import shlex
 
 import pytest
@@ -14,8 +15,8 @@ def base(name="length_adaptive_minilm_l6"):
     return recipe.load(name).model_dump(mode="json")
 
 
-def picked(source=OWN, name="", data=OWN, hub_data="", uploaded=None, of=None):
-    return sources.pick(of or base(), source, name, data, hub_data, uploaded)
+def picked(source=OWN, name="", data=OWN, hub_data="", uploaded=None, of=None, task=OWN):
+    return sources.pick(of or base(), source, name, data, hub_data, uploaded, task)
 
 
 def test_the_recipes_own_changes_nothing():
@@ -49,6 +50,21 @@ def test_an_own_file_brings_its_parts_and_says_whether_answers_are_missing():
     assert found["dataset.titles"] is None
 
 
+@pytest.mark.parametrize(("data", "source"), [(OWN, "hub"), (HUB, "owner/texts")])
+def test_a_task_for_texts_brings_its_data_and_leaves_no_titles(data, source):
+    found = picked(data=data, hub_data="owner/texts", task="sst2")
+    made, faults = form.check(
+        recipe.KINDS["length_adaptive"], sources.apply(recipe.KINDS["length_adaptive"], base(), found)
+    )
+    assert not faults and (made.dataset.task, made.dataset.train, made.dataset.evaluation) == ("sst2", source, source)
+    assert made.dataset.validation == "held-out" and made.dataset.titles is None
+    # From there the recipe's own is the texts, and questions are the bundled ones.
+    texts = made.model_dump(mode="json")
+    assert sources.apply(recipe.KINDS["length_adaptive"], texts, picked(of=texts)) == texts
+    back = picked(of=texts, task="squad")
+    assert (back["dataset.task"], back["dataset.train"]) == ("squad", EXAMPLES) and back["dataset.titles"]
+
+
 def test_a_kind_takes_only_the_keys_that_it_has():
     data = base("static_int8")
     found = sources.apply(recipe.KINDS["quantize"], data, picked(ZOO, "other", FILE, uploaded=UPLOADED, of=data))
@@ -63,6 +79,9 @@ def test_a_kind_takes_only_the_keys_that_it_has():
         ({"source": ZOO}, "which checkpoint"),
         ({"data": HUB}, "which data set"),
         ({"data": FILE}, "your own file first"),
+        ({"data": HUB, "task": "sst2"}, "which data set"),
+        ({"data": EXAMPLES, "task": "sst2"}, "about texts"),
+        ({"data": FILE, "task": "sst2", "uploaded": UPLOADED}, "about texts"),
     ],
 )
 def test_what_is_not_there_yet_is_asked_for(options, said):
@@ -88,6 +107,21 @@ def test_the_command_does_what_the_form_does():
 def test_on_a_space_no_path_of_the_server_gets_in(value):
     fine = {"model": "owner/name", "dataset": {"train": "examples", "evaluation": "/up/mine/train.json"}}
     sources.refuse_paths(fine, "/up")
-    for wrong in ({**fine, "model": value}, {**fine, "tokenizer": value}, {**fine, "dataset": {"train": value}}):
+    sources.refuse_paths({**fine, "nncf_config": '{"compression": {"scopes": ["../x"]}}', "title": value}, "/up")
+    for wrong in (
+        {**fine, "model": value},
+        {**fine, "tokenizer": value},
+        {**fine, "dataset": {"train": value}},
+        {**fine, "distill": {"teacher": value}},
+        {**fine, "average": {"checkpoints": ["owner/name", value]}},
+        {**fine, "nncf_config": value},
+    ):
         with pytest.raises(UserError, match="path of this server"):
             sources.refuse_paths(wrong, "/up")
+
+
+def test_every_key_that_may_name_a_folder_or_a_file_is_watched():
+    for model in recipe.KINDS.values():
+        for field in form.fields(model):
+            if field.kind in ("text", "lines", "yaml") and re.search(r"\b(folders?|file|files)\b", field.help):
+                assert field.key.rpartition(".")[2] in {*sources.PLACES, "task"}, field.key

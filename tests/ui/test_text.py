@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ui.conftest import SHAPE, make_point
-from ui import readout, text
+from ui import outcome, readout, text
 from ui.session import BUDGET, FLOAT, FULL, Measured
 from zoo.answers import Answer
 from zoo.ask import Reply
@@ -43,8 +43,8 @@ def test_no_answer_is_said():
 
 def test_the_same_span_is_the_same_answer():
     a, b = reply(Answer("x", 1, 2, 9.0, 0.9)), reply(Answer("x", 1, 2, 3.0, 0.1))
-    assert text.same_answer(a, b) and not text.same_answer(a, reply(Answer("x", 4, 5, 9.0, 0.9)))
-    assert text.same_answer(reply(), reply()) and not text.same_answer(a, reply())
+    assert outcome.same(a, b) and not outcome.same(a, reply(Answer("x", 4, 5, 9.0, 0.9)))
+    assert outcome.same(reply(), reply()) and not outcome.same(a, reply())
 
 
 @pytest.fixture
@@ -73,6 +73,8 @@ def test_the_two_accountings_stay_apart():
     own, theirs = shown.split("\n\n")
     assert "60.0 %" in own and "this input of 100 tokens" in own and "53" not in own
     assert "53.0 %" in theirs and "315" in theirs and "0.90 F1" in theirs and "60.0" not in theirs
+    texts = text.account_for(Choice(point, None, ""), SHAPE, [20], {"padded_to_128": padded})
+    assert "padded to 128:**" in texts and "53.0 %" in texts and "padded to 384:**" in shown
     assert "not measured" in text.account_for(Choice(make_point((1.0, 1.0), 1.0, 80.0), None, ""), None, [], {})
 
 

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from ui import tokens
 from zoo.ask import KeptWindow
+from zoo.classify import KeptText
 
 SPANS = st.one_of(st.none(), st.tuples(st.integers(0, 20), st.integers(0, 20)).map(lambda pair: tuple(sorted(pair))))
 
@@ -27,14 +28,24 @@ def window(kept):
 
 
 def test_kept_text_reads_like_the_passage():
-    marked = tokens.mark_kept(window([[1] * 9]), "Ada  plays.", 1)
+    marked = tokens.mark_kept(window([[1] * 9]), ["Ada  plays."], 1)
     assert marked == [("[CLS] who plays [SEP] Ada  plays [SEP]", tokens.KEPT)]
 
 
 def test_what_was_dropped_is_left_plain():
-    marked = tokens.mark_kept(window([[1] * 9, [1, 0, 0, 0, 1, 1, 0, 0, 1]]), "Ada  plays.", 2)
+    marked = tokens.mark_kept(window([[1] * 9, [1, 0, 0, 0, 1, 1, 0, 0, 1]]), ["Ada  plays."], 2)
     assert [text.strip() for text, label in marked if label] == ["[CLS]", "[SEP] Ada", "[SEP]"]
     assert "".join(text for text, _ in marked) == "[CLS] who plays [SEP] Ada  plays [SEP]"
+
+
+def test_both_texts_of_a_pair_read_like_themselves():
+    words = ["[CLS]", "bees", "fly", "[SEP]", "bees", "sting", "[SEP]"]
+    spans = [None, (0, 4), (6, 9), None, (0, 4), (5, 10), None]
+    parts = [None, 0, 0, None, 1, 1, None]
+    kept = KeptText(words, spans, np.array([[1] * 7, [1, 1, 0, 0, 0, 1, 0]], bool), parts)
+    texts = ["Bees  fly.", "Bees sting?"]
+    assert tokens.mark_kept(kept, texts, 1) == [("[CLS] Bees  fly [SEP] Bees sting [SEP]", tokens.KEPT)]
+    assert [text.strip() for text, label in tokens.mark_kept(kept, texts, 2) if label] == ["[CLS] Bees", "sting"]
 
 
 def test_survivors_are_counted_by_layer():
@@ -43,7 +54,7 @@ def test_survivors_are_counted_by_layer():
 
 def test_an_engine_that_tells_nothing_keeps_everything():
     bare = KeptWindow(["a", "b"], [(0, 1), (2, 3)], np.zeros((0, 2), bool))
-    assert tokens.mark_kept(bare, "a b", 3) == [("a b", tokens.KEPT)]
+    assert tokens.mark_kept(bare, ["a b"], 3) == [("a b", tokens.KEPT)]
 
 
 def test_windows_are_offered_by_place():

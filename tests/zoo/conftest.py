@@ -56,9 +56,9 @@ def made_int8(tiny_model, tmp_path_factory) -> Path:
     model = LengthAdaptiveModel.load(tiny_model)
     weights = q.integer_weights(q.float_weights(model), q.linears(model), None, reduce_range=True)
     q.write(weights, q.spec_of(model), folder)
-    half = Point(LengthConfig((0.7, 0.5)), 0.6, 79, 69, 5.0)
+    half = Point(LengthConfig((0.7, 0.5)), 0.6, {"f1": 79, "em": 69}, 5.0)
     stamp = {"engine": "onnxruntime", "cpu": "Chip"}
-    Front(Point(LengthConfig.full(2), 1.0, 80, 70, 9.0), [half], stamp).save(folder / "front.json")
+    Front(Point(LengthConfig.full(2), 1.0, {"f1": 80, "em": 70}, 9.0), [half], stamp).save(folder / "front.json")
     facts = {"title": "Tiny, int8", "task": "qa", "license": "apache-2.0", "base_model": "org/base"}
     provenance = {"seed": 7, "trained on": "train.json", "titles": ["squad/*", "tydi/*"]}
     facts |= {"method": "length-adaptive-int8", "weights_dtype": "int8", "parameters": 12_345, "metrics": METRICS}
@@ -88,8 +88,8 @@ def light(tmp_path, monkeypatch) -> Path:
     write_json(folder / "config.json", {"model_type": "bert", "architectures": ["BertForQuestionAnswering"]})
     write_text(folder / "tokenizer.json", "{}\n")
     save(helper.make_model(helper.make_graph([], "empty", [], [])), str(folder / "model.int8.onnx"))
-    half = Point(LengthConfig((0.7, 0.5)), 0.6, 79, 69, 5.0)
-    Front(Point(LengthConfig.full(2), 1.0, 80, 70, 9.0), [half]).save(folder / "front.json")
+    half = Point(LengthConfig((0.7, 0.5)), 0.6, {"f1": 79, "em": 69}, 5.0)
+    Front(Point(LengthConfig.full(2), 1.0, {"f1": 80, "em": 70}, 9.0), [half]).save(folder / "front.json")
     facts = {"title": "Tiny, int8", "task": "qa", "license": "apache-2.0", "base_model": "org/base", "parameters": 9}
     write_json(folder / "entry.json", {**facts, "method": "length-adaptive-int8", "metrics": METRICS})
     monkeypatch.setattr(verification, "logits", lambda folder: {"model.int8.onnx": np.zeros(3)})

@@ -29,7 +29,9 @@ def entry(tiny_model, tmp_path_factory):
     model = LengthAdaptiveModel.load(tiny_model)
     weights = q.integer_weights(q.float_weights(model), q.linears(model), None, reduce_range=True)
     q.write(weights, q.spec_of(model), root / "tiny-int8")
-    Front(Point(LengthConfig.full(2), 1.0, 80, 70), [Point(HALF, 0.6, 79, 69)]).save(root / "tiny-int8" / "front.json")
+    Front(Point(LengthConfig.full(2), 1.0, {"f1": 80, "em": 70}), [Point(HALF, 0.6, {"f1": 79, "em": 69})]).save(
+        root / "tiny-int8" / "front.json"
+    )
     write_json(root / "tiny-int8" / "entry.json", {"full_precision": "tiny", "method": "length-adaptive-int8"})
     return catalog.find(str(root / "tiny-int8"))
 

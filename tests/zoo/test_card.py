@@ -13,8 +13,8 @@ from zoo.files import write_text
 from zoo.lengths import Front, LengthConfig, Point
 
 FRONT = Front(
-    Point(LengthConfig.full(2), 1.0, 81.5, 72.25, 40.0),
-    [Point(LengthConfig((0.5, 0.25)), 0.5, 79.0, 70.0, 21.04)],
+    Point(LengthConfig.full(2), 1.0, {"f1": 81.5, "em": 72.25}, 40.0),
+    [Point(LengthConfig((0.5, 0.25)), 0.5, {"f1": 79.0, "em": 70.0}, 21.04)],
     {"engine": "onnxruntime", "cpu": "Chip"},
 )
 ENTRY = Entry(
@@ -36,6 +36,9 @@ ENTRY = Entry(
 )
 
 
+COLUMNS = card.columns(FRONT)
+
+
 def test_what_is_rendered_is_read_back():
     found = card.read(card.render(ENTRY))
     assert (found["title"], found["task"], found["license"]) == (ENTRY.title, "qa", "apache-2.0")
@@ -43,8 +46,8 @@ def test_what_is_rendered_is_read_back():
     assert found["metrics"] == {"f1": 81.5, "em": 72.25}
     assert {"budget-zoo", "length_drop", "int8"} <= set(found["tags"])
     assert found["points"] == [
-        dict(zip(card.COLUMNS, ["1", "50.0 %", "79.00", "70.00", "21.0", "(192, 96)"], strict=True)),
-        dict(zip(card.COLUMNS, ["full", "100.0 %", "81.50", "72.25", "40.0", "(384, 384)"], strict=True)),
+        dict(zip(COLUMNS, ["1", "50.0 %", "79.00", "70.00", "21.0", "(192, 96)"], strict=True)),
+        dict(zip(COLUMNS, ["full", "100.0 %", "81.50", "72.25", "40.0", "(384, 384)"], strict=True)),
     ]
 
 
@@ -145,6 +148,31 @@ def test_the_base_is_named_with_its_revision_where_it_is_known():
     assert card.read(text)["base_model_relation"] == "finetune"
 
 
+def test_a_classifier_s_card_is_in_its_own_metric():
+    full = Point(LengthConfig.full(2), 1.0, {"pearson": 88.0, "spearman": 87.5}, 4.0)
+    half = Point(LengthConfig((0.5, 0.25)), 0.5, {"pearson": 80.0, "spearman": 79.0}, 2.0)
+    padded = {"lengths": "(64, 32)", "macs_ratio": 0.4, "pearson": 81.0, "spearman": 80.0, "loss": 7.0}
+    measured = {"pearson": 88.0, "spearman": 87.5, "dataset": "nyu-mll/glue", "config": "stsb", "split": "validation"}
+    entry = replace(
+        ENTRY,
+        task="classification",
+        labels=["score"],
+        metrics={**measured, "columns": "sentence1, sentence2", "mnli_mm": {"accuracy": 70.0, "n": 9}},
+        front=Front(full, [half], {"padded_to_128": padded}),
+    )
+    text = card.render(entry)
+    found = card.read(text)
+    assert found["pipeline_tag"] == "text-classification" and found["metrics"] == {"pearson": 88.0, "spearman": 87.5}
+    assert found["model-index"][0]["results"][0]["dataset"]["config"] == "stsb"
+    assert found["points"][0]["Pearson"] == "80.00" and found["points"][0]["lengths at 128"] == "(64, 32)"
+    assert (found["budget_zoo"]["metric"], found["budget_zoo"]["score"]) == ("pearson", 88.0)
+    assert "padded to 128" in text and "Pearson 81.00, Spearman 80.00: 7.00 Pearson below" in text
+    assert "it gives a score" in text and 'classify("A text ...", "Another ...")' in text and "F1" not in text
+    assert "mnli_mm**: accuracy 70, n 9" in text
+    notes = yaml.safe_load(card_files.eval_results(entry) or b"")[0]["notes"]
+    assert notes.startswith("Pearson, Spearman 87.50")
+
+
 def test_the_catalogue_finds_its_figures_in_the_front_matter():
     found = card.read(card.render(ENTRY))["budget_zoo"]
     assert found == {
@@ -152,7 +180,8 @@ def test_the_catalogue_finds_its_figures_in_the_front_matter():
         "parameters": 22_600_000,
         "bytes": 23_000_000,
         "p50_ms": 40.0,
-        "f1": 81.5,
+        "metric": "f1",
+        "score": 81.5,
         "weights": "int8",
     }
 
@@ -216,4 +245,15 @@ def test_a_snippet_for_what_has_one():
     torch_alone = replace(ENTRY, front=None, engines=["torch"])
     assert 'from_pretrained("OWNER/small")' in card.render(torch_alone)
     compile(card_files.snippet(torch_alone, "me/it") or "", "snippet", "exec")
-    assert card_files.snippet(replace(ENTRY, task="classification"), "me/it") is None
+    for entry in (replace(ENTRY, task="classification"), replace(torch_alone, task="classification")):
+        compile(card_files.snippet(entry, "me/it"), "snippet", "exec")
+
+
+def test_zeros_are_smaller_when_compressed_and_not_faster():
+    zeros = {"operators": 0.5, "model": 0.25, "bytes": 23_000_000, "compressed_bytes": 17_000_000}
+    text = card.render(replace(ENTRY, provenance={"seed": 7, "zeros": zeros}))
+    assert "50.0 % of the weights" in text and "25.0 % of all parameters" in text and "**seed**: 7" in text
+    assert "smaller when compressed, not faster" in text and "23.0 MB as it is and 17.0 MB packed" in text
+    assert "**zeros**" not in text
+    for odd in ({}, {"zeros": "many"}, {"zeros": {**zeros, "bytes": "<b>"}}):
+        assert "faster" not in card.render(replace(ENTRY, provenance=odd))

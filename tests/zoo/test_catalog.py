@@ -26,8 +26,11 @@ def write_tensors(path: Path, count: int = 6) -> None:
 
 
 def make_front() -> Front:
-    points = [Point(LengthConfig((0.5, 0.25)), 0.5, 79.0, 70.0), Point(LengthConfig((0.8, 0.8)), 0.8, 80.0, 71.0)]
-    return Front(Point(LengthConfig.full(2), 1.0, 81.0, 72.0), points)
+    points = [
+        Point(LengthConfig((0.5, 0.25)), 0.5, {"f1": 79.0, "em": 70.0}),
+        Point(LengthConfig((0.8, 0.8)), 0.8, {"f1": 80.0, "em": 71.0}),
+    ]
+    return Front(Point(LengthConfig.full(2), 1.0, {"f1": 81.0, "em": 72.0}), points)
 
 
 @pytest.fixture

@@ -38,7 +38,9 @@ def make_entry(tiny_model, root, labels):
     weights = q.integer_weights(q.float_weights(model), q.linears(model), None, reduce_range=True)
     q.write(weights, q.spec_of(model), root / "tiny-int8")
     shutil.copy(root / "tiny" / "config.json", root / "tiny-int8")
-    Front(Point(LengthConfig.full(2), 1.0, 80, 70), [Point(HALF, 0.6, 79, 69)]).save(root / "tiny-int8" / "front.json")
+    Front(Point(LengthConfig.full(2), 1.0, {"f1": 80, "em": 70}), [Point(HALF, 0.6, {"f1": 79, "em": 69})]).save(
+        root / "tiny-int8" / "front.json"
+    )
     write_json(root / "tiny-int8" / "entry.json", {"full_precision": "tiny", "method": "static-int8"})
     return catalog.find(str(root / "tiny-int8"))
 
@@ -114,7 +116,7 @@ def test_a_model_with_one_output_gives_a_score(tiny_model, tmp_path):
 def test_its_card_tells_how_to_use_it_and_its_logits_are_verified(entry):
     scored = replace(entry, metrics={"matthews": 51.25, "dataset": "nyu-mll/glue"}, license="apache-2.0")
     told = card.render(scored)
-    assert "TextClassifier(find(" in told and "| Matthews correlation | 51.25 |" in told
+    assert "TextClassifier(find(" in told and "| Matthews | 51.25 |" in told
     assert card.read(told)["metrics"] == {"matthews": 51.25} and card.read(told)["task"] == "classification"
     found = verification.logits(entry.folder)
     assert [values.shape for values in found.values()] == [(1, 1, 3)] * 2

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.errors import UserError
+from zoo.files import write_json
 from zoo.lengths import Front, LengthConfig, Point, Shape, macs, macs_ratio, non_dominated
 
 MINILM = Shape(6, 384, 1536, roberta=True)
@@ -61,7 +62,7 @@ def test_tokens_never_rise_and_never_fall_below_two(fractions, count):
 
 
 def point(ratio: float, f1: float, ms: float | None = None) -> Point:
-    return Point(LengthConfig((1.0, ratio)), ratio, f1, f1 - 9, ms)
+    return Point(LengthConfig((1.0, ratio)), ratio, {"f1": f1, "em": f1 - 9}, ms)
 
 
 @pytest.fixture
@@ -128,5 +129,39 @@ def test_a_front_survives_the_disk(front, tmp_path):
     front.save(tmp_path / "front.json")
     assert Front.load(tmp_path / "front.json") == front
     (tmp_path / "front.json").write_text('{"points": []}')
+    with pytest.raises(UserError, match="no front"):
+        Front.load(tmp_path / "front.json")
+
+
+def test_a_front_of_before_is_read_as_one_of_f1_and_em(tmp_path):
+    older = {"fractions": [1.0, 0.5], "macs_ratio": 0.6, "f1": 79.0, "em": 70.0, "p50_ms": 9.0, "validation_f1": 78.0}
+    full = {**older, "fractions": [1.0, 1.0], "macs_ratio": 1.0, "f1": 80.0}
+    write_json(tmp_path / "front.json", {"full": full, "points": [older], "measured_on": {"n": 5}})
+    found = Front.load(tmp_path / "front.json")
+    assert found.metric == "f1" and found.full.score == 80 and found.points[0].metrics == {"f1": 79.0, "em": 70.0}
+    assert found.points[0].extra == {"validation_f1": 78.0} and found.points[0].p50_ms == 9
+    found.save(tmp_path / "again.json")
+    assert Front.load(tmp_path / "again.json") == found
+
+
+def test_a_front_is_in_its_own_metric(tmp_path):
+    def scored(ratio: float, pearson: float) -> Point:
+        return Point(LengthConfig((1.0, ratio)), ratio, {"pearson": pearson, "spearman": 1.0})
+
+    front = Front(scored(1.0, 88), [scored(0.5, 86), scored(0.7, 87.5)])
+    assert front.metric == "pearson" and front.full.score == 88
+    choice = front.at("loss", 1)
+    assert choice.point.score == 87.5 and choice.binding == "loses 0.50 Pearson of 1 allowed"
+    assert front.at("loss", -1).binding == "Pearson" and "-1 Pearson" in (front.at("loss", -1).message or "")
+    with pytest.raises(UserError, match="in points of Pearson"):
+        front.at("ms", 3)
+    front.save(tmp_path / "front.json")
+    assert Front.load(tmp_path / "front.json") == front
+
+
+@pytest.mark.parametrize("metrics", [{}, {"f1": 1.0, "bleu": 2.0}, 3])
+def test_a_front_without_known_metrics_is_refused(metrics, tmp_path):
+    point = {"fractions": [1.0, 1.0], "macs_ratio": 1.0, "metrics": metrics}
+    write_json(tmp_path / "front.json", {"full": point, "points": [point]})
     with pytest.raises(UserError, match="no front"):
         Front.load(tmp_path / "front.json")

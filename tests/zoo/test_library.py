@@ -58,7 +58,7 @@ def test_what_ships_is_listed_with_its_figures():
     found = library.listing()
     assert [row.name for row in found.rows] == ["plain", "small"] and found.banner == ""
     plain, small = found.rows
-    assert (plain.origin, plain.license, plain.base_model, plain.f1) == ("bundled", "mit", "org/base", 82.0)
+    assert (plain.origin, plain.license, plain.base_model, plain.score) == ("bundled", "mit", "org/base", 82.0)
     assert small.int8 is True and plain.int8 is False and small.p50_ms is None and plain.parameters == 6
 
 
@@ -111,11 +111,11 @@ def test_whose_results_are_shown(models):  # noqa: F811
         ({"base_model": "org/base"}, ["plain"]),
         ({"int8": True}, ["small"]),
         ({"license": "mit"}, ["plain"]),
-        ({"min_f1": 81.0}, ["plain", "small"]),
+        ({"min_score": 81.0}, ["plain", "small"]),
         ({"max_bytes": 10}, ["small"]),
         ({"max_p50_ms": 9.0}, []),
-        ({"sort": "f1"}, ["mine", "small", "plain"]),
-        ({"sort": "f1", "descending": True}, ["plain", "small", "mine"]),
+        ({"sort": "score"}, ["mine", "small", "plain"]),
+        ({"sort": "score", "descending": True}, ["plain", "small", "mine"]),
         ({"sort": "base_model"}, ["plain", "mine", "small"]),
     ],
 )
@@ -136,7 +136,7 @@ def test_the_hubs_models_are_kept_for_when_it_is_away(local_hub, monkeypatch):
     local_hub.put("ben/secret", {"README.md": CARD.encode()}, private=True)
     found = library.listing(refresh=True, origin="hub")
     (row,) = found.rows
-    assert (row.name, row.f1, row.license, row.base_model) == ("ann/one", 77.5, "mit", "org/base")
+    assert (row.name, row.score, row.license, row.base_model) == ("ann/one", 77.5, "mit", "org/base")
     assert (row.parameters, row.bytes, row.p50_ms, row.int8, row.method) == (1000, 5000, 3.5, True, "length-drop")
     assert row.url == f"{local_hub.url}/ann/one" and found.banner == "" and row.task == "qa"
 
@@ -145,6 +145,29 @@ def test_the_hubs_models_are_kept_for_when_it_is_away(local_hub, monkeypatch):
     again = library.listing(refresh=True)
     assert [r.name for r in again.rows] == ["ann/one", "plain", "small"]
     assert "The Hub has trouble" in again.banner and "seen on 20" in again.banner
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ("budget_zoo: {metric: matthews, score: 51.5}", ("matthews", 51.5)),
+        ("budget_zoo: {metric: bleu, score: 51.5}", ("", None)),
+        ("budget_zoo: {metric: [f1], score: high, f1: 77}", ("f1", 77.0)),
+    ],
+)
+@pytest.mark.usefixtures("models")
+def test_what_a_card_states_is_scored_in_its_own_metric(local_hub, facts, expected):
+    local_hub.put("ann/one", {"README.md": f"---\ntags: [budget-zoo]\n{facts}\n---\n".encode()})
+    (row,) = library.listing(refresh=True, origin="hub").rows
+    assert (row.metric, row.score) == expected
+
+
+def test_a_classifier_is_listed_with_its_metric(models):  # noqa: F811
+    folder = result(models)
+    facts = {"name": "mine", "title": "Mine", "task": "classification", "metrics": {"accuracy": 91.5, "f1": 90}}
+    write_json(folder / "entry.json", facts)
+    assert (library.register(folder).metric, library.register(folder).score) == ("accuracy", 91.5)
+    assert names(sort="score", descending=True)[0] == "mine" and names(min_score=91) == ["mine"]
 
 
 @pytest.mark.usefixtures("models")
@@ -209,7 +232,7 @@ def test_an_older_file_is_brought_up_to_date_and_keeps_its_rows(home):
         database.execute("INSERT INTO models VALUES ('hub','a/b','B','qa','m','',1,2,3.0,4.0,1,'mit','u','')")
         database.execute("PRAGMA user_version = 1")
     (row,) = library.listing(origin="hub").rows
-    assert (row.name, row.owner, row.f1) == ("a/b", "", 3.0)
+    assert (row.name, row.owner, row.metric, row.score) == ("a/b", "", "f1", 3.0)
     with sqlite3.connect(home / library.FILE) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (len(library.MIGRATIONS),)
 

@@ -39,7 +39,7 @@ def test_list_as_a_table_and_as_json(local_hub):
     assert lines == ["minilm-l6-qa-length-adaptive-int8", "minilm-l6-qa"]
     found = json.loads(call("list", "int8", "--json"))
     assert [row["name"] for row in found["models"]] == ["minilm-l6-qa-length-adaptive-int8"]
-    assert found["models"][0]["f1"] > 50 and found["banner"] == ""
+    assert found["models"][0]["score"] > 50 and found["banner"] == ""
     assert not local_hub.log, "the Hub is asked with --hub only"
 
 

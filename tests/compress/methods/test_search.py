@@ -49,14 +49,14 @@ def test_it_measures_as_many_as_asked_each_once_and_full_length_first(tmp_path):
 def test_it_finds_better_than_constant_ratios(tmp_path):
     found = search(tmp_path, iterations=25)
     start, front = frontier(found[:12]), frontier(found)
-    beaten = [s for s in start[1:-1] if any(f.cost <= s.cost and f.f1 > s.f1 + 0.3 for f in front)]
+    beaten = [s for s in start[1:-1] if any(f.cost <= s.cost and f.score > s.score + 0.3 for f in front)]
     assert len(beaten) >= 8
     assert len(front) > 2 * len(start)
 
 
 def test_the_frontier_has_no_dominated_point_not_even_at_its_ends(tmp_path):
     front = frontier(search(tmp_path))
-    assert all(a.cost < b.cost and a.f1 < b.f1 for a, b in zip(front, front[1:], strict=False))
+    assert all(a.cost < b.cost and a.score < b.score for a, b in zip(front, front[1:], strict=False))
     worse_than_cheaper = Found(LengthConfig((1.0,)), 1.0, 80.0)
     assert frontier([worse_than_cheaper, Found(LengthConfig((0.5,)), 0.5, 81.0)]) == [
         Found(LengthConfig((0.5,)), 0.5, 81.0)

@@ -1,0 +1,285 @@
+"""Architecture search with int8 in the loop beside what one would do instead, from one finished run's supernet.
+
+Everybody gets the same latency limit, the same predictor and the same number of scored candidates; the scaled encoders
+need two. What each has chosen is then made in the same way, in int8, and scored on data that no search has seen.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from compress.archive import Archive
+from compress.nas.space import Arch, Space
+from zoo.errors import UserError
+from zoo.files import read_json
+
+log = logging.getLogger(__name__)
+
+METHODS = {  # how candidates are scored, and how they are picked
+    "ptq search": ("ptq", "evolution"),
+    "fp search, then int8": ("fp", "evolution"),
+    "random, ptq": ("ptq", "random"),
+}
+SCALED = ("fewer layers", "narrower layers")
+NEEDED = ("supernet", "tune", "latency_table", "predictor")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a way of choosing has chosen.
+
+    Attributes:
+        limit_ms, seed: of the search.
+        key: the encoder.
+        predicted_ms, measured_ms: its latency in int8.
+        searched: its score on the data searched on, as the search saw it; None where nothing was searched.
+        score: in int8 on data that no search has seen.
+        scored: candidates that this took.
+    """
+
+    limit_ms: float
+    method: str
+    seed: int
+    key: str
+    predicted_ms: float
+    measured_ms: float
+    searched: float | None
+    score: float
+    scored: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the encoders of a sample rank inside the supernet and after a training of their own, both in int8."""
+
+    keys: list[str]
+    inside: list[float]
+    finetuned: list[float]
+    spearman: float
+
+
+class Bench:
+    """A finished run's supernet, predictor and data; what was computed before is kept in its folder `bench-nas`.
+
+    Args:
+        run: folder of a run of the kind `nas`, finished up to the stage `predictor`.
+        final: "inside" scores a choice with the supernet's weights, "finetune" trains it as the recipe says.
+
+    Raises:
+        UserError: it is no such run.
+    """
+
+    def __init__(self, run: Path, final: str = "inside"):
+        from compress.nas.base import base_of
+        from compress.nas.predictor import Predictor
+        from compress.progress import Progress
+        from compress.recipe import expanded, load
+
+        recipe: Any = expanded(load(run))
+        found = [(run / stage / "done.json").is_file() for stage in NEEDED]
+        if recipe.kind != "nas" or not all(found) or not (run / "tune" / "space.json").is_file():
+            raise UserError(f"{run} is no run of the kind nas that has a supernet, a tuned one and a predictor.")
+        # By the tuned supernet that scores belong to: another one's are others.
+        self.folder = run / "bench-nas" / str(read_json(run / "tune" / "done.json")["inputs"])[:12]
+        self.run, self.final = run, final
+        self.recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"scoring": "inside"})})
+        self.progress = Progress(self.folder / "progress.jsonl", "bench")
+        self.ctx = SimpleNamespace(
+            recipe=self.recipe,
+            root=run,
+            folder=self.folder,
+            inputs={path.parent.name: path.parent for path in run.glob("*/done.json")},
+            progress=self.progress,
+        )
+        self.base = base_of(self.ctx)
+        predictor = Predictor.load(run / "predictor")
+        archs = list(self.base.space)
+        times = predictor.predict(archs, self.recipe.search.mode).tolist()
+        self.predicted = dict(zip(archs, times, strict=True))
+        self.scores = Archive(self.folder / "scores.jsonl")
+        self._judges: dict[tuple[str, int], Any] = {}
+
+    @property
+    def metric(self) -> str:
+        """Key of the metric that decides."""
+        return self._judge("ptq", 0).primary
+
+    def rows(self, limits: Sequence[float], seeds: Sequence[int]) -> list[Row]:
+        """Every way of choosing at every limit (a share of the largest encoder's latency) and seed."""
+        found = []
+        for share in limits:
+            limit = share * self.predicted[self.base.space.largest]
+            for seed in seeds:
+                for method in METHODS:
+                    found.append(self._searched(method, limit, seed))
+                    log.info("%s", found[-1])
+            made = self._scaled(limit)
+            found += [self._row(limit, name, 0, arch, None, len(made)) for name, arch in made.items()]
+        return found
+
+    def agreement(self, sample: int, seed: int = 0) -> Agreement:
+        """Scores of encoders spread over the space, inside the tuned supernet and, as in the paper, each cut out of the
+        one that was trained on text alone, and fine-tuned."""
+        from compress.metrics import spearman
+        from compress.nas.supernet import SuperNet
+
+        archs, judge = spread(self.predicted, sample), self._judge("ptq", seed)
+        inside = [self._score(arch, "ptq", seed) for arch in archs]
+        untuned = SuperNet.load(self.run / "supernet", self.base.space)
+        trained = [self._trained(untuned, arch, judge.examples, f"untuned {seed}") for arch in archs]
+        rho = float(spearman(_array(inside), _array(trained)))
+        return Agreement([arch.key for arch in archs], inside, trained, rho)
+
+    def _searched(self, method: str, limit: float, seed: int) -> Row:
+        from compress.nas.search import best_of, evolve, within
+
+        approach, strategy = METHODS[method]
+        settings = self.recipe.search.model_copy(update={"seed": seed, "approach": approach, "strategy": strategy})
+        candidates = within(self.predicted, limit, settings.band)
+        judge = self._judge(approach, seed)
+        here = self.folder / "searches" / f"{method} {limit:.6g} {seed}.jsonl".replace(",", "").replace(" ", "-")
+
+        def score(arch: Arch) -> dict[str, float]:
+            return {judge.primary: self._score(arch, approach, seed)}
+
+        found = evolve(score, candidates, self.base.space, settings, Archive(here), self.progress, judge.primary)
+        best = best_of(found)
+        return self._row(limit, method, seed, best.arch, best.score, len(found))
+
+    def _scaled(self, limit: float) -> dict[str, Arch]:
+        made = scaled(self.base.space, self.predicted, limit)
+        if not made:
+            raise UserError(f"No encoder scaled in depth or width takes {limit:.3g} ms or less. Raise the limit.")
+        return made
+
+    def _row(self, limit: float, method: str, seed: int, arch: Arch, searched: float | None, scored: int) -> Row:
+        return Row(
+            limit,
+            method,
+            seed,
+            arch.key,
+            self.predicted[arch],
+            self._measured(arch),
+            searched,
+            self._final(arch),
+            scored,
+        )
+
+    def _judge(self, approach: str, seed: int) -> Any:
+        from compress.nas.judge import Candidates
+
+        if (approach, seed) not in self._judges:
+            search = self.recipe.search.model_copy(update={"approach": approach, "seed": seed})
+            ctx = SimpleNamespace(**{**vars(self.ctx), "recipe": self.recipe.model_copy(update={"search": search})})
+            judge = Candidates(ctx, self.base)
+            if self._judges:  # they differ in their examples only
+                judge.__dict__["net"] = next(iter(self._judges.values())).net
+            self._judges[approach, seed] = judge
+        return self._judges[approach, seed]
+
+    def _once(self, key: str, make: Any) -> Any:
+        found = self.scores.get(key)
+        if found is None:
+            found = make()
+            self.scores.add(key, found)
+        return found
+
+    def _score(self, arch: Arch, approach: str, seed: int) -> float:
+        judge = self._judge(approach, seed)
+        return self._once(f"{approach} {seed} {arch.key}", lambda: judge.score(arch))[judge.primary]
+
+    def _measured(self, arch: Arch) -> float:
+        from compress.nas.latency_table import time_row
+
+        mode, settings = self.recipe.search.mode, self.recipe.latency_table
+        return self._once(f"ms {arch.key}", lambda: time_row(arch, mode, self.base.setup, settings))["p50_ms"]
+
+    def _final(self, arch: Arch) -> float:
+        from compress.evaluation import trained_on
+
+        judge, most = self._judge("ptq", 0), self.recipe.evaluate.max_questions
+        examples = judge.subject.load("evaluation", most, self.recipe.seed)
+        judge.subject.refuse_overlap(trained_on(self.ctx), examples)
+        if self.final == "finetune":
+            return self._trained(judge.net, arch, examples, "reported")
+        from compress.nas.scoring import score_inside
+
+        def score() -> dict[str, float]:
+            return score_inside(judge.net, arch, judge.subject, judge.tokenizer, examples, True, **self._how())
+
+        return self._once(f"reported {arch.key}", score)[judge.primary]
+
+    def _trained(self, net: Any, arch: Arch, examples: Sequence[Any], name: str) -> float:
+        """The int8 score of the encoder after the recipe's fine-tuning; its checkpoint stays."""
+        from compress.nas.scoring import finetune_candidate, score_model
+
+        judge = self._judge("ptq", 0)
+
+        def score() -> dict[str, float]:
+            folder = self.folder / name.replace(" ", "-") / arch.key
+            settings, tokenizer = self.recipe.finetune, judge.tokenizer
+            model = finetune_candidate(net, arch, self.recipe, settings, folder, self.progress, tokenizer)
+            return score_model(model.eval(), judge.subject, tokenizer, examples, True, **self._how())
+
+        return self._once(f"fine-tuned {name} {arch.key}", score)[judge.primary]
+
+    def _how(self) -> dict[str, Any]:
+        return {"quantize": self.recipe.quantize, "threads": self.base.setup.threads}
+
+
+def scaled(space: Space, predicted: dict[Arch, float], limit: float) -> dict[str, Arch]:
+    """The largest encoder with fewer layers, and with narrower ones of the same proportions, within the limit."""
+    most = space.largest
+    shallow = [a for a in space if (a.hidden, a.intermediate) == (most.hidden, most.intermediate)]
+    narrow = []
+    for hidden in space.hidden:
+        wanted = most.intermediate * hidden / most.hidden
+        inner = min(space.intermediate, key=lambda size, wanted=wanted: abs(size - wanted))
+        narrow.append(space.arch(most.layers, hidden, inner))
+    made = {}
+    for name, archs in zip(SCALED, (shallow, narrow), strict=True):
+        fit = [arch for arch in archs if predicted[arch] <= limit]
+        if fit:
+            made[name] = max(fit, key=lambda arch: predicted[arch])
+    return made
+
+
+def spread(predicted: dict[Arch, float], count: int) -> list[Arch]:
+    """So many encoders, evenly from the fastest to the slowest."""
+    ranked = sorted(predicted, key=lambda arch: (predicted[arch], arch))
+    count = min(count, len(ranked))
+    return [ranked[round(i * (len(ranked) - 1) / max(1, count - 1))] for i in range(count)]
+
+
+def shown(rows: Sequence[Row], metric: str) -> str:
+    """Means over seeds as a Markdown table."""
+    lines = [
+        f"| limit | way | {metric} in int8, mean (lowest to highest) | predicted ms | measured ms | scored | seeds |",
+        "|--:|---|--:|--:|--:|--:|--:|",
+    ]
+    for limit, method in dict.fromkeys((row.limit_ms, row.method) for row in rows):
+        own = [row for row in rows if (row.limit_ms, row.method) == (limit, method)]
+        scores = [row.score for row in own]
+        lines.append(
+            f"| {limit:.2f} ms | {method} | {statistics.mean(scores):.2f} ({min(scores):.2f} to {max(scores):.2f}) | "
+            f"{statistics.mean(row.predicted_ms for row in own):.2f} | "
+            f"{statistics.mean(row.measured_ms for row in own):.2f} | {own[0].scored} | {len(own)} |"
+        )
+    return "\n".join(lines)
+
+
+def as_json(rows: Sequence[Row], agreement: Agreement | None) -> dict[str, Any]:
+    """Everything, for a file."""
+    return {"rows": [asdict(row) for row in rows], "agreement": asdict(agreement) if agreement else None}
+
+
+def _array(values: Sequence[float]) -> Any:
+    import numpy as np
+
+    return np.array(values)

@@ -1,0 +1,109 @@
+"""AIMET's own ONNX file of a simulation, with QuantizeLinear and DequantizeLinear; kept only if it tells the truth."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from compress.aimet.backend import quiet
+from compress.aimet.simulation import INPUTS, Simulated
+from zoo.errors import UserError
+
+FILE = "model.aimet.qdq.onnx"
+OPSET = 17
+ALLOWED = 0.05  # mean distance of logits from the simulation's, as a share of their spread
+
+
+def export(model: Simulated, tokenizer: Any, out: Path) -> dict[str, Any]:
+    """Writes `FILE` and runs it on onnxruntime beside the simulation.
+
+    Args:
+        model: of scope deploy; of scope full, what runtimes make of AIMET's file is far off.
+        tokenizer: the model's, for the bundled questions that both are compared on.
+        out: a folder.
+
+    Returns:
+        `file`, its `bytes`, and the mean `distance` of the logits as a share of their spread. A file that is off by
+        more than is allowed is not kept, and `file` says so.
+
+    Raises:
+        UserError: AIMET or torch cannot write it.
+    """
+    import aimet_torch.onnx
+
+    batch = _questions(model, tokenizer)
+    net = _exportable(model)
+    out.mkdir(parents=True, exist_ok=True)
+    unfinished, path = out / f"{FILE}.tmp", out / FILE
+    axes = {name: {0: "batch", 1: "tokens"} for name in INPUTS}
+    try:
+        with quiet(), torch.no_grad():
+            aimet_torch.onnx.export(
+                net,
+                tuple(batch.values()),
+                str(unfinished),
+                dynamo=False,
+                opset_version=OPSET,
+                prequantize_constants=True,
+                export_int32_bias=False,
+                input_names=list(INPUTS),
+                output_names=["logits"],
+                dynamic_axes={**axes, "logits": {0: "batch", **({1: "tokens"} if model.head == "qa" else {})}},
+            )
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        unfinished.unlink(missing_ok=True)
+        first = (str(error).strip() or repr(error)).splitlines()[0]
+        raise UserError(f"AIMET could not write its ONNX file ({first}): set quantize.aimet_onnx to false.") from error
+    off = _distance(model, unfinished, batch)
+    if not off <= ALLOWED:
+        unfinished.unlink()
+        told = f"not kept: on onnxruntime its logits are off the simulation's by {off:.0%} of their spread"
+        return {"file": told, "distance": off}
+    unfinished.replace(path)
+    return {"file": path.name, "bytes": path.stat().st_size, "distance": off}
+
+
+def _exportable(model: Simulated) -> Any:
+    """The same numbers without what the exporter knows not: hooks that round, and seven-bit weights."""
+    net: Any = copy.deepcopy(model.net)
+    with torch.no_grad():
+        net.words.weight.copy_(net.words(torch.arange(net.words.num_embeddings)).as_subclass(torch.Tensor))
+        linears: list[Any] = [module for module in net.modules() if isinstance(module, torch.nn.Linear)]
+        for module in linears:
+            held = module.param_quantizers["weight"]
+            if held is not None and held.bitwidth == 7:
+                scale = held.get_scale()
+                module.weight.copy_(held(module.weight).as_subclass(torch.Tensor))
+                held.bitwidth = 8
+                held.set_range(-128 * scale, 127 * scale)
+    net.words._forward_hooks.clear()
+    return net
+
+
+def _questions(model: Simulated, tokenizer: Any) -> dict[str, torch.Tensor]:
+    from zoo.catalog import examples
+    from zoo.features import make_texts, pad
+
+    held = examples()[:4]
+    longest = min(128, model.config["max_position_embeddings"])
+    windows = make_texts(tokenizer, [e["question"] for e in held], [e["context"] for e in held], longest)
+    found = pad(windows, tokenizer.pad_token_id)
+    return {name: torch.from_numpy(found[name]) for name in INPUTS}
+
+
+def _distance(model: Simulated, path: Path, batch: dict[str, torch.Tensor]) -> float:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    wanted = {held.name for held in session.get_inputs()}
+    got: Any = session.run(None, {name: value.numpy() for name, value in batch.items() if name in wanted})[0]
+    with torch.no_grad():
+        expected = model(**batch).logits.numpy()
+    real = batch["attention_mask"].bool().numpy() if model.head == "qa" else slice(None)
+    return float(np.abs(got[real] - expected[real]).mean() / max(float(expected[real].std()), 1e-6))

@@ -1,0 +1,83 @@
+"""What AIMET's scope `deploy` learned, in the integers of the int8 graph: the same numbers that were simulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.aimet.simulation import Simulated
+from compress.methods.quantize_onnx import float_weights, integer_weights, linears, spec_of, write
+from zoo.checkpoints import head_size
+from zoo.errors import UserError
+from zoo.graph import Weights
+
+
+def integers_of(model: Simulated) -> Weights:
+    """Weights of `zoo.graph`: integers and scales as AIMET rounds them, inputs in the ranges that were learned.
+
+    Nothing is calibrated and no bias corrected: training has seen the rounding already.
+
+    Raises:
+        UserError: the simulation has scope full, which no runtime computes in integers.
+    """
+    if model.settings.scope != "deploy":
+        raise UserError(
+            "AIMET's scope full is a simulation only: it rounds between operators that every runtime computes in "
+            "float. Set aimet.scope to deploy for a model in real integers."
+        )
+    plain = model.plain()
+    made = integer_weights(float_weights(plain), [], None, reduce_range=True)  # the word embeddings alone
+    for name, modules in linears(_Net(model)).items():  # type: ignore[arg-type]
+        if name in model.settings.keep_float:
+            continue
+        parts = [_rounded(module) for module in modules]
+        if len(parts) == 3:  # the graph has 1/sqrt(head size) in the query
+            integers, scale = parts[0]
+            parts[0] = integers, scale * np.float32(head_size(model.config) ** -0.5)
+        made.pop(f"{name}.w")
+        made[f"{name}.q"] = np.concatenate([integers.T for integers, _ in parts], 1)
+        made[f"{name}.scale"] = np.concatenate([scale for _, scale in parts])
+        first: Any = modules[0]
+        entering = first.input_quantizers[0]
+        made[f"{name}.x_scale"] = np.array(entering.get_scale().item(), np.float32)
+        made[f"{name}.x_zero"] = np.array(round(-entering.get_offset().item()), np.uint8)
+    return made
+
+
+def write_graph(model: Simulated, tokenizer: Any, out: Path) -> dict[str, Any]:
+    """The int8 model (graph, config and tokenizer) in `out`.
+
+    Returns:
+        What was decided: bytes, approach, bits of the weights, products left in float.
+
+    Raises:
+        UserError: see `integers_of`.
+    """
+    from zoo.files import write_json
+
+    path = write(integers_of(model), spec_of(model.plain()), out)
+    write_json(out / "config.json", model.config)
+    tokenizer.save_pretrained(str(out))
+    return {
+        "bytes": path.stat().st_size,
+        "approach": "static",
+        "weight_bits": model.settings.weight_bits,
+        "kept_float": list(model.settings.keep_float),
+    }
+
+
+class _Net:
+    """What `linears` asks of a model."""
+
+    def __init__(self, model: Simulated):
+        self.blocks = list(model.net.layers)
+
+
+def _rounded(module: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Integers `[out, in]` int8 and scales `[out]` float32 of a linear layer."""
+    held = module.param_quantizers["weight"]
+    weight, scale = module.weight.detach().float(), held.get_scale().detach().float()
+    integers = (weight / scale).round().clamp(held.qmin, held.qmax).numpy().astype(np.int8)
+    return integers, np.broadcast_to(scale.numpy().reshape(-1), weight.shape[:1]).astype(np.float32).copy()

@@ -1,0 +1,48 @@
+"""Where AIMET's simulation of a run or an entry lies, and how it is opened to be scored: see `compress.simulated`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.aimet.simulation import SETTINGS, STATE, open_simulated
+from zoo.files import read_json
+
+if TYPE_CHECKING:
+    from compress.aimet.engine import SimulatedEngine
+    from zoo.catalog import Entry
+
+
+def in_run(root: Path) -> Path | None:
+    """The folder of a run's simulation, None where there is none yet."""
+    return _held(root / "aimet")
+
+
+def in_entry(entry: Entry, whole: Entry) -> Path | None:
+    """The folder of an entry's simulation, which lies beside float weights: its own, or its source's."""
+    return _held(entry.folder) or _held(whole.folder)
+
+
+def open_engine(folder: Path, threads: int) -> SimulatedEngine:
+    """The simulation as an engine.
+
+    Raises:
+        UserError: see `compress.aimet.simulation.open_simulated`.
+    """
+    from compress.aimet.engine import SimulatedEngine
+
+    return SimulatedEngine(open_simulated(folder), threads)
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What was rounded, and how: `compress.aimet.simulation.Settings` and AIMET's version."""
+    return read_json(folder / SETTINGS)
+
+
+def named(facts: dict[str, Any]) -> str:
+    """The same in a few words."""
+    return f"W{facts['weight_bits']}A8 simulated, scope {facts['scope']}"
+
+
+def _held(folder: Path) -> Path | None:
+    return folder if all((folder / file).is_file() for file in (STATE, SETTINGS)) else None

@@ -1,0 +1,112 @@
+"""The encoder as AIMET can quantize it: every sum, product, softmax and activation is a module of its own.
+
+AIMET rounds what modules take and give, and sees nothing of functions between them. Parameters have the names that
+`zoo.modeling.LengthAdaptiveModel` gives them, so weights go from the one to the other and back. Nothing is dropped:
+the simulation runs at full length.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from aimet_torch._base.nn.modules.custom import Add, MatMul
+from torch import Tensor, nn
+
+from zoo.modeling import MASK, Layer, LengthAdaptiveModel
+
+
+class SimulableLayer(nn.Module):
+    """A layer of the encoder.
+
+    Args:
+        layer: whose modules are taken over.
+        whole: attention is taken apart into modules; else it stays one function, which is faster and is not rounded.
+    """
+
+    query: nn.Module
+    key: nn.Module
+    value: nn.Module
+    project: nn.Module
+    attention_norm: nn.Module
+    expand: nn.Module
+    contract: nn.Module
+    output_norm: nn.Module
+
+    def __init__(self, layer: Layer, whole: bool):
+        super().__init__()
+        self.heads, self.size, self.whole = layer.heads, layer.size, whole
+        for name, module in layer.named_children():
+            self.add_module(name, module)
+        if whole:
+            self.scores, self.masked, self.softmax, self.mix = MatMul(), Add(), nn.Softmax(-1), MatMul()
+        self.attention_sum, self.gelu, self.output_sum = Add(), nn.GELU(), Add()
+
+    def forward(self, x: Tensor, bias: Tensor, dropout: float) -> Tensor:
+        batch, tokens = x.shape[0], x.shape[1]
+        q, k, v = (
+            part(x).view(batch, tokens, self.heads, self.size).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )
+        if self.whole:
+            scores = self.masked(self.scores(q * self.size**-0.5, k.transpose(2, 3)), bias)
+            mixed = self.mix(self.softmax(scores), v)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, bias)
+        mixed = self.project(mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.size))
+        x = self.attention_norm(self.attention_sum(x, _dropped(mixed, dropout, self.training)))
+        inner = self.contract(self.gelu(self.expand(x)))
+        return self.output_norm(self.output_sum(x, _dropped(inner, dropout, self.training)))
+
+
+class Simulable(nn.Module):
+    """A model with its head, at full length.
+
+    Args:
+        model: whose modules are taken over; it should not be used afterwards.
+        whole: as in `SimulableLayer`.
+        mask: what is added to the scores of padded tokens.
+    """
+
+    words: nn.Module
+    positions: nn.Module
+    types: nn.Module
+    norm: nn.Module
+    qa_outputs: nn.Module
+    dense: nn.Module
+    classifier: nn.Module
+
+    def __init__(self, model: LengthAdaptiveModel, whole: bool, mask: float = MASK):
+        super().__init__()
+        self.family, self.head, self.pad = model.family, model.head, model.config.get("pad_token_id", 1)
+        self.dropout, self.mask = model.dropout, mask
+        for name, module in model.named_children():
+            if name != "layers":
+                self.add_module(name, module)
+        self.layers = nn.ModuleList(SimulableLayer(layer, whole) for layer in model.blocks)
+        if self.family != "distilbert":
+            self.type_sum = Add()
+        self.position_sum = Add()
+        if self.head == "classification":
+            self.bend = nn.ReLU() if self.family == "distilbert" else nn.Tanh()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Logits `[batch, tokens, 2]`, or `[batch, labels]` of a classifier, from int64 `[batch, tokens]`."""
+        if self.family == "roberta":
+            real = input_ids.ne(self.pad).long()
+            position = real.cumsum(1) * real + self.pad
+        else:
+            position = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+        x = self.words(input_ids)
+        if self.family != "distilbert":
+            x = self.type_sum(x, self.types(token_type_ids))
+        x = _dropped(self.norm(self.position_sum(x, self.positions(position))), self.dropout, self.training)
+        bias = (1.0 - attention_mask[:, None, None, :].to(x.dtype)) * self.mask
+        for layer in self.layers:
+            x = layer(x, bias, self.dropout)
+        if self.head == "qa":
+            return self.qa_outputs(x)
+        return self.classifier(_dropped(self.bend(self.dense(x[:, 0])), self.dropout, self.training))
+
+
+def _dropped(x: Tensor, dropout: float, training: bool) -> Tensor:
+    return F.dropout(x, dropout, training) if dropout and training else x

@@ -1,0 +1,223 @@
+"""A model under AIMET's simulation: starting ranges, training, files, logits."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress.aimet.backend import load, quiet
+from zoo.errors import UserError
+from zoo.features import Window, pad
+from zoo.files import read_json, write_json
+from zoo.modeling import LOST, MASK, LengthAdaptiveModel, Output
+
+STATE, SETTINGS, ENCODINGS = "aimet.safetensors", "aimet.json", "aimet_encodings.json"
+MASKS = {"-6": -6.0, "clamp": MASK, "as_is": MASK}
+BELOW = 6.0  # policy clamp: how far below the lowest score of a real token the range of scores reaches
+BATCH = 8  # windows that are calibrated on together: padding among them is as it will be in training
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides how a model is simulated; kept beside its weights. The fields are those of the recipe's `aimet`.
+
+    `weight_bits` may be 7, too: what CPUs without VNNI need of a model that is to run. `keep_float` are names of
+    products, see `compress.methods.quantize_onnx.linears`.
+    """
+
+    scope: str = "full"
+    weight_bits: int = 8
+    per_channel: bool = False
+    ranges: str = "min_max"
+    percentile: float = 99.99
+    mask: str = "-6"
+    calibration_samples: int = 64
+    keep_float: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, recipe: Any, model: LengthAdaptiveModel) -> Settings:
+        """As a recipe of the kind `aimet_w8a8` says.
+
+        Raises:
+            UserError: a pattern of `quantize.keep_float` fits no product.
+        """
+        from compress.methods.quantize_onnx import linears, matching
+
+        held = recipe.aimet.settings | {"weight_bits": recipe.weight_bits}
+        kept = matching(list(linears(model)), recipe.quantize.keep_float)
+        return cls(**held, keep_float=tuple(kept))
+
+
+class Simulated(nn.Module):
+    """A model whose every forward pass is rounded; takes the place of a `LengthAdaptiveModel` in training and engines.
+
+    Its parameters are the model's weights, and the lowest and highest value of every range: all of them learn. It runs
+    at full length, in float32 under autocast too.
+
+    Args:
+        model: whose weights it takes over; not to be used afterwards.
+        settings: what is rounded, and how.
+
+    Raises:
+        UserError: aimet-torch is missing or broken.
+    """
+
+    sim: Any
+    net: Any
+
+    def __init__(self, model: LengthAdaptiveModel, settings: Settings):
+        super().__init__()
+        load()
+        from compress.aimet.quantizers import simulate
+
+        self.config, self.head, self.shape, self.family = model.config, model.head, model.shape, model.family
+        self.settings = settings
+        self.sim = simulate(model, settings)
+        self.net = self.sim.model
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        lengths: Tensor | None = None,
+        layers: list[bool] | None = None,
+        scored: bool = False,
+    ) -> Output:
+        """As `LengthAdaptiveModel.forward`, with nothing dropped.
+
+        Raises:
+            UserError: `lengths` asks for less than all tokens.
+        """
+        if lengths is not None and bool((lengths < attention_mask.sum(1)[:, None]).any()):
+            raise UserError("What AIMET simulates runs at full length only: choose onnxruntime for budgets.")
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        with torch.autocast(input_ids.device.type, enabled=False):
+            logits = self.net(input_ids, attention_mask, types).as_subclass(Tensor).float()
+        alive = attention_mask.bool()
+        if self.head == "qa":
+            logits = logits.masked_fill(~alive[..., None], LOST)
+        return Output(logits=logits, kept=[alive] * self.shape.layers)
+
+    @property
+    def embeddings(self) -> list[nn.Module]:
+        """As of `LengthAdaptiveModel`."""
+        names = ("words", "positions", *(("types",) if self.family != "distilbert" else ()))
+        return [getattr(self.net, name) for name in names]
+
+    def calibrate(self, windows: Sequence[Window], pad_id: int, seed: int) -> None:
+        """Takes the starting ranges from some of the windows, drawn at random.
+
+        Raises:
+            UserError: there are no windows.
+        """
+        if not windows:
+            raise UserError("There are no training windows to take the first ranges from. Give data to train on.")
+        count = min(len(windows), self.settings.calibration_samples)
+        chosen = [windows[i] for i in random.Random(seed).sample(range(len(windows)), count)]
+        clamped = self.settings.mask == "clamp"
+        size = 1 if clamped else BATCH  # alone, a window has no padding: the range is that of real tokens
+        batches = [pad(chosen[at : at + size], pad_id) for at in range(0, len(chosen), size)]
+
+        def show(net: nn.Module) -> None:
+            for batch in batches:
+                net(*(torch.from_numpy(batch[key]) for key in INPUTS))
+
+        with quiet():
+            self.sim.compute_encodings(show)
+        if clamped and self.settings.scope == "full":
+            with torch.no_grad():
+                for layer in self.net.layers:
+                    held = layer.masked.output_quantizers[0]
+                    held.set_range(held.get_min() - BELOW, held.get_max())
+
+    def quantizers(self) -> dict[str, Any]:
+        """AIMET's quantizers by name, each once."""
+        from aimet_torch.quantization.base import QuantizerBase
+
+        return {name: module for name, module in self.net.named_modules() if isinstance(module, QuantizerBase)}
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Lowest and highest value of every range by its quantizer's name; over all rows where there is one a row."""
+        with torch.no_grad():
+            held = self.quantizers().items()
+            return {name: (float(one.get_min().min()), float(one.get_max().max())) for name, one in held}
+
+    def plain(self) -> LengthAdaptiveModel:
+        """A float model with the weights as they are now, not rounded."""
+        model = LengthAdaptiveModel(self.config)
+        state = self.net.state_dict()
+        model.load_state_dict({key: state[key] for key in model.state_dict()})
+        return model.eval()
+
+    def save(self, folder: Path | str) -> None:
+        """Writes weights and ranges, what `open_simulated` needs beside them, and AIMET's encodings as JSON."""
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        held = {name: value.detach().cpu().contiguous() for name, value in self.net.named_parameters()}
+        unfinished = folder / f"{STATE}.tmp"
+        save_file(held, unfinished, metadata={"format": "pt"})
+        unfinished.replace(folder / STATE)
+        write_json(folder / "config.json", self.config)
+        write_json(folder / SETTINGS, {**asdict(self.settings), "aimet_torch": _version()})
+        with quiet():
+            activations, weights = self.sim.get_activation_param_encodings()
+        made = {"activation_encodings": activations, "param_encodings": weights}
+        write_json(folder / ENCODINGS, json.loads(json.dumps(made)))
+
+
+def open_simulated(folder: Path | str) -> Simulated:
+    """What `Simulated.save` wrote.
+
+    Raises:
+        UserError: the folder holds no such files or others than AIMET makes of them, or aimet-torch is missing.
+    """
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    if not all((folder / name).is_file() for name in (STATE, SETTINGS, "config.json")):
+        raise UserError(
+            f"{folder} holds no simulation of AIMET ({STATE}, {SETTINGS}). Give the folder of a finished run of an "
+            "aimet_w8a8 recipe, or an entry that one made."
+        )
+    told = {key: value for key, value in read_json(folder / SETTINGS).items() if key != "aimet_torch"}
+    try:
+        settings = Settings(**{**told, "keep_float": tuple(told.get("keep_float", ()))})
+    except TypeError as error:
+        raise UserError(f"{folder / SETTINGS} holds other settings than a simulation has: {error}.") from error
+    model = Simulated(LengthAdaptiveModel(read_json(folder / "config.json")), settings)
+    state, held = load_file(folder / STATE), dict(model.net.named_parameters())
+    odd = sorted(state.keys() ^ held.keys()) or [key for key in held if held[key].shape != state[key].shape]
+    if odd:
+        raise UserError(
+            f"{folder / STATE} does not fit its settings, for example {odd[0]}: it was made by another version of "
+            "aimet-torch or of this program. Run the recipe's stage aimet again."
+        )
+    with torch.no_grad():
+        for name, value in state.items():
+            held[name].copy_(value)  # which also tells AIMET that a range is settled
+    return model.eval()
+
+
+def windows_of(samples: Iterable[Any]) -> list[Window]:
+    """The windows of labelled samples."""
+    return [sample.window for sample in samples]
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("aimet-torch")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,73 @@
+"""What the stages of the recipe kind `nas` share: the supernet's folder, the space, what latency is measured with."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.nas.space import Space
+from compress.nas.timed import Setup
+from zoo.checkpoints import normalized
+from zoo.files import read_json
+from zoo.settings import get_settings
+
+
+@dataclass(frozen=True)
+class Base:
+    """The network that candidates are cut out of.
+
+    Attributes:
+        folder: its checkpoint and tokenizer: tuned on the task, or only trained on text where each candidate is
+            fine-tuned.
+        space: the encoders to choose from.
+        setup: input, threads and operators that latency is measured with.
+    """
+
+    folder: Path
+    space: Space
+    setup: Setup
+
+
+def base_of(ctx: Any) -> Base:
+    """What a run's stages `supernet` and `tune` have left.
+
+    Raises:
+        UserError: the recipe's space does not fit it.
+    """
+    recipe = ctx.recipe
+    folder = ctx.inputs["supernet" if recipe.search.scoring == "finetune" else "tune"]
+    config = normalized(read_json(folder / "config.json"))
+    space = recipe.space.of(config)
+    return Base(folder, space, setup_of(recipe, config))
+
+
+def setup_of(recipe: Any, config: dict[str, Any]) -> Setup:
+    """What a recipe's latencies are measured with, for sub-networks of a checkpoint with this `config.json`."""
+    from compress.tasks import find_task
+
+    settings, int8 = recipe.latency_table, recipe.quantize
+    return Setup(
+        settings.tokens,
+        settings.batch,
+        settings.threads or get_settings().threads,
+        config["model_type"],
+        "qa" if find_task(recipe.dataset.task).is_questions else "classification",
+        int8.approach,
+        tuple(int8.keep_float or ()),
+    )
+
+
+def alone() -> None:
+    """Goes on as one process: under torchrun the others have ended after the supernet's stages."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return
+    import torch
+    from accelerate.state import AcceleratorState
+
+    for key in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(key, None)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    AcceleratorState._reset_state(True)

@@ -1,0 +1,101 @@
+"""The encoder that the search chose becomes a model: fine-tuned, and timed beside what the predictor said of it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from compress.nas.base import alone, base_of
+from compress.nas.search import SEARCHED, winner_of
+from zoo.files import write_json
+
+PROVENANCE = "provenance.json"  # read by the stage `package`
+
+
+def finetune(ctx: Any) -> dict[str, Any]:
+    """Stage `finetune`: the winner's slice of the supernet -> a checkpoint that has learned the task by itself."""
+    from compress.nas.judge import net_of
+    from compress.nas.scoring import finetune_candidate
+    from compress.subjects import subject_of
+    from zoo.features import load_tokenizer
+
+    alone()
+    recipe, base = ctx.recipe, base_of(ctx)
+    arch, _ = winner_of(ctx.inputs["search"])
+    net, tokenizer = net_of(recipe, base, subject_of(recipe)), load_tokenizer(base.folder)
+    model = finetune_candidate(net, arch, recipe, recipe.finetune, ctx.folder, ctx.progress, tokenizer)
+    shutil.rmtree(ctx.folder / "start", ignore_errors=True)
+    return {"arch": arch.key, "parameters": sum(part.numel() for part in model.parameters())}
+
+
+def evaluate(ctx: Any) -> dict[str, Any]:
+    """Stage `evaluate`: scores and front as for other recipes, and the winner's latency as predicted and as measured.
+
+    What the search wrote is left as `search.json` here with the finished model's latency in it.
+    """
+    from compress.methods import evaluate as report
+    from compress.nas.latency_table import stamp, time_call
+    from compress.nas.timed import whole_run
+    from zoo.files import read_json
+
+    facts = report.run(ctx)
+    arch, told = winner_of(ctx.inputs["search"])
+    setup = base_of(ctx).setup
+    vocabulary = min(1000, read_json(ctx.inputs["finetune"] / "config.json")["vocab_size"])
+    engine = _engine(told["mode"], ctx.inputs["quantize"], ctx.inputs["finetune"], setup.threads)
+    found = time_call(whole_run(engine, setup, vocabulary), ctx.recipe.latency_table)
+    predicted = told["winner"]["predicted_ms"]
+    latency = {
+        "predicted_ms": predicted,
+        "measured_ms": found["p50_ms"],
+        "p90_ms": found["p90_ms"],
+        "noise": found["noise"],
+        "off": predicted / found["p50_ms"] - 1,
+        "limit_ms": told["limit_ms"],
+        "mode": told["mode"],
+        "setup": told["setup"],
+        "machine": stamp(),
+    }
+    told["winner"] |= {"measured_ms": found["p50_ms"], "measured_made_up_ms": told["winner"]["measured_ms"]}
+    write_json(ctx.folder / SEARCHED, told | {"finished": latency})
+    write_json(ctx.folder / PROVENANCE, provenance(ctx, arch.key, latency))
+    return {**facts, "arch": arch.key, "predicted_ms": predicted, "measured_ms": found["p50_ms"]}
+
+
+def provenance(ctx: Any, arch: str, latency: dict[str, Any]) -> dict[str, Any]:
+    """What the entry tells about the search."""
+    from compress.methods.package import called
+    from compress.recipe import load
+
+    recipe: Any = load(ctx.root)
+    settings, setup = recipe.search, latency["setup"]
+    how = f"{setup['tokens']} tokens, batch {setup['batch']}, {setup['threads']} threads, {latency['mode']}"
+    return {
+        "architecture": arch,
+        "searched on": called(recipe.dataset, "validation"),
+        "search": f"{settings.strategy}, {settings.approach}, candidates scored by {settings.scoring}",
+        "latency limit, ms": round(latency["limit_ms"], 3),
+        "predicted latency, ms": round(latency["predicted_ms"], 3),
+        "measured latency, ms": round(latency["measured_ms"], 3),
+        "latency measured with": how,
+    }
+
+
+def _engine(mode: str, quantized: Path, checkpoint: Path, threads: int) -> Any:
+    """The finished model as the mode of the search runs it."""
+    from compress.methods.quantize_onnx import MODEL_FILE, float_weights, spec_of
+    from compress.nas.scoring import HeldEngine
+    from compress.nas.timed import HeldOnnx, dynamic
+    from zoo.engines.onnx import OnnxEngine
+    from zoo.engines.openvino import OpenVinoEngine
+    from zoo.modeling import LengthAdaptiveModel
+
+    if mode == "onnxruntime_int8":
+        return OnnxEngine(quantized / MODEL_FILE, threads)
+    if mode == "openvino_int8":
+        return OpenVinoEngine(quantized / MODEL_FILE, threads)
+    model = LengthAdaptiveModel.load(checkpoint)
+    if mode == "onnxruntime_fp32":
+        return HeldOnnx(float_weights(model), spec_of(model), threads)
+    return HeldEngine(dynamic(model) if mode == "torch_dynamic_int8" else model, threads)

@@ -1,0 +1,330 @@
+"""How long encoders of a search space take on this machine: a row an encoder and mode, measured alone and in any order.
+
+Every row is on disk before the next one is begun, so whoever kills the process loses one. Rows carry the stamp of
+their machine, and a table takes those of one machine only.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.archive import Archive
+from compress.nas.space import GENES, Arch, Space
+from compress.nas.timed import MODES, Setup, ready
+from zoo.errors import UserError
+from zoo.files import read_json, write_text
+from zoo.latency import device_lock, machine, measure
+
+STAMP = ("cpu", "cores", "vnni", "amx", "avx512")  # what has to agree for a latency to mean the same
+STRAY = 5.0  # robust standard deviations from what the sizes let expect, beyond which a row is measured again
+PATIENCE = 3600.0  # seconds to wait for other measurements on this machine
+
+Job = tuple[str, Arch]
+Measured = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An encoder timed in a mode.
+
+    Attributes:
+        p50_ms, p90_ms: milliseconds of a call.
+        noise: distance of the quartiles as a share of the median.
+        n: calls that counted.
+    """
+
+    arch: Arch
+    mode: str
+    p50_ms: float
+    p90_ms: float
+    noise: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one machine at one setup.
+
+    Attributes:
+        rows: in the order in which they were planned.
+        machine: its stamp.
+        setup: see `Setup`, as a dictionary.
+        space: what the encoders were drawn from.
+    """
+
+    rows: list[Row]
+    machine: dict[str, Any]
+    setup: dict[str, Any]
+    space: Space
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def modes(self) -> list[str]:
+        return list(dict.fromkeys(row.mode for row in self.rows))
+
+    def of(self, mode: str) -> list[Row]:
+        """The rows of a mode.
+
+        Raises:
+            UserError: it was not measured.
+        """
+        found = [row for row in self.rows if row.mode == mode]
+        if not found:
+            raise UserError(
+                f"The latency table holds nothing of {mode}: it has {', '.join(self.modes)}. Add the mode to "
+                "latency_table.modes, or search by another one."
+            )
+        return found
+
+    def save(self, path: Path) -> None:
+        """Writes `table.json`: one line a row."""
+        head = {"machine": self.machine, "setup": self.setup, "space": self.space.to_json(), "facts": self.facts}
+        names = [f.name for f in fields(Row)]
+        lines = [json.dumps([row.arch.key, *(getattr(row, n) for n in names[1:])]) for row in self.rows]
+        text = json.dumps(head, indent=1)[:-2] + f',\n "columns": {json.dumps(names)},\n "rows": [\n'
+        write_text(path, text + ",\n".join(lines) + "\n]}\n")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Table:
+        """Reads `table.json`, or the one in a folder.
+
+        Raises:
+            UserError: it is none.
+        """
+        path = Path(path).expanduser()
+        path = path / "table.json" if path.is_dir() else path
+        data = read_json(path)
+        try:
+            rows = [Row(Arch.parse(key), *values) for key, *values in data["rows"]]
+            return cls(rows, data["machine"], data["setup"], Space.from_json(data["space"]), data.get("facts", {}))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path} is no latency table: {error!r}. Measure one: stage latency_table.") from error
+
+    def check(self, setup: Setup, space: Space) -> None:
+        """Makes sure that the table speaks of this machine, this setup and this space.
+
+        Raises:
+            UserError: it does not.
+        """
+        refuse_foreign(self.machine, "The latency table")
+        other = {key: value for key, value in setup_json(setup).items() if self.setup.get(key) != value}
+        if other:
+            differs = ", ".join(f"{key} {self.setup.get(key)} instead of {value}" for key, value in other.items())
+            raise UserError(f"The latency table was measured with {differs}. Measure one, or change the recipe.")
+        for name in GENES:
+            seen = [getattr(row.arch, name) for row in self.rows]
+            wanted = getattr(space, name)
+            if min(seen) > wanted[0] or max(seen) < wanted[-1]:
+                raise UserError(
+                    f"The latency table goes from {min(seen)} to {max(seen)} in {name}, the search space from "
+                    f"{wanted[0]} to {wanted[-1]}. Measure a table for this space, or make the space smaller."
+                )
+
+
+def stamp() -> dict[str, Any]:
+    """What a latency holds for: this machine, without the date."""
+    facts = machine()
+    return {key: facts[key] for key in STAMP}
+
+
+def refuse_foreign(other: dict[str, Any], what: str) -> None:
+    """Raises UserError where `other` is the stamp of another machine; `what` begins the message."""
+    here = stamp()
+    differs = [key for key in STAMP if other.get(key) != here[key]]
+    if differs:
+        told = ", ".join(f"{key}: {other.get(key)} there, {here[key]} here" for key in differs)
+        raise UserError(f"{what} is from another machine ({told}). Latencies do not carry over: measure them here.")
+
+
+def setup_json(setup: Setup) -> dict[str, Any]:
+    """A setup as JSON gives it back."""
+    return {**asdict(setup), "keep_float": list(setup.keep_float)}
+
+
+def plan(space: Space, count: int, seed: int) -> list[Arch]:
+    """Encoders to measure: the corners of the space, then others at random; all of them where there are no more."""
+    ends = {name: (getattr(space, name)[0], getattr(space, name)[-1]) for name in GENES}
+    corners = [space.arch(x, y, z) for x in ends["layers"] for y in ends["hidden"] for z in ends["intermediate"]]
+    chosen = dict.fromkeys(corners)
+    everything = list(space)
+    random.Random(seed).shuffle(everything)
+    chosen |= dict.fromkeys(everything)
+    return list(islice(chosen, max(count, len(dict.fromkeys(corners)))))
+
+
+def time_row(arch: Arch, mode: str, setup: Setup, settings: Any) -> Measured:
+    """Times one encoder with made-up weights; see `time_call`."""
+    with ready(arch, mode, setup) as call:
+        return time_call(call, settings)
+
+
+def time_call(call: Callable[[], Any], settings: Any) -> Measured:
+    """Times a call: `p50_ms`, `p90_ms`, `noise`, `n`; where calls differ much it is done again, the calmest kept.
+
+    Args:
+        call: what to time.
+        settings: a recipe's `latency_table` group.
+    """
+    best: Measured = {}
+    for _ in range(settings.retries + 1):
+        with device_lock(timeout=PATIENCE):
+            timing = measure({"": call}, settings.rounds, settings.warmup, settings.seconds, least=5)[""]
+        low, high = np.percentile(timing.samples, (25, 75))
+        noise = float(high - low) / timing.p50_ms
+        if not best or noise < best["noise"]:
+            best = {"p50_ms": timing.p50_ms, "p90_ms": timing.p90_ms, "noise": noise, "n": timing.n}
+        if noise <= settings.noise:
+            break
+    return best
+
+
+def measure_table(
+    space: Space,
+    setup: Setup,
+    settings: Any,
+    archive: Archive,
+    progress: Any,
+    spread: Callable[[Sequence[Job]], Iterable[Measured]] | None = None,
+) -> Table:
+    """Measures what the settings ask for; what is in the archive is not measured again.
+
+    Args:
+        space: which encoders there are.
+        setup: input, threads, family.
+        settings: a recipe's `latency_table` group.
+        archive: rows so far.
+        progress: `compress.progress.Progress`.
+        spread: measures jobs in their order, elsewhere perhaps; by default here, one after the other.
+
+    Raises:
+        UserError: the archive's rows, or those of a worker, are from another machine.
+    """
+    mine = stamp()
+    begun = archive.get("machine")
+    if begun is None:
+        archive.add("machine", mine)
+    else:
+        refuse_foreign(begun, f"What {archive.path} holds")
+    archs = plan(space, settings.rows, settings.seed)
+    jobs = [(mode, arch) for arch in archs for mode in dict.fromkeys(settings.modes)]
+    todo = [job for job in jobs if archive.get(_key(job)) is None]
+    work = spread or (lambda some: (time_row(arch, mode, setup, settings) for mode, arch in some))
+    done, since = len(jobs) - len(todo), time.monotonic()
+    for job, found in zip(todo, work(todo), strict=True):
+        archive.add(_key(job), found)
+        done += 1
+        pace = 60 * (done - len(jobs) + len(todo)) / (time.monotonic() - since)
+        progress.update(done, len(jobs), rows_a_minute=pace, p50_ms=found["p50_ms"])
+    rows = [Row(arch, mode, **(archive.get(_key((mode, arch))) or {})) for mode, arch in jobs]
+    again = [job for mode in dict.fromkeys(settings.modes) for job in strays([r for r in rows if r.mode == mode])]
+    missing = [job for job in again if archive.get(_key(job, 2)) is None]
+    for number, (job, found) in enumerate(zip(missing, work(missing), strict=True), 1):
+        archive.add(_key(job, 2), found)
+        progress.update(len(jobs), len(jobs), measured_again=number)
+    rows = [_settled(row, archive.get(_key((row.mode, row.arch), 2))) for row in rows]
+    facts = {"encoders": len(archs), "measured_again": len(again), "noise": float(np.median([r.noise for r in rows]))}
+    return Table(rows, mine, setup_json(setup), space, facts)
+
+
+def strays(rows: Sequence[Row]) -> list[Job]:
+    """Rows far from what their sizes let expect: something else was going on. At most a twentieth of them."""
+    from compress.nas.predictor import fit
+
+    if len(rows) < 20:
+        return []
+    archs, times = [row.arch for row in rows], np.array([row.p50_ms for row in rows])
+    off = np.log(times / fit(archs, times, "hinges").predict(archs))
+    spread = 1.4826 * float(np.median(np.abs(off - np.median(off))))
+    far = np.abs(off - np.median(off)) > max(STRAY * spread, 0.05)
+    worst = np.argsort(-np.abs(off))[: max(1, len(rows) // 20)]
+    return [(rows[i].mode, rows[i].arch) for i in worst if far[i]]
+
+
+def _settled(row: Row, second: Measured | None) -> Row:
+    """The faster of two measurements: what disturbs one only ever slows it down."""
+    return row if second is None or second["p50_ms"] >= row.p50_ms else Row(row.arch, row.mode, **second)  # type: ignore[arg-type]
+
+
+def _key(job: Job, turn: int = 1) -> str:
+    mode, arch = job
+    return f"{mode} {arch.key}" + (f" {turn}" if turn > 1 else "")
+
+
+@contextmanager
+def machines(setup: Setup, settings: Any) -> Iterator[Callable[[Sequence[Job]], Iterable[Measured]] | None]:
+    """What measures rows on the machines of a Ray cluster, `None` where this one works alone.
+
+    A worker takes as many of a machine's CPUs as the engine has threads, and measures only while no other process of
+    this program does; its rows come with its machine's stamp.
+
+    Raises:
+        UserError: Ray is not installed.
+    """
+    if settings.workers == 1:
+        yield None
+        return
+    from compress.fanout import cluster
+
+    with cluster(settings.workers, setup.threads) as ray:
+        timer = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(Timer)
+        timers = [timer.remote(setup, settings.model_dump(mode="json")) for _ in range(settings.workers)]
+        for other in ray.get([one.stamp.remote() for one in timers]):
+            refuse_foreign(other, "A machine of the Ray cluster")
+        from ray.util import ActorPool
+
+        pool: Any = ActorPool(timers)
+        yield lambda jobs: pool.map(lambda actor, job: actor.row.remote(*job), list(jobs))
+
+
+class Timer:
+    """Times rows in a process of its own."""
+
+    def __init__(self, setup: Setup, settings: dict[str, Any]):
+        from compress.nas.search_groups import LatencyTable
+
+        self._setup, self._settings = setup, LatencyTable.model_validate(settings)
+
+    def stamp(self) -> dict[str, Any]:
+        return stamp()
+
+    def row(self, mode: str, arch: Arch) -> Measured:
+        return time_row(arch, mode, self._setup, self._settings)
+
+
+def run(ctx: Any) -> dict[str, Any]:
+    """Stage `latency_table`: the search space -> `table.json`, measured here or taken from an earlier run.
+
+    Raises:
+        UserError: a given table is of another machine, setup or space.
+    """
+    from compress.nas.base import base_of
+
+    settings = ctx.recipe.latency_table
+    base = base_of(ctx)
+    if settings.table:
+        table = Table.load(settings.table)
+        table.check(base.setup, base.space)
+        for mode in settings.modes:
+            table.of(mode)
+        ctx.progress.update(1, 1)
+    else:
+        began = time.monotonic()
+        archive = Archive(ctx.folder / "rows.jsonl")
+        before = len(archive)
+        with machines(base.setup, settings) as spread:
+            table = measure_table(base.space, base.setup, settings, archive, ctx.progress, spread)
+        minutes = (time.monotonic() - began) / 60
+        table.facts["rows_a_minute"] = round((len(archive) - before) / minutes, 1)
+    table.save(ctx.folder / "table.json")
+    modes = [MODES[mode] for mode in table.modes]
+    return {"rows": len(table.rows), "modes": modes, "encoders_of_the_space": len(base.space), **table.facts}

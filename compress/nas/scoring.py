@@ -1,0 +1,169 @@
+"""What a candidate of the search is worth: scored inside the tuned supernet, or fine-tuned first as in the paper.
+
+With int8 the score is that of the file that would be shipped: the candidate is cut out, calibrated and written as the
+program's own int8 graph, and onnxruntime answers with it. That takes a second or two and is faster to run than the
+float model, so nothing is simulated. The paper's loop rounded only weights, of all tensors, and so scored something
+that was never served (LukeBailey181/bigger_and_faster, `quantize_utils.py`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+
+from compress.methods.quantize_onnx import MODEL_FILE, Prepared, store
+from compress.methods.ranges import calibrate
+from compress.nas.extract import check_plain, extract
+from compress.nas.space import Arch
+from compress.nas.supernet import SuperNet
+from compress.recipe_groups import Quantize
+from zoo.engines import Engine
+from zoo.engines.onnx import OnnxEngine
+from zoo.engines.torch import TorchEngine
+from zoo.errors import UserError
+from zoo.features import Window, pad
+from zoo.modeling import LengthAdaptiveModel
+from zoo.settings import get_settings
+
+Tell = Callable[[int, int], None]
+
+
+def score_inside(
+    net: SuperNet,
+    arch: Arch,
+    subject: Any,
+    tokenizer: Any,
+    examples: Sequence[Any],
+    int8: bool,
+    calibration: Sequence[Window] | None = None,
+    quantize: Quantize | None = None,
+    threads: int | None = None,
+    progress: Tell | None = None,
+) -> dict[str, float]:
+    """Scores a sub-network with the weights that it has in a tuned supernet.
+
+    Args:
+        net: tuned on the subject's task.
+        arch: which sub-network.
+        subject: `compress.subjects.Subject`.
+        tokenizer: of the supernet.
+        examples: to score on, of `subject.load`; never those that are reported on.
+        int8: quantized, with the real int8 graph; else in float32.
+        calibration: for int8 the windows whose ranges count; None draws them by `calibration_windows`.
+        quantize: for int8 how; None as recipes do by default.
+        threads: of the engine; None as the settings have it.
+        progress: called with (examples done, examples in all).
+
+    Returns:
+        The task's metrics in points of 100, the primary one first, and `n`.
+
+    Raises:
+        UserError: the supernet was not tuned on the task, or has no such sub-network.
+    """
+    check_plain(arch)
+    model = net.extract(arch)
+    if not isinstance(model, LengthAdaptiveModel):
+        raise UserError("This supernet tells masked words and was not tuned on a task. Run the stage tune first.")
+    return score_model(model, subject, tokenizer, examples, int8, calibration, quantize, threads, progress)
+
+
+def score_model(
+    model: LengthAdaptiveModel,
+    subject: Any,
+    tokenizer: Any,
+    examples: Sequence[Any],
+    int8: bool,
+    calibration: Sequence[Window] | None = None,
+    quantize: Quantize | None = None,
+    threads: int | None = None,
+    progress: Tell | None = None,
+) -> dict[str, float]:
+    """Scores a model by itself, such as a fine-tuned candidate; arguments and result as in `score_inside`."""
+    threads = threads or get_settings().threads
+    if not int8:
+        return subject.score(HeldEngine(model, threads), tokenizer, examples, None, progress, model.config)
+    settings = quantize or Quantize()
+    with tempfile.TemporaryDirectory(prefix="candidate-") as folder:
+        engine = int8_engine(model, subject, tokenizer, Path(folder), settings, calibration, threads)
+        return subject.score(engine, tokenizer, examples, None, progress, model.config)
+
+
+def int8_engine(
+    model: LengthAdaptiveModel,
+    subject: Any,
+    tokenizer: Any,
+    folder: Path,
+    settings: Quantize,
+    calibration: Sequence[Window] | None,
+    threads: int,
+) -> Engine:
+    """Writes a model's int8 graph into `folder` and opens it: what stage `quantize` makes of the same weights."""
+    model = model.eval()
+    ranges, windows = None, list(calibration or ())
+    if settings.approach == "static":
+        windows = windows or calibration_windows(subject, tokenizer, settings.calibration_samples)
+        batches = [{key: torch.from_numpy(value) for key, value in pad([window]).items()} for window in windows]
+        percentile = 100.0 if settings.calibration_method == "minmax" else settings.percentile
+        ranges = calibrate(model, batches, (), percentile)
+    store(Prepared(model, tokenizer, ranges, len(windows)), folder, SimpleNamespace(quantize=settings))
+    return OnnxEngine(folder / MODEL_FILE, threads)
+
+
+def calibration_windows(subject: Any, tokenizer: Any, samples: int, seed: int = 0) -> list[Window]:
+    """Windows of so many training examples, drawn at random; the same for the same seed."""
+    return subject.windows(tokenizer, subject.load("train", samples, seed))
+
+
+def finetune_candidate(
+    net: SuperNet,
+    arch: Arch,
+    recipe: Any,
+    settings: Any,
+    folder: Path,
+    progress: Any,
+    tokenizer: Any,
+) -> LengthAdaptiveModel:
+    """Cuts a sub-network out and fine-tunes it by itself: the paper's way to find out what a candidate is worth.
+
+    Args:
+        net: a supernet, tuned or not; a head that is not the task's is replaced by a new one.
+        arch: which sub-network.
+        recipe: with `dataset` and `training`.
+        settings: a `Learning` group.
+        folder: the candidate's own. A finished one is read, an interrupted one goes on; the checkpoint stays in it.
+        progress: `compress.progress.Progress`.
+        tokenizer: of the supernet.
+
+    Returns:
+        The fine-tuned model, to be given to `score_model`.
+
+    Raises:
+        UserError: nothing can be learned from the recipe's data.
+    """
+    from compress.methods.finetune import learn
+    from compress.subjects import subject_of
+
+    subject, start = subject_of(recipe, settings), folder / "start"
+    if (folder / "model.safetensors").is_file():
+        return subject.load_model(folder)
+    if not (start / "config.json").is_file():  # written last
+        extract(net, arch, start, tokenizer)
+    torch.manual_seed(recipe.training.seed)
+    model = subject.load_model(start, settings.dropout)
+    data = subject.samples(tokenizer, subject.load("train"))
+    ctx = SimpleNamespace(recipe=recipe, folder=folder, progress=progress)
+    learn(cast(Any, ctx), model, tokenizer, data, settings, subject.loss())
+    return model
+
+
+class HeldEngine(TorchEngine):
+    """A model that is in memory already, as an engine."""
+
+    def __init__(self, model: LengthAdaptiveModel, threads: int):
+        torch.set_num_threads(threads)
+        self.model, self.layers = model.eval(), model.shape.layers

@@ -1,0 +1,248 @@
+"""Two-stage search (Bigger&Faster, after AutoTinyBERT, arXiv 2107.13686): first latency, then the task.
+
+The predictor finds the encoders that take nearly all of the time there is, since larger ones are better as a rule.
+Evolution then asks the task for the best of them. A child is drawn anew, or made from one of the best so far by a step
+in depth or width, until it is within the limit and unseen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.archive import Archive
+from compress.nas.space import Arch, Space
+from zoo.errors import UserError
+from zoo.files import read_json, write_json
+
+SEARCHED = "search.json"
+ATTEMPTS = 200  # at making a child that is new and fast enough, before one is drawn at random
+STEPS = {"layers": 1, "hidden": 1, "intermediate": 2}  # places of its list that a mutation moves a size by, at most
+
+Score = Callable[[Arch], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scored candidate: predicted milliseconds, the task's primary metric, when it was found, all its metrics."""
+
+    arch: Arch
+    predicted_ms: float
+    score: float
+    generation: int
+    metrics: dict[str, float]
+
+
+def limit_of(settings: Any, largest_ms: float) -> float:
+    """The latency limit in milliseconds, by the predicted latency of the largest encoder where it is a share."""
+    return settings.limit_ms if settings.limit_ms is not None else settings.limit_share * largest_ms
+
+
+def within(predicted: Mapping[Arch, float], limit: float, band: Sequence[float]) -> dict[Arch, float]:
+    """The encoders that take between two shares of the limit; where all are faster, of what the slowest takes.
+
+    Args:
+        predicted: milliseconds of every encoder.
+        limit: in milliseconds.
+        band: two shares.
+
+    Raises:
+        UserError: none is fast enough; the message tells the fastest and what it takes.
+    """
+    allowed = {arch: ms for arch, ms in predicted.items() if ms <= band[1] * limit}
+    if not allowed:
+        fastest = min(predicted, key=lambda arch: predicted[arch])
+        raise UserError(
+            f"Nothing in the search space takes {band[1] * limit:.3g} ms or less: the fastest encoder, {fastest}, "
+            f"takes {predicted[fastest]:.3g} ms by the predictor. Raise the limit, or add smaller encoders."
+        )
+    slowest = max(allowed.values())
+    reach = limit if slowest >= band[0] * limit else slowest
+    return {arch: ms for arch, ms in allowed.items() if ms >= band[0] * reach}
+
+
+def evolve(
+    score: Score,
+    candidates: Mapping[Arch, float],
+    space: Space,
+    settings: Any,
+    archive: Archive,
+    progress: Any,
+    metric: str,
+) -> list[Found]:
+    """Scores candidates, the later ones bred from the best of the earlier ones.
+
+    Interrupted, it goes on where it was: the draws are repeated from the seed, and what is in the archive is not scored
+    again. So the same seed and scores give the same result, interrupted or not.
+
+    Args:
+        score: metrics of an encoder.
+        candidates: milliseconds of those that may be taken.
+        space: whose neighbours a mutation goes to.
+        settings: a recipe's `search` group.
+        archive: scores so far.
+        progress: `compress.progress.Progress`.
+        metric: the key to choose by.
+
+    Returns:
+        All that was scored, in the order of the search.
+    """
+    chance, everything = random.Random(settings.seed), sorted(candidates)
+    seen: dict[Arch, Found] = {}
+    rounds = settings.generations + 1
+    planned = min(len(everything), settings.population + settings.generations * settings.children)
+    batch = chance.sample(everything, min(settings.population, len(everything)))
+    for generation in range(rounds):
+        for arch in batch:
+            result = archive.get(arch.key)
+            if result is None:
+                result = score(arch)
+                archive.add(arch.key, {"predicted_ms": candidates[arch], "generation": generation, **result})
+            metrics = {k: v for k, v in result.items() if k not in ("predicted_ms", "generation")}
+            seen[arch] = Found(arch, candidates[arch], metrics[metric], generation, metrics)
+            best = best_of(list(seen.values()))
+            progress.update(
+                len(seen),
+                planned,
+                generation=generation,
+                **{f"best_{metric}": best.score},
+                best=best.arch.key,
+                points=[[f.predicted_ms, f.score, f.generation, f.arch.key] for f in seen.values()],
+            )
+        if generation + 1 < rounds:
+            batch = _children(list(seen.values()), candidates, everything, space, settings, chance)
+            if not batch:
+                progress.note("every candidate has been scored")
+                break
+    return list(seen.values())
+
+
+def best_of(found: Sequence[Found]) -> Found:
+    """The best; of equals the fastest."""
+    return max(found, key=lambda one: (one.score, -one.predicted_ms))
+
+
+def _children(
+    found: Sequence[Found],
+    candidates: Mapping[Arch, float],
+    everything: Sequence[Arch],
+    space: Space,
+    settings: Any,
+    chance: random.Random,
+) -> list[Arch]:
+    parents = sorted(found, key=lambda one: (-one.score, one.predicted_ms))[: settings.parents]
+    lowest = min(one.score for one in parents)
+    spread = max(one.score for one in parents) - lowest
+    weights = [one.score - lowest + 1e-3 * spread + 1e-9 for one in parents]
+    unseen = dict.fromkeys(sorted(set(everything) - {one.arch for one in found}))
+    made: list[Arch] = []
+    while unseen and len(made) < settings.children:
+        child: Arch | None = None
+        if settings.strategy == "evolution" and chance.random() >= settings.fresh:
+            parent = chance.choices(parents, weights)[0].arch
+            for _ in range(ATTEMPTS):
+                other = mutate(parent, space, settings.mutation_prob, chance)
+                if other in unseen:
+                    child = other
+                    break
+        child = child or chance.choice(list(unseen))
+        del unseen[child]
+        made.append(child)
+    return made
+
+
+def mutate(arch: Arch, space: Space, probability: float, chance: random.Random) -> Arch:
+    """The encoder with a step in depth, with the probability, and steps in both widths, with twice of it."""
+    for name, steps in STEPS.items():
+        if chance.random() < min(1.0, probability * (1 if name == "layers" else 2)):
+            near = space.moved(arch, name, steps)
+            arch = chance.choice(near) if near else arch
+    return arch
+
+
+def run(ctx: Any) -> dict[str, Any]:
+    """Stage `search`: the tuned supernet and the latency predictor -> `search.json`, with the winner.
+
+    Raises:
+        UserError: no encoder is fast enough, the predictor is of another machine or space, or the data to search on
+            are trained or reported on too.
+    """
+    from compress.nas.base import alone, base_of
+    from compress.nas.judge import Candidates
+    from compress.nas.latency_table import stamp, time_row
+    from compress.nas.predictor import Predictor
+
+    alone()
+    settings, base = ctx.recipe.search, base_of(ctx)
+    predictor = Predictor.load(ctx.inputs["predictor"])
+    archs = list(base.space)
+    times = predictor.predict(archs, settings.mode).tolist()
+    predicted = dict(zip(archs, times, strict=True))
+    limit = limit_of(settings, predicted[base.space.largest])
+    candidates = within(predicted, limit, settings.band)
+    judge, archive = Candidates(ctx, base), Archive(ctx.folder / "archive.jsonl")
+    found = evolve(judge.score, candidates, base.space, settings, archive, ctx.progress, judge.primary)
+
+    ranked = sorted(found, key=lambda one: (-one.score, one.predicted_ms))
+    measured: dict[Arch, dict[str, float]] = {}
+    for arch in dict.fromkeys([one.arch for one in ranked[: settings.verify]] + [base.space.largest]):
+        row = archive.get(f"measured {arch.key}")
+        if row is None:
+            row = time_row(arch, settings.mode, base.setup, ctx.recipe.latency_table)
+            archive.add(f"measured {arch.key}", row)
+        measured[arch] = row
+    points = [
+        {
+            "key": one.arch.key,
+            "arch": one.arch.to_json(),
+            "predicted_ms": one.predicted_ms,
+            **({"measured_ms": measured[one.arch]["p50_ms"]} if one.arch in measured else {}),
+            "score": one.score,
+            "generation": one.generation,
+            "metrics": one.metrics,
+        }
+        for one in found
+    ]
+    fastest, largest = min(predicted, key=lambda arch: predicted[arch]), base.space.largest
+    winner = next(point for point in points if point["key"] == ranked[0].arch.key)
+    told = {
+        "limit_ms": limit,
+        **{key: getattr(settings, key) for key in ("band", "mode", "approach", "scoring", "strategy", "seed")},
+        "metric": judge.primary,
+        "n": len(judge.examples),
+        "candidates": len(candidates),
+        "space": len(archs),
+        "fastest": {"key": fastest.key, "predicted_ms": predicted[fastest]},
+        "largest": {
+            "key": largest.key,
+            "predicted_ms": predicted[largest],
+            "measured_ms": measured[largest]["p50_ms"],
+        },
+        "machine": stamp(),
+        "setup": predictor.setup,
+        "points": points,
+        "winner": winner,
+    }
+    write_json(ctx.folder / SEARCHED, told)
+    return {
+        "winner": winner["key"],
+        "score": winner["score"],
+        "limit_ms": limit,
+        "predicted_ms": winner["predicted_ms"],
+        "measured_ms": winner["measured_ms"],
+        "scored": len(found),
+        "candidates": len(candidates),
+    }
+
+
+def winner_of(folder: Path) -> tuple[Arch, dict[str, Any]]:
+    """The encoder that a search has chosen, and all of its `search.json`.
+
+    Raises:
+        UserError: the folder holds no finished search.
+    """
+    told = read_json(folder / SEARCHED)
+    return Arch.from_json(told["winner"]["arch"]), told

@@ -1,0 +1,74 @@
+"""A supernet tuned on a task, once: afterwards every sub-network can be scored as it is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from compress.methods.distill import Listener, divergence
+from compress.nas.space import Space
+from compress.nas.supernet import SuperNet
+from compress.nas.supernet_train import sandwich
+from compress.training import Loss
+
+
+def run(ctx: Any) -> dict[str, Any]:
+    """Stage `tune`: a supernet -> the same with a head for the recipe's task, all its sub-networks tuned on it.
+
+    Raises:
+        UserError: the supernet is of another space, or nothing can be learned from the data.
+    """
+    from compress.methods.finetune import learn
+    from compress.subjects import subject_of
+    from zoo.features import load_tokenizer
+    from zoo.files import read_json
+
+    recipe, settings, source = ctx.recipe, ctx.recipe.tune, ctx.inputs["supernet"]
+    if recipe.search.scoring == "finetune":
+        ctx.progress.note("every candidate is fine-tuned by itself: the supernet is not tuned")
+        return {}
+    subject, tokenizer = subject_of(recipe, settings), load_tokenizer(source)
+    torch.manual_seed(recipe.training.seed)
+    space = recipe.space.of(read_json(source / "config.json"))
+    net = SuperNet.load(source, space, lambda folder: subject.load_model(folder, settings.dropout))
+    data = subject.samples(tokenizer, subject.load("train"))
+    loss = in_place(subject.loss(), settings, space, net.encoder.head)
+    return {**learn(ctx, cast(Any, net), tokenizer, data, settings, loss), "networks": len(space)}
+
+
+def in_place(task_loss: Loss, settings: Any, space: Space, head: str) -> Loss:
+    """The loss of `compress.training.train` for a supernet and a task: sandwich rule and in-place distillation.
+
+    The largest sub-network learns from the labels, the smallest and the random ones from what the largest says of the
+    same batch (T^2 KL(largest || this)) and from the labels, by the settings' weights (Yu and Huang, arXiv 1903.05134).
+
+    Args:
+        task_loss: of one pass at full length, as `compress.subjects.Subject.loss` gives it.
+        settings: a `Tune` group.
+        space: of the supernet.
+        head: "qa" or "classification".
+    """
+    total = settings.label_weight + settings.teacher_weight
+
+    def loss(model: Any, batch: dict[str, Tensor], chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
+        networks = sandwich(space, settings.random_networks, chance)
+        goal = torch.empty(0)
+        for name, arch in networks:
+            heard = Listener(partial(model, arch=arch))
+            passes = task_loss(heard, batch, chance)
+            task, told = next(passes)
+            passes.close()  # type: ignore[attr-defined]
+            if name == "largest":
+                goal = heard.logits.detach()
+                yield task / len(networks), {**told, "largest_loss": task.item()}
+                continue
+            far = divergence(heard.logits, goal, settings.temperature, head)
+            value = (settings.label_weight * task + settings.teacher_weight * far) / total
+            yield value / len(networks), {f"{name}_loss": task.item(), f"{name}_distance": far.item()}
+
+    return cast(Loss, loss)

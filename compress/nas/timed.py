@@ -1,0 +1,238 @@
+"""Encoders of any size with made-up weights, ready to be timed: what a latency table is made of.
+
+Latency depends on sizes and operators, not on what is learned. So nothing is trained, exported or calibrated: the
+graph that the engines run is written at once for the sizes wanted, with integers where `quantize_onnx` would put them.
+The authors of Bigger&Faster exported every model from PyTorch and gave the ONNX path up as too slow.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from compress.nas.space import Arch
+from zoo.checkpoints import architecture
+from zoo.engines import Engine
+from zoo.engines.onnx import OnnxEngine
+from zoo.engines.openvino import OpenVinoEngine
+from zoo.errors import UserError
+from zoo.graph import Weights
+from zoo.lengths import LengthConfig
+
+MODES = {
+    "onnxruntime_int8": "int8 on onnxruntime",
+    "openvino_int8": "int8 on OpenVINO",
+    "torch_dynamic_int8": "dynamic int8 on torch",
+    "onnxruntime_fp32": "float on onnxruntime",
+    "torch_fp32": "float on torch",
+}
+WORDS = 1000  # rows of the word embeddings: looking a few up takes as long in a larger table
+POSITIONS = 514
+MIDDLE = 36.5  # standard deviation of whole numbers that are spread evenly over -63 to 63
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all encoders of a table share.
+
+    Attributes:
+        tokens, batch, threads: of the input and of the engine.
+        family: "bert", "roberta" or "distilbert".
+        head: "qa" or "classification".
+        approach: "static" or "dynamic", as in a recipe's `quantize` group.
+        keep_float: glob patterns of products that stay in float, as there.
+    """
+
+    tokens: int = 128
+    batch: int = 1
+    threads: int = 1
+    family: str = "bert"
+    head: str = "qa"
+    approach: str = "static"
+    keep_float: tuple[str, ...] = ()
+
+    @property
+    def pad(self) -> int:
+        return 1 if self.family == "roberta" else 0
+
+    def inputs(self, vocabulary: int = WORDS) -> dict[str, np.ndarray]:
+        """A full batch of words below `vocabulary`, the same every time."""
+        shape = (self.batch, self.tokens)
+        words = np.random.default_rng(0).integers(5, vocabulary, shape)
+        return {
+            "input_ids": words.astype(np.int64),
+            "attention_mask": np.ones(shape, np.int64),
+            "token_type_ids": np.zeros(shape, np.int64),
+        }
+
+
+class HeldOnnx(OnnxEngine):
+    """onnxruntime on weights that are in memory."""
+
+    def __init__(self, weights: Weights, spec: dict[str, Any], threads: int):
+        self.weights, self.spec, self.threads = weights, spec, threads
+        self.layers, self.sessions = spec["layers"], {}
+
+
+class HeldOpenVino(OpenVinoEngine):
+    """OpenVINO on weights that are in memory."""
+
+    def __init__(self, weights: Weights, spec: dict[str, Any], threads: int):
+        try:
+            import openvino
+        except ImportError as error:
+            raise UserError("OpenVINO is not installed: `pip install openvino`, or leave its mode out.") from error
+        self.core, self.threads = openvino.Core(), threads
+        self.weights, self.spec = weights, spec
+        self.layers, self.compiled = spec["layers"], {}
+
+
+def spec_of(arch: Arch, setup: Setup) -> dict[str, Any]:
+    """What `zoo.graph` needs to know beside the weights, as `compress.methods.quantize_onnx.spec_of` tells it."""
+    return {
+        "layers": arch.layers,
+        "hidden": arch.hidden,
+        "intermediate": arch.intermediate,
+        "heads": arch.heads,
+        "eps": 1e-12,
+        "family": setup.family,
+        "head": setup.head,
+        "pad": setup.pad,
+        "drop_layers": list(range(arch.layers)),
+        "keep_first": setup.head == "classification",
+    }
+
+
+def made_up(arch: Arch, setup: Setup, integers: bool) -> Weights:
+    """Weights under the graph's names. States keep an even size through the layers, as trained ones do.
+
+    Args:
+        arch: the sizes.
+        setup: see the class.
+        integers: int8 where `quantize_onnx` makes it, but for what divides outlying columns down: where that is, only
+            a trained model tells, and it takes one multiplication a product.
+    """
+    h, f, q = arch.hidden, arch.intermediate, arch.qkv
+    weights: Weights = {"positions.w": _floats(POSITIONS, h)}
+    if integers and not _fits("words", setup.keep_float):
+        weights |= {"words.q": _wholes(WORDS, h), "words.scale": np.full((WORDS, 1), 1 / MIDDLE, np.float32)}
+    else:
+        weights["words.w"] = _floats(WORDS, h)
+    if setup.family != "distilbert":
+        weights["types.w"] = _floats(2, h)
+    norms = ["norm"]
+    products = []
+    for i in range(arch.layers):
+        at = f"layers.{i}."
+        norms += [f"{at}attention_norm", f"{at}output_norm"]
+        products += [(f"{at}qkv", h, 3 * q), (f"{at}project", q, h), (f"{at}expand", h, f), (f"{at}contract", f, h)]
+    for name in norms:
+        weights |= {f"{name}.weight": np.ones(h, np.float32), f"{name}.bias": np.zeros(h, np.float32)}
+    head = [("qa_outputs", h, 2)] if setup.head == "qa" else [("dense", h, h), ("classifier", h, 2)]
+    for name, rows, columns in (*products, *head):
+        weights[f"{name}.bias"] = np.zeros(columns, np.float32)
+        if not integers or (name, rows, columns) in head or _fits(name, setup.keep_float):
+            weights[f"{name}.w"] = _floats(rows, columns) * np.float32(rows**-0.5)
+            continue
+        weights[f"{name}.q"] = _wholes(rows, columns)
+        weights[f"{name}.scale"] = np.full(columns, rows**-0.5 / MIDDLE, np.float32)
+        if setup.approach == "static":
+            weights |= {f"{name}.x_scale": np.array(0.03, np.float32), f"{name}.x_zero": np.array(128, np.uint8)}
+    return weights
+
+
+@contextmanager
+def ready(arch: Arch, mode: str, setup: Setup) -> Iterator[Callable[[], Any]]:
+    """A function that runs the encoder once on a full batch, as the engines of the zoo do.
+
+    Raises:
+        UserError: there is no such mode, the input is too long, or OpenVINO is not installed.
+    """
+    if mode not in MODES:
+        raise UserError(f"There is no mode {mode!r}: choose one of {', '.join(MODES)}.")
+    if setup.tokens > POSITIONS - 2:
+        raise UserError(f"Encoders read {POSITIONS - 2} tokens at most, not {setup.tokens}.")
+    if not mode.startswith("torch"):
+        kind = HeldOpenVino if mode.startswith("openvino") else HeldOnnx
+        engine: Engine = kind(made_up(arch, setup, mode.endswith("int8")), spec_of(arch, setup), setup.threads)
+        yield whole_run(engine, setup)
+        return
+    import torch
+
+    from compress.nas.scoring import HeldEngine
+
+    before = torch.get_num_threads()
+    try:
+        model = _made_up_model(arch, setup)
+        engine = HeldEngine(dynamic(model) if mode == "torch_dynamic_int8" else model, setup.threads)
+        yield whole_run(engine, setup)
+    finally:
+        torch.set_num_threads(before)
+
+
+def whole_run(engine: Engine, setup: Setup, vocabulary: int = WORDS) -> Callable[[], Any]:
+    """A function that runs an engine on a setup's batch, with nothing dropped."""
+    batch = setup.inputs(vocabulary)
+    lengths = np.array([LengthConfig.full(engine.layers).tokens(setup.tokens)] * setup.batch)
+    return lambda: engine.run(batch, lengths)
+
+
+def dynamic(model: Any) -> Any:
+    """A copy of a torch model with its linear layers in torch's dynamic int8, as Bigger&Faster has them."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this way of quantizing will move to another package
+        return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+
+
+def _made_up_model(arch: Arch, setup: Setup) -> Any:
+    import torch
+
+    from zoo.modeling import LengthAdaptiveModel
+
+    config = {
+        "model_type": setup.family,
+        "architectures": [architecture(setup.family, setup.head)],
+        "num_hidden_layers": arch.layers,
+        "hidden_size": arch.hidden,
+        "intermediate_size": arch.intermediate,
+        "num_attention_heads": arch.heads,
+        "attention_head_size": arch.head_size,
+        "vocab_size": WORDS,
+        "max_position_embeddings": POSITIONS,
+        "pad_token_id": setup.pad,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return LengthAdaptiveModel(config).eval()
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _wholes(rows: int, columns: int) -> np.ndarray:
+    return _pool(rows * columns)[0][: rows * columns].reshape(rows, columns)
+
+
+def _floats(rows: int, columns: int) -> np.ndarray:
+    return _pool(rows * columns)[1][: rows * columns].reshape(rows, columns)
+
+
+def _pool(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers to cut weights from: drawing them anew for every encoder would take longer than timing it."""
+    return _drawn(1 << max(20, (size - 1).bit_length()))
+
+
+@cache
+def _drawn(size: int) -> tuple[np.ndarray, np.ndarray]:
+    chance = np.random.default_rng(0)
+    return chance.integers(-63, 64, size, np.int8), chance.standard_normal(size, np.float32)

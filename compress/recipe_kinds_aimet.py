@@ -1,0 +1,122 @@
+"""The recipe kind `aimet_w8a8`: a fine-tuned model learns to be rounded as AIMET simulates it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from compress.recipe_groups import Dataset, Evaluate, Group, Learning, Package, Trained, Training
+
+
+class FirstTraining(Learning):
+    """Fine-tuning in float, before anything is rounded."""
+
+    apply: bool = Field(default=True, description="fine-tune `model` first; false: it is fine-tuned for the task")
+
+
+class Simulation(Group):
+    """What AIMET rounds, and how."""
+
+    scope: Literal["full", "deploy"] = Field(
+        default="full",
+        description="full: every activation, layer norm and GELU among them (a simulation, no runtime does it); "
+        "deploy: inputs and weights of the linear layers, which the int8 model then really computes",
+    )
+    weight_bits: Literal[8, 4] = Field(
+        default=8, description="symmetric; of linear layers, embeddings have 8 in any case; 4 is a simulation only"
+    )
+    per_channel: bool = Field(default=False, description="one range a row of each linear layer's weights, else one")
+    ranges: Literal["min_max", "percentile", "sqnr"] = Field(
+        default="min_max",
+        description="where learning starts: the extremes that were seen, a percentile of them, or the range with the "
+        "best ratio of signal to rounding noise (AIMET's tf_enhanced)",
+    )
+    percentile: float = Field(default=99.99, gt=50, le=100, description="for percentile: what lies within the range")
+    mask: Literal["-6", "clamp", "as_is"] = Field(
+        default="-6",
+        description="for full: what hides padding in attention. -6 is added to its scores, as published; clamp: 6 "
+        "below the lowest score seen, where the range ends; as_is: -10000, which the range has to hold",
+    )
+    calibration_samples: int = Field(
+        default=64, ge=1, le=100_000, description="training windows that the first ranges are taken from"
+    )
+
+    @field_validator("mask", mode="before")
+    @classmethod
+    def _number_is_meant(cls, mask: object) -> object:
+        return str(mask) if isinstance(mask, int) else mask
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """These keys alone, without those of a training."""
+        return {key: getattr(self, key) for key in Simulation.model_fields}
+
+
+class AimetTraining(Learning, Simulation):
+    """Quantization-aware training with learned ranges (range learning)."""
+
+    learn: bool = Field(default=True, description="train; false: the first ranges and the weights stay as they are")
+    learning_rate: float = Field(default=5e-5, gt=0, le=1, description="highest learning rate of weights and ranges")
+    epochs: float = Field(default=6, gt=0, le=1000, description="passes over the data; fractions are allowed")
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="weight decay of matrices")
+
+
+class Integers(Group):
+    """The int8 model, for scope deploy."""
+
+    reduce_range: Literal["auto"] | bool = Field(
+        default="auto",
+        description="7-bit weights, in the simulation too, right on CPUs without VNNI; auto: yes, so that one file "
+        "serves all; scope full has 8 bits in any case",
+    )
+    keep_float: list[str] = Field(
+        default_factory=list, description="glob patterns of products to leave in float, layers.5.contract for example"
+    )
+    aimet_onnx: bool = Field(
+        default=False, description="write AIMET's own ONNX export too, if it says the same as the simulation"
+    )
+
+    @property
+    def approach(self) -> str:
+        """As in the other kinds' group `quantize`: ranges are settled before the model runs."""
+        return "static"
+
+
+class AimetRecipe(Trained):
+    """finetune -> aimet -> quantize -> evaluate -> package: W8A8 with ranges learned by AIMET (arXiv 2109.12948)."""
+
+    kind: Literal["aimet_w8a8"] = Field(default="aimet_w8a8", description="which method")
+    model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
+    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
+    dataset: Dataset
+    finetune: FirstTraining = FirstTraining()
+    aimet: AimetTraining = AimetTraining()
+    quantize: Integers = Integers()
+    evaluate: Evaluate = Evaluate()
+    package: Package = Package()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _scope_fits(self) -> AimetRecipe:
+        if self.aimet.scope == "deploy" and self.aimet.weight_bits == 4:
+            raise ValueError(
+                "aimet.weight_bits 4 is a simulation only, no runtime here multiplies 4-bit weights by 8-bit inputs: "
+                "set aimet.scope to full, or weight_bits to 8"
+            )
+        if self.aimet.scope == "full" and self.quantize.aimet_onnx:
+            raise ValueError(
+                "quantize.aimet_onnx is for aimet.scope deploy: of scope full AIMET's export says something else than "
+                "its simulation"
+            )
+        if self.aimet.scope == "full" and self.quantize.keep_float:
+            raise ValueError("quantize.keep_float is for aimet.scope deploy: scope full rounds everything")
+        if (self.finetune.max_length, self.finetune.stride) != (self.aimet.max_length, self.aimet.stride):
+            raise ValueError("finetune and aimet read the same windows: give both the same max_length and stride")
+        return self
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of the linear layers' weights that are simulated."""
+        narrow = self.aimet.scope == "deploy" and self.quantize.reduce_range is not False
+        return 7 if narrow else self.aimet.weight_bits

@@ -1,0 +1,128 @@
+"""The two-stage search: within the limit, better than chance, resumed without loss."""
+
+from __future__ import annotations
+
+import random
+from math import log
+
+import pytest
+
+from compress.archive import Archive
+from compress.nas.search import best_of, evolve, limit_of, mutate, within
+from compress.nas.search_groups import ArchSearch
+from compress.nas.space import Space
+from tests.compress.nas.nas_kit import SPACE, Silent, milliseconds
+from zoo.errors import UserError
+
+PREDICTED = {arch: milliseconds(arch) for arch in SPACE}
+
+
+def settings(**changes) -> ArchSearch:
+    sizes = {"population": 6, "generations": 3, "children": 5, "parents": 4, "limit_share": 0.6, "band": [0.4, 1.0]}
+    return ArchSearch.model_validate({**sizes, **changes})
+
+
+def quality(arch) -> float:
+    """A smooth hill: depth matters most, then width."""
+    return 20 * arch.layers + arch.hidden + 0.2 * arch.intermediate
+
+
+def search(tmp_path, chosen=None, score=None, name="archive", told=None):
+    chosen = chosen or settings()
+    limit = limit_of(chosen, PREDICTED[SPACE.largest])
+    candidates = within(PREDICTED, limit, chosen.band)
+    archive = Archive(tmp_path / f"{name}.jsonl")
+    score = score or (lambda arch: {"f1": quality(arch), "em": 1.0, "n": 5})
+    return evolve(score, candidates, SPACE, chosen, archive, told or Silent(), "f1"), limit
+
+
+def test_candidates_take_nearly_all_of_the_limit():
+    limit = 0.5 * max(PREDICTED.values())
+    found = within(PREDICTED, limit, (0.85, 1.0))
+    assert found and all(0.85 * limit <= ms <= limit for ms in found.values())
+    assert set(found) == {a for a, ms in PREDICTED.items() if 0.85 * limit <= ms <= limit}
+    generous = within(PREDICTED, 100.0, (0.85, 1.0))
+    assert SPACE.largest in generous and min(generous.values()) >= 0.85 * max(PREDICTED.values())
+
+
+def test_a_limit_that_nothing_meets_tells_the_fastest():
+    fastest = PREDICTED[SPACE.smallest]
+    with pytest.raises(UserError, match=rf"the fastest encoder, {SPACE.smallest.key}, takes {fastest:.3g} ms"):
+        within(PREDICTED, 0.9 * fastest, (0.85, 1.0))
+
+
+def test_a_limit_is_milliseconds_or_a_share():
+    assert limit_of(settings(limit_ms=3.5), 10.0) == 3.5
+    assert limit_of(settings(limit_ms=None, limit_share=0.25), 10.0) == 2.5
+
+
+def test_what_is_scored_obeys_the_limit_and_nothing_is_scored_twice(tmp_path):
+    told = Silent()
+    found, limit = search(tmp_path, told=told)
+    assert len(found) == 6 + 3 * 5 == len({one.arch for one in found})
+    assert all(0.4 * limit <= one.predicted_ms <= limit for one in found)
+    assert [one.generation for one in found] == [0] * 6 + [1] * 5 + [2] * 5 + [3] * 5
+    last = told.lines[-1]
+    assert (last["step"], last["total"], last["generation"]) == (21, 21, 3)
+    assert last["best_f1"] == best_of(found).score and last["best"] == best_of(found).arch.key
+    assert last["points"] == [[one.predicted_ms, one.score, one.generation, one.arch.key] for one in found]
+
+
+def test_evolution_finds_more_than_chance(tmp_path):
+    large = Space.spanned((2, 6), (128, 384), (256, 1536), 32, 64)
+    predicted = {arch: arch.macs(128) / 1e7 for arch in large}
+    lost = {"evolution": 0.0, "random": 0.0}
+    for strategy in lost:
+        for seed in range(10):
+            chosen = settings(seed=seed, strategy=strategy, population=10, generations=5, children=8, limit_share=0.5)
+            candidates = within(predicted, 0.5 * predicted[large.largest], chosen.band)
+            worth = {a: 8 * log(a.layers) + 10 * log(a.hidden) + 4 * log(a.intermediate) for a in candidates}
+            archive = Archive(tmp_path / f"{strategy}-{seed}.jsonl")
+            found = evolve(lambda a, w=worth: {"f1": w[a]}, candidates, large, chosen, archive, Silent(), "f1")
+            assert len(found) == 50
+            lost[strategy] += max(worth.values()) - best_of(found).score
+    assert lost["evolution"] < 0.7 * lost["random"]
+
+
+def test_a_killed_search_loses_one_evaluation_and_ends_as_it_would_have(tmp_path):
+    whole, _ = search(tmp_path, name="whole")
+    asked = []
+
+    def dies(arch):
+        asked.append(arch)
+        if len(asked) == 9:
+            raise KeyboardInterrupt
+        return {"f1": quality(arch), "em": 1.0, "n": 5}
+
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, score=dies, name="torn")
+    again, _ = search(tmp_path, score=dies, name="torn")
+    assert again == whole and len(asked) == len(whole) + 1
+
+
+def test_a_small_space_ends_the_search(tmp_path):
+    told = Silent()
+    found, _ = search(tmp_path, settings(generations=50, children=50, limit_share=0.2), told=told)
+    limit = 0.2 * PREDICTED[SPACE.largest]
+    assert {one.arch for one in found} == set(within(PREDICTED, limit, (0.4, 1.0)))
+    assert told.notes == ["every candidate has been scored"]
+
+
+def test_equal_scores_go_on_and_the_faster_wins(tmp_path):
+    found, _ = search(tmp_path, score=lambda _arch: {"f1": 50.0})
+    assert best_of(found).predicted_ms == min(one.predicted_ms for one in found)
+
+
+def test_mutations_stay_in_the_space_and_near():
+    chance, arch = random.Random(0), SPACE.arch(2, 32, 56)
+    made = [mutate(arch, SPACE, 0.25, chance) for _ in range(2000)]
+    assert all(m in SPACE for m in made)
+    assert all(abs(m.layers - 2) <= 1 and abs(m.hidden - 32) <= 8 and abs(m.intermediate - 56) <= 16 for m in made)
+    shares = [sum(getattr(m, n) != getattr(arch, n) for m in made) / 2000 for n in ("layers", "hidden", "intermediate")]
+    assert shares == pytest.approx([0.25, 0.5, 0.5], abs=0.05)
+
+
+@pytest.mark.parametrize("band", [[0.9, 0.8], [0.5, 1.1], [0.5]])
+def test_a_band_that_is_none_is_refused(band):
+    with pytest.raises(ValueError, match="band has two shares"):
+        settings(band=band)

@@ -1,0 +1,166 @@
+"""Candidates: scored inside the supernet, in float and in the int8 that is shipped, or fine-tuned by themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compress.methods.pretrain import MaskedLanguageModel
+from compress.methods.quantize_onnx import MODEL_FILE, build
+from compress.nas import scoring
+from compress.nas.extract import extract
+from compress.nas.groups import Tune
+from compress.nas.scoring import (
+    HeldEngine,
+    calibration_windows,
+    finetune_candidate,
+    int8_engine,
+    score_inside,
+    score_model,
+)
+from compress.nas.space import Arch, Space
+from compress.nas.supernet import SuperNet
+from compress.progress import Progress
+from compress.recipe_groups import Dataset, Learning, Quantize, Training
+from compress.subjects import subject_of
+from zoo.engines.onnx import OnnxEngine
+from zoo.engines.torch import TorchEngine
+from zoo.errors import UserError
+from zoo.features import load_tokenizer, pad
+from zoo.modeling import LengthAdaptiveModel
+
+SPACE = Space.spanned([1, 2], [8, 32], [16, 64], 8, 16)
+ARCH = SPACE.arch(2, 24, 48)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model):
+    return load_tokenizer(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def net(tiny_model) -> SuperNet:
+    return SuperNet.of(LengthAdaptiveModel.load(tiny_model), SPACE).eval()
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_data) -> Any:
+    return SimpleNamespace(
+        dataset=Dataset.model_validate({name: str(path) for name, path in tiny_data._asdict().items()}),
+        reading=Tune(max_length=128, stride=32),
+        training=Training(),
+        seed=0,
+        trains=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def subject(recipe):
+    return subject_of(recipe)
+
+
+def first_batch(subject, tokenizer):
+    return pad(subject.windows(tokenizer, subject.load("validation"))[:1])
+
+
+def said(engine, batch):
+    return engine.run(batch, np.full((1, engine.layers), batch["input_ids"].shape[1])).said
+
+
+def test_a_float_score_is_that_of_the_extracted_checkpoint(net, subject, tokenizer, tmp_path):
+    examples = subject.load("validation")
+    inside = score_inside(net, ARCH, subject, tokenizer, examples, int8=False, threads=1)
+    alone = TorchEngine(extract(net, ARCH, tmp_path / "alone", tokenizer), 1)
+    assert inside == subject.score(alone, tokenizer, examples)
+    assert list(inside)[0] == "f1" and inside["n"] == len(examples)
+    batch = first_batch(subject, tokenizer)
+    np.testing.assert_allclose(said(HeldEngine(net.extract(ARCH), 1), batch), said(alone, batch), atol=1e-5)
+
+
+def test_an_int8_score_is_that_of_the_file_that_would_be_shipped(
+    net, recipe, subject, tokenizer, tmp_path, monkeypatch
+):
+    windows, settings = calibration_windows(subject, tokenizer, 4), Quantize(calibration_samples=4)
+    assert windows == calibration_windows(subject, tokenizer, 4) != calibration_windows(subject, tokenizer, 4, seed=1)
+    folder = extract(net, ARCH, tmp_path / "alone", tokenizer)
+    from compress.methods import quantize_onnx
+
+    monkeypatch.setattr(quantize_onnx, "calibration_windows", lambda *_: windows)
+    build(folder, tmp_path / "shipped", SimpleNamespace(quantize=settings), [])
+    shipped = OnnxEngine(tmp_path / "shipped" / MODEL_FILE, 1)
+    engine = int8_engine(net.extract(ARCH), subject, tokenizer, tmp_path / "made", settings, windows, 1)
+    batch = first_batch(subject, tokenizer)
+    np.testing.assert_array_equal(said(engine, batch), said(shipped, batch))
+    whole = said(HeldEngine(net.extract(ARCH), 1), batch)
+    gap = np.abs(said(engine, batch) - whole).mean() / np.abs(whole - whole.mean()).mean()
+    assert 1e-4 < gap < 0.2, "rounded, but the same model"
+    made: list[Path] = []
+    real = scoring.store
+    monkeypatch.setattr(scoring, "store", lambda ready, out, recipe: (made.append(out), real(ready, out, recipe)))
+    examples = subject.load("validation")
+    found = score_inside(net, ARCH, subject, tokenizer, examples, True, windows, settings, threads=1)
+    assert found == subject.score(shipped, tokenizer, examples) and len(made) == 1 and not made[0].exists()
+    score_inside(net, ARCH, subject, tokenizer, examples[:1], True, None, Quantize(approach="dynamic"), threads=1)
+
+
+def test_what_cannot_be_scored_is_told(net, subject, tokenizer, tiny_model):
+    examples = subject.load("validation", 2)
+    words = SuperNet.of(MaskedLanguageModel.load(tiny_model), SPACE)
+    with pytest.raises(UserError, match="was not tuned on a task. Run the stage tune first"):
+        score_inside(words, ARCH, subject, tokenizer, examples, int8=False)
+    with pytest.raises(UserError, match="queries of 16 for a width of 24"):
+        score_inside(net, Arch(2, 24, 48, 2, 16), subject, tokenizer, examples, int8=False)
+
+
+class Stop(Exception):
+    pass
+
+
+class Interrupting(Progress):
+    def update(self, step, total, **figures):
+        if step == 2:
+            raise Stop
+
+
+def test_a_candidate_is_fine_tuned_by_itself_and_goes_on_where_it_was(net, recipe, subject, tokenizer, tmp_path):
+    settings = Learning(epochs=1, batch_size=8, learning_rate=1e-3, max_length=128, stride=32, dropout=0.1)
+    quick = SimpleNamespace(**{**vars(recipe), "training": Training(checkpoint_minutes=1e-9)})
+    before = {name: part.clone() for name, part in net.state_dict().items()}
+
+    def tuned(folder, progress=None):
+        told = progress or Progress(None, "search", shown=False)
+        return finetune_candidate(net, ARCH, quick, settings, tmp_path / folder / ARCH.key, told, tokenizer)
+
+    straight = tuned("a")
+    with pytest.raises(Stop):
+        tuned("b", Interrupting(None, "search", shown=False))
+    resumed, read = tuned("b"), tuned("a", Interrupting(None, "search", shown=False))
+    start = net.extract(ARCH)
+    for name, part in straight.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], part, atol=1e-6, rtol=0)
+        assert read.state_dict()[name].equal(part)
+    assert not straight.blocks[0].query.weight.equal(start.blocks[0].query.weight)  # type: ignore[union-attr]
+    assert all(part.equal(before[name]) for name, part in net.state_dict().items()), "the supernet is left alone"
+    assert score_model(straight, subject, tokenizer, subject.load("validation"), False, threads=1)["n"] == 10
+
+
+def test_other_tasks_are_scored_by_the_same_path(tiny_model, tokenizer, tmp_path):
+    rows = [{"sentence": f"number {i} is {'good' if i % 2 else 'bad'}", "label": i % 2} for i in range(12)]
+    import json
+
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = Dataset(task="sst2", train=str(tmp_path / "a.jsonl"), validation="held-out", evaluation="hub")
+    reading = Tune(max_length=128)
+    recipe = SimpleNamespace(dataset=data, reading=reading, training=Training(), seed=0, trains=False)
+    subject: Any = subject_of(recipe)
+    torch.manual_seed(0)
+    net = SuperNet.of(subject.load_model(tiny_model), SPACE)
+    examples = subject.load("train")
+    fp = score_inside(net, ARCH, subject, tokenizer, examples, int8=False, threads=1)
+    int8 = score_inside(net, ARCH, subject, tokenizer, examples, int8=True, threads=1)
+    assert list(fp) == ["accuracy", "n"] == list(int8) and fp["n"] == 12

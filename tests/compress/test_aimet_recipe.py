@@ -1,0 +1,245 @@
+"""The recipe kind `aimet_w8a8` on tiny models: its stages, what they leave, and fp32 beside the simulation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from compress import recipe as recipes
+from compress.__main__ import app
+from compress.recipe import load, shipped
+from compress.run import STAGES, fingerprint, run
+from compress.simulated import score_simulated
+from tests.compress.text_kit import write_glue
+from zoo import card, catalog
+from zoo.errors import UserError
+from zoo.files import read_json
+from zoo.lengths import Front
+from zoo.settings import get_settings
+
+NINE = ("rte", "stsb", "mrpc", "cola", "sst2", "qnli", "qqp", "mnli", "squad")
+QUICK = [
+    "finetune.batch_size=8",
+    "finetune.dropout=0",
+    "aimet.batch_size=8",
+    "aimet.calibration_samples=16",
+    "evaluate.latency_rounds=2",
+    "evaluate.latency_tokens=40",
+]
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory) -> Path:
+    return write_glue(tmp_path_factory.mktemp("tiny") / "glue")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUDGET_ZOO_HOME", str(tmp_path_factory.mktemp("home")))
+        get_settings.cache_clear()
+        yield
+    get_settings.cache_clear()
+
+
+def texts(glue: Path, model: Path, name: str) -> list[str]:
+    return [f"model={model}", f"dataset.train={glue}", f"dataset.evaluation={glue}", f"package.name={name}", *QUICK]
+
+
+@pytest.fixture(scope="module")
+def deployed(glue, tiny_model, tmp_path_factory) -> Path:
+    """The folder of a finished run of `minilm_w8a8_sst2` with scope deploy."""
+    folder = tmp_path_factory.mktemp("deployed")
+    changes = [
+        *texts(glue, tiny_model, "tiny-sst2"),
+        "aimet.scope=deploy",
+        "aimet.per_channel=true",
+        "finetune.epochs=8",
+        "finetune.learning_rate=3e-3",
+        "aimet.epochs=2",
+        "aimet.learning_rate=1e-3",
+    ]
+    run(load("minilm_w8a8_sst2", changes), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def simulated(tiny_model, tiny_data, tmp_path_factory) -> Path:
+    """The folder of a finished run of `minilm_w8a8_squad` with scope full, of a checkpoint that answers already."""
+    folder = tmp_path_factory.mktemp("simulated")
+    changes = [
+        f"model={tiny_model}",
+        f"dataset.train={tiny_data.train}",
+        f"dataset.validation={tiny_data.validation}",
+        f"dataset.evaluation={tiny_data.evaluation}",
+        "dataset.titles=null",
+        "dataset.validation_titles=null",
+        "finetune.apply=false",
+        "aimet.epochs=2",
+        "aimet.learning_rate=1e-3",
+        "package.name=tiny-squad",
+        *QUICK,
+    ]
+    run(load("minilm_w8a8_squad", changes), folder)
+    return folder
+
+
+def test_the_nine_of_the_zoo_ship_for_both_models():
+    for task in NINE:
+        theirs: Any = load(f"minilm_w8a8_{task}")
+        ours: Any = load(f"minilm_l6_w8a8_{task}")
+        assert theirs.kind == ours.kind == "aimet_w8a8"
+        assert theirs.model == "microsoft/MiniLM-L12-H384-uncased" and "L6" in ours.model
+        assert theirs.dataset.task == ours.dataset.task == task
+        for made in (theirs, ours):
+            aimet = made.aimet
+            assert (aimet.scope, aimet.weight_bits, aimet.per_channel) == ("full", 8, False)
+            assert (aimet.ranges, aimet.mask, aimet.learn) == ("min_max", "-6", True)
+            assert (aimet.weight_decay, aimet.dropout, aimet.warmup_ratio) == (0, 0, 0.1)
+        assert theirs.aimet == ours.aimet and theirs.package.name != ours.package.name
+    rte: Any = load("minilm_w8a8_rte")
+    assert (rte.aimet.learning_rate, rte.aimet.epochs, rte.aimet.batch_size) == (5e-5, 6, 8)
+    assert load("minilm_w8a8_rte", ["aimet.mask=-6"]) == rte
+
+
+def test_deploy_ends_in_integers_that_score_as_the_simulation(deployed):
+    result = read_json(deployed / "result.json")["stages"]
+    assert result["quantize"]["weight_bits"] == 7 and result["aimet"]["moved"] > 0
+    scores = read_json(deployed / "evaluate/scores.json")
+    assert scores["float"]["accuracy"] > 75  # it has learned something that rounding could lose
+    text = 100 / scores["measured_on"]["n"]
+    assert abs(scores["simulated"]["accuracy"] - scores["int8"]["accuracy"]) <= text + 1e-6
+    assert scores["float"]["accuracy"] - scores["simulated"]["accuracy"] <= 2 * text
+    front = Front.load(deployed / "evaluate/front.json")
+    assert front.full.score == scores["int8"]["accuracy"] and front.full.p50_ms
+    whole, small = (catalog.find(str(deployed / "package" / name)) for name in ("tiny-sst2", "tiny-sst2-int8"))
+    assert small.engines == ["onnxruntime", "openvino", "torch"] and small.float_folder == whole.folder
+    assert small.method == "aimet-int8" and (whole.folder / "aimet.safetensors").is_file()
+    told = card.read((small.folder / "README.md").read_text())["body"]
+    assert "aimet-torch" in told and "scope deploy" in told
+    for path in [*whole.folder.iterdir(), *small.folder.iterdir()]:
+        assert path.is_dir() or str(deployed).encode() not in path.read_bytes()
+
+
+def test_ranges_that_were_learned_are_told(deployed):
+    held = read_json(deployed / "aimet/learned_ranges.json")
+    assert len(held) == 20 and sum(one["first"] != one["learned"] for one in held.values()) > 15
+
+
+def test_full_has_no_integers_and_says_so(simulated):
+    result = read_json(simulated / "result.json")["stages"]
+    assert result["finetune"] == {"applied": False}
+    assert result["quantize"]["int8"].startswith("none: scope full is a simulation only")
+    assert not list(simulated.rglob("*.onnx"))
+    assert result["package"]["entries"] == ["tiny-squad"]
+    entry = catalog.find(str(simulated / "package/tiny-squad"))
+    assert entry.engines == ["torch"] and not (simulated / "package/.float").exists()
+    scores = read_json(simulated / "evaluate/scores.json")
+    assert entry.metrics["f1"] == scores["float"]["f1"] and set(scores) == {"float", "simulated", "measured_on"}
+    assert "attention mask in the simulation" in entry.provenance
+
+
+def test_fp32_and_the_simulation_side_by_side(simulated, tiny_data, tmp_path):
+    scores = read_json(simulated / "evaluate/scores.json")
+    for name in (simulated, simulated / "package/tiny-squad"):
+        out = tmp_path / "scores.json"
+        line = ["evaluate", "--quantsim", "--entry", str(name), "--eval-file", str(tiny_data.evaluation)]
+        done = CliRunner().invoke(app, [*line, "--json", str(out)], catch_exceptions=False)
+        assert done.exit_code == 0
+        assert done.stdout.startswith("fp32 ") and "\nW8A8 simulated, scope full  F1 " in done.stdout
+        report = json.loads(out.read_text())
+        assert report["simulated"]["f1"] == pytest.approx(scores["simulated"]["f1"])
+        assert report["loss"] == pytest.approx(report["float"]["f1"] - report["simulated"]["f1"])
+        assert report["n"] == 10 and report["simulation"]["mask"] == "-6" and report["by"] == "AIMET"
+
+
+def test_the_int8_entry_knows_its_simulation(deployed, glue):
+    report = score_simulated(str(deployed / "package/tiny-sst2-int8"), str(glue), max_questions=9)
+    assert report["n"] == 9 and report["simulation"]["scope"] == "deploy" and report["task"] == "sst2"
+    assert report["by"] == "AIMET"
+
+
+def test_nothing_else_is_scored_as_a_simulation(simulated, tiny_data, tmp_path):
+    with pytest.raises(UserError, match="were trained on"):
+        score_simulated(str(simulated), str(tiny_data.train))
+    with pytest.raises(UserError, match="holds no simulation of AIMET or NNCF"):
+        score_simulated("minilm-l6-qa", str(tiny_data.evaluation))
+    line = ["evaluate", "--quantsim", "--entry", str(simulated), "--eval-file", "x", "--json", str(tmp_path / "x")]
+    with pytest.raises(UserError, match="full length"):
+        CliRunner().invoke(app, [*line, "--budget", "50"], catch_exceptions=False)
+
+
+def test_starting_ranges_alone_and_both_sets_of_mnli(glue, tiny_model, tmp_path):
+    changes = [*texts(glue, tiny_model, "tiny-mnli"), "finetune.epochs=1", "aimet.learn=false", "aimet.ranges=sqnr"]
+    result = run(load("minilm_w8a8_mnli", changes), tmp_path)
+    assert result["aimet"]["moved"] == 0 and "steps" not in result["aimet"]
+    beside = read_json(tmp_path / "evaluate/scores.json")["measured_on"]["beside"]
+    assert beside["task"] == "mnli_mm" and beside["n"] == 15 and set(beside) >= {"float", "simulated"}
+    entry = catalog.find(str(tmp_path / "package/tiny-mnli"))
+    assert entry.provenance["ranges"] == "as found, from sqnr"
+
+
+def test_a_checkpoint_that_is_not_fine_tuned_is_refused(glue, tiny_model, tmp_path):
+    with pytest.raises(UserError, match=r"no head for sst2: set finetune\.apply"):
+        run(load("minilm_w8a8_sst2", [*texts(glue, tiny_model, "x"), "finetune.apply=false"]), tmp_path)
+
+
+def test_what_decides_the_bits_redoes_the_training():
+    stage = STAGES["aimet_w8a8"]["aimet"]
+    marks = {
+        fingerprint(load("minilm_w8a8_rte", ["aimet.scope=deploy", *changes]), stage, "")
+        for changes in (
+            [],
+            ["quantize.reduce_range=false"],
+            ["quantize.keep_float=[layers.0.qkv]"],
+            ["aimet.mask=clamp"],
+        )
+    }
+    assert len(marks) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (["quantize.keep_float=[layers.0.qkv]"], "scope full rounds everything"),
+        (["quantize.aimet_onnx=true"], "is for aimet.scope deploy"),
+        (["aimet.max_length=256"], "read the same windows"),
+        (["aimet.mask=-7"], "'-6', 'clamp' or 'as_is'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes, why):
+    with pytest.raises(UserError, match=why):
+        load("minilm_w8a8_rte", changes)
+
+
+def test_a_recipe_extends_another_group_by_group(tmp_path, monkeypatch):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: minilm_w8a8_sst2\naimet:\n  epochs: 4\npackage:\n  name: mine\n")
+    mine: Any = load(path, ["aimet.batch_size=2"])
+    base: Any = load("minilm_w8a8_sst2")
+    assert (mine.aimet.epochs, mine.aimet.batch_size, mine.package.name) == (4, 2, "mine")
+    assert mine.aimet.learning_rate == base.aimet.learning_rate and mine.package.title == base.package.title
+    assert "extends" not in recipes.dump(mine)
+    path.write_text("extends: ../../etc/passwd\n")
+    with pytest.raises(UserError, match="no other shipped recipe"):
+        load(path)
+    (tmp_path / "round.yaml").write_text("extends: round\n")
+    monkeypatch.setattr(recipes, "RECIPES", tmp_path)
+    with pytest.raises(UserError, match="no other shipped recipe"):
+        load("round")
+    assert "round" in shipped()
+
+
+def test_what_it_will_take_is_told(tiny_model, tiny_data):
+    from compress.estimate import estimate
+
+    changes = [f"model={tiny_model}", f"dataset.train={tiny_data.train}", f"dataset.evaluation={tiny_data.evaluation}"]
+    changes += ["dataset.titles=null", f"dataset.validation={tiny_data.validation}", "dataset.validation_titles=null"]
+    changes += ["finetune.epochs=1000", "aimet.epochs=1000"]  # the model is tiny
+    whole = estimate(load("minilm_w8a8_squad", changes))
+    less = estimate(load("minilm_w8a8_squad", [*changes, "finetune.apply=false", "aimet.learn=false"]))
+    assert 0 < less["minutes"] < whole["minutes"]

@@ -1,0 +1,44 @@
+"""A classifier's labels or score as bars, at this budget and at full length. Pure; labels are other people's words."""
+
+from __future__ import annotations
+
+from html import escape
+
+from ui.reading import Judged
+
+
+def draw_labels(now: Judged, full: Judged, scale: tuple[float, float] | None = None) -> str:
+    """HTML: a row for each label, in the model's order, or one for the score.
+
+    Args:
+        now: at this budget.
+        full: at full length; labels are told apart by their places.
+        scale: of a score; without one a score has no bar.
+    """
+    if now.labels:
+        before = {label.index: label.probability for label in full.labels}
+        rows = [
+            _row(label.name, 100 * label.probability, 100 * before.get(label.index, 0.0), " %", best=not place)
+            for place, label in sorted(enumerate(now.labels), key=lambda row: row[1].index)
+        ]
+    else:
+        low, high = scale or (0.0, 0.0)
+        rows = [_row(f"{low:g} to {high:g}" if scale else "score", now.score or 0.0, full.score or 0.0, "", low, high)]
+    legend = '<p><i class="now"></i> this budget <i class="full"></i> full length</p>'
+    return f'<div class="labels">{"".join(rows)}{legend}</div>'
+
+
+def _row(
+    name: str, now: float, full: float, unit: str, low: float = 0.0, high: float = 100.0, best: bool = False
+) -> str:
+    digits = 1 if unit else 2
+
+    def bar(kind: str, value: float) -> str:
+        share = 100 * min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 0.0
+        return f'<b class="{kind}" style="width:{share:.1f}%"></b>'
+
+    return (
+        f'<div class="label{" best" if best else ""}"><span>{escape(name)}</span>'
+        f"<div>{bar('now', now)}{bar('full', full)}</div>"
+        f"<em>{now:.{digits}f}{unit}<small>{full:.{digits}f}{unit}</small></em></div>"
+    )

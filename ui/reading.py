@@ -1,0 +1,163 @@
+"""What a checkpoint reads, a question and a passage, a text or two, and how the page calls that; with examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from compress.tasks import TASKS, Task, find_task
+from ui.samples import GENERAL, SAMPLES
+from zoo import catalog
+from zoo.ask import QuestionAnswerer
+from zoo.catalog import Entry
+from zoo.checkpoints import labels_of
+from zoo.classify import TextClassifier, Verdict
+from zoo.errors import UserError
+from zoo.features import make_texts
+from zoo.files import read_json
+from zoo.lengths import LengthConfig
+from zoo.safety import MAX_CONTEXT, MAX_QUESTION, clean_text
+
+QA, CLASSIFICATION = "qa", "classification"
+NAMES = {QA: "questions", CLASSIFICATION: "classify text"}
+
+
+class Sample(NamedTuple):
+    """Something to try: what it is called, and both texts."""
+
+    title: str
+    first: str
+    second: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.title}: {self.first}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the page shows what a checkpoint reads.
+
+    Attributes:
+        key: what is the same for checkpoints that read the same, so that a text can stay when another is picked.
+        first, second: what the boxes are called; `second` is empty where only one text is read.
+        optional: the second text may be left out.
+        button: what the button says.
+        scale: of the score that is given, None for labels and answers.
+        most: characters of the first text.
+        samples: to try.
+    """
+
+    key: str
+    first: str
+    second: str
+    samples: tuple[Sample, ...]
+    optional: bool = False
+    button: str = "Classify"
+    scale: tuple[float, float] | None = None
+    most: int = MAX_CONTEXT
+
+    def is_whole(self, first: str | None, second: str | None) -> bool:
+        """Whether there is something to run on."""
+        return bool((first or "").strip()) and (not self.second or self.optional or bool((second or "").strip()))
+
+
+def questions() -> Reading:
+    """Of models that answer questions."""
+    found = tuple(Sample(e["title"], e["question"], e["context"]) for e in catalog.examples())
+    return Reading(QA, "Question", "Passage", found, button="Ask", most=MAX_QUESTION)
+
+
+def reading_of(entry: Entry) -> Reading:
+    """What an entry reads: by its task where that is known, by the columns that it was measured on, or anything."""
+    if entry.task == QA:
+        return questions()
+    task = task_of(entry)
+    if task:
+        first, second = (*map(_say, task.columns), "")[:2]
+        key = task.name if task.name in SAMPLES else "mnli"  # the other entailment tasks
+        return Reading(
+            key,
+            first,
+            second,
+            tuple(Sample(*row) for row in SAMPLES[key]),
+            button="Score" if task.regression else "Classify",
+            scale=task.scale if task.regression else None,
+        )
+    columns = [column.strip() for column in str(entry.metrics.get("columns") or "").split(",") if column.strip()]
+    if columns:
+        first, second = (*map(_say, columns), "")[:2]
+        samples = SAMPLES["mnli"] if second else GENERAL
+        return Reading(f"columns:{first}:{second}", first, second, tuple(Sample(*row) for row in samples))
+    return Reading("texts", "Text", "Second text, for pairs", tuple(Sample(*row) for row in GENERAL), optional=True)
+
+
+def task_of(entry: Entry) -> Task | None:
+    """The text task that an entry was trained for: as it states, or the first that has its labels."""
+    config = read_json(entry.folder / "config.json")
+    for stated in (entry.metrics.get("task"), config.get("finetuning_task")):
+        try:
+            found = find_task(stated) if isinstance(stated, str) else None
+        except UserError:
+            continue
+        if found and not found.is_questions:
+            return found
+    labels = labels_of(config)
+    unnamed = all(label.casefold().startswith("label_") for label in labels)
+    if unnamed and len(labels) > 1:
+        return None
+    texts = (task for task in TASKS.values() if not task.is_questions)
+    return next((task for task in texts if task.order_of(labels) is not None), None)
+
+
+def _say(column: str) -> str:
+    """`sentence1` -> "First sentence"."""
+    places = {"1": "First ", "2": "Second "}
+    words = f"{places[column[-1]]}{column[:-1]}" if column[-1:] in places else column
+    return words[:1].upper() + words[1:].replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Judged(Verdict):
+    """A verdict with the texts that it is about, as they were read."""
+
+    texts: tuple[str, ...]
+
+
+class Classifier:
+    """A classifier behind the calls that a `QuestionAnswerer` has, so that both are asked and timed by one path."""
+
+    def __init__(self, entry: Entry, engine: str):
+        self.model, self.reading = TextClassifier(entry, engine), reading_of(entry)
+
+    def ask(self, first: str, second: str, config: LengthConfig | None = None) -> Judged:
+        """Labels or a score; see `TextClassifier.classify`."""
+        other = self._other(second)
+        found = self.model.classify(first, other, config)
+        texts = tuple(clean_text(text)[0] for text in (first, other) if text is not None)
+        return Judged(**vars(found), texts=texts)
+
+    def runner(self, first: str, second: str, config: LengthConfig | None = None) -> Any:
+        """What is timed; see `TextClassifier.runner`."""
+        return self.model.runner(first, self._other(second), config)
+
+    def count_tokens(self, first: str, second: str) -> list[int]:
+        """Real tokens of the input."""
+        other = self._other(second)
+        seconds = None if other is None else [clean_text(other)[0]]
+        (window,) = make_texts(self.model.tokenizer, [clean_text(first)[0]], seconds, self.model.max_length)
+        return [len(window.input_ids)]
+
+    def _other(self, second: str | None) -> str | None:
+        if not self.reading.second or (self.reading.optional and not (second or "").strip()):
+            return None
+        return second or ""
+
+
+def open_model(entry: Entry, engine: str) -> QuestionAnswerer | Classifier:
+    """An entry on an engine, ready for what it reads.
+
+    Raises:
+        UserError: it does not run on this engine.
+    """
+    return QuestionAnswerer(entry, engine) if entry.task == QA else Classifier(entry, engine)
