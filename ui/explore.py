@@ -91,6 +91,7 @@ def _wire(demo: gr.Blocks, p: Parts, h: Handlers) -> None:
         event.then(**looks, **QUICK).then(**runs, **RAW, **DEVICE, trigger_mode="always_last")
 
     then_run(demo.load(h.open, None, [*selects, p.other], **QUICK))
+    demo.unload(h.leave)
     now = [p.engine, p.unit, s["choices"], s["reading"]]
     then_run(p.model.input(h.select, [p.model, *now], selects, **RAW))
     then_run(p.task.input(h.select_task, [p.task, *now], selects, **RAW))

@@ -45,6 +45,10 @@ class Running(Handlers):
         link = links.write(model, budget.number(value) if entry.front else None, unit, engine)
         return self._show_choice(entry, choice, axis, full_ms, count) | {self.parts.link: link}
 
+    def leave(self, request: gr.Request) -> None:
+        """The page was closed: what still runs for it ends, and others have their turn."""
+        self.desk.leave(request.session_hash or "")
+
     def _show_choice(
         self, entry: Entry, choice: Choice, axis: str, full_ms: float | None, count: int | None
     ) -> Updates:

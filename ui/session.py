@@ -82,6 +82,9 @@ class Wish:
     pinned: int | None = None
 
 
+GONE = Wish("", "", "", None, "", "")
+
+
 @dataclass(frozen=True)
 class Measured:
     """Timings of one input, taken in turn; `speedups` are (ratio, low, high) of the budget against the others."""
@@ -164,6 +167,10 @@ class Desk:
     def wish(self, visitor: str, wish: Wish) -> None:
         """Note what a visitor asks for now: a run for anything else of theirs is then stale."""
         self._wishes.set(visitor, wish)
+
+    def leave(self, visitor: str) -> None:
+        """Note that a visitor has closed the page: whatever still runs for them is stale."""
+        self._wishes.set(visitor, GONE)
 
     def is_stale(self, visitor: str, wish: Wish) -> bool:
         return self._wishes.peek(visitor) not in (None, wish)

@@ -19,6 +19,7 @@ def client(url):
 def test_only_the_named_endpoints_are_listed(client):
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
         "/answer",
+        "/classify",
         "/measure",
         "/front",
         "/models",

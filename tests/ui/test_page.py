@@ -109,6 +109,11 @@ def test_only_what_runs_a_model_waits_for_the_device(built):
     assert {name.split(".")[0] for name in names} == {"Running", "Comparing", "add_endpoints"}
 
 
+def test_a_closed_page_ends_what_runs_for_it(built):
+    closing = [f for f in built.demo.fns.values() if any(kind == "unload" for _, kind in f.targets)]
+    assert [f.fn.__name__ for f in closing] == ["leave"]
+
+
 def test_a_link_opens_a_tab(monkeypatch):
     def ask(**query):
         request: Any = SimpleNamespace(query_params=query)

@@ -121,6 +121,15 @@ def test_only_the_last_wish_of_the_same_visitor_counts(desk):
     assert desk.is_stale("ann", WISH)
 
 
+def test_nothing_is_wanted_by_who_has_left(desk):
+    desk.wish("ann", WISH)
+    desk.wish("bob", WISH)
+    desk.leave("ann")
+    assert desk.is_stale("ann", WISH) and not desk.is_stale("bob", WISH)
+    desk.wish("ann", WISH)
+    assert not desk.is_stale("ann", WISH), "the page was loaded again"
+
+
 def test_milliseconds_of_full_length_stay_once_measured(desk, entry):
     assert desk.full_ms(entry, "onnxruntime", "q", "two words") is None
     first = desk.full_ms(entry, "onnxruntime", "q", "two words", now=True)
