@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -29,6 +30,20 @@ from zoo.torchvision_fix import mend  # noqa: E402
 mend()  # tests import transformers in any order
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """Backends set levels of everybody's log and of pytest's own handlers; the next test is not to notice."""
+    level, disabled = logging.root.level, logging.root.manager.disable
+    handlers = [(handler, handler.level) for handler in logging.root.handlers]
+    yield
+    logging.root.setLevel(level)
+    logging.disable(disabled)
+    for handler, before in handlers:
+        handler.setLevel(before)
+
+
 EXAMPLES = ROOT / "zoo" / "models" / "examples.json"
 
 
