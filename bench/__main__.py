@@ -38,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prunings.add_argument("--batch", type=int, default=16, metavar="N", help="examples a step (16)")
     prunings.add_argument("--examples", type=int, default=1000, metavar="N", help="score on so many at most (1000)")
     prunings.add_argument("--json", type=Path, metavar="FILE", help="also write the settings and the rows")
+    sparse = commands.add_parser("sparse", help="what zeros are good for: one model pruned in every pattern, timed")
+    sparse.add_argument("--model", default="minilm-l6-qa", help="checkpoint to prune (minilm-l6-qa)")
+    sparse.add_argument("--sparsity", type=float, default=0.8, metavar="S", help="share of zeros (0.8)")
+    sparse.add_argument("--tokens", type=int, default=384, metavar="N", help="tokens of the input (384)")
+    sparse.add_argument("--json", type=Path, metavar="FILE", help="also write the rows")
     predictor = commands.add_parser("predictor", help="latency predictors on one table, and how fast a table is made")
     predictor.add_argument(
         "--table", type=Path, metavar="FILE", help="table.json of this machine; else one is measured"
@@ -93,6 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if chosen.command == "prunings":
             return _prunings(chosen)
+        if chosen.command == "sparse":
+            return _sparse(chosen)
         if chosen.command == "predictor":
             return _predictor(chosen)
         if chosen.command == "nas":
@@ -129,6 +136,19 @@ def _prunings(chosen: argparse.Namespace) -> int:
     if chosen.json:
         facts = {"settings": asdict(settings), "rows": [asdict(row) for row in rows], "machine": machine()}
         write_json(chosen.json, facts)
+    return 0
+
+
+def _sparse(chosen: argparse.Namespace) -> int:
+    from bench import sparse
+    from zoo.files import write_json
+    from zoo.latency import machine
+
+    rows = sparse.compare(chosen.model, chosen.sparsity, chosen.tokens)
+    print(sparse.table(rows))
+    print(f"\n{json.dumps(machine())}")
+    if chosen.json:
+        write_json(chosen.json, {"rows": [asdict(row) for row in rows], "machine": machine()})
     return 0
 
 

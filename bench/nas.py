@@ -208,10 +208,11 @@ class Bench:
         judge.subject.refuse_overlap(trained_on(self.ctx), examples)
         if self.final == "finetune":
             return self._trained(judge.net, arch, examples, "reported")
-        from compress.nas.scoring import score_inside
+        from compress.nas.scoring import inside, score_model
 
         def score() -> dict[str, float]:
-            return score_inside(judge.net, arch, judge.subject, judge.tokenizer, examples, True, **self._how())
+            model = inside(judge.net, arch)
+            return score_model(model, judge.subject, judge.tokenizer, examples, True, **self._how())
 
         return self._once(f"reported {arch.key}", score)[judge.primary]
 

@@ -168,15 +168,24 @@ def _row(settings: Settings, course: Course, root: Path, approach: str, tokenize
     return row
 
 
-def _prune(settings: Settings, approach: str) -> Any:
+def prune_of(**keys: Any) -> Any:
+    """The group `prune` of a recipe with these keys.
+
+    Raises:
+        UserError: they cannot be.
+    """
     from pydantic import ValidationError
 
     from compress.recipe_methods import Prune
 
     try:
-        return Prune(apply=True, approach=approach, target_sparsity=settings.sparsity, pattern=settings.pattern)  # type: ignore[arg-type]
+        return Prune.model_validate({"apply": True, **keys})
     except ValidationError as error:
         raise UserError("; ".join(fault["msg"] for fault in error.errors())) from error
+
+
+def _prune(settings: Settings, approach: str) -> Any:
+    return prune_of(approach=approach, target_sparsity=settings.sparsity, pattern=settings.pattern)
 
 
 def _learn(

@@ -22,6 +22,17 @@ app = typer.Typer(
     help="Make models smaller and faster, by recipes.",
 )
 
+OwnData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        exists=True,
+        dir_okay=False,
+        help="your own file in the place of the recipe's data: questions as SQuAD JSON, JSON Lines, CSV or TSV; texts "
+        "with labels, of the recipe's task or of `--set dataset.task=`, as JSON Lines, CSV or TSV",
+    ),
+]
+
 
 @app.command()
 def run(
@@ -38,6 +49,7 @@ def run(
     to_onnx: Annotated[
         Path | None, typer.Option(help="of a recipe of kind nncf: write what it has quantized to this file")
     ] = None,
+    data: OwnData = None,
 ) -> None:
     """Run a recipe, or one stage of it."""
     from compress.recipe import load
@@ -47,7 +59,11 @@ def run(
         folder = Path(recipe).expanduser()
         if not (folder / "recipe.yaml").is_file():
             raise UserError("Say where the run is to live: --folder FOLDER.")
-    changes = [*(set_ or ()), *([f"nncf_config={json.dumps(str(nncf_config))}"] if nncf_config else [])]
+    changes = [
+        *_own_data(recipe, data, set_),
+        *(set_ or ()),
+        *([f"nncf_config={json.dumps(str(nncf_config))}"] if nncf_config else []),
+    ]
     results = run_recipe(load(recipe, changes), folder, stage)
     for name, result in results.items():
         typer.echo(f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in result.items()))
@@ -89,13 +105,15 @@ def submit(
     set_: Annotated[list[str] | None, typer.Option("--set", help="change a key: finetune.epochs=1")] = None,
     launcher: Annotated[str, typer.Option(help="local, torchrun, torchrun:N or ray")] = "local",
     name: Annotated[str, typer.Option(help="what to call it; by default the recipe's name")] = "",
+    data: OwnData = None,
 ) -> None:
     """Queue a recipe for a worker in the background; prints the job's id."""
     from compress import jobs
     from compress.recipe import load, shipped
 
     repeated = jobs.find(recipe) if recipe not in shipped() and _is_job(recipe) else None
-    made = load(repeated.folder if repeated else recipe, set_ or ())
+    source = repeated.folder if repeated else recipe
+    made = load(source, [*_own_data(source, data, set_), *(set_ or ())])
     called = name or (repeated.name if repeated else recipe if recipe in shipped() else Path(recipe).stem)
     job = jobs.submit(made, called, _user(), launcher)
     typer.echo(job.id)
@@ -160,7 +178,7 @@ def evaluate(
     json_file: Annotated[Path, typer.Option("--json", help="where to write the scores")],
     budget: Annotated[float | None, typer.Option(help="percent of the unpadded full model's MACs")] = None,
     engine: Annotated[
-        str | None, typer.Option(help="torch, onnxruntime or openvino; by default the entry's first")
+        str | None, typer.Option(help="torch, torch-bf16, onnxruntime or openvino; by default the entry's first")
     ] = None,
     config: Annotated[str | None, typer.Option(help='a length configuration: "(315, 251, 242, 159, 142, 33)"')] = None,
     max_questions: Annotated[
@@ -228,6 +246,22 @@ def extract(
 
     made = extract_from(supernet, arch, folder)
     typer.echo(f"{folder}: " + ", ".join(f"{key} {_short(value)}" for key, value in made.items()))
+
+
+def _own_data(recipe: str | Path, data: Path | None, changes: list[str] | None) -> list[str]:
+    """Changes that put somebody's own file in the place of a recipe's data."""
+    from compress import uploads
+    from compress.recipe import load
+
+    if data is None:
+        return []
+    base = load(recipe)
+    pairs = [change.partition("=") for change in changes or ()]
+    stated = [value.strip() for key, _, value in pairs if key.strip() == "dataset.task"]
+    found = uploads.accept(data, task=stated[-1] if stated else base.dataset.task)
+    for line in (found.told, *found.notices):
+        typer.echo(line, err=True)
+    return uploads.assignments(found, base)
 
 
 def _is_job(text: str) -> bool:

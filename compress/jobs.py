@@ -33,6 +33,7 @@ __all__ = [
     "progress",
     "results",
     "retry",
+    "sensitivity",
     "stages",
     "start_worker",
     "submit",
@@ -141,6 +142,11 @@ def stages(job_id: str) -> list[dict[str, Any]]:
     """The job's stages in order: `name`, `state` (done, running, waiting, failed), `seconds`, `result`."""
     job = find(job_id)
     return traces.stages(job.folder, job.kind, job.stage, job.state)
+
+
+def sensitivity(job_id: str) -> dict[str, Any] | None:
+    """What eight bits cost at each operator, where the job measured it; see `compress.traces.sensitivity`."""
+    return traces.sensitivity(find(job_id).folder)
 
 
 def results(job_id: str) -> list[Path]:

@@ -10,12 +10,12 @@ from typing import Any
 from compress.evaluation import PaddedLengths, drop_layers_of, effective, macs_share
 from compress.methods.quantize_onnx import open_graph
 from compress.subjects import subject_of
-from zoo.ask import run_one
 from zoo.engines import Engine
 from zoo.features import load_tokenizer
 from zoo.files import read_json
 from zoo.latency import Timing, device_lock, measure
 from zoo.lengths import LengthConfig, Shape
+from zoo.opened import run_one
 from zoo.settings import get_settings
 
 

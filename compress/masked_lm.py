@@ -1,28 +1,21 @@
-"""Text for masked language modelling: passages to blocks of tokens on disk, and blocks to inputs with holes."""
+"""Text for masked language modelling: passages from where they are, and inputs with holes."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from compress.data import BUNDLED
-from compress.training import Sample, steps_of
+from compress.training import steps_of
 from zoo import catalog
 from zoo.errors import UserError
-from zoo.features import Window
-from zoo.files import read_json, sha256, write_json
+from zoo.files import read_json, sha256
 
-HEADER, BLOCKS = "header.json", "blocks.bin"
-PASSAGES = 1000  # tokenized at once
 SHARE = 0.15  # of the tokens are to be told
 HIDDEN, SWAPPED = 0.8, 0.1  # of those are masked, and are other tokens; the rest stand as they are
 
@@ -37,6 +30,7 @@ def run(ctx: Any) -> dict[str, Any]:
     from compress.methods.finetune import checkpoint_of
     from compress.methods.pretrain import open_teacher as open_dense
     from compress.methods.prune import check
+    from compress.shards import read_text
 
     recipe = ctx.recipe
     tokenizer = tokenizer_of(recipe)
@@ -46,15 +40,7 @@ def run(ctx: Any) -> dict[str, Any]:
     if recipe.distill.apply:
         open_teacher(recipe, tokenizer)
     _check_second(recipe, tokenizer)
-    blocks = make_blocks(
-        ctx.folder,
-        tokenizer,
-        settings.block_tokens,
-        settings.text,
-        settings.text_config,
-        settings.max_passages,
-        ctx.progress,
-    )
+    blocks = read_text(ctx, settings)
     if settings.steps is None:
         check(config, recipe.prune, steps_of(len(blocks), settings.epochs, settings.batch_size))
     return {"blocks": len(blocks), "tokens": len(blocks) * settings.block_tokens}
@@ -69,102 +55,6 @@ def _check_second(recipe: Any, tokenizer: Any) -> None:
     if settings.apply and (settings.start_step or settings.freeze_step is not None):
         samples = len(training_samples(recipe, tokenizer, settings))
         check(settings, steps_of(samples, settings.epochs, settings.batch_size))
-
-
-class Blocks(Sequence[Sample]):
-    """Blocks of tokens as `compress.training.train` takes them, read from disk when they are asked for.
-
-    Raises:
-        UserError: the folder holds none.
-    """
-
-    def __init__(self, folder: Path):
-        header = read_json(folder / HEADER)
-        self._tokens = np.memmap(folder / BLOCKS, header["type"], "r", shape=(header["count"], header["length"]))
-
-    def __len__(self) -> int:
-        return len(self._tokens)
-
-    @overload
-    def __getitem__(self, at: int) -> Sample: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Sample]: ...
-    def __getitem__(self, at: int | slice) -> Sample | list[Sample]:
-        if isinstance(at, slice):
-            return [self[i] for i in range(*at.indices(len(self)))]
-        return Sample(Window(at, self._tokens[at].tolist(), None, []), key=str(at))
-
-
-def make_blocks(
-    folder: Path,
-    tokenizer: Any,
-    length: int,
-    source: str,
-    config: str | None = None,
-    max_passages: int | None = None,
-    progress: Any = None,
-) -> Blocks:
-    """Tokenizes passages and cuts what they make, one behind the other, into blocks of `length` tokens.
-
-    Every block begins and ends with the tokenizer's special tokens; inside, passages are parted by the one that ends
-    texts. What does not fill a block at the end is left out. Blocks that the folder holds already are taken.
-
-    Args:
-        folder: for the blocks.
-        tokenizer: of the model.
-        length: tokens of a block.
-        source: a text file or a folder of them, one passage a line; a Hub id, `:split` behind it if not `train`; or
-            `examples` for the bundled passages.
-        config: of a Hub data set with several.
-        max_passages: take so many from the start.
-        progress: is told how many passages were read.
-
-    Raises:
-        UserError: there is no text, or less than a block of it.
-    """
-    mark = {
-        "source": source_mark(source, config),
-        "max_passages": max_passages,
-        "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-    }
-    if (folder / HEADER).is_file():
-        header = read_json(folder / HEADER)
-        if header["mark"] == mark and header["length"] == length:
-            return Blocks(folder)
-    kind = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.int32)
-    first, last, inside = tokenizer.cls_token_id, tokenizer.sep_token_id, length - 2
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"{BLOCKS}.tmp"
-    lines = itertools.islice(passages(source, config), max_passages)
-    read = count = 0
-    carried: list[int] = []
-    with draft.open("wb") as file:
-        while texts := list(itertools.islice(lines, PASSAGES)):
-            made = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]  # type: ignore[call-arg]
-            for ids in made:
-                carried += [*ids, last]
-            whole = len(carried) // inside
-            file.write(framed(carried[: whole * inside], inside, kind, first, last).tobytes())
-            carried = carried[whole * inside :]
-            read, count = read + len(texts), count + whole
-            if progress:
-                progress.update(read, max_passages or read + PASSAGES, blocks=count)
-    if not count:
-        raise UserError(
-            f"{source} holds {len(carried)} tokens of text, less than one block of {length}. Give more text, one "
-            "passage a line, or set pretrain.block_tokens lower."
-        )
-    if progress:
-        progress.update(read, read, blocks=count)
-    os.replace(draft, folder / BLOCKS)
-    write_json(folder / HEADER, {"mark": mark, "length": length, "count": count, "type": kind.str})
-    return Blocks(folder)
-
-
-def framed(tokens: Sequence[int], inside: int, kind: np.dtype, first: int, last: int) -> np.ndarray:
-    """Tokens in rows of `inside`, each between a first and a last one: `[rows, inside + 2]`."""
-    rows = np.array(tokens, kind).reshape(-1, inside)
-    return np.pad(rows, ((0, 0), (1, 1)), constant_values=((0, 0), (first, last)))
 
 
 def passages(source: str, config: str | None = None) -> Iterator[str]:

@@ -44,8 +44,6 @@ class LengthAdaptiveRecipe(Trained):
     """finetune -> length_drop -> average -> search -> quantize -> evaluate -> package (QuaLA-MiniLM, 2210.17114)."""
 
     kind: Literal["length_adaptive"] = Field(default="length_adaptive", description="which method")
-    model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
-    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
     dataset: Dataset
     finetune: Finetune = Finetune()
     length_drop: LengthDrop = LengthDrop()
@@ -83,8 +81,6 @@ class TrainRecipe(Trained):
     """teacher -> train -> quantize -> evaluate -> package: fine-tuning with pruning, distillation, simulated int8."""
 
     kind: Literal["train"] = Field(default="train", description="which method")
-    model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
-    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
     dataset: Dataset
     finetune: Learning = Learning()
     prune: Prune = Prune()
@@ -100,15 +96,7 @@ class TrainRecipe(Trained):
 
 AnyRecipe = LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe | NasRecipe | AimetRecipe | NncfRecipe
 Recipe = Annotated[AnyRecipe, Field(discriminator="kind")]
-KINDS: dict[str, type[AnyRecipe]] = {
-    "length_adaptive": LengthAdaptiveRecipe,
-    "quantize": QuantizeRecipe,
-    "train": TrainRecipe,
-    "prune_once": PruneOnceRecipe,
-    "nas": NasRecipe,
-    "aimet_w8a8": AimetRecipe,
-    "nncf": NncfRecipe,
-}
+KINDS: dict[str, type[AnyRecipe]] = {kind.model_fields["kind"].default: kind for kind in get_args(AnyRecipe)}
 
 
 def shipped() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -13,6 +13,11 @@ OWN = "hub"  # as a source: the task's own data set on the Hub
 HELD_OUT = "held-out"  # as a source to search or choose on: texts that are kept out of those to train on,
 HELD_PART = 20  # one in so many
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1000)]  # of a part of the loss
+LearningRate = Annotated[float, Field(gt=0, le=1, description="highest learning rate of AdamW")]
+Epochs = Annotated[float, Field(gt=0, le=1000, description="passes over the data; fractions are allowed")]
+Decay = Annotated[float, Field(ge=0, le=1, description="weight decay of matrices")]
+MaxNorm = Annotated[float, Field(gt=0, description="gradients longer than this are cut to it")]
 
 
 class Group(BaseModel):
@@ -125,16 +130,16 @@ class Budgets(Group):
 class Learning(Group):
     """What every training has."""
 
-    learning_rate: float = Field(default=3e-5, gt=0, le=1, description="highest learning rate of AdamW")
-    epochs: float = Field(default=2, gt=0, le=1000, description="passes over the data; fractions are allowed")
+    learning_rate: LearningRate = 3e-5
+    epochs: Epochs = 2
     batch_size: int = Field(default=8, ge=1, le=4096, description="windows a step, over all processes together")
     warmup_ratio: Share = Field(default=0.1, description="share of the steps in which the learning rate rises")
-    weight_decay: float = Field(default=0.01, ge=0, le=1, description="weight decay of matrices")
+    weight_decay: Decay = 0.01
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout of hidden states in training")
     word_dropout: Share = Field(
         default=0.0, description="share of the words that are hidden behind the mask token in training"
     )
-    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients longer than this are cut to it")
+    max_grad_norm: MaxNorm = 1.0
     max_length: int = Field(default=384, ge=128, le=512, description="tokens of a window at most")
     stride: int = Field(default=128, ge=0, le=384, description="tokens that neighbouring windows share")
     max_minutes: float | None = Field(
@@ -160,7 +165,7 @@ class Finetune(Learning):
 class LengthDrop(Learning):
     """LengthDrop training with the sandwich rule and in-place distillation."""
 
-    epochs: float = Field(default=5, gt=0, le=1000, description="passes over the data; fractions are allowed")
+    epochs: Epochs = 5
     num_sandwich: int = Field(
         default=2, ge=0, le=16, description="random sub-models a step, beside largest and smallest"
     )
@@ -328,9 +333,12 @@ class Training(Group):
 
 
 class Trained(Group):
-    """What every recipe that trains answers alike; `finetune` and `training` are its own."""
+    """What every recipe that trains has and answers alike; `finetune` and `training` are its own."""
 
     trains: ClassVar[bool] = True
+    kind: Any  # stands here so that it comes before the others
+    model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
+    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
 
     @property
     def reading(self) -> Learning:
@@ -340,3 +348,10 @@ class Trained(Group):
     @property
     def seed(self) -> int:
         return self.training.seed  # type: ignore[attr-defined]
+
+    def check_windows(self, *trainings: str) -> None:
+        """Refuses trainings, by their keys, that would read different windows."""
+        if len({(getattr(self, key).max_length, getattr(self, key).stride) for key in trainings}) > 1:
+            raise ValueError(
+                f"{' and '.join(trainings)} read the same windows: give both the same max_length and stride"
+            )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from compress.recipe_groups import Dataset, Evaluate, Group, Learning, Package, Trained, Training
+from compress.recipe_groups import Dataset, Decay, Epochs, Evaluate, Group, Learning, Package, Trained, Training
 
 
 class FirstTraining(Learning):
@@ -58,8 +58,8 @@ class AimetTraining(Learning, Simulation):
 
     learn: bool = Field(default=True, description="train; false: the first ranges and the weights stay as they are")
     learning_rate: float = Field(default=5e-5, gt=0, le=1, description="highest learning rate of weights and ranges")
-    epochs: float = Field(default=6, gt=0, le=1000, description="passes over the data; fractions are allowed")
-    weight_decay: float = Field(default=0.0, ge=0, le=1, description="weight decay of matrices")
+    epochs: Epochs = 6
+    weight_decay: Decay = 0.0
 
 
 class Integers(Group):
@@ -87,8 +87,6 @@ class AimetRecipe(Trained):
     """finetune -> aimet -> quantize -> evaluate -> package: W8A8 with ranges learned by AIMET (arXiv 2109.12948)."""
 
     kind: Literal["aimet_w8a8"] = Field(default="aimet_w8a8", description="which method")
-    model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
-    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
     dataset: Dataset
     finetune: FirstTraining = FirstTraining()
     aimet: AimetTraining = AimetTraining()
@@ -111,8 +109,7 @@ class AimetRecipe(Trained):
             )
         if self.aimet.scope == "full" and self.quantize.keep_float:
             raise ValueError("quantize.keep_float is for aimet.scope deploy: scope full rounds everything")
-        if (self.finetune.max_length, self.finetune.stride) != (self.aimet.max_length, self.aimet.stride):
-            raise ValueError("finetune and aimet read the same windows: give both the same max_length and stride")
+        self.check_windows("finetune", "aimet")
         return self
 
     @property

@@ -17,7 +17,6 @@ class NasRecipe(Trained):
 
     kind: Literal["nas"] = Field(default="nas", description="which method")
     model: str = Field(description="checkpoint that the supernet starts from: a folder, a bundled entry or a Hub id")
-    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
     dataset: Dataset
     space: SearchSpace = SearchSpace()
     generate_data: GenerateData = GenerateData()

@@ -123,8 +123,6 @@ class NncfRecipe(Trained):
     """finetune -> teacher -> nncf -> quantize -> evaluate -> package (quantization by NNCF, 2002.08679)."""
 
     kind: Literal["nncf"] = Field(default="nncf", description="which method")
-    model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
-    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
     nncf_config: str | None = Field(
         default=None, description="NNCF's JSON configuration: a file's name or what it holds; null: none"
     )
@@ -160,8 +158,7 @@ class NncfRecipe(Trained):
             raise ValueError("control needs nncf.backend onnx or openvino: choose one")
         if self.distill.apply and not self.tune.apply:
             raise ValueError("distill takes part in tune: set tune.apply to true, or distill.apply to false")
-        if (self.finetune.max_length, self.finetune.stride) != (self.tune.max_length, self.tune.stride):
-            raise ValueError("finetune and tune read the same windows: give both the same max_length and stride")
+        self.check_windows("finetune", "tune")
         length = self._plan().max_length
         if length not in (None, self.tune.max_length):
             raise ValueError(

@@ -6,7 +6,18 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from compress.recipe_groups import Budgets, Dataset, Evaluate, Learning, Package, Quantize, Trained, Training
+from compress.recipe_groups import (
+    Budgets,
+    Dataset,
+    Decay,
+    Evaluate,
+    Learning,
+    LearningRate,
+    Package,
+    Quantize,
+    Trained,
+    Training,
+)
 from compress.recipe_methods import Aware, Criterion, Distill, Pretrain, Prune
 
 
@@ -14,8 +25,8 @@ class AwareTraining(Learning, Aware):
     """The second fine-tuning: rounding is simulated, the zeros stay."""
 
     apply: bool = Field(default=True, description="simulate int8 in a second training; false: none is made")
-    learning_rate: float = Field(default=1e-5, gt=0, le=1, description="highest learning rate of AdamW")
-    weight_decay: float = Field(default=0.0, ge=0, le=1, description="weight decay of matrices")
+    learning_rate: LearningRate = 1e-5
+    weight_decay: Decay = 0.0
 
 
 class PruneOnceRecipe(Trained):
@@ -23,7 +34,6 @@ class PruneOnceRecipe(Trained):
 
     kind: Literal["prune_once"] = Field(default="prune_once", description="which method")
     model: str = Field(description="dense checkpoint to start from: a folder, a bundled entry or a Hub id")
-    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
     dataset: Dataset
     pretrain: Pretrain
     prune: Prune = Prune(apply=True, approach="magnitude", pattern="1x1", target_sparsity=0.85)
@@ -41,8 +51,7 @@ class PruneOnceRecipe(Trained):
     def _stages_fit(self) -> PruneOnceRecipe:
         if not self.prune.apply or self.prune.approach == "pattern_lock":
             raise ValueError("prune.apply is true here, and prune.approach one that makes zeros, such as magnitude")
-        if (self.lock.max_length, self.lock.stride) != (self.aware.max_length, self.aware.stride):
-            raise ValueError("lock and aware read the same windows: give both the same max_length and stride")
+        self.check_windows("lock", "aware")
         return self
 
     @property

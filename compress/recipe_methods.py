@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from compress.recipe_groups import Group, Share
+from compress.recipe_groups import Decay, Group, LearningRate, MaxNorm, Share, Weight
 
 Approach = Literal[
     "magnitude",
@@ -20,6 +20,7 @@ Approach = Literal[
     "pattern_lock",
 ]
 PRUNING_TYPES: tuple[str, ...] = get_args(Approach)
+LAYERS = "what is seen inside: the last layer, or every layer beside the teacher's at the same depth"
 
 
 class Prune(Group):
@@ -100,19 +101,15 @@ class Distill(Group):
         default=True, description="run the teacher once over the data and keep its logits, instead of at every step"
     )
     temperature: float = Field(default=2.0, gt=0, le=100, description="both distributions are softened by it")
-    teacher_weight: float = Field(default=1.0, ge=0, le=1000, description="weight of the teacher's part of the loss")
-    label_weight: float = Field(default=0.0, ge=0, le=1000, description="weight of the labels' part of the loss")
-    hidden_weight: float = Field(
-        default=0.0, ge=0, le=1000, description="weight of the distance of hidden states; needs the teacher in the loop"
+    teacher_weight: Weight = Field(default=1.0, description="weight of the teacher's part of the loss")
+    label_weight: Weight = Field(default=0.0, description="weight of the labels' part of the loss")
+    hidden_weight: Weight = Field(
+        default=0.0, description="weight of the distance of hidden states; needs the teacher in the loop"
     )
-    attention_weight: float = Field(
-        default=0.0, ge=0, le=1000, description="weight of the distance of attention; needs the teacher in the loop"
+    attention_weight: Weight = Field(
+        default=0.0, description="weight of the distance of attention; needs the teacher in the loop"
     )
-    layers: Literal["last", "all"] = Field(
-        default="last",
-        description="whose hidden states and attention: the last layer's, or every layer's with the teacher's at the "
-        "same depth",
-    )
+    layers: Literal["last", "all"] = Field(default="last", description=LAYERS)
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Distill:
@@ -172,25 +169,21 @@ class Pretrain(Group):
     teacher: str | None = Field(
         default=None, description="the dense model: a folder, a bundled entry or a Hub id; null: `model`"
     )
-    label_weight: float = Field(default=0.5, ge=0, le=1000, description="weight of the masked words' own loss")
-    teacher_weight: float = Field(
-        default=0.5,
-        ge=0,
-        le=1000,
-        description="weight of the teacher's words at the same places; it needs a head for masked words",
+    label_weight: Weight = Field(default=0.5, description="weight of the masked words' own loss")
+    teacher_weight: Weight = Field(
+        default=0.5, description="weight of the teacher's words at the same places; it needs a head for masked words"
     )
-    hidden_weight: float = Field(
-        default=0.0, ge=0, le=1000, description="weight of the distance to the teacher's last hidden states"
-    )
+    hidden_weight: Weight = Field(default=0.0, description="weight of the distance to the teacher's hidden states")
+    layers: Literal["last", "all"] = Field(default="last", description=LAYERS)
     temperature: float = Field(default=2.0, gt=0, le=100, description="both distributions of words are softened by it")
-    learning_rate: float = Field(default=5e-5, gt=0, le=1, description="highest learning rate of AdamW")
+    learning_rate: LearningRate = 5e-5
     epochs: float = Field(default=1, gt=0, le=1000, description="passes over the text; fractions are allowed")
     steps: int | None = Field(default=None, ge=1, description="train for so many steps instead of epochs")
     batch_size: int = Field(default=32, ge=1, le=4096, description="blocks a step, over all processes together")
     warmup_ratio: Share = Field(default=0.01, description="share of the steps in which the learning rate rises")
-    weight_decay: float = Field(default=0.01, ge=0, le=1, description="weight decay of matrices")
+    weight_decay: Decay = 0.01
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout in training; on a CPU it costs half the speed")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients longer than this are cut to it")
+    max_grad_norm: MaxNorm = 1.0
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Pretrain:

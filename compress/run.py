@@ -152,7 +152,7 @@ STAGES: dict[str, dict[str, Stage]] = {
         "package": Stage(f"{_AIMET}:package", ("package", "evaluate")),
     },
     "nas": {
-        "generate_data": Stage(f"{_NAS}.shards:run", ("model", "tokenizer", "generate_data", *_SUPERNET[:3])),
+        "generate_data": Stage("compress.shards:run", ("model", "tokenizer", "generate_data", *_SUPERNET[:3])),
         "order": Stage(f"{_NAS}.ordering:run", ("model", "tokenizer", "space", "training", *_SUPERNET)),
         "supernet": Stage(
             f"{_NAS}.supernet_train:run", ("model", "tokenizer", "space", "supernet", "training"), spread=True
@@ -231,6 +231,7 @@ def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str,
                 if first:
                     _prepare(here, mark, progress)
                 together(None)
+                _take_threads()
                 begun = time.time()
                 result = stage.load()(StageContext(ready, root, here, progress, dict(inputs)))
                 if first:
@@ -250,6 +251,18 @@ def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str,
     if first:
         write_json(root / "result.json", {"kind": recipe.kind, "stages": results})
     return results
+
+
+def _take_threads() -> None:
+    """As many threads as the settings grant, over all processes of this machine together.
+
+    torch would take one a core in any case: two recipes side by side then wait for each other most of the time.
+    """
+    import torch
+
+    from zoo.settings import get_settings
+
+    torch.set_num_threads(max(1, get_settings().threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def fingerprint(recipe: Recipe, stage: Stage, before: str) -> str:

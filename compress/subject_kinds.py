@@ -55,6 +55,11 @@ class Questions:
     def samples(self, tokenizer: Any, examples: Sequence[questions.Example]) -> list[Any]:
         from compress.training import samples
 
+        if not any(e.answers for e in examples):
+            raise UserError(
+                "No question of the training data has an answer, so nothing can be learned from them: check "
+                "dataset.train and dataset.titles."
+            )
         usable = [e for e in examples if e.answers or self._nothing]
         spans = [
             (e.answers[0]["answer_start"], e.answers[0]["answer_start"] + len(e.answers[0]["text"]))

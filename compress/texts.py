@@ -49,6 +49,8 @@ def load_texts(task: Task, source: str | Path | None = None, split: str | None =
         raise UserError(f"{task.name} is question answering: its data are SQuAD-format files, not rows of text.")
     split = split or task.validation_split
     text, path = str(source or task.hub), Path(source or task.hub).expanduser()
+    if path.suffix in (".csv", ".tsv"):
+        raise UserError(f"{path} is no file of JSON lines. `run` and `submit` take CSV and TSV by --data.")
     if path.is_dir():
         rows = _lines(_file_in(path, task, split))
     elif path.is_file() or path.suffix in (".jsonl", ".json") or path.is_absolute():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LOG, PROGRESS, PER_STAGE = "log.txt", "progress.jsonl", 500
+LOG, PROGRESS, CRITERION, PER_STAGE = "log.txt", "progress.jsonl", "criterion.json", 500
 TAIL, LONGEST = 65_536, 4_194_304  # bytes that are read from the end of a file: at first, and at most
 
 
@@ -67,6 +67,20 @@ def entries(folder: Path) -> list[Path]:
     """The packaged entries in a run's folder; those that quantize another come first."""
     found = [path.parent for path in (folder / "package").glob("*/entry.json") if not path.parent.name.startswith(".")]
     return sorted(found, key=lambda path: (not (path / "model.int8.onnx").is_file(), path.name))
+
+
+def sensitivity(folder: Path) -> dict[str, Any] | None:
+    """What the criterion measured of each operator, and what it returned to float; None where it measured none.
+
+    Returns:
+        `rows` (`name`, `kl`, `share`, `parameters`), `together`, `windows` and `approach`, as
+        `compress.sensitivity.Report`; `returned` and `kept_float`, names: the latter are all that stay in float.
+    """
+    for path in sorted(folder.glob(f"*/{CRITERION}")):
+        told = _json(path)
+        if told.get("sensitivity"):
+            return {**told["sensitivity"], **{key: told.get(key, []) for key in ("returned", "kept_float")}}
+    return None
 
 
 def _thinned(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

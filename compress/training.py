@@ -17,6 +17,7 @@ from torch import Tensor
 
 from zoo.features import Window, label, pad
 from zoo.files import read_json, write_json
+from zoo.latency import multiplies_bf16
 from zoo.modeling import LengthAdaptiveModel
 
 log = logging.getLogger(__name__)
@@ -142,8 +143,7 @@ def best_precision(wish: str = "auto") -> str:
     if wish != "auto":
         return wish
     native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return "bf16" if native and ("amx_bf16" in flags or "avx512_bf16" in flags) else "fp32"
+    return "bf16" if native and multiplies_bf16() else "fp32"
 
 
 def steps_of(samples: int, epochs: float, batch_size: int) -> int:

@@ -1,51 +1,88 @@
-"""People's own questions: SQuAD JSON, JSON Lines or CSV -> a SQuAD-format file, or the line that is wrong."""
+"""People's own data: a file of questions, or of texts with labels -> parts to learn from, to choose by and to report
+on, as recipes read them, or the line that is wrong."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from compress import own_texts, tables
 from compress.data import Example, load_squad
+from compress.tables import text_of
+from compress.tasks import Task, find_task
+from compress.texts import TextExample, load_texts
 from zoo.errors import UserError
-from zoo.files import write_json
+from zoo.files import write_json, write_text
 from zoo.settings import get_settings
 
-MAX_BYTES, MAX_QUESTIONS, MAX_FIELD = 50_000_000, 200_000, 100_000
+MAX_BYTES, MAX_EXAMPLES = 50_000_000, 200_000
 PARTS = {"train": 0.8, "validation": 0.1, "evaluation": 0.1}
-KINDS = {".json": "SQuAD JSON", ".jsonl": "JSON Lines", ".csv": "CSV"}
+KINDS = {".json": "SQuAD JSON", **tables.KINDS}
+COLUMNS = ("question", "context", "answer")
 NEEDED = "Every question needs `question`, `context` and `answer`; `answer_start`, `id` and `title` may stand beside."
+GUIDE = "significance_weight"  # of the answer, which texts have not
+OF_QUESTIONS = ("titles", "validation_titles", "evaluation_titles")
+One = TypeVar("One", Example, TextExample)
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What became of a file: `parts` are SQuAD-format files by role, `notices` what was decided on the way."""
+    """What became of a file.
+
+    Attributes:
+        name: of the folder that it is stored in.
+        task: of `compress.tasks`, for which it was read.
+        examples: questions or texts.
+        distinct: passages, or texts that differ.
+        impossible: questions without an answer.
+        parts: files by role, as `compress.data.load_squad` or `compress.texts.load_texts` take them.
+        notices: what was decided on the way, in sentences.
+    """
 
     name: str
-    questions: int
-    passages: int
+    task: str
+    examples: int
+    distinct: int
     impossible: int
     parts: dict[str, Path]
     notices: list[str] = field(default_factory=list)
 
+    @property
+    def told(self) -> str:
+        """What it holds, in a sentence."""
+        task = find_task(self.task)
+        if not task.is_questions:
+            what, by = f"{self.examples:,} texts for {task.title}, {self.distinct:,} of them different", "text"
+        else:
+            what, by = f"{self.examples:,} questions about {self.distinct:,} passages", "passage"
+            what += f", {self.impossible:,} of them without an answer" if self.impossible else ""
+        return f"{what}: split by {by} into parts to learn from, to choose by and to report on."
+
 
 def folder() -> Path:
-    """Where uploaded questions are kept."""
+    """Where uploaded data are kept."""
     return get_settings().home / "uploads"
 
 
-def accept(path: str | Path, name: str = "") -> Upload:
-    """Reads a file of questions, checks every line of it, and stores it in parts that share no passage.
+def wanted(task: str) -> str:
+    """What a file for a task has to hold, in a few sentences."""
+    about = find_task(task)
+    kinds = ", ".join(KINDS.values() if about.is_questions else tables.KINDS.values())
+    return f"{about.title}: {kinds}. {NEEDED if about.is_questions else own_texts.wanted(about)}"
+
+
+def accept(path: str | Path, name: str = "", task: str = "squad") -> Upload:
+    """Reads a file of questions or texts, checks every line of it, and stores it in parts that share none.
 
     Args:
         path: the file; its ending, or that of `name`, says what it is.
         name: what the person calls it.
+        task: of `compress.tasks`; says which columns and labels there are.
 
     Returns:
         What was stored; the same file again is stored once.
@@ -53,50 +90,100 @@ def accept(path: str | Path, name: str = "") -> Upload:
     Raises:
         UserError: the file is too large, of no known kind, empty, or wrong; the message names the line.
     """
-    path = Path(path)
+    path, about = Path(path), find_task(task)
     called = Path(name or path.name).name
-    suffix = Path(called).suffix.lower()
-    if suffix not in KINDS:
-        raise UserError(f"{called}: give a file that ends in {', '.join(KINDS)}, not {suffix or 'without an ending'}.")
+    suffix, kinds = Path(called).suffix.lower(), KINDS if about.is_questions else tables.KINDS
+    if suffix not in kinds:
+        raise UserError(f"{called}: give a file that ends in {', '.join(kinds)}, not {suffix or 'without an ending'}.")
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{called} is larger than {MAX_BYTES // 1_000_000} MB. Split it, or give a Hub data set.")
-    text = _decode(path.read_bytes(), called)
+    text = tables.decode(path.read_bytes(), called)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(called).stem).strip("-")[:40] or "own"
+    if about.is_questions:
+        return _store_questions(text, called, suffix, about, f"{stem}-{digest}")
+    return _store_texts(text, called, suffix, about, f"{stem}-{about.name}-{digest}")
+
+
+def _store_questions(text: str, called: str, suffix: str, task: Task, stem: str) -> Upload:
     notices: list[str] = []
-    read = {".json": _from_json, ".jsonl": _from_lines, ".csv": _from_csv}[suffix]
-    examples = list(_bounded(read(text, called, notices), called))
+    if suffix == ".json":
+        read = _from_json(text, called, notices)
+    else:
+        rows = tables.read_rows(text, called, suffix, COLUMNS, NEEDED)
+        read = (_example(row, f"{called}, line {line}", line, notices) for line, row in rows)
+    examples = list(_bounded(read, called))
     if not examples:
         raise UserError(f"{called} holds no questions. {NEEDED}")
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(called).stem).strip("-")[:40] or "questions"
-    stem = f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    parts = {}
-    for role, chosen in divide(examples).items():
-        parts[role] = folder() / stem / f"{role}.json"
+    cut, distinct = divide(examples, _passage, "These questions are about {} passages")
+    parts = {role: folder() / stem / f"{role}.json" for role in cut}
+    for role, chosen in cut.items():
         write_json(parts[role], to_squad(chosen))
         load_squad(parts[role])  # what is stored is read as the recipes will read it
-    passages = len({e.context for e in examples})
-    return Upload(stem, len(examples), passages, sum(e.impossible for e in examples), parts, _count(notices))
+    impossible = sum(e.impossible for e in examples)
+    return Upload(stem, task.name, len(examples), distinct, impossible, parts, _count(notices))
 
 
-def divide(examples: Sequence[Example]) -> dict[str, list[Example]]:
-    """To train on, to choose by and to report on: by passage, so that none is in two parts; the same every time.
+def _store_texts(text: str, called: str, suffix: str, task: Task, stem: str) -> Upload:
+    needed = own_texts.wanted(task)
+    rows = tables.read_rows(text, called, suffix, (*task.columns, "label"), needed)
+    read = (own_texts.example(task, row, f"{called}, line {line}", line) for line, row in rows)
+    examples = list(_bounded(read, called))
+    if not examples:
+        raise UserError(f"{called} holds no texts. {needed}")
+    cut, distinct = divide(examples, own_texts.identity, "These are {} different texts")
+    parts = {role: folder() / stem / f"{role}.jsonl" for role in cut}
+    for role, chosen in cut.items():
+        write_text(parts[role], own_texts.to_lines(task, chosen))
+        load_texts(task, parts[role])
+    return Upload(stem, task.name, len(examples), distinct, 0, parts, own_texts.remarks(task, examples))
+
+
+def divide(examples: Sequence[One], key: Callable[[One], str], said: str) -> tuple[dict[str, list[One]], int]:
+    """To train on, to choose by and to report on: by `key`, so that none is in two parts; the same every time.
+
+    Args:
+        examples: questions or texts.
+        key: of an example, what no two parts share.
+        said: begins the error, with `{}` for how many keys there are.
+
+    Returns:
+        Examples by role, and how many keys there are.
 
     Raises:
-        UserError: fewer than three passages.
+        UserError: fewer than three keys.
     """
-    order = sorted({e.context for e in examples}, key=lambda text: hashlib.sha256(text.encode()).digest())
+    order = sorted({key(e) for e in examples}, key=lambda text: hashlib.sha256(text.encode()).digest())
     if len(order) < len(PARTS):
         raise UserError(
-            f"These questions are about {len(order)} passages; at least {len(PARTS)} are needed, since training, "
-            "choosing and reporting may share none."
+            f"{said.format(len(order))}; at least {len(PARTS)} are needed, since training, choosing and reporting may "
+            "share none."
         )
     last = max(1, round(PARTS["evaluation"] * len(order)))
     middle = max(1, round(PARTS["validation"] * len(order)))
-    cuts = {"train": order[: -last - middle], "validation": order[-last - middle : -last], "evaluation": order[-last:]}
-    found = {}
-    for role, contexts in cuts.items():
-        inside = set(contexts)
-        found[role] = [e for e in examples if e.context in inside]
-    return found
+    roles = ["train"] * (len(order) - last - middle) + ["validation"] * middle + ["evaluation"] * last
+    role_of = dict(zip(order, roles, strict=True))
+    found: dict[str, list[One]] = {role: [] for role in PARTS}
+    for example in examples:
+        found[role_of[key(example)]].append(example)
+    return found, len(order)
+
+
+def assignments(found: Upload, base: Any) -> list[str]:
+    """The stored parts as `--set` takes them, as far as a recipe has such keys.
+
+    Args:
+        found: of `accept`.
+        base: the recipe that is to be changed.
+    """
+    held = {"task": found.task, **{role: str(path) for role, path in found.parts.items()}}
+    held |= {**dict.fromkeys(OF_QUESTIONS), "version_2": found.impossible > 0}
+    known = type(base.dataset).model_fields
+    made = [f"dataset.{key}={json.dumps(value)}" for key, value in held.items() if key in known]
+    if not find_task(found.task).is_questions and not base.dataset.has_texts:
+        guided = [name for name in ("finetune", "length_drop") if hasattr(getattr(base, name, None), GUIDE)]
+        made += [f"{name}.{GUIDE}=0" for name in guided]
+    return made
 
 
 def to_squad(examples: Sequence[Example]) -> dict[str, Any]:
@@ -112,62 +199,21 @@ def to_squad(examples: Sequence[Example]) -> dict[str, Any]:
     return {"version": "v2.0" if any(e.impossible for e in examples) else "1.1", "data": data}
 
 
-def _decode(raw: bytes, name: str) -> str:
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise UserError(f"{name}, line {line}: this is not UTF-8 text. Save the file as UTF-8.") from error
-    if "\0" in text:
-        raise UserError(f"{name}, line {text[: text.index(chr(0))].count(chr(10)) + 1}: a NUL stands here. Remove it.")
-    return text
-
-
-def _bounded(examples: Iterator[Example], name: str) -> Iterator[Example]:
+def _bounded(examples: Iterable[One], name: str) -> Iterator[One]:
     """Not too many, and no two of one id."""
     known: set[str] = set()
     for count, example in enumerate(examples, 1):
-        if count > MAX_QUESTIONS:
-            raise UserError(f"{name} holds more than {MAX_QUESTIONS:,} questions. Take fewer.")
-        yield replace(example, id=f"{example.id}-{count}") if example.id in known else example
-        known.add(example.id)
+        if count > MAX_EXAMPLES:
+            raise UserError(f"{name} holds more than {MAX_EXAMPLES:,} questions or texts. Take fewer.")
+        free = example.id
+        while free in known:
+            free += f"-{count}"
+        known.add(free)
+        yield replace(example, id=free)
 
 
-def _from_csv(text: str, name: str, notices: list[str]) -> Iterator[Example]:
-    first = text.partition("\n")[0]
-    table = csv.reader(io.StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",", strict=True)
-    head: list[str] | None = None
-    begins = 1
-    try:
-        for cells in table:
-            line, begins = begins, table.line_num + 1
-            if not any(cell.strip() for cell in cells):
-                continue
-            if head is None:
-                head = [cell.strip().lower() for cell in cells]
-                missing = [key for key in ("question", "context", "answer") if key not in head]
-                if missing:
-                    raise UserError(f"{name}, line {line}: there is no column {' or '.join(missing)}. {NEEDED}")
-            elif len(cells) != len(head):
-                raise UserError(
-                    f"{name}, line {line}: {len(cells)} cells under {len(head)} columns. "
-                    "Put text with commas or line breaks in double quotes."
-                )
-            else:
-                yield _example(dict(zip(head, cells, strict=True)), f"{name}, line {line}", line, notices)
-    except csv.Error as error:
-        raise UserError(f"{name}, line {begins}: this is no CSV ({error}). Check the quotes.") from error
-
-
-def _from_lines(text: str, name: str, notices: list[str]) -> Iterator[Example]:
-    for line, row in enumerate(text.split("\n"), 1):
-        if not row.strip():
-            continue
-        try:
-            value = json.loads(row)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{name}, line {line}: this is no JSON ({error}). Write one object a line.") from error
-        yield _example(value, f"{name}, line {line}", line, notices)
+def _passage(example: Example) -> str:
+    return " ".join(example.context.split())
 
 
 def _from_json(text: str, name: str, notices: list[str]) -> Iterator[Example]:
@@ -244,22 +290,11 @@ def _list(holder: Any, key: str, name: str, text: str) -> list[Any]:
 
 def _example(row: Any, place: str, number: int, notices: list[str]) -> Example:
     """A question from a row; `place` begins what is said about it."""
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: an object is wanted here. {NEEDED}")
-    question, context = (_text(row, key, place) for key in ("question", "context"))
+    question, context = (text_of(row, key, place, NEEDED) for key in ("question", "context"))
     answers = [_locate(a, context, place, notices) for a in _answers(row, place)]
     title, key = row.get("title"), row.get("id")
     named = str(key).strip() if isinstance(key, str | int) and str(key).strip() else f"q{number}"
     return Example(named, question, context, answers, title.strip() if isinstance(title, str) else "", not answers)
-
-
-def _text(row: dict[str, Any], key: str, place: str) -> str:
-    value = row.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{place}: there is no text under “{key}”. {NEEDED}")
-    if len(value) > MAX_FIELD:
-        raise UserError(f"{place}: “{key}” is longer than {MAX_FIELD:,} characters. Shorten it.")
-    return value
 
 
 def _answers(row: dict[str, Any], place: str) -> list[tuple[Any, Any]]:

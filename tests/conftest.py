@@ -34,14 +34,11 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was():
-    """Backends set levels of everybody's log and of pytest's own handlers; the next test is not to notice."""
+    """Backends set levels of everybody's log; the next test is not to notice."""
     level, disabled = logging.root.level, logging.root.manager.disable
-    handlers = [(handler, handler.level) for handler in logging.root.handlers]
     yield
     logging.root.setLevel(level)
     logging.disable(disabled)
-    for handler, before in handlers:
-        handler.setLevel(before)
 
 
 EXAMPLES = ROOT / "zoo" / "models" / "examples.json"

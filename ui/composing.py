@@ -72,23 +72,24 @@ class Composing(Speaker):
             p.file_box: gr.update(visible=data == sources.FILE),
         }
 
-    def upload(self, path: str | None, profile: gr.OAuthProfile | None) -> Updates:
-        """A file was given (gradio has checked that it was uploaded): read it through and keep it."""
-        p = self.parts
-        if not path:
-            return {p.uploaded: None, p.upload_note: ""}
-        try:
-            people.must_start(people.who(profile))
-            from compress import uploads
+    def upload(self, path: str | None, task: str, preset: str, profile: gr.OAuthProfile | None) -> Updates:
+        """A file was given (gradio has checked that it was uploaded), or is for another task: read it through and keep
+        it. Without one, say what it has to hold."""
+        from compress import uploads
 
-            found = uploads.accept(path)
+        p = self.parts
+        try:
+            if task == sources.OWN:
+                task = self._base(preset, profile)["dataset"]["task"]
+            if not path:
+                return {p.uploaded: None, p.upload_note: escape(uploads.wanted(task))}
+            people.must_start(people.who(profile))
+            found = uploads.accept(path, task=task)
         except Exception as error:
             return {p.uploaded: None, p.upload_note: f"✗ {escape(explain(error))}"}
-        sizes = f"{found.questions:,} questions about {found.passages:,} passages"
-        without = f", {found.impossible:,} of them without an answer" if found.impossible else ""
-        text = f"✓ {sizes}{without}: split by passage into parts to learn from, to choose by and to report on."
-        kept = {"parts": {role: str(at) for role, at in found.parts.items()}, "impossible": found.impossible}
-        return {p.uploaded: kept, p.upload_note: " ".join([text, *map(escape, found.notices)])}
+        parts = {role: str(at) for role, at in found.parts.items()}
+        kept = {"task": found.task, "parts": parts, "impossible": found.impossible}
+        return {p.uploaded: kept, p.upload_note: escape(" ".join(["✓", found.told, *found.notices]))}
 
     @spoken("notice")
     def take_source(

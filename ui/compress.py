@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from compress.tasks import TASKS
+from compress.uploads import KINDS
 from ui import composing, sources
 from ui.composing import Composing
 from ui.explore import QUICK, RAW
@@ -72,7 +73,7 @@ def build_compress(demo: gr.Blocks) -> tuple[ComposeParts, Composing]:
     # Preprocessed, unlike everything else: gradio then makes sure that the path is that of an upload.
     kept = [p.uploaded, p.upload_note]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    p.file.change(h.upload, p.file, kept, **quiet)
+    gr.on([p.file.change, p.task.input, p.data.input], h.upload, [p.file, p.task, p.preset], kept, **quiet)
 
     picked = [p.preset, p.source, p.zoo, p.other, p.data, p.hub_data, p.uploaded, p.task]
     p.to_recipe.click(h.take_source, [*picked, p.form], [*filled, p.walk, p.notice], **calm)
@@ -143,8 +144,8 @@ def _place_source(p: dict[str, Any]) -> None:
             with gr.Column(visible=False) as box:
                 p["file_box"] = box
                 p["file"] = gr.File(
-                    label="SQuAD JSON, JSON Lines or CSV with question, context and answer",
-                    file_types=[".json", ".jsonl", ".csv"],
+                    label="Questions or texts of the task: CSV, TSV, JSON Lines, SQuAD JSON",
+                    file_types=list(KINDS),
                     type="filepath",
                     height=120,
                     elem_id="own-file",

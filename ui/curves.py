@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ui.figures import COLOURS, INK, dress
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 Lines = Sequence[Mapping[str, Any]]
-BOOKKEEPING = {"time", "stage", "step", "total", "rate", "eta_s", "examples_per_s", "generation", "note", "front"}
+BOOKKEEPING = {
+    "time", "stage", "step", "total", "rate", "eta_s", "examples_per_s", "generation", "note", "front", "limit_ms"
+}  # fmt: skip
 PANELS, EARLIER = 6, 4
 PANEL_HEIGHT = 150
 
@@ -113,12 +116,12 @@ def draw_growth(lines: Lines) -> Figure | None:
 
 
 def draw_candidates(lines: Lines, stages: Lines = ()) -> Figure | None:
-    """An architecture search: predicted latency against score, coloured by generation, the best marked.
+    """An architecture search: predicted latency against score, coloured by generation, the best and the limit marked.
 
-    Where its latency was measured, that stands beside it, joined by a line: how far the predictor was off.
+    Where the best one's latency was measured, that stands beside it, joined by a line: how far the predictor was off.
 
     Args:
-        lines: progress, with `points` as (milliseconds, score, generation, name).
+        lines: progress, with `points` as (milliseconds, score, generation, name), and with `limit_ms`.
         stages: of the job, with results; None before there is a candidate.
     """
     import plotly.graph_objects as go
@@ -151,22 +154,31 @@ def draw_candidates(lines: Lines, stages: Lines = ()) -> Figure | None:
     results = [stage["result"] for stage in stages if isinstance(stage.get("result"), Mapping)]
     measured = next((r["measured_ms"] for r in reversed(results) if _is_number(r.get("measured_ms"))), None)
     places = [best[0], *([measured] if measured is not None else [])]
+    limit = next((told["limit_ms"] for told in reversed([*results, *lines]) if _is_number(told.get("limit_ms"))), None)
+    if limit is not None:
+        figure.add_vline(
+            x=limit,
+            line={"color": INK, "width": 1.5, "dash": "dash"},
+            annotation={"text": f"limit {limit:.3g} ms", "font": {"color": INK, "size": 12}},
+            annotation_position="bottom left",
+        )
     figure.add_trace(
         go.Scatter(
             x=places,
             y=[best[1]] * len(places),
-            text=["best", "measured"][: len(places)],
-            textposition="top center",
+            text=[f"best: {best[0]:.3g} ms predicted", *(f"{ms:.3g} ms measured" for ms in places[1:])],
+            textposition=["top left", "bottom left"][: len(places)],
             name="best",
             mode="lines+markers+text",
             line={"color": COLOURS[2], "dash": "dot"},
             marker={"color": COLOURS[2], "size": 13, "symbol": ["star", "x"][: len(places)]},
-            hovertemplate="%{text}: %{x:.3g} ms<extra></extra>",
+            cliponaxis=False,
+            hovertemplate=f"{escape(str(best[3]))}<br>%{{text}}<extra></extra>",
         )
     )
     figure.update_xaxes(title="latency, ms (predicted)")
     figure.update_yaxes(title=name, automargin=True)
-    return dress(figure, height=320)
+    return dress(figure, height=320).update_layout(margin={"t": 24})
 
 
 def _metric(lines: Lines) -> str:

@@ -67,12 +67,12 @@ def _wire(demo: gr.Blocks, p: Parts, h: Handlers) -> None:
     chosen = [p.readout, p.front, p.notice]
     looks: dict[str, Any] = {
         "fn": h.look_up,
-        "inputs": [*asked, s["tokens"], s["pinned"]],
-        "outputs": [*chosen, p.link],
+        "inputs": [*asked, s["tokens"], s["pinned"], s["others"]],
+        "outputs": [*chosen, p.link, s["others"]],
     }
     runs: dict[str, Any] = {
         "fn": h.run,
-        "inputs": [*asked, s["pinned"], p.layer],
+        "inputs": [*asked, s["pinned"], p.layer, s["others"]],
         "outputs": [
             *chosen, p.slider, p.answer, p.full_answer, p.verdict, p.marked, p.bars, p.n_best, p.accounts, p.latency,
             p.spread, p.stamp, p.window, p.kept, p.heat, s["tokens"], s["full_ms"], s["kept"],
@@ -80,7 +80,7 @@ def _wire(demo: gr.Blocks, p: Parts, h: Handlers) -> None:
     }  # fmt: skip
     selects = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit]
     selects += [p.task, p.question, p.passage, p.example, p.ask, p.marked, p.more, p.bars]
-    selects += [s[name] for name in ("tokens", "full_ms", "unit", "pinned", "reading")]
+    selects += [s[name] for name in ("tokens", "full_ms", "unit", "pinned", "reading", "others")]
 
     # `input` alone would miss the number box, `release` alone the keyboard; `always_last` keeps the final value.
     moved = [p.slider.input, p.slider.release, p.engine.input, p.ask.click, p.question.submit]
@@ -102,19 +102,20 @@ def _wire(demo: gr.Blocks, p: Parts, h: Handlers) -> None:
     h.load_after = lambda event: then_run(event.then(*loads, **RAW))
     then_run(p.example.input(h.pick, [p.example, p.model], filled, **QUICK))
     then_run(p.another.click(h.pick_another, [p.example, p.model], [p.example, *filled], **QUICK))
-    here = [p.slider, s["unit"], s["pinned"], p.notice]
-    then_run(p.front.select(h.click, [p.model, p.unit, s["full_ms"]], here, **QUICK))
+    opened = [*selects, s["choices"], p.notice]
+    then_run(p.front.select(h.click, [p.model, s["full_ms"], s["others"], *now], opened, **QUICK))
 
     # The point stays where it is, so there is nothing to run.
+    here = [p.slider, s["unit"], s["pinned"], p.notice]
     switched = [p.model, p.unit, p.slider, s["unit"], s["full_ms"], s["pinned"]]
     p.unit.input(h.switch, switched, here, **QUICK).then(**looks, **QUICK)
-    axis = [p.model, p.unit, p.slider, p.axis, s["full_ms"], s["pinned"]]
+    axis = [p.model, p.unit, p.slider, p.axis, s["full_ms"], s["pinned"], s["others"]]
     p.axis.input(h.show_axis, axis, [p.front, p.notice], **QUICK)
     layers = [p.layer.input, p.layer.release, p.window.input]
     kept = [p.kept, p.heat, p.notice]
     gr.on(layers, h.show_layer, [p.layer, p.window, s["kept"]], kept, **QUICK, trigger_mode="always_last")
 
-    p.csv.click(h.write_csv, p.model, [p.csv_text, p.notice], **QUICK).success(
+    p.csv.click(h.write_csv, [p.model, s["others"]], [p.csv_text, p.notice], **QUICK).success(
         None,
         [p.model, p.csv_text],
         None,

@@ -36,6 +36,9 @@ class JobParts:
     waiting: gr.Markdown
     curves: gr.Plot
     growth: gr.Plot
+    sensitive: gr.Column
+    sensitivity: gr.Plot
+    operators: gr.Markdown
     log: gr.Textbox
     load: gr.Markdown
     seen: gr.State
@@ -44,7 +47,8 @@ class JobParts:
         """What a look at the jobs may change."""
         return [
             self.timer, self.notice, self.empty, self.table, self.details, self.head, self.cancel, self.retry,
-            self.publish, self.stages, self.waiting, self.curves, self.growth, self.log, self.load, self.seen,
+            self.publish, self.stages, self.waiting, self.curves, self.growth, self.sensitive, self.sensitivity,
+            self.operators, self.log, self.load, self.seen,
         ]  # fmt: skip
 
 
@@ -124,4 +128,10 @@ def _place() -> tuple[JobParts, PublishParts]:
                 p["log"] = gr.Textbox(
                     show_label=False, lines=14, max_lines=24, interactive=False, autoscroll=True, elem_id="job-log"
                 )
+        with gr.Column(visible=False, elem_classes="card", elem_id="job-sensitivity") as sensitive:
+            p["sensitive"] = sensitive
+            markdown("## Sensitivity to eight bits")
+            p["sensitivity"] = gr.Plot(show_label=False, container=False, elem_id="sensitivity")
+            with gr.Accordion("As a table", open=False, elem_id="sensitivity-table"):
+                p["operators"] = markdown(elem_classes="plain-table")
     return JobParts(**p), publish

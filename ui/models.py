@@ -19,6 +19,7 @@ from ui.parts import markdown
 from ui.reading import NAMES
 from zoo import card
 from zoo.errors import UserError
+from zoo.files import read_json
 
 if TYPE_CHECKING:
     from zoo.library import Listing, Row
@@ -120,7 +121,7 @@ class Browsing(Speaker):
         return {
             p.name: row.name,
             p.detail: gr.update(visible=True),
-            p.head: modelviews.describe(row),
+            p.head: modelviews.describe(row, _provenance(row)),
             p.card: shown,
             p.explore: gr.update(interactive=row.task in (*NAMES, "")),
             p.hub: gr.update(link=row.url or None, visible=bool(row.url)),
@@ -192,6 +193,14 @@ def _card(row: Row) -> str:
     """The card's text where it lies on this machine, empty elsewhere."""
     path = Path(row.folder) / "README.md" if row.folder else None
     return path.read_text(encoding="utf-8", errors="replace") if path and path.is_file() else ""
+
+
+def _provenance(row: Row) -> dict[str, Any]:
+    """Where a model of this machine comes from; empty elsewhere."""
+    path = Path(row.folder) / "entry.json" if row.folder else None
+    stated = read_json(path) if path and path.is_file() else {}
+    found = stated.get("provenance") if isinstance(stated, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _number(raw: Any) -> float | None:

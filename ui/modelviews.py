@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ui.jobviews import size
+from ui.rivals import predicted
 from ui.text import escape
 from zoo.metrics import shown
 
@@ -58,14 +59,15 @@ def toggle(ticked: Sequence[str], name: str, most: int) -> tuple[list[str], str]
     return [*ticked, name], ""
 
 
-def describe(row: Row) -> str:
-    """The head of a model's card."""
+def describe(row: Row, provenance: Mapping[str, Any] | None = None) -> str:
+    """The head of a model's card; of what an architecture search found, its latency as predicted and as measured."""
     facts = [ORIGINS.get(row.origin, row.origin)]
     facts += [f"{row.parameters / 1e6:.1f} M parameters"] if row.parameters else []
     facts += [size(row.bytes)] if row.bytes else []
     facts += [f"{shown(row.metric)} {row.score:.1f}"] if row.score is not None else []
     facts += [f"{row.p50_ms:.1f} ms (median)"] if row.p50_ms is not None else []
     facts += [str(row.license)] if row.license else []
+    facts += [told] if (told := predicted(provenance or {})) else []
     return f"## {escape(row.title or row.name)}\n\n{' · '.join(escape(fact) for fact in facts)}"
 
 

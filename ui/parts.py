@@ -115,7 +115,7 @@ def place(
         _place_kept(p)
     p["link"] = gr.Textbox(visible="hidden", elem_id="link")
     p["csv_text"] = gr.Textbox(visible="hidden", elem_id="csv-text")
-    names = ("pinned", "unit", "tokens", "full_ms", "kept", "choices", "reading")
+    names = ("pinned", "unit", "tokens", "full_ms", "kept", "choices", "reading", "others")
     p["states"] = {name: gr.State(None) for name in names}
     return Parts(**p)
 

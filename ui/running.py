@@ -7,10 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from ui import budget, figures, labels, links, outcome, pareto, readout, text, tokens
+from ui import budget, figures, labels, links, outcome, pareto, people, readout, rivals, text, tokens
 from ui.handlers import Handlers, Updates, explain, spoken
 from ui.outcome import Outcome
 from ui.reading import reading_of
+from ui.rivals import Rival
 from ui.session import FULL, Superseded, Wish
 from zoo.ask import Reply
 from zoo.catalog import Entry
@@ -34,28 +35,43 @@ class Running(Handlers):
         full_ms: float | None,
         count: int | None,
         pinned: dict | None,
+        others: list[Rival] | None,
         request: gr.Request,
+        profile: gr.OAuthProfile | None,
     ) -> Updates:
-        """What the budget picks, at once; and from here on runs for anything else are stale."""
+        """What the budget picks, at once; and from here on runs for anything else are stale.
+
+        `others` stand beside the front in the plot; None where they are yet to be found.
+        """
         if not model:
             return self.nothing(self.parts.readout)
         self.desk.wish(request.session_hash or "", self._wish(model, engine, unit, value, question, passage, pinned))
         entry = self.desk.entry(model)
         choice = self.desk.choose(entry, unit, value, full_ms, pinned)
         link = links.write(model, budget.number(value) if entry.front else None, unit, engine)
-        return self._show_choice(entry, choice, axis, full_ms, count) | {self.parts.link: link}
+        if others is None:
+            person = people.who(profile)
+            others = rivals.find(entry, None if person.trusted else person.name)
+        states = {self.parts.link: link, self.parts.states["others"]: others}
+        return self._show_choice(entry, choice, axis, full_ms, count, others) | states
 
     def leave(self, request: gr.Request) -> None:
         """The page was closed: what still runs for it ends, and others have their turn."""
         self.desk.leave(request.session_hash or "")
 
     def _show_choice(
-        self, entry: Entry, choice: Choice, axis: str, full_ms: float | None, count: int | None
+        self,
+        entry: Entry,
+        choice: Choice,
+        axis: str,
+        full_ms: float | None,
+        count: int | None,
+        others: list[Rival] | None,
     ) -> Updates:
         p = self.parts
         return {
             p.readout: readout.draw_readout(choice, entry.front, count, full_ms),
-            p.front: pareto.draw_front(entry.front, choice.point, axis, full_ms),
+            p.front: pareto.draw_front(entry.front, choice.point, axis, full_ms, others or ()),
         }
 
     @staticmethod
@@ -76,20 +92,28 @@ class Running(Handlers):
         full_ms: float | None,
         pinned: dict | None,
         layer: Any,
+        others: list[Rival] | None,
         request: gr.Request,
     ) -> Iterator[Updates]:
         """Answer, then measure. A generator: the answer shows while the clock still runs."""
         visitor = request.session_hash or ""
         wish = self._wish(model, engine, unit, value, question, passage, pinned)
         try:
-            yield from self._run(wish, visitor, axis, full_ms, pinned, layer)
+            yield from self._run(wish, visitor, axis, full_ms, pinned, layer, others)
         except Superseded:
             return
         except Exception as error:
             yield self._blank() | self.note("notice", explain(error))
 
     def _run(
-        self, wish: Wish, visitor: str, axis: str, full_ms: float | None, pinned: dict | None, layer: Any
+        self,
+        wish: Wish,
+        visitor: str,
+        axis: str,
+        full_ms: float | None,
+        pinned: dict | None,
+        layer: Any,
+        others: list[Rival] | None,
     ) -> Iterator[Updates]:
         p, desk = self.parts, self.desk
         if not wish.model:
@@ -108,7 +132,7 @@ class Running(Handlers):
         count = max(counts)
         yield {
             **self._show_reply(reply, full, in_float, reading.scale, engine),
-            **self._show_choice(entry, choice, axis, known_ms, count),
+            **self._show_choice(entry, choice, axis, known_ms, count, others),
             **self._show_kept(reply, layer),
             **self.note("notice", " ".join(reply.notices)),
             p.accounts: text.account_for(
@@ -135,7 +159,7 @@ class Running(Handlers):
             p.states["full_ms"]: now_ms,
         }
         if now_ms != full_ms and not desk.is_stale(visitor, wish):
-            updates |= self._show_choice(entry, choice, axis, now_ms, count)
+            updates |= self._show_choice(entry, choice, axis, now_ms, count, others)
             if wish.unit == "ms" and entry.front:
                 scale = budget.scale(entry.front, "ms", choice.point, now_ms)
                 updates[p.slider] = gr.update(
@@ -189,22 +213,29 @@ class Running(Handlers):
 
     @spoken("notice")
     def show_axis(
-        self, model: str, unit: str, value: Any, axis: str, full_ms: float | None, pinned: dict | None
+        self,
+        model: str,
+        unit: str,
+        value: Any,
+        axis: str,
+        full_ms: float | None,
+        pinned: dict | None,
+        others: list[Rival] | None,
     ) -> Updates:
         """The plot against the other cost."""
         if not model:
             return self.nothing(self.parts.front)
         entry = self.desk.entry(model)
         choice = self.desk.choose(entry, unit, value, full_ms, pinned)
-        return {self.parts.front: pareto.draw_front(entry.front, choice.point, axis, full_ms)}
+        return {self.parts.front: pareto.draw_front(entry.front, choice.point, axis, full_ms, others or ())}
 
     @spoken("notice")
-    def write_csv(self, model: str) -> Updates:
-        """The front for the browser to save."""
+    def write_csv(self, model: str, others: list[Rival] | None) -> Updates:
+        """The front, and what stands beside it, for the browser to save."""
         front = self.desk.entry(model).front if model else None
         if front is None:
             raise UserError("This checkpoint has no searched front to download.")
-        return {self.parts.csv_text: pareto.write_csv(front)}
+        return {self.parts.csv_text: pareto.write_csv(front, model, others or ())}
 
     def _blank(self) -> Updates:
         p = self.parts

@@ -10,7 +10,9 @@ from ui import budget, links, text
 from ui.handlers import Handlers, Known, Updates, spoken
 from ui.parts import list_samples
 from ui.reading import QA, Reading, Sample, questions, reading_of
+from ui.rivals import Rival
 from zoo.catalog import Entry
+from zoo.engines import engines_here
 from zoo.errors import UserError
 from zoo.lengths import Front, Point
 from zoo.metrics import shown
@@ -80,7 +82,7 @@ class Selecting(Handlers):
     ) -> Updates:
         entry, p = self.desk.entry(name), self.parts
         layers = self.desk.shape(entry).layers
-        usable = [e for e in text.ENGINE_LABELS if e in entry.engines]
+        usable = [e for e in text.ENGINE_LABELS if e in engines_here(entry)]
         if engine not in usable:
             if engine:
                 notices.append(f"{entry.title} does not run on {engine}.")
@@ -91,6 +93,7 @@ class Selecting(Handlers):
             p.layer: gr.update(maximum=layers, value=layers),
             p.states["tokens"]: None,
             p.states["full_ms"]: None,
+            p.states["others"]: None,
             p.origin: text.describe_origin(entry.front.measured_on) if entry.front else "",
         }
         known = self.known(choices)
@@ -173,13 +176,26 @@ class Selecting(Handlers):
         return self._stand_at(entry, choice.point, unit, full_ms, choice.binding)
 
     @spoken("notice")
-    def click(self, model: str, unit: str, full_ms: float | None, event: gr.SelectData) -> Updates:
-        """A point of the plot was clicked: the slider moves there."""
+    def click(
+        self,
+        model: str,
+        full_ms: float | None,
+        others: list[Rival] | None,
+        engine: str,
+        unit: str,
+        choices: list[Known] | None,
+        reads: str | None,
+        event: gr.SelectData,
+    ) -> Updates:
+        """A point of the plot was clicked: the slider moves there, or, where it is another model's, that is opened."""
         entry = self.desk.entry(model)
         if entry.front is None:
             return self.nothing(self.parts.slider)
         points = budget.everything(entry.front)
         place = int(event.index) if isinstance(event.index, int | float) else -1
+        beyond = place - len(points)
+        if others and 0 <= beyond < len(others):
+            return self.load(others[beyond].name, engine, unit, choices, reads)
         if not 0 <= place < len(points):
             raise UserError("That point is not on this front any more: click again.")
         return self._stand_at(entry, points[place], unit, full_ms, "picked on the plot")

@@ -45,7 +45,7 @@ def pick(
         name: the checkpoint, for all but `OWN`.
         data: `OWN`, `EXAMPLES`, `HUB` or `FILE`.
         hub_data: id of a data set, for `HUB`.
-        uploaded: `{"parts": {role: path}, "impossible": n}`, for `FILE`.
+        uploaded: `{"task": name, "parts": {role: path}, "impossible": n}`, for `FILE`.
         task: a name of `compress.tasks`, or `OWN`.
 
     Raises:
@@ -62,7 +62,7 @@ def pick(
     if named and not find_task(named).is_questions:
         if named != dataset["task"]:
             found |= dict.fromkeys(GUIDED, 0.0)
-        dataset |= _texts(named, data, hub_data, named == dataset["task"])
+        dataset |= _texts(named, data, hub_data, uploaded, named == dataset["task"])
         return found | {f"dataset.{key}": value for key, value in dataset.items()}
     if task not in (OWN, dataset["task"]) and data == OWN and not find_task(dataset["task"] or task).is_questions:
         data = EXAMPLES  # the recipe's own are texts
@@ -83,27 +83,41 @@ def pick(
             "evaluation_titles": None,
         }
     elif data == FILE:
-        if not uploaded:
-            raise UserError("Give your own file first, or pick other data.")
+        uploaded = _read_for(uploaded, named or "squad")
         dataset |= {**uploaded["parts"], **dict.fromkeys(EXAMPLE_TITLES)}
         dataset["version_2"] = uploaded["impossible"] > 0
     return found | {f"dataset.{key}": value for key, value in (dataset | {"task": named}).items()}
 
 
-def _texts(task: str, data: str, hub_data: str, is_own: bool) -> dict[str, Any]:
+def _texts(task: str, data: str, hub_data: str, uploaded: Mapping[str, Any] | None, is_own: bool) -> dict[str, Any]:
     """The data of a task for texts; `is_own` where it is the recipe's."""
     if data == OWN and is_own:
         return {}
-    if data in (EXAMPLES, FILE):
+    nothing = {"task": task, "version_2": False, **dict.fromkeys(EXAMPLE_TITLES)}
+    if data == EXAMPLES:
         raise UserError(
-            f"The bundled examples and own files are questions, and {task} is about texts: take the recipe's own data, "
-            "which are the task's, or a data set of the Hub with the same columns."
+            f"The bundled examples are questions, and {task} is about texts: take the recipe's own data, which are the "
+            "task's, a data set of the Hub with the same columns, or your own file."
         )
+    if data == FILE:
+        return nothing | dict(_read_for(uploaded, task)["parts"])
     if data == HUB and not (hub_data or "").strip():
         raise UserError("Say which data set of the Hub to use, as owner/name.")
     source = hub_data.strip() if data == HUB else "hub"
-    held = dict.fromkeys(EXAMPLE_TITLES)
-    return {"task": task, "train": source, "validation": "held-out", "evaluation": source, "version_2": False, **held}
+    return nothing | {"train": source, "validation": "held-out", "evaluation": source}
+
+
+def _read_for(uploaded: Mapping[str, Any] | None, task: str) -> Mapping[str, Any]:
+    """What was uploaded, if it was read for this task or for one with the same columns and labels."""
+    if not uploaded:
+        raise UserError("Give your own file first, or pick other data.")
+    mine, its = find_task(task), find_task(uploaded["task"])
+    if (mine.columns, mine.labels, mine.regression) != (its.columns, its.labels, its.regression):
+        raise UserError(
+            f"Your file was read for {its.title}, and the task is {mine.title} now. Go back to the source and pick "
+            f"{mine.title} there: the file is then read again."
+        )
+    return uploaded
 
 
 def apply(model: type[BaseModel], data: Mapping[str, Any], picked: Mapping[str, Any]) -> dict[str, Any]:

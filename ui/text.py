@@ -6,14 +6,21 @@ from typing import Any
 
 from ui import outcome
 from ui.outcome import Outcome
+from ui.rivals import predicted
 from ui.session import BUDGET, FLOAT, FULL, Measured
 from zoo.answers import Answer
 from zoo.ask import Reply
 from zoo.catalog import Entry
+from zoo.engines import BF16
 from zoo.lengths import PAPER_TOKENS, Choice, Shape, macs_ratio
 from zoo.metrics import shown
 
-ENGINE_LABELS = {"onnxruntime": "ONNX Runtime · int8", "openvino": "OpenVINO · int8", "torch": "PyTorch · fp32"}
+ENGINE_LABELS = {
+    "onnxruntime": "ONNX Runtime · int8",
+    "openvino": "OpenVINO · int8",
+    "torch": "PyTorch · fp32",
+    BF16: "PyTorch · bf16",
+}
 SHOWN_ANSWERS = 8
 PADDED = "padded_to_"  # begins the key of the papers' account in a front
 
@@ -26,7 +33,7 @@ def escape(text: str) -> str:
 
 
 def name_precision(engine: str) -> str:
-    return "fp32" if engine == "torch" else "int8"
+    return {"torch": "fp32", BF16: "bf16"}.get(engine, "int8")
 
 
 def show_answer(title: str, said: Outcome, note: str = "") -> str:
@@ -65,7 +72,7 @@ def list_answers(answers: list[Answer], shown: int = SHOWN_ANSWERS) -> str:
 def name_rows(engine: str) -> dict[str, str]:
     """What a measurement's rows are called."""
     precision = name_precision(engine)
-    label = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}[engine]
+    label = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch", BF16: "PyTorch"}[engine]
     return {
         BUDGET: f"{precision}, this budget ({label})",
         FULL: f"{precision}, full length ({label})",
@@ -114,6 +121,8 @@ def describe_entry(entry: Entry) -> str:
         parts.append(f"{shown(entry.metric)} {entry.score:.1f}")
     if entry.license:
         parts.append(escape(entry.license))
+    if told := predicted(entry.provenance):
+        parts.append(escape(told))
     return " · ".join(parts)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ui import curves, jobviews, people
+from ui import curves, jobviews, people, sensitivity
 from ui.handlers import Speaker, Updates, spoken
 from zoo.errors import UserError
 
@@ -28,7 +28,11 @@ class Watching(Speaker):
     @spoken("notice")
     def refresh(self, job_id: str | None, seen: dict | None, profile: gr.OAuthProfile | None) -> Updates:
         """What has changed since `seen`."""
-        return self._show(people.who(profile), job_id, seen)
+        updates = self._show(people.who(profile), job_id, seen)
+        if not job_id:
+            # A link opens its tab and its job at once; the look at the tab knows no job yet, and may come back later.
+            del updates[self.parts.details]
+        return updates
 
     @spoken("notice")
     def pick(self, event: gr.SelectData, profile: gr.OAuthProfile | None) -> Updates:
@@ -94,11 +98,16 @@ class Watching(Speaker):
             p.retry: gr.update(interactive=able["retry"]),
             p.publish: gr.update(interactive=able["publish"]),
         }
-        mark = [job.id, len(lines), lines[-1].get("time") if lines else None]
+        mark = [job.id, job.state, len(lines), lines[-1].get("time") if lines else None]
         if mark != before:
             curve = curves.draw_curves(lines)
             growth = curves.draw_growth(lines) or curves.draw_candidates(lines, stages)
             updates[p.curves] = gr.update(value=curve, visible=curve is not None)
             updates[p.growth] = gr.update(value=growth, visible=growth is not None)
+            report = jobs.sensitivity(job.id)
+            bars = sensitivity.draw(report)
+            updates[p.sensitive] = gr.update(visible=bars is not None)
+            updates[p.sensitivity] = gr.update(value=bars)
+            updates[p.operators] = sensitivity.tabulate(report)
             updates[p.waiting] = gr.update(visible=curve is None and growth is None)
         return updates, mark

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from zoo.answers import Answer, find_answers
-from zoo.engines import Engine, EngineOutput, open_engine
+from zoo.engines import Engine
 from zoo.errors import UserError
-from zoo.features import Window, load_tokenizer, make_windows, pad
-from zoo.lengths import LengthConfig, Shape, macs
+from zoo.features import Window, make_windows
+from zoo.lengths import LengthConfig
+from zoo.opened import Opened, run_all, run_one
 from zoo.safety import MAX_CONTEXT, MAX_QUESTION, clean_text
 
-if TYPE_CHECKING:
-    from zoo.catalog import Entry
-
-MAX_LENGTH, STRIDE, BATCH = 384, 128, 8
+MAX_LENGTH, STRIDE = 384, 128
 
 
 @dataclass(frozen=True)
@@ -57,40 +54,16 @@ class Prediction:
     answers: list[Answer] = field(default_factory=list)
 
 
-class QuestionAnswerer:
-    """An entry on an engine, ready for questions.
+class QuestionAnswerer(Opened):
+    """An entry on an engine, ready for questions."""
 
-    Args:
-        entry: of the catalog.
-        engine: "torch", "onnxruntime" or "openvino".
-        threads: defaults to the settings.
+    task = "qa"
+    refusal = "not for questions. Choose a question-answering model."
 
-    Raises:
-        UserError: the entry does not answer questions or does not run on this engine.
-    """
-
-    def __init__(self, entry: Entry, engine: str = "onnxruntime", threads: int | None = None):
-        if entry.task != "qa":
-            raise UserError(
-                f"{entry.name} is made for {entry.task}, not for questions. Choose a question-answering model."
-            )
-        self.entry = entry
-        self.engine = open_engine(engine, entry, threads)
-        self.no_answer = bool(self._config.get("squad_v2", False))
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        return load_tokenizer(self.entry.folder)
-
-    @cached_property
-    def _config(self) -> dict:
-        from zoo.files import read_json
-
-        return read_json(self.entry.folder / "config.json")
-
-    @cached_property
-    def shape(self) -> Shape:
-        return Shape.from_config(self._config)
+    @property
+    def no_answer(self) -> bool:
+        """Whether "no answer" may win (SQuAD v2)."""
+        return bool(self._config.get("squad_v2", False))
 
     def ask(
         self,
@@ -119,7 +92,6 @@ class QuestionAnswerer:
             null_threshold=null_threshold,
         )
         counts = [len(w.input_ids) for w in windows]
-        spent = sum(macs(self.shape, n, config.tokens(n)) for n in counts)
         kept = [
             KeptWindow(self.tokenizer.convert_ids_to_tokens(w.input_ids), w.offsets, np.array([k[0] for k in o.kept]))
             for w, o in zip(windows, outputs, strict=True)
@@ -133,31 +105,14 @@ class QuestionAnswerer:
             counts,
             kept,
             notices,
-            spent / sum(macs(self.shape, n) for n in counts),
+            self._macs_ratio(counts, config),
             context,
         )
 
     def runner(self, question: str, context: str, config: LengthConfig | None = None) -> Callable[[], object]:
         """A callable that runs the engine over this input's windows, everything else prepared: what is timed."""
         question, context, _ = self._clean(question, context)
-        config = self.checked(config)
-        inputs = [(pad([w]), _lengths(config, [len(w.input_ids)])) for w in self._windows(question, context)]
-
-        def run() -> None:
-            for batch, lengths in inputs:
-                self.engine.run(batch, lengths)
-
-        return run
-
-    def checked(self, config: LengthConfig | None) -> LengthConfig:
-        """The configuration, full length for None."""
-        config = config or LengthConfig.full(self.engine.layers)
-        if len(config.fractions) != self.engine.layers:
-            raise UserError(
-                f"{self.entry.name} has {self.engine.layers} layers, but {config} is for {len(config.fractions)}. "
-                "Write one length a layer."
-            )
-        return config
+        return self._runner(self._windows(question, context), config)
 
     def count_tokens(self, question: str, context: str) -> list[int]:
         """Real tokens of every window."""
@@ -178,15 +133,6 @@ class QuestionAnswerer:
         if not context.strip():
             raise UserError("There is no passage to read: paste one, or pick an example.")
         return question, context, [notice for notice in (cut_question, cut_context) if notice]
-
-
-def run_one(engine: Engine, window: Window, config: LengthConfig) -> EngineOutput:
-    """One window, unpadded."""
-    return engine.run(pad([window]), _lengths(config, [len(window.input_ids)]))
-
-
-def _lengths(config: LengthConfig, counts: Sequence[int]) -> np.ndarray:
-    return np.array([config.tokens(n) for n in counts], np.int64)
 
 
 def predict(
@@ -210,21 +156,12 @@ def predict(
         no_answer: whether "no answer" may win (SQuAD v2).
         progress: called with (windows done, windows in all).
     """
-    config = config or LengthConfig.full(engine.layers)
     windows = make_windows(tokenizer, questions, contexts, max_length, stride)
-    order = sorted(range(len(windows)), key=lambda i: len(windows[i].input_ids))
     starts: list[np.ndarray] = [np.empty(0)] * len(windows)
     ends: list[np.ndarray] = [np.empty(0)] * len(windows)
-    at = 0
-    while at < len(order):
-        length = len(windows[order[at]].input_ids)
-        rows = [i for i in order[at : at + BATCH] if len(windows[i].input_ids) == length]
-        out = engine.run(pad([windows[i] for i in rows]), _lengths(config, [length] * len(rows)))
+    for rows, out in run_all(engine, windows, config, progress):
         for row, i in enumerate(rows):
             starts[i], ends[i] = out.start[row], out.end[row]
-        at += len(rows)
-        if progress:
-            progress(at, len(order))
     by_example: dict[int, list[int]] = {}
     for i, window in enumerate(windows):
         by_example.setdefault(window.example, []).append(i)

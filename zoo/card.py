@@ -224,8 +224,8 @@ def _data(entry: Entry, recipe: dict[str, Any]) -> str:
         if isinstance(patterns, list):
             patterns = ", ".join(f"`{pattern}`" for pattern in patterns)
         if source:
-            # Where nothing is stated of titles, nothing is claimed of them either.
-            every = ", all articles" if key in named and not patterns else ""
+            # Where nothing is stated of titles, nothing is claimed of them either; texts have none.
+            every = ", all articles" if entry.task == "qa" and key in named and not patterns else ""
             found[what] = f"{source}, only the articles titled {patterns}" if patterns else f"{source}{every}"
     return "## Data\n\n" + _list(found) if found else ""
 

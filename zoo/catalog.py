@@ -128,6 +128,15 @@ def open_folder(folder: str | Path) -> Entry:
     return _read(folder, folder.name)
 
 
+def look_at(folder: str | Path, name: str) -> Entry:
+    """What is said of an entry in a folder of this machine, for showing only: its weights are not even checked.
+
+    Raises:
+        UserError: it is none.
+    """
+    return _read(Path(folder), name)
+
+
 def _registered(name: str) -> Path | None:
     from zoo import library
 

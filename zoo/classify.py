@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from zoo.answers import Label, find_labels
-from zoo.ask import BATCH, KeptWindow, run_one
+from zoo.ask import KeptWindow
 from zoo.checkpoints import labels_of, most_tokens
-from zoo.engines import Engine, open_engine
+from zoo.engines import Engine
 from zoo.errors import UserError
-from zoo.features import Window, load_tokenizer, make_texts, pad
-from zoo.files import read_json
-from zoo.lengths import LengthConfig, Shape, macs
+from zoo.features import Window, make_texts
+from zoo.lengths import LengthConfig
+from zoo.opened import Opened, run_all, run_one
 from zoo.safety import clean_text
-
-if TYPE_CHECKING:
-    from zoo.catalog import Entry
 
 MAX_LENGTH = 128  # tokens of a text or pair, as the published results on GLUE have it
 
@@ -54,37 +51,11 @@ class Verdict:
     macs_ratio: float
 
 
-class TextClassifier:
-    """An entry on an engine, ready for texts.
+class TextClassifier(Opened):
+    """An entry on an engine, ready for texts."""
 
-    Args:
-        entry: of the catalog.
-        engine: "torch", "onnxruntime" or "openvino".
-        threads: defaults to the settings.
-
-    Raises:
-        UserError: the entry does not classify text or does not run on this engine.
-    """
-
-    def __init__(self, entry: Entry, engine: str = "onnxruntime", threads: int | None = None):
-        if entry.task != "classification":
-            raise UserError(
-                f"{entry.name} is made for {entry.task}, not for classifying text. Choose a text-classification model."
-            )
-        self.entry = entry
-        self.engine = open_engine(engine, entry, threads)
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        return load_tokenizer(self.entry.folder)
-
-    @cached_property
-    def _config(self) -> dict[str, Any]:
-        return read_json(self.entry.folder / "config.json")
-
-    @cached_property
-    def shape(self) -> Shape:
-        return Shape.from_config(self._config)
+    task = "classification"
+    refusal = "not for classifying text. Choose a text-classification model."
 
     @cached_property
     def names(self) -> list[str]:
@@ -123,25 +94,13 @@ class TextClassifier:
             count,
             kept,
             notices,
-            macs(self.shape, count, config.tokens(count)) / macs(self.shape, count),
+            self._macs_ratio([count], config),
         )
 
     def runner(self, first: str, second: str | None = None, config: LengthConfig | None = None) -> Callable[[], object]:
         """A callable that runs the engine over this input, everything else prepared: what is timed."""
         first, second, _ = self._clean(first, second)
-        window, config = self._window(first, second), self.checked(config)
-        batch, lengths = pad([window]), np.array([config.tokens(len(window.input_ids))], np.int64)
-        return lambda: self.engine.run(batch, lengths)
-
-    def checked(self, config: LengthConfig | None) -> LengthConfig:
-        """The configuration, full length for None."""
-        config = config or LengthConfig.full(self.engine.layers)
-        if len(config.fractions) != self.engine.layers:
-            raise UserError(
-                f"{self.entry.name} has {self.engine.layers} layers, but {config} is for {len(config.fractions)}. "
-                "Write one length a layer."
-            )
-        return config
+        return self._runner([self._window(first, second)], config)
 
     def _window(self, first: str, second: str | None) -> Window:
         (window,) = make_texts(self.tokenizer, [first], None if second is None else [second], self.max_length)
@@ -190,18 +149,9 @@ def predict(
     Returns:
         float32 `[texts, labels]`.
     """
-    config = config or LengthConfig.full(engine.layers)
     windows = make_texts(tokenizer, firsts, seconds, max_length)
-    order = sorted(range(len(windows)), key=lambda i: len(windows[i].input_ids))
     rows: list[np.ndarray] = [np.empty(0)] * len(windows)
-    at = 0
-    while at < len(order):
-        length = len(windows[order[at]].input_ids)
-        alike = [i for i in order[at : at + BATCH] if len(windows[i].input_ids) == length]
-        lengths = np.array([config.tokens(length)] * len(alike), np.int64)
-        for i, logits in zip(alike, engine.run(pad([windows[i] for i in alike]), lengths).logits, strict=True):
+    for alike, out in run_all(engine, windows, config, progress):
+        for i, logits in zip(alike, out.logits, strict=True):
             rows[i] = logits
-        at += len(alike)
-        if progress:
-            progress(at, len(order))
     return np.stack(rows) if rows else np.empty((0, 0), np.float32)

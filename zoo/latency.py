@@ -98,12 +98,7 @@ def speedup(a: Timing, b: Timing, resamples: int = 2000, seed: int = 0) -> tuple
 
 def machine(cpuinfo: str | Path = "/proc/cpuinfo") -> dict[str, Any]:
     """The stamp that every figure carries: CPU, its int8 instructions, cores, threads, Python, date (UTC)."""
-    settings = get_settings()
-    try:
-        lines = Path(cpuinfo).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    settings, facts = get_settings(), _facts(cpuinfo)
     flags = set(facts.get("flags", "").split())
     return {
         "cpu": facts.get("model name") or platform.processor() or platform.machine(),
@@ -115,6 +110,20 @@ def machine(cpuinfo: str | Path = "/proc/cpuinfo") -> dict[str, Any]:
         "python": platform.python_version(),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def multiplies_bf16(cpuinfo: str | Path = "/proc/cpuinfo") -> bool:
+    """Whether the CPU has products of bf16 numbers; without them bf16 is slower than fp32, not faster."""
+    return bool({"avx512_bf16", "amx_bf16"} & set(_facts(cpuinfo).get("flags", "").split()))
+
+
+def _facts(cpuinfo: str | Path) -> dict[str, str]:
+    """What Linux says of the last CPU; {} elsewhere."""
+    try:
+        lines = Path(cpuinfo).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
 @contextmanager

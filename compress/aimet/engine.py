@@ -17,8 +17,4 @@ class SimulatedEngine(TorchEngine):
     name = "aimet"
 
     def __init__(self, model: Simulated, threads: int):
-        import torch
-
-        torch.set_num_threads(threads)
-        self.model = model.eval()  # pyright: ignore[reportAttributeAccessIssue, reportIncompatibleVariableOverride]
-        self.layers = model.shape.layers
+        self._hold(model, threads)

@@ -15,13 +15,14 @@ from typing import Any
 from compress.archive import Archive
 from compress.methods import quantize_onnx
 from compress.methods.ranges import Range
+from compress.traces import CRITERION
 from zoo.engines import Engine
 from zoo.features import Window
 from zoo.files import write_json
 from zoo.lengths import LengthConfig
 
 SENSITIVITY_WINDOWS = 32
-REPORT = "criterion.json"
+REPORT = CRITERION
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,7 @@ def _within(
         "relative": wish.relative,
         "returned": list(best.kept_float),
     }
+    report["kept_float"] = facts["kept_float"]
     trials = [asdict(trial) for trial in outcome.trials]
     write_json(ctx.folder / REPORT, {**told, "trials": trials, **report})
     if not outcome.holds:

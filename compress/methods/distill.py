@@ -114,25 +114,25 @@ def distilled(task_loss: Loss, settings: Any, student: LengthAdaptiveModel, guid
         "attention": settings.attention_weight,
     }
     total = sum(weights.values())
-    inside = weights["hidden"] > 0 or weights["attention"] > 0
+    inside = weights["hidden"] > 0, weights["attention"] > 0
     pairs: list[tuple[int, int]] = []
-    if inside:
+    if any(inside):
         if not isinstance(guide, Teacher):
             raise UserError("Stored logits have no hidden states and no attention: set distill.store_logits to false.")
-        pairs = paired_layers(student, guide.model, settings.layers, weights["hidden"] > 0, weights["attention"] > 0)
+        pairs = paired_layers(student, guide.model, settings.layers, *inside)
 
     def loss(model: Any, batch: dict[str, Tensor], chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
         target, told_inside = None, Inside()
         if isinstance(guide, TeacherLogits):
             target = guide.lookup(batch["row"]).to(batch["input_ids"].device)
         else:
-            with watching(guide.model, [there for _, there in pairs], settings) as told_inside:
+            with watching(guide.model, [there for _, there in pairs], *inside) as told_inside:
                 target = guide(batch).logits
         alive = batch["attention_mask"].bool()
         heard = Listener(model)
         passes = task_loss(heard, batch, chance)
         while True:
-            with watching(student, [here for here, _ in pairs], settings) as own_inside:
+            with watching(student, [here for here, _ in pairs], *inside) as own_inside:
                 task, told = next(passes, (None, {}))
             if task is None:
                 return
@@ -191,14 +191,16 @@ class Inside:
 
 
 @contextmanager
-def watching(model: LengthAdaptiveModel, layers: Sequence[int], settings: Any) -> Iterator[Inside]:
+def watching(
+    model: LengthAdaptiveModel, layers: Sequence[int], hidden: bool = True, attention: bool = False
+) -> Iterator[Inside]:
     """Sees what passes through `layers` of a model until the block ends."""
     seen = Inside(heads=model.blocks[0].heads)
     handles = []
     for layer in layers:
         block = model.blocks[layer]
-        watched = [(block.output_norm, seen.hidden)] if settings.hidden_weight else []
-        if settings.attention_weight:
+        watched = [(block.output_norm, seen.hidden)] if hidden else []
+        if attention:
             watched += [(block.query, seen.queries), (block.key, seen.keys)]
         for module, into in watched:
             handles.append(module.register_forward_hook(lambda _m, _a, out, into=into: into.append(out)))

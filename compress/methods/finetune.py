@@ -65,16 +65,9 @@ def learn(
     if training.freeze_embeddings:
         for part in model.embeddings:
             part.requires_grad_(False)
-    schedule = Schedule(
-        learning_rate=settings.learning_rate,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        warmup_ratio=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=stage_seed(training.seed, ctx.folder.name),
-        precision=training.precision,
-        checkpoint_minutes=training.checkpoint_minutes,
+    schedule = schedule_of(
+        ctx,
+        settings,
         minutes=settings.max_minutes or 0,
         average=settings.average,
         keep_start=settings.keep_start,
@@ -87,6 +80,16 @@ def learn(
         (save or model.save)(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))
     return {**result, "windows": len(data)}
+
+
+def schedule_of(ctx: Any, settings: Any, **more: Any) -> Schedule:
+    """What a group of a recipe says of a stage's training; `more` is what not every group has."""
+    training = ctx.recipe.training
+    names = ("learning_rate", "epochs", "batch_size", "warmup_ratio", "weight_decay", "max_grad_norm")
+    common: dict[str, Any] = {name: getattr(settings, name) for name in names}
+    common |= {"seed": stage_seed(training.seed, ctx.folder.name)}
+    common |= {name: getattr(training, name) for name in ("precision", "checkpoint_minutes")}
+    return Schedule(**{**common, **more})
 
 
 def mask_of(tokenizer: Any) -> int:

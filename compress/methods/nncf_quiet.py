@@ -38,7 +38,8 @@ def load_nncf() -> Any:
         raise UserError("NNCF is not installed: `pip install nncf`, or choose another recipe.") from error
     finally:
         logging.setLoggerClass(before)  # NNCF puts its own in place for everybody
-    nncf.set_log_level(logging.ERROR)
+    # Of the logger alone: NNCF's own `set_log_level` sets all its handlers, whosever they are.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
 
     class Rounding:
         Quantize_forward = staticmethod(torch_executor.forward)

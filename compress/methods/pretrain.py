@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compress.masked_lm import Blocks, Masking
-from compress.methods.distill import hidden_distance, paired_layers, tokenizer_of
+from compress.masked_lm import Masking
+from compress.methods.distill import hidden_distance, paired_layers, tokenizer_of, watching
+from compress.shards import Shards
 from compress.teacher import check_reading
 from compress.training import Hook, Loss, Schedule, train
 from zoo.checkpoints import FAMILIES, theirs
@@ -36,7 +37,7 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the checkpoint, its teacher or the way of pruning do not fit.
     """
-    from compress.methods.finetune import checkpoint_of, stage_seed
+    from compress.methods.finetune import checkpoint_of
     from compress.methods.prune import Pruner
     from compress.pruning.report import sparsity_of
 
@@ -49,19 +50,8 @@ def run(ctx: Any) -> dict[str, Any]:
         for part in model.encoder.embeddings:
             part.requires_grad_(False)
     hooks: list[Hook] = [Pruner(model.encoder, recipe.prune)] if recipe.prune.apply else []
-    data = Blocks(ctx.inputs["text"])
-    per_epoch = -(-len(data) // settings.batch_size)
-    schedule = Schedule(
-        learning_rate=settings.learning_rate,
-        epochs=(settings.steps - 0.5) / per_epoch if settings.steps else settings.epochs,
-        batch_size=settings.batch_size,
-        warmup_ratio=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=stage_seed(training.seed, ctx.folder.name),
-        precision=training.precision,
-        checkpoint_minutes=training.checkpoint_minutes,
-    )
+    data = Shards(ctx.inputs["text"])
+    schedule = schedule_on(ctx, settings, len(data))
     loss = masked(settings, model, Masking(tokenizer), teacher)
     result = train(cast(Any, model), data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id, hooks)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun all processes hold the same weights
@@ -69,6 +59,15 @@ def run(ctx: Any) -> dict[str, Any]:
         tokenizer.save_pretrained(str(ctx.folder))
     found = sparsity_of(model.encoder)
     return {**result, "blocks": len(data), "sparsity": found["operators"], "sparsity_of_model": found["model"]}
+
+
+def schedule_on(ctx: Any, settings: Any, blocks: int, **more: Any) -> Schedule:
+    """What a group of a recipe says of a stage's training on so many blocks, by steps where it counts in steps."""
+    from compress.methods.finetune import schedule_of
+
+    if settings.steps:
+        more["epochs"] = (settings.steps - 0.5) / -(-blocks // settings.batch_size)
+    return schedule_of(ctx, settings, **more)
 
 
 def open_teacher(recipe: Any, tokenizer: Any) -> MaskedLanguageModel | None:
@@ -186,7 +185,8 @@ def masked(
     """The loss of `compress.training.train` for masked texts: the mean of its parts by the settings' weights.
 
     The parts are the cross-entropy of the masked words, T^2 KL(teacher || student) over all words at the same places,
-    and the squared distance of the last hidden states. Teacher and student read the same texts with the same holes.
+    and the squared distance of hidden states, the last or every layer's. Teacher and student read the same texts with
+    the same holes.
 
     Args:
         settings: a `Pretrain` group.
@@ -199,24 +199,26 @@ def masked(
     """
     weights = {"words": settings.label_weight, "teacher": settings.teacher_weight, "hidden": settings.hidden_weight}
     total = sum(weights.values())
+    pairs: list[tuple[int, int]] = []
     if teacher is not None and weights["hidden"]:
-        paired_layers(student.encoder, teacher.encoder, "last", True, False)
+        pairs = paired_layers(student.encoder, teacher.encoder, settings.layers, True, False)
 
     def loss(model: Any, batch: dict[str, Tensor], chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
         ids, holes = masking(batch, chance)
         alive, goal = batch["attention_mask"], batch["input_ids"][holes]
-        hidden, logits = model(ids, alive, holes)
+        with watching(student.encoder, [here for here, _ in pairs]) as mine:
+            _, logits = model(ids, alive, holes)
         parts = {"words": F.cross_entropy(logits.float(), goal)}
         if teacher is not None:
-            with torch.inference_mode():
-                taught, words = teacher.to(ids.device)(ids, alive, holes if weights["teacher"] else None)
+            with torch.inference_mode(), watching(teacher.encoder, [there for _, there in pairs]) as taught:
+                _, words = teacher.to(ids.device)(ids, alive, holes if weights["teacher"] else None)
             if weights["teacher"]:
                 warm = settings.temperature
                 soft = (words.clone().float() / warm).log_softmax(1)
                 own = (logits.float() / warm).log_softmax(1)
                 parts["teacher"] = warm**2 * F.kl_div(own, soft, log_target=True, reduction="batchmean")
             if weights["hidden"]:
-                parts["hidden"] = hidden_distance([hidden], [taught], alive.bool())
+                parts["hidden"] = hidden_distance(mine.hidden, taught.hidden, alive.bool())
         value = torch.stack([weights[key] * part for key, part in parts.items() if weights[key]]).sum() / total
         right = (logits.argmax(1) == goal).float().mean().item()
         yield (

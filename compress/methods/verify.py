@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from zoo import catalog
-from zoo.ask import run_one
 from zoo.engines import open_engine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_texts, make_windows
 from zoo.lengths import TEXT_TOKENS, Front, LengthConfig
+from zoo.opened import run_one
 
 QUESTIONS = 4
 # Median distance of logits allowed, as a share of their spread. Half precision on disk moves them a little; an input on

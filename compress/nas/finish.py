@@ -60,7 +60,7 @@ def evaluate(ctx: Any) -> dict[str, Any]:
     told["winner"] |= {"measured_ms": found["p50_ms"], "measured_made_up_ms": told["winner"]["measured_ms"]}
     write_json(ctx.folder / SEARCHED, told | {"finished": latency})
     write_json(ctx.folder / PROVENANCE, provenance(ctx, arch.key, latency))
-    return {**facts, "arch": arch.key, "predicted_ms": predicted, "measured_ms": found["p50_ms"]}
+    return {"predicted_ms": predicted, "measured_ms": found["p50_ms"], **facts, "arch": arch.key}
 
 
 def provenance(ctx: Any, arch: str, latency: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """What recipes of the kind `nas` say about the supernet: its text, its sizes, how it is trained and tuned.
 
 A recipe holds `space: SearchSpace`, `generate_data: GenerateData`, `supernet: Supernet` and `tune: Tune` beside
-`model`, `tokenizer`, `dataset` and `training`. The stages, in this order: `generate_data` (`compress.nas.shards:run`),
+`model`, `tokenizer`, `dataset` and `training`. The stages, in this order: `generate_data` (`compress.shards:run`),
 `order` (`compress.nas.ordering:run`), `supernet` (`compress.nas.supernet_train:run`, spread over the processes of a
-torchrun) and `tune` (`compress.nas.supernet_tune:run`, spread). `compress.nas.scoring` scores a candidate
-(`score_inside`, `score_model`) and fine-tunes one (`finetune_candidate`), `compress.nas.extract` cuts one out.
+torchrun) and `tune` (`compress.nas.supernet_tune:run`, spread). `compress.nas.scoring` takes a
+candidate out of the tuned supernet (`inside`) or fine-tunes one (`finetune_candidate`), and scores it (`score_model`).
 
 What each depends on: `generate_data` on model, tokenizer, generate_data and of supernet `checkpoint`, `apply`, `order`;
 `order` on model, tokenizer, space, training and of supernet `checkpoint`, `order`, `order_blocks`; `supernet` on model,
@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from compress.nas.space import Space
-from compress.recipe_groups import Group, Learning, Share
+from compress.recipe_groups import Decay, Epochs, Group, Learning, LearningRate, MaxNorm, Share, Weight
 
 
 class SearchSpace(Group):
@@ -85,17 +85,13 @@ class Supernet(Group):
     teacher: str | None = Field(
         default=None, description="whom to learn from: a folder, a bundled entry or a Hub id; null: `model`"
     )
-    label_weight: float = Field(default=0.0, ge=0, le=1000, description="weight of the masked words' own loss")
-    teacher_weight: float = Field(
-        default=0.0, ge=0, le=1000, description="weight of the teacher's masked words; it needs a head for them"
+    label_weight: Weight = Field(default=0.0, description="weight of the masked words' own loss")
+    teacher_weight: Weight = Field(
+        default=0.0, description="weight of the teacher's masked words; it needs a head for them"
     )
-    hidden_weight: float = Field(
-        default=1.0, ge=0, le=1000, description="weight of the distance to the teacher's last hidden states"
-    )
-    relation_weight: float = Field(
+    hidden_weight: Weight = Field(default=1.0, description="weight of the distance to the teacher's last hidden states")
+    relation_weight: Weight = Field(
         default=1.0,
-        ge=0,
-        le=1000,
         description="weight of the last layer's relations of queries, keys and values (MiniLMv2), at any width",
     )
     relation_heads: int = Field(default=12, ge=1, le=128, description="parts at most in which relations are compared")
@@ -103,14 +99,14 @@ class Supernet(Group):
     random_networks: int = Field(
         default=1, ge=0, le=16, description="random sub-networks a step, beside the largest and the smallest"
     )
-    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="highest learning rate of AdamW")
+    learning_rate: LearningRate = 1e-4
     epochs: float = Field(default=1, gt=0, le=1000, description="passes over the text; fractions are allowed")
     steps: int | None = Field(default=None, ge=1, description="train for so many steps instead of epochs")
     batch_size: int = Field(default=32, ge=1, le=4096, description="blocks a step, over all processes together")
     warmup_ratio: Share = Field(default=0.05, description="share of the steps in which the learning rate rises")
-    weight_decay: float = Field(default=0.01, ge=0, le=1, description="weight decay of matrices")
+    weight_decay: Decay = 0.01
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout in training; on a CPU it costs half the speed")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients longer than this are cut to it")
+    max_grad_norm: MaxNorm = 1.0
     max_minutes: float | None = Field(
         default=None, gt=0, description="end, annealed, after so many minutes; null: no limit"
     )
@@ -125,16 +121,12 @@ class Supernet(Group):
 class Tune(Learning):
     """The supernet tuned on the task, once, so that candidates can be scored inside it without training."""
 
-    epochs: float = Field(default=3, gt=0, le=1000, description="passes over the data; fractions are allowed")
+    epochs: Epochs = 3
     random_networks: int = Field(
         default=2, ge=0, le=16, description="random sub-networks a step, beside the largest and the smallest"
     )
-    label_weight: float = Field(
-        default=0.5, ge=0, le=1000, description="weight of the data's own labels for all but the largest"
-    )
-    teacher_weight: float = Field(
-        default=0.5, ge=0, le=1000, description="weight of what the largest network says for all others"
-    )
+    label_weight: Weight = Field(default=0.5, description="weight of the data's own labels for all but the largest")
+    teacher_weight: Weight = Field(default=0.5, description="weight of what the largest network says for all others")
     temperature: float = Field(default=1.0, gt=0, le=100, description="what both say is softened by it")
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from compress.nas.base import Base
-from compress.nas.scoring import calibration_windows, finetune_candidate, score_inside, score_model
+from compress.nas.scoring import calibration_windows, finetune_candidate, inside, score_model
 from compress.nas.space import Arch
 from compress.nas.supernet import SuperNet
 
@@ -56,7 +56,7 @@ class Candidates:
             "threads": self.base.setup.threads,
         }
         if settings.scoring == "inside":
-            return score_inside(self.net, arch, **how)
+            return score_model(inside(self.net, arch), **how)
         folder, recipe = self.ctx.folder / "candidates" / arch.key, self.ctx.recipe
         told = _Within(self.ctx.progress, arch.key)
         model = finetune_candidate(self.net, arch, recipe, recipe.finetune, folder, told, self.tokenizer)

@@ -49,7 +49,7 @@ def run(ctx: Any) -> dict[str, Any]:
     """
     from compress.methods.distill import tokenizer_of
     from compress.methods.finetune import checkpoint_of
-    from compress.nas.shards import Shards
+    from compress.shards import Shards
 
     recipe, settings = ctx.recipe, ctx.recipe.supernet
     if settings.checkpoint:

@@ -33,43 +33,17 @@ from zoo.settings import get_settings
 Tell = Callable[[int, int], None]
 
 
-def score_inside(
-    net: SuperNet,
-    arch: Arch,
-    subject: Any,
-    tokenizer: Any,
-    examples: Sequence[Any],
-    int8: bool,
-    calibration: Sequence[Window] | None = None,
-    quantize: Quantize | None = None,
-    threads: int | None = None,
-    progress: Tell | None = None,
-) -> dict[str, float]:
-    """Scores a sub-network with the weights that it has in a tuned supernet.
-
-    Args:
-        net: tuned on the subject's task.
-        arch: which sub-network.
-        subject: `compress.subjects.Subject`.
-        tokenizer: of the supernet.
-        examples: to score on, of `subject.load`; never those that are reported on.
-        int8: quantized, with the real int8 graph; else in float32.
-        calibration: for int8 the windows whose ranges count; None draws them by `calibration_windows`.
-        quantize: for int8 how; None as recipes do by default.
-        threads: of the engine; None as the settings have it.
-        progress: called with (examples done, examples in all).
-
-    Returns:
-        The task's metrics in points of 100, the primary one first, and `n`.
+def inside(net: SuperNet, arch: Arch) -> LengthAdaptiveModel:
+    """A sub-network with the weights that it has in a tuned supernet, to be given to `score_model`.
 
     Raises:
-        UserError: the supernet was not tuned on the task, or has no such sub-network.
+        UserError: the supernet was not tuned on a task, or has no such sub-network.
     """
     check_plain(arch)
     model = net.extract(arch)
     if not isinstance(model, LengthAdaptiveModel):
         raise UserError("This supernet tells masked words and was not tuned on a task. Run the stage tune first.")
-    return score_model(model, subject, tokenizer, examples, int8, calibration, quantize, threads, progress)
+    return model
 
 
 def score_model(
@@ -83,7 +57,22 @@ def score_model(
     threads: int | None = None,
     progress: Tell | None = None,
 ) -> dict[str, float]:
-    """Scores a model by itself, such as a fine-tuned candidate; arguments and result as in `score_inside`."""
+    """Scores a candidate by itself.
+
+    Args:
+        model: what `inside` or `finetune_candidate` gave.
+        subject: `compress.subjects.Subject`.
+        tokenizer: of the supernet.
+        examples: to score on, of `subject.load`; never those that are reported on.
+        int8: quantized, with the real int8 graph; else in float32.
+        calibration: for int8 the windows whose ranges count; None draws them by `calibration_windows`.
+        quantize: for int8 how; None as recipes do by default.
+        threads: of the engine; None as the settings have it.
+        progress: called with (examples done, examples in all).
+
+    Returns:
+        The task's metrics in points of 100, the primary one first, and `n`.
+    """
     threads = threads or get_settings().threads
     if not int8:
         return subject.score(HeldEngine(model, threads), tokenizer, examples, None, progress, model.config)
@@ -165,5 +154,4 @@ class HeldEngine(TorchEngine):
     """A model that is in memory already, as an engine."""
 
     def __init__(self, model: LengthAdaptiveModel, threads: int):
-        torch.set_num_threads(threads)
-        self.model, self.layers = model.eval(), model.shape.layers
+        self._hold(model, threads)

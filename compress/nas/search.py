@@ -72,6 +72,7 @@ def evolve(
     archive: Archive,
     progress: Any,
     metric: str,
+    limit_ms: float | None = None,
 ) -> list[Found]:
     """Scores candidates, the later ones bred from the best of the earlier ones.
 
@@ -86,6 +87,7 @@ def evolve(
         archive: scores so far.
         progress: `compress.progress.Progress`.
         metric: the key to choose by.
+        limit_ms: the latency limit, which progress tells.
 
     Returns:
         All that was scored, in the order of the search.
@@ -110,6 +112,7 @@ def evolve(
                 generation=generation,
                 **{f"best_{metric}": best.score},
                 best=best.arch.key,
+                limit_ms=limit_ms,
                 points=[[f.predicted_ms, f.score, f.generation, f.arch.key] for f in seen.values()],
             )
         if generation + 1 < rounds:
@@ -184,7 +187,7 @@ def run(ctx: Any) -> dict[str, Any]:
     limit = limit_of(settings, predicted[base.space.largest])
     candidates = within(predicted, limit, settings.band)
     judge, archive = Candidates(ctx, base), Archive(ctx.folder / "archive.jsonl")
-    found = evolve(judge.score, candidates, base.space, settings, archive, ctx.progress, judge.primary)
+    found = evolve(judge.score, candidates, base.space, settings, archive, ctx.progress, judge.primary, limit)
 
     ranked = sorted(found, key=lambda one: (-one.score, one.predicted_ms))
     measured: dict[Arch, dict[str, float]] = {}
@@ -230,9 +233,9 @@ def run(ctx: Any) -> dict[str, Any]:
     return {
         "winner": winner["key"],
         "score": winner["score"],
-        "limit_ms": limit,
         "predicted_ms": winner["predicted_ms"],
         "measured_ms": winner["measured_ms"],
+        "limit_ms": limit,
         "scored": len(found),
         "candidates": len(candidates),
     }

@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 from compress.masked_lm import Masking
 from compress.methods.distill import hidden_distance
-from compress.methods.pretrain import MaskedLanguageModel
+from compress.methods.pretrain import MaskedLanguageModel, schedule_on
 from compress.nas.ordering import FACTS
-from compress.nas.shards import Shards
 from compress.nas.space import Arch, Space
 from compress.nas.supernet import Net, SuperNet, encoder_of
+from compress.shards import Shards
 from compress.teacher import check_reading
-from compress.training import Loss, Schedule, train
+from compress.training import Loss, train
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json
@@ -39,7 +39,7 @@ def run(ctx: Any) -> dict[str, Any]:
         UserError: the teacher does not fit, or the supernet that was given is of another space.
     """
     from compress.methods.distill import tokenizer_of
-    from compress.methods.finetune import checkpoint_of, stage_seed
+    from compress.methods.finetune import checkpoint_of
 
     recipe, settings, training = ctx.recipe, ctx.recipe.supernet, ctx.recipe.training
     space = recipe.space.of(read_json(checkpoint_of(recipe.model) / "config.json"))
@@ -59,19 +59,7 @@ def run(ctx: Any) -> dict[str, Any]:
             part.requires_grad_(False)
     learner = Learner(net, teacher.encoder.config["hidden_size"])
     data = Shards(ctx.inputs["generate_data"])
-    per_epoch = -(-len(data) // settings.batch_size)
-    schedule = Schedule(
-        learning_rate=settings.learning_rate,
-        epochs=(settings.steps - 0.5) / per_epoch if settings.steps else settings.epochs,
-        batch_size=settings.batch_size,
-        warmup_ratio=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=stage_seed(training.seed, ctx.folder.name),
-        precision=training.precision,
-        checkpoint_minutes=training.checkpoint_minutes,
-        minutes=settings.max_minutes or 0,
-    )
+    schedule = schedule_on(ctx, settings, len(data), minutes=settings.max_minutes or 0)
     loss = taught(settings, space, Masking(tokenizer), teacher)
     found = train(cast(Any, learner), data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id)
     return _save(ctx, net, tokenizer, {**found, "trained": True, "blocks": len(data)})

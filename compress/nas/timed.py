@@ -77,21 +77,14 @@ class HeldOnnx(OnnxEngine):
     """onnxruntime on weights that are in memory."""
 
     def __init__(self, weights: Weights, spec: dict[str, Any], threads: int):
-        self.weights, self.spec, self.threads = weights, spec, threads
-        self.layers, self.sessions = spec["layers"], {}
+        self._hold(weights, spec, threads)
 
 
 class HeldOpenVino(OpenVinoEngine):
     """OpenVINO on weights that are in memory."""
 
     def __init__(self, weights: Weights, spec: dict[str, Any], threads: int):
-        try:
-            import openvino
-        except ImportError as error:
-            raise UserError("OpenVINO is not installed: `pip install openvino`, or leave its mode out.") from error
-        self.core, self.threads = openvino.Core(), threads
-        self.weights, self.spec = weights, spec
-        self.layers, self.compiled = spec["layers"], {}
+        self._hold(weights, spec, threads)
 
 
 def spec_of(arch: Arch, setup: Setup) -> dict[str, Any]:

@@ -6,6 +6,12 @@ import re
 
 import pytest
 
+from compress import ledger
+from compress.recipe import load
+from compress.traces import CRITERION
+from zoo.files import write_json
+from zoo.settings import get_settings
+
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
@@ -167,6 +173,43 @@ def test_an_own_file_is_taken_or_its_wrong_line_named(page, url, tmp_path):
     expect(page.locator("#upload-note")).to_contain_text("3 questions about 3 passages")
     page.locator("#to-recipe").click()
     expect(form(page, "dataset-train")).to_have_value(re.compile(r"uploads.*train\.json$"))
+
+
+def test_an_own_file_of_texts_is_read_for_the_task_that_is_picked(page, url, tmp_path):
+    open_tab(page, url, "compress")
+    page.locator("#data label", has_text="my own file").click()
+    expect(page.locator("#upload-note")).to_contain_text("needs `question`")
+    mine = tmp_path / "mine.tsv"
+    mine.write_text("sentence\tlabel\nfine\tpositive\nbad\tnegative\nso so\t1\n")
+    page.locator("#own-file input[type=file]").set_input_files(str(mine))
+    expect(page.locator("#upload-note")).to_contain_text("no column question")
+    page.locator("#source-task input").click()
+    page.get_by_role("option", name="SST-2").click()
+    expect(page.locator("#upload-note")).to_contain_text("3 texts for SST-2")
+    page.locator("#to-recipe").click()
+    expect(form(page, "dataset-task")).to_have_value("sst2")
+    expect(form(page, "dataset-evaluation")).to_have_value(re.compile(r"uploads.*evaluation\.jsonl$"))
+
+
+def test_what_eight_bits_cost_is_drawn_for_a_job_that_measured_it(page, site, url, monkeypatch):
+    monkeypatch.setenv("BUDGET_ZOO_HOME", str(site.home))
+    get_settings.cache_clear()
+    job = ledger.create(load("static_int8"), "sensitive", "", "local")
+    assert ledger.change(job.id, ("queued",), state="cancelled")
+    monkeypatch.undo()
+    get_settings.cache_clear()
+    open_tab(page, url, "jobs", f"&job={job.id}")
+    expect(page.locator("#job-head")).to_contain_text("sensitive")
+    expect(page.locator("#job-sensitivity")).not_to_be_visible()
+    rows = [{"name": f"layers.{i}.qkv", "kl": 0.1 * i, "share": i / 10, "parameters": 10 * i} for i in range(5)]
+    report = {"rows": rows, "together": 0.5, "windows": 3, "approach": "static"}
+    write_json(job.folder / "quantize" / CRITERION, {"sensitivity": report, "returned": ["layers.4.qkv"]})
+    page.reload()
+    expect(page.locator("#sensitivity .js-plotly-plot .trace.bars")).to_have_count(2)
+    expect(page.locator("#sensitivity")).to_contain_text("returned to float")
+    page.locator("#sensitivity-table").get_by_text("As a table").click()
+    expect(page.locator("#sensitivity-table tbody tr")).to_have_count(5)
+    expect(page.locator("#sensitivity-table tbody tr").first).to_contain_text("layers.4.qkv")
 
 
 def test_side_by_side(page, url):

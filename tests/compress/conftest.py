@@ -1,10 +1,46 @@
-"""One run of the whole recipe on the tiny model, for all who look at what comes out."""
+"""Tiny texts, a home of a module's own, an awkward model, and one run of the whole recipe for all who look at it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.compress.text_kit import write_glue
+
+
+@pytest.fixture(scope="session")
+def glue(tmp_path_factory) -> Path:
+    """Tiny sets in the shape of GLUE's. Copy them before changing anything."""
+    return write_glue(tmp_path_factory.mktemp("tiny") / "glue")
+
+
+@pytest.fixture(scope="module")
+def own_home(tmp_path_factory) -> Iterator[None]:
+    """A home that holds nothing but what the module's tests make."""
+    from zoo.settings import get_settings
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUDGET_ZOO_HOME", str(tmp_path_factory.mktemp("home")))
+        get_settings.cache_clear()
+        yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def outlying_model(tiny_model):
+    """The tiny model with one column that is ten times the others where the feed-forward begins, as in real BERT."""
+    import torch
+
+    from zoo.modeling import LengthAdaptiveModel
+
+    made = LengthAdaptiveModel.load(tiny_model)
+    with torch.no_grad():
+        for layer in made.blocks:
+            layer.attention_norm.weight[3] *= 10
+            layer.expand.weight[:, 3] /= 10
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,12 @@ from compress.__main__ import app
 from compress.recipe import load, shipped
 from compress.run import STAGES, fingerprint, run
 from compress.simulated import score_simulated
-from tests.compress.text_kit import write_glue
 from zoo import card, catalog
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.lengths import Front
-from zoo.settings import get_settings
+
+pytestmark = pytest.mark.usefixtures("own_home")
 
 NINE = ("rte", "stsb", "mrpc", "cola", "sst2", "qnli", "qqp", "mnli", "squad")
 QUICK = [
@@ -30,20 +30,6 @@ QUICK = [
     "evaluate.latency_rounds=2",
     "evaluate.latency_tokens=40",
 ]
-
-
-@pytest.fixture(scope="module")
-def glue(tmp_path_factory) -> Path:
-    return write_glue(tmp_path_factory.mktemp("tiny") / "glue")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BUDGET_ZOO_HOME", str(tmp_path_factory.mktemp("home")))
-        get_settings.cache_clear()
-        yield
-    get_settings.cache_clear()
 
 
 def texts(glue: Path, model: Path, name: str) -> list[str]:

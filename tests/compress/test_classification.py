@@ -15,33 +15,20 @@ from compress.run import run
 from compress.scoring import score_entry
 from compress.subjects import subject_of
 from compress.texts import TextExample, fingerprint
-from tests.compress.text_kit import SHARED, write_glue
+from tests.compress.text_kit import SHARED
 from zoo import card, catalog
 from zoo.classify import TextClassifier
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.lengths import Front
-from zoo.settings import get_settings
+
+pytestmark = pytest.mark.usefixtures("own_home")
 
 QUICK = [
     "quantize.calibration_samples=8",
     "evaluate.latency_rounds=2",
     "package.title=A tiny classifier",
 ]
-
-
-@pytest.fixture(scope="module")
-def glue(tmp_path_factory) -> Path:
-    return write_glue(tmp_path_factory.mktemp("tiny") / "glue")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BUDGET_ZOO_HOME", str(tmp_path_factory.mktemp("home")))
-        get_settings.cache_clear()
-        yield
-    get_settings.cache_clear()
 
 
 def changes(glue: Path, model: Path, name: str) -> list[str]:

@@ -104,6 +104,7 @@ def test_a_stage_returns_products_to_float_and_reports_every_trial(tiny_model, t
     assert len(report["trials"]) == told["trials"] == len(scored) and report["trials"][0]["kept_float"] == []
     kls = [row["kl"] for row in report["sensitivity"]["rows"]]
     assert kls == sorted(kls, reverse=True) and len(kls) == 9
+    assert report["kept_float"] == facts["kept_float"] and report["returned"] == told["returned"]
 
     def never(_folder=None):
         raise AssertionError("this was scored before")

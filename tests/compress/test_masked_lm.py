@@ -1,4 +1,4 @@
-"""Text in blocks, and holes in them."""
+"""Passages of text, and holes in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.masked_lm import Blocks, Masking, make_blocks, passages
+from compress.masked_lm import Masking, passages
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 
@@ -18,38 +18,14 @@ def tokenizer(tiny_model):
     return load_tokenizer(tiny_model)
 
 
-def test_blocks_hold_the_passages_one_behind_the_other(tokenizer, tmp_path):
-    folder = tmp_path / "text"
-    folder.mkdir()
-    (folder / "b.txt").write_text("The second file.\n", encoding="utf-8")
-    (folder / "a.txt").write_text("One passage.\n\n   \nAnother passage, a longer one.\n", encoding="utf-8")
-    (folder / "notes.md").write_text("not text to train on", encoding="utf-8")
-    texts = ["One passage.", "Another passage, a longer one.", "The second file."]
-    assert list(passages(str(folder))) == texts
-    blocks = make_blocks(tmp_path / "blocks", tokenizer, 16, str(folder))
-    stream = [i for text in texts for i in [*tokenizer(text, add_special_tokens=False)["input_ids"], 3]]
-    assert len(blocks) == len(stream) // 14 > 1
-    held = [sample.window.input_ids for sample in blocks]
-    assert all(ids[0] == 2 and ids[-1] == 3 and len(ids) == 16 for ids in held)
-    assert [i for ids in held for i in ids[1:-1]] == stream[: 14 * len(blocks)]
-    assert [sample.key for sample in blocks[:2]] == ["0", "1"] and len(Blocks(tmp_path / "blocks")) == len(blocks)
+def test_passages_are_lines_of_files_in_the_order_of_their_names(tmp_path):
+    (tmp_path / "b.txt").write_text("The second file.\n", encoding="utf-8")
+    (tmp_path / "a.txt").write_text("One passage.\n\n   \nAnother passage, a longer one.\n", encoding="utf-8")
+    (tmp_path / "notes.md").write_text("not text to train on", encoding="utf-8")
+    assert list(passages(str(tmp_path))) == ["One passage.", "Another passage, a longer one.", "The second file."]
 
 
-def test_blocks_are_made_again_only_if_something_changed(tokenizer, tmp_path):
-    file = tmp_path / "a.txt"
-    file.write_text("some words of some text\n" * 50, encoding="utf-8")
-    made = make_blocks(tmp_path / "blocks", tokenizer, 16, str(file))
-    stamp = (tmp_path / "blocks" / "blocks.bin").stat().st_mtime_ns
-    make_blocks(tmp_path / "blocks", tokenizer, 16, str(file))
-    assert (tmp_path / "blocks" / "blocks.bin").stat().st_mtime_ns == stamp
-    assert len(make_blocks(tmp_path / "blocks", tokenizer, 32, str(file))) < len(made)
-    file.write_text("other words\n" * 100, encoding="utf-8")
-    assert tokenizer.decode(make_blocks(tmp_path / "blocks", tokenizer, 32, str(file))[0].window.input_ids).count("oth")
-    few = make_blocks(tmp_path / "few", tokenizer, 16, str(file), max_passages=10)
-    assert 0 < len(few) < len(made)
-
-
-def test_bundled_passages_and_hub_data_are_read(tokenizer, tmp_path, monkeypatch):
+def test_bundled_passages_and_hub_data_are_read(monkeypatch):
     import datasets
 
     assert len(list(passages("examples"))) > 5
@@ -70,21 +46,19 @@ def test_bundled_passages_and_hub_data_are_read(tokenizer, tmp_path, monkeypatch
         list(passages("owner/text-that-nobody-has"))
 
 
-def test_text_that_cannot_be_used_is_told(tokenizer, tmp_path):
+def test_text_that_cannot_be_used_is_told(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "blank").mkdir()
     (tmp_path / "blank" / "a.txt").write_text("\n \n", encoding="utf-8")
     (tmp_path / "latin.txt").write_bytes("Zoë\n".encode("latin-1"))
-    (tmp_path / "short.txt").write_text("a\n", encoding="utf-8")
     for name, message in (
         ("empty", "holds no .txt files"),
         ("blank", "holds no text"),
         ("latin.txt", "not UTF-8"),
-        ("short.txt", "less than one block of 64"),
         ("absent.txt", "There is no text at"),
     ):
         with pytest.raises(UserError, match=message):
-            make_blocks(tmp_path / "blocks", tokenizer, 64, str(tmp_path / name))
+            list(passages(str(tmp_path / name)))
 
 
 def batch_of(tokenizer, rows=40, length=100, first=0):

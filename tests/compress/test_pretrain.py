@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from compress.masked_lm import Blocks, Masking, make_blocks
+from compress.masked_lm import Masking
 from compress.methods.pretrain import MaskedLanguageModel, masked, open_teacher
 from compress.progress import Progress
 from compress.recipe_methods import Pretrain
+from compress.shards import Shards, make_shards
 from compress.training import Schedule, collate, train
+from tests.compress.training_kit import Interrupting, Stop
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
@@ -30,8 +32,8 @@ def tokenizer(tiny_model):
 
 
 @pytest.fixture(scope="module")
-def blocks(tokenizer, tmp_path_factory) -> Blocks:
-    return make_blocks(tmp_path_factory.mktemp("blocks"), tokenizer, 32, "examples")
+def blocks(tiny_model, tmp_path_factory) -> Shards:
+    return make_shards(tmp_path_factory.mktemp("blocks"), tiny_model, 32, "examples")
 
 
 def family(name: str):
@@ -107,14 +109,16 @@ def test_the_loss_is_the_weighted_mean_of_its_parts(tiny_model, tokenizer, block
     assert loss_of(plain, model, None, tokenizer, blocks)[1]["loss"] == pytest.approx(parts["words_loss"], rel=1e-5)
 
 
-class Stop(Exception):
-    pass
-
-
-class Interrupting(Progress):
-    def update(self, step, total, **figures):
-        if step == 5:
-            raise Stop
+def test_every_layer_or_the_last_is_compared_with_the_teacher(tiny_model, tokenizer, blocks):
+    model = MaskedLanguageModel.load(tiny_model)
+    teacher = copy.deepcopy(model)
+    with torch.no_grad():
+        teacher.encoder.blocks[-1].output_norm.bias.add_(0.5)  # layers before the last say the same
+    seen = {}
+    for layers in ("last", "all"):
+        settings = Pretrain(text="examples", teacher_weight=0, hidden_weight=1, layers=layers)
+        seen[layers] = loss_of(settings, model, teacher, tokenizer, blocks)[1]["hidden_loss"]
+    assert seen == {"last": pytest.approx(0.25, rel=1e-4), "all": pytest.approx(0.125, rel=1e-4)}
 
 
 def test_an_interrupted_pre_training_sees_the_same_holes(tiny_model, tokenizer, blocks, tmp_path):
@@ -135,7 +139,7 @@ def test_an_interrupted_pre_training_sees_the_same_holes(tiny_model, tokenizer, 
     straight = run(tmp_path / "a", Listening(None, "pretrain", shown=False))
     assert len(heard) > 8 and sum(heard[-3:]) < 0.95 * sum(heard[:3])
     with pytest.raises(Stop):
-        run(tmp_path / "b", Interrupting(None, "pretrain", shown=False))
+        run(tmp_path / "b", Interrupting(None, 5))
     resumed = run(tmp_path / "b", Progress(None, "pretrain", shown=False))
     torch.testing.assert_close(resumed, straight, atol=1e-6, rtol=0)
 

@@ -15,6 +15,7 @@ from compress.progress import Progress
 from compress.pruning.report import compressed_bytes, sparsity_of
 from compress.recipe_methods import PRUNING_TYPES, Prune
 from compress.training import Sample, Schedule, train
+from tests.compress.training_kit import Interrupting, Stop
 from zoo.errors import UserError
 from zoo.features import Window
 from zoo.modeling import LengthAdaptiveModel
@@ -262,23 +263,6 @@ def test_a_resumed_pruning_goes_on_as_if_never_interrupted(tiny_model):
         exact(resumed)
         list(steps(again, resumed, first=6))
         assert all(resumed.masks[name].equal(mask) for name, mask in pruner.masks.items()) and resumed.complete
-
-
-class Stop(Exception):
-    pass
-
-
-class Interrupting(Progress):
-    """Stops the training after a step, as a power cut would."""
-
-    def __init__(self, path, at):
-        super().__init__(path, "train", bar=False)
-        self.at = at
-
-    def update(self, step, total, **figures):
-        super().update(step, total, **figures)
-        if step == self.at:
-            raise Stop
 
 
 def test_an_interrupted_training_ends_with_the_same_zeros_and_so_does_an_average(tiny_model, tmp_path):

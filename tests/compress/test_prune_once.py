@@ -9,30 +9,13 @@ import torch
 
 from compress.methods.prune_once import check_zeros
 from compress.progress import Progress
-from compress.recipe_kinds_prune_once import PruneOnceRecipe
 from compress.run import StageContext, run
 from tests.compress.distill_kit import disturbed
+from tests.compress.training_kit import prune_once as recipe
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
-
-
-def recipe(model, data, **changes) -> PruneOnceRecipe:
-    short = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "max_length": 128, "stride": 16}
-    keys = {
-        "model": str(model),
-        "dataset": {"train": str(data.train), "validation": str(data.validation), "evaluation": str(data.evaluation)},
-        "pretrain": {"text": "examples", "block_tokens": 32, "teacher_weight": 0, "hidden_weight": 1, "steps": 12},
-        "prune": {"apply": True, "approach": "magnitude", "pattern": "1x1", "target_sparsity": 0.85},
-        "distill": {"apply": True, "teacher": str(model)},
-        "lock": {**short, "average": 0.5, "keep_start": 0.25},
-        "aware": {**short, "epochs": 1, "calibration_samples": 4},
-        "quantize": {"calibration_samples": 4},
-        "evaluate": {"latency_rounds": 2, "latency_tokens": 150},
-        "package": {"name": "tiny-sparse"},
-    }
-    return PruneOnceRecipe.model_validate({**keys, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from zoo import card, catalog
 from zoo.ask import QuestionAnswerer
 from zoo.errors import UserError
 from zoo.files import read_json
-from zoo.settings import get_settings
 
 QUICK = ["evaluate.latency_rounds=1", "quantize.calibration_samples=6", "package.name=tiny-int8"]
 
@@ -33,17 +32,13 @@ def checkpoint(tiny_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(checkpoint, tiny_data, tmp_path_factory):
+def made(own_home, checkpoint, tiny_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("static")
     sources = [f"model={checkpoint}", f"dataset.train={tiny_data.train}", f"dataset.evaluation={tiny_data.train}"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BUDGET_ZOO_HOME", str(tmp_path_factory.mktemp("home")))
-        get_settings.cache_clear()
-        run(load("static_int8", [*sources, *QUICK, "budgets.points=2", "budgets.drop=0.5"]), folder)
-        from zoo import library
+    run(load("static_int8", [*sources, *QUICK, "budgets.points=2", "budgets.drop=0.5"]), folder)
+    from zoo import library
 
-        yield folder, library.listing().rows
-    get_settings.cache_clear()
+    return folder, library.listing().rows
 
 
 def test_the_entry_loads_answers_and_is_in_the_catalogue(made):

@@ -14,7 +14,7 @@ import torch
 from compress.methods import quantize_inc
 from compress.methods.quantize_onnx import open_graph
 from compress.recipe_groups import Quantize
-from tests.compress.test_training import windows
+from tests.compress.training_kit import windows
 from zoo.engines.inductor import InductorEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_windows, pad

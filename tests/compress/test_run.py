@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from filelock import FileLock
 
 from compress import run as runner
 from compress.recipe import load
 from compress.run import Stage, run
 from zoo.errors import UserError
+from zoo.settings import get_settings
 
 calls: list[str] = []
 failing: list[str] = []
@@ -72,6 +74,22 @@ def test_a_change_redoes_what_depends_on_it(tmp_path, change, again):
     results = run(recipe(change), tmp_path)
     assert calls == again
     assert all(result["marks"] == 1 for result in results.values()), "old files were left behind"
+
+
+@pytest.mark.parametrize(("granted", "processes", "taken"), [("3", "1", 3), ("3", "2", 1), ("1", "2", 1)])
+def test_a_stage_takes_the_threads_that_the_settings_grant(tmp_path, monkeypatch, granted, processes, taken):
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(Stage, "load", lambda self: lambda ctx: seen.append(torch.get_num_threads()))
+    monkeypatch.setenv("BUDGET_ZOO_THREADS", granted)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    get_settings.cache_clear()
+    try:
+        run(recipe(), tmp_path)
+    finally:
+        monkeypatch.undo()
+        get_settings.cache_clear()
+        torch.set_num_threads(before)
+    assert seen == [taken] * 3
 
 
 def test_an_interrupted_stage_finds_what_it_left(tmp_path):

@@ -14,7 +14,7 @@ from compress import sensitivity
 from compress.__main__ import app
 from compress.methods import quantize_onnx as q
 from compress.recipe_groups import Quantize
-from tests.compress.test_training import windows
+from tests.compress.training_kit import windows
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,17 +15,11 @@ from compress.recipe import load
 from compress.recipe_groups import HELD_PART
 from compress.subjects import subject_for, subject_of
 from compress.texts import TextExample
-from tests.compress.text_kit import write_glue
 from zoo.engines import EngineOutput
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 
 NO_TITLES = ["dataset.titles=null", "dataset.validation_titles=null", "dataset.evaluation_titles=null"]
-
-
-@pytest.fixture(scope="module")
-def glue(tmp_path_factory):
-    return write_glue(tmp_path_factory.mktemp("tiny") / "glue")
 
 
 def questions(tiny_data, *changes: str) -> Any:
@@ -52,8 +47,15 @@ def test_all_windows_of_questions_become_samples_with_keys(tiny_data, tiny_model
     examples = subject.load("train")
     made = subject.samples(tokenizer, examples)
     assert len({sample.key for sample in made}) == len(made) == len(subject.windows(tokenizer, examples))
+    nothing = [replace(e, answers=[], impossible=True) for e in examples]
+    second = subject_of(questions(tiny_data, "dataset.task=squad_v2"))
+    for about_it, what in ((subject, []), (subject, nothing), (second, nothing)):
+        with pytest.raises(UserError, match="has an answer"):
+            about_it.samples(tokenizer, what)
+    assert len(second.samples(tokenizer, [*nothing, examples[0]])) > len(nothing)
+    lost = [replace(examples[0], context="word " * 400, answers=[{"text": " ", "answer_start": 4}])]
     with pytest.raises(UserError, match="no usable question"):
-        subject.samples(tokenizer, [])
+        subject.samples(tokenizer, lost)
 
 
 def test_of_texts_nothing_is_learned_that_is_chosen_or_reported_by(glue):

@@ -51,6 +51,17 @@ def test_the_end_of_a_long_log_is_read_alone(tmp_path):
     assert traces.tail(tmp_path / "log")
 
 
+def test_what_the_criterion_measured_is_found_in_the_run(tmp_path):
+    assert traces.sensitivity(tmp_path) is None
+    at = tmp_path / "quantize" / traces.CRITERION
+    at.parent.mkdir()
+    written(at, {"holds": True, "returned": []})
+    assert traces.sensitivity(tmp_path) is None, "all integers held: nothing was measured"
+    written(at, {"returned": ["words"], "sensitivity": {"rows": [{"name": "words"}], "windows": 3}})
+    found = {"rows": [{"name": "words"}], "windows": 3, "returned": ["words"], "kept_float": []}
+    assert traces.sensitivity(tmp_path) == found
+
+
 def test_progress_is_thinned_but_keeps_notes_and_the_end(tmp_path):
     lines = [{"stage": "a", "step": n, "total": 3000} for n in range(3000)]
     lines.insert(1500, {"stage": "a", "note": "begins anew"})

@@ -15,27 +15,25 @@ from compress.methods.ranges import grid, load_ranges
 from compress.methods.verify import verify_loading
 from compress.pruning.report import zeros_left, zeros_stored
 from compress.recipe import load
+from compress.recipe_methods import PRUNING_TYPES
 from compress.run import STAGES, run
 from zoo import catalog
 from zoo.errors import UserError
+from zoo.features import load_tokenizer
 from zoo.files import read_json
 from zoo.graph import read
 from zoo.modeling import LengthAdaptiveModel
-from zoo.settings import get_settings
 
+LINEARS = ("query", "key", "value", "project", "expand", "contract")
 FLOAT, INT8 = "tiny-qa-trained", "tiny-qa-trained-int8"
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_model, tmp_path_factory):
+def trained(own_home, tiny_model, tmp_path_factory):
     """The folder of a finished run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BUDGET_ZOO_HOME", str(tmp_path_factory.mktemp("home")))
-        get_settings.cache_clear()
-        folder = tmp_path_factory.mktemp("trained")
-        run(load("train_tiny", [f"model={tiny_model}", "prune.target_sparsity=0.6"]), folder)
-        yield folder
-    get_settings.cache_clear()
+    folder = tmp_path_factory.mktemp("trained")
+    run(load("train_tiny", [f"model={tiny_model}", "prune.target_sparsity=0.6"]), folder)
+    return folder
 
 
 def test_every_stage_ran_and_tells_what_it_did(trained):
@@ -46,19 +44,44 @@ def test_every_stage_ran_and_tells_what_it_did(trained):
     assert stages["package"]["entries"] == [FLOAT, INT8]
 
 
-def test_the_zeros_survive_rounding_and_export(trained):
-    model = LengthAdaptiveModel.load(trained / "train")
-    packaged = LengthAdaptiveModel.load(trained / "package" / FLOAT)
-    weights, _ = read(trained / "package" / INT8 / "model.int8.onnx")
-    zeros = 0
+def stored_zeros(folder) -> float:
+    """Looks at the zeros that training left: all are in the packaged model and its int8 file. Returns their share."""
+    model = LengthAdaptiveModel.load(folder / "train")
+    packaged = LengthAdaptiveModel.load(folder / "package" / FLOAT)
+    weights, _ = read(folder / "package" / INT8 / "model.int8.onnx")
+    zeros = count = 0
     for i, layer in enumerate(model.blocks):
-        for name in ("query", "key", "value", "project", "expand", "contract"):
-            zero = getattr(layer, name).weight == 0
-            zeros += int(zero.sum())
-            assert (getattr(packaged.blocks[i], name).weight[zero] == 0).all()
-            if name in ("project", "expand", "contract"):
-                assert (weights[f"layers.{i}.{name}.q"].T[zero.numpy()] == 0).all()
-    assert zeros / sum(w.numel() for n, w in model.named_parameters() if "layers." in n and w.ndim > 1) > 0.59
+        gone = {name: (getattr(layer, name).weight == 0) for name in LINEARS}
+        zeros += sum(int(zero.sum()) for zero in gone.values())
+        count += sum(zero.numel() for zero in gone.values())
+        for name, zero in gone.items():
+            assert (getattr(packaged.blocks[i], name).weight[zero] == 0).all(), name
+        gone["qkv"] = torch.cat([gone.pop(name) for name in LINEARS[:3]])
+        for name, zero in gone.items():
+            assert (weights[f"layers.{i}.{name}.q"].T[zero.numpy()] == 0).all(), name
+    return zeros / count
+
+
+def test_the_zeros_survive_rounding_and_export(trained):
+    assert stored_zeros(trained) > 0.59
+
+
+@pytest.mark.parametrize("approach", [name for name in PRUNING_TYPES if name != "snip_momentum"])  # that is `trained`
+def test_zeros_of_every_pruning_survive_rounding_and_export(own_home, tiny_model, tmp_path, approach):
+    start, changes = tiny_model, [f"prune.approach={approach}", "prune.target_sparsity=0.6"]
+    if approach == "pattern_lock":
+        model = LengthAdaptiveModel.load(tiny_model)
+        with torch.no_grad():
+            for layer in model.blocks:
+                for name in LINEARS:
+                    getattr(layer, name).weight.view(-1)[::3] = 0
+        start = tmp_path / "sparse"
+        model.save(start)
+        load_tokenizer(tiny_model).save_pretrained(str(start))
+    settings = load("train_tiny", [f"model={start}", "distill.apply=false", *changes])
+    told = run(settings, tmp_path / "run")["train"]["zeros"]
+    assert stored_zeros(tmp_path / "run") == pytest.approx(told["operators"], abs=1e-4)
+    assert told["operators"] == pytest.approx(1 / 3 if approach == "pattern_lock" else 0.6, abs=0.01)
 
 
 def test_the_int8_file_has_the_ranges_that_training_learned(trained):

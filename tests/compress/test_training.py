@@ -16,22 +16,13 @@ import torch
 
 from compress.methods.finetune import mask_of, span, stage_seed
 from compress.progress import Progress
-from compress.training import Hook, Sample, Schedule, batches, best_precision, collate, hidden_words, samples, train
+from compress.training import Hook, Schedule, batches, best_precision, collate, hidden_words, samples, train
+from tests.compress.training_kit import Interrupting, Stop, windows
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, make_windows
 from zoo.modeling import LengthAdaptiveModel
 
 ROOT = Path(__file__).parents[2]
-
-
-def windows(count: int = 24) -> list[Sample]:
-    chance = np.random.default_rng(0)
-    made = []
-    for i in range(count):
-        ids = chance.integers(5, 50, chance.integers(10, 30)).tolist()
-        offsets = [None, *((j, j + 1) for j in range(len(ids) - 1))]
-        made.append(Sample(Window(i, ids, [0] * len(ids), offsets), 3, 5))
-    return made
 
 
 def test_batches_are_bucketed_complete_and_repeatable():
@@ -68,23 +59,6 @@ def weights(model) -> torch.Tensor:
 
 def quiet_progress(folder: Path) -> Progress:
     return Progress(folder / "progress.jsonl", "finetune", bar=False)
-
-
-class Stop(Exception):
-    pass
-
-
-class Interrupting(Progress):
-    """Stops the training after a step, as a power cut would, but where the test says."""
-
-    def __init__(self, path, at):
-        super().__init__(path, "finetune", bar=False)
-        self.at = at
-
-    def update(self, step, total, **figures):
-        super().update(step, total, **figures)
-        if step == self.at:
-            raise Stop
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tiny_model, tmp_path):
@@ -246,7 +220,7 @@ from compress.methods.length_drop import sandwich
 from compress.progress import Progress
 from compress.recipe import LengthDrop
 from compress.training import Schedule, train
-from tests.compress.test_training import windows
+from tests.compress.training_kit import windows
 torch.manual_seed(0)
 model = LengthAdaptiveModel.load(sys.argv[1])
 data = [s for s in windows(16) for _ in range(2)]  # pairs of equal rows: each rank sees the same batch mean

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from compress import uploads
-from compress.data import load_squad
+from compress.data import fingerprint, load_squad
 from zoo.errors import UserError
 
 PASSAGES = ["Ada was born in London.", "Bees fly to Kew.", "Cats sleep in Rome.", "Dogs bark in Oslo."]
@@ -58,7 +58,7 @@ WRITERS = {"csv": as_csv, "jsonl": as_jsonl, "json": as_squad}
 @pytest.mark.parametrize("kind", WRITERS)
 def test_every_kind_becomes_three_parts_without_a_common_passage(kind, tmp_path, home):
     found = uploads.accept(write(tmp_path / f"Own data.{kind}", WRITERS[kind](rows())))
-    assert (found.questions, found.passages, found.impossible) == (4, 4, 0)
+    assert (found.examples, found.distinct, found.impossible) == (4, 4, 0)
     parts = {role: load_squad(path) for role, path in found.parts.items()}
     assert sorted(e.context for examples in parts.values() for e in examples) == sorted(PASSAGES)
     assert [len(parts[role]) for role in ("train", "validation", "evaluation")] == [2, 1, 1]
@@ -78,7 +78,7 @@ def test_a_list_of_objects_and_hub_rows_will_do(tmp_path):
         {**row, "answers": {"text": [row.pop("answer")], "answer_start": [row["context"].rindex(" ") + 1]}}
         for row in rows()
     ]
-    assert uploads.accept(write(tmp_path / "a.json", json.dumps(given))).questions == 4
+    assert uploads.accept(write(tmp_path / "a.json", json.dumps(given))).examples == 4
 
 
 def test_no_answer_makes_it_version_2(tmp_path):
@@ -96,7 +96,19 @@ def test_semicolons_byte_order_mark_and_breaks_inside_quotes(tmp_path):
     text = "question;context;answer\n" + "\n".join(f'Where?;"{c}\nMore; text.";{a}' for c, a in PAIRS)
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert uploads.accept(path).questions == 4
+    assert uploads.accept(path).examples == 4
+
+
+def test_tabs_stand_between_cells_too(tmp_path):
+    text = as_csv(rows()).replace('","', '"\t"').replace(",", "\t")
+    assert uploads.accept(write(tmp_path / "a.tsv", text)).examples == 4
+
+
+def test_passages_that_differ_in_blanks_stay_together(tmp_path):
+    given = [*rows(), *({**row, "context": row["context"].replace(" ", "  ")} for row in rows())]
+    found = uploads.accept(write(tmp_path / "a.jsonl", as_jsonl(given)))
+    parts = [fingerprint(load_squad(path)) for path in found.parts.values()]
+    assert (found.examples, found.distinct) == (8, 4) and sum(map(len, parts)) == len(set().union(*parts))
 
 
 def test_an_answer_that_stands_twice_is_said(tmp_path):
@@ -137,6 +149,8 @@ def broken(kind, change):
         ("txt", "x", "ends in .json, .jsonl, .csv"),
         ("csv", as_csv(rows()[:2]), "about 2 passages; at least 3"),
         ("csv", "question,context,answer\na,\0,b", "line 2: a NUL"),
+        ("csv", "question,context,answer,answer\n", "line 1: there is more than one column answer"),
+        ("jsonl", '{"question": "\\ud800", "context": "x", "answer": ""}', "“question” holds half a character"),
     ],
 )
 def test_the_wrong_line_is_named(kind, text, said, tmp_path, home):
@@ -165,7 +179,7 @@ def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="larger"):
         uploads.accept(write(tmp_path / "a.csv", as_csv(rows())))
     monkeypatch.setattr(uploads, "MAX_BYTES", 10**6)
-    monkeypatch.setattr(uploads, "MAX_QUESTIONS", 3)
+    monkeypatch.setattr(uploads, "MAX_EXAMPLES", 3)
     with pytest.raises(UserError, match="more than 3 questions"):
         uploads.accept(write(tmp_path / "a.csv", as_csv(rows())))
 

@@ -72,7 +72,23 @@ def test_an_architecture_search_marks_its_best_and_what_was_measured_of_it():
     assert drawn.to_plotly_json()["layout"]["yaxis"]["title"]["text"] == "Accuracy"
     later = curves.draw_candidates(lines, [{"name": "search", "result": None}, {"result": {"measured_ms": 4.4}}])
     assert later is not None and later.to_plotly_json()["data"][1]["x"] == [4.0, 4.4]
+    assert list(later.to_plotly_json()["data"][1]["text"]) == ["best: 4 ms predicted", "4.4 ms measured"]
     assert curves.draw_candidates(LINES) is None and ("search", "points") not in curves.series(lines)
+
+
+def test_the_latency_limit_is_a_line_while_the_search_runs_and_after():
+    limit = 8.25
+    line = {"stage": "search", "step": 1, "best_f1": 50.0, "points": [[3.0, 50.0, 0, "l2"]]}
+    while_running = curves.draw_candidates([{**line, "limit_ms": limit}, {"stage": "finetune", "step": 1}])
+    after = curves.draw_candidates([line], [{"result": {"limit_ms": limit}}, {"result": None}])
+    for drawn in (while_running, after):
+        assert drawn is not None
+        layout = drawn.to_plotly_json()["layout"]
+        (shape,) = layout["shapes"]
+        assert (shape["x0"], shape["x1"]) == (limit, limit) and layout["annotations"][0]["text"] == "limit 8.25 ms"
+    assert ("search", "limit_ms") not in curves.series([{**line, "limit_ms": limit}])
+    without = curves.draw_candidates([{**line, "limit_ms": None}])
+    assert without is not None and "shapes" not in without.to_plotly_json()["layout"]
 
 
 def test_bars_leave_out_what_is_not_known():

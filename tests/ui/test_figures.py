@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ui import budget, figures, pareto
+from ui.rivals import Rival
 from zoo.ask import KeptWindow
 from zoo.lengths import Front
 
@@ -62,6 +63,49 @@ def test_the_plot_and_the_csv_are_of_the_fronts_metric(front):
     assert "Matthews 79.20 at" in drawn and "F1" not in drawn
     first, *_ = csv.DictReader(io.StringIO(pareto.write_csv(other)))
     assert list(first)[3:5] == ["matthews", "accuracy"] and float(first["matthews"]) == 70.0
+
+
+def place_rivals(front, *places):
+    """Rivals by share of the MACs, score and latency."""
+    points = [replace(front.full, macs_ratio=ratio, metrics={"f1": f1}, p50_ms=ms) for ratio, f1, ms in places]
+    return [Rival(f"r<{i}>", not i, point, "" if point.p50_ms else "late") for i, point in enumerate(points)]
+
+
+def test_rivals_have_marks_of_their_own_after_those_of_the_front(front):
+    drawn = pareto.draw_front(front, front.full, rivals=place_rivals(front, (0.5, 90, 7), (1.2, 60, None)))
+    found = marks(f"<div>{drawn}</div>")
+    assert [found[i]["class"] for i in (5, 6)] == ["mark rival searched", "mark rival plain"]
+    assert found[5]["aria-label"] == "r<0>: F1 90.00 at 50.0 %"
+    timed = pareto.draw_front(front, front.full, "ms", 40, place_rivals(front, (0.5, 90, 7), (1.2, 60, None)))
+    found = marks(f"<div>{timed}</div>")
+    assert found[5]["aria-label"] == "r<0>: F1 90.00 at 14.0 ms" and 6 not in found
+    assert "r&lt;1&gt;: on the compute axis only, since late" in timed
+    far = pareto.draw_front(front, front.full, rivals=place_rivals(front, (8.0, 90, 7)))
+    assert 5 not in marks(f"<div>{far}</div>") and "beyond the plot, at 800 %" in far and "At " not in far
+
+
+def test_a_sentence_says_which_gives_more_at_the_budget(front):
+    two = place_rivals(front, (0.5, 74.24, 10), (0.7, 79.8, 21))
+    at_six = pareto.compare(front, front.points[1], "macs", rivals=two)
+    assert at_six == (
+        "At 60.0 % of the compute this model gives F1 79.2, the searched architecture r<0> gives 74.2: "
+        "this model 5.0 more. At the 50.0 % of the compute that r<0> takes, this model gives 70.0."
+    )
+    below = pareto.compare(front, front.points[0], "macs", rivals=two)
+    assert below.startswith("At 50.0 % of the compute this model gives F1 70.0") and "takes" not in below
+    above = pareto.compare(front, front.points[2], "macs", rivals=two)
+    assert "the int8 model r<1> gives 79.8: neither more. At the 70.0 %" in above
+    cheap = pareto.compare(front, front.points[0], "macs", rivals=place_rivals(front, (0.2, 60, None)))
+    assert cheap.endswith("At the 20.0 % of the compute that r<0> takes, this model has no point.")
+    timed = pareto.compare(front, front.points[0], "ms", 40, two)
+    assert timed.startswith("At 20.0 ms this model gives F1 70.0") and timed.endswith("74.2: it 4.2 more.")
+    assert pareto.compare(front, front.full, "macs") == ""
+
+
+def test_the_csv_names_whose_point_a_row_is(front):
+    rows = list(csv.DictReader(io.StringIO(pareto.write_csv(front, "own", place_rivals(front, (0.5, 74.2, None))))))
+    assert [row["model"] for row in rows] == ["own"] * 5 + ["r<0>"]
+    assert [rows[-1][key] for key in ("macs_ratio", "f1", "p50_ms", "dominated")] == ["0.5", "74.2", "", ""]
 
 
 def test_latencies_become_a_box_a_name():

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from ui import explore
+from ui import explore, rivals
 from ui.handlers import UNEXPECTED
+from ui.rivals import Rival
 from zoo import catalog
 
 EXAMPLES = [
@@ -48,7 +49,15 @@ def run(
     model: str | None = "small",
     engine=ENGINE,
 ):
-    return list(page.h.run(model, engine, unit, value, question, passage, "macs", None, None, 2, visitor()))
+    return list(page.h.run(model, engine, unit, value, question, passage, "macs", None, None, 2, None, visitor()))
+
+
+def asked(value):
+    return "small", ENGINE, UNIT, value, "q", EXAMPLES[0]["context"], "macs", None, None, None
+
+
+def click(page, index, others=None):
+    return page.h.click("small", None, others, ENGINE, UNIT, None, "qa", SimpleNamespace(index=index))
 
 
 def test_what_runs_a_model_queues_for_the_device_and_only_four_endpoints_are_public(page):
@@ -102,7 +111,7 @@ def test_without_any_checkpoint_the_page_still_opens(page):
 
 
 def test_a_run_answers_first_and_measures_then(page):
-    page.h.look_up("small", ENGINE, UNIT, 60.0, "q", EXAMPLES[0]["context"], "macs", None, None, None, visitor())
+    page.h.look_up(*asked(60.0), None, visitor(), None)
     loading, answered, measured = run(page)
     p = page.p
     assert "Loading" in loading[p.verdict]
@@ -113,7 +122,7 @@ def test_a_run_answers_first_and_measures_then(page):
 
 
 def test_a_newer_wish_ends_the_older_run_after_its_answer(page):
-    page.h.look_up("small", ENGINE, UNIT, 90.0, "q", EXAMPLES[0]["context"], "macs", None, None, None, visitor())
+    page.h.look_up(*asked(90.0), None, visitor(), None)
     assert page.p.latency not in run(page, value=60.0)[-1]
 
 
@@ -134,7 +143,7 @@ def test_an_unexpected_error_is_logged_and_friendly(page, caplog):
 
 
 def test_looking_up_draws_and_links_and_runs_nothing(page):
-    shown = page.h.look_up("small", ENGINE, UNIT, 75.0, "q", "p", "macs", None, 50, None, visitor())
+    shown = page.h.look_up("small", ENGINE, UNIT, 75.0, "q", "p", "macs", None, 50, None, None, visitor(), None)
     assert "79.8" in shown[page.p.readout] and "50 tokens" in shown[page.p.readout]
     assert shown[page.p.link] == "model=small&budget=75&unit=macs&engine=onnxruntime"
     assert not page.desk.made
@@ -147,13 +156,33 @@ def test_another_unit_keeps_the_point(page, front):
 
 
 def test_a_click_moves_the_slider_to_exactly_that_point(page, front):
-    moved = page.h.click("small", UNIT, None, SimpleNamespace(index=4))
+    moved = click(page, 4)
     assert moved[page.p.slider]["value"] == 70
     pinned = moved[page.p.states["pinned"]]
     assert page.desk.choose(page.desk.entry("small"), UNIT, 70.0, None, pinned).point is front.dominated[0]
     for wrong in (99, -1, None, "x"):
-        said = page.h.click("small", UNIT, None, SimpleNamespace(index=wrong))
+        said = click(page, wrong)
         assert "not on this front" in said[page.p.notice]["value"]
+
+
+def test_what_stands_beside_the_front_is_found_once_drawn_downloaded_and_opened(page, front, monkeypatch):
+    found, sought = [Rival("small", True, front.points[1]), Rival("other", False, front.full)], []
+    monkeypatch.setattr(rivals, "find", lambda entry, owner: sought.append((entry.name, owner)) or found)
+    state, p = page.p.states["others"], page.p
+    look = asked(60.0)
+    assert page.h.open(visitor())[state] is None, "another checkpoint has others beside it"
+    first = page.h.look_up(*look, None, visitor(), None)
+    again = page.h.look_up(*look, first[state], visitor(), None)
+    assert sought == [("small", None)] and again[state] == found
+    ran = list(page.h.run(*look[:8], None, 2, found, visitor()))
+    turned = page.h.show_axis("small", UNIT, 60.0, "ms", None, None, found)
+    for shown in (first, again, ran[1], turned):
+        assert 'data-index="6"' in shown[p.front] and "searched architecture small" in shown[p.front]
+    assert page.h.write_csv("small", found)[p.csv_text].splitlines()[-1].endswith("other")
+    opened = click(page, 5, found)
+    assert opened[p.model]["value"] == "small" and opened[state] is None
+    assert "no other" in click(page, 6, found)[p.hint]["value"]
+    assert "not on this front" in click(page, 7, found)[p.notice]["value"]
 
 
 def test_the_next_example_is_of_another_passage(page):
@@ -182,11 +211,11 @@ def test_with_nothing_chosen_every_event_leaves_the_page_as_it_is(page, desk, en
     object.__setattr__(entry, "front", None)
     monkeypatch.setattr(catalog, "examples", lambda: [])
     for said, output in (
-        (h.look_up(None, None, UNIT, 100, "", "", "macs", None, None, None, visitor()), p.readout),
+        (h.look_up(None, None, UNIT, 100, "", "", "macs", None, None, None, None, visitor(), None), p.readout),
         (h.show_layer(1, None, None), p.kept),
-        (h.show_axis(None, UNIT, 100, "ms", None, None), p.front),
+        (h.show_axis(None, UNIT, 100, "ms", None, None, None), p.front),
         (h.pick_another(None, None), p.question),
-        (h.click("small", UNIT, None, SimpleNamespace(index=0)), p.slider),
+        (click(page, 0), p.slider),
         (h.switch("small", UNIT, 100, UNIT, None, None), p.slider),
     ):
         assert list(said) == [output]
@@ -196,7 +225,7 @@ def test_a_checkpoint_without_a_front_answers_at_full_length(page, desk, entry):
     object.__setattr__(entry, "front", None)
     opened = page.h.open(visitor(budget="50"))
     assert opened[page.p.slider]["interactive"] is False and opened[page.p.slider]["value"] == 100
-    shown = page.h.look_up("small", "torch", UNIT, 100, "q", "p", "macs", None, None, None, visitor())
+    shown = page.h.look_up("small", "torch", UNIT, 100, "q", "p", "macs", None, None, None, None, visitor(), None)
     assert "no searched front" in shown[page.p.readout] and shown[page.p.link] == "model=small&unit=macs&engine=torch"
     assert "### one" in run(page, value=100, engine="torch")[1][page.p.answer]
-    assert "no searched front" in page.h.write_csv("small")[page.p.notice]["value"]
+    assert "no searched front" in page.h.write_csv("small", None)[page.p.notice]["value"]

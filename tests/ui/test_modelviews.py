@@ -1,3 +1,5 @@
+import html
+
 from ui import modelviews
 from zoo.library import Row
 
@@ -34,6 +36,14 @@ def test_what_others_wrote_is_escaped():
     told = modelviews.describe(ROWS[2])
     assert "<b>" not in told and "| " not in told and "Matthews 75&#46;9" in told and "31&#46;2 ms" in told
     assert modelviews.describe(ROWS[1]).startswith("## ann&#47;int8")
+
+
+def test_predicted_latency_stands_beside_measured_where_a_search_made_it():
+    made = {"predicted latency, ms": 4.0, "measured latency, ms": 5.0, "latency measured with": "128 tokens"}
+    told = html.unescape(modelviews.describe(ROWS[2], made))
+    assert "latency predicted 4 ms, measured 5 ms (-20 %) at 128 tokens" in told
+    for lacking in ({}, {**made, "measured latency, ms": "soon"}, {**made, "predicted latency, ms": 0}):
+        assert "predicted" not in modelviews.describe(ROWS[2], lacking)
 
 
 def test_the_endpoint_tells_no_folders():

@@ -14,6 +14,7 @@ from ui import form, page, people
 from ui.composing import CHECK, EARLIER, RECIPE
 from zoo import library, publishing
 from zoo.errors import UserError
+from zoo.files import write_json
 
 PRESET = "static_int8"
 HERE = SimpleNamespace(client=SimpleNamespace(host="127.0.0.1"), query_params={}, session_hash="ann")
@@ -269,20 +270,6 @@ def test_again_fills_the_form_with_the_jobs_own_recipe(compose, queue):
     assert checked[p.command] == "python -m compress submit a --set quantize.calibration_samples=60"
 
 
-def test_an_upload_is_kept_or_its_wrong_line_told(compose, tmp_path, monkeypatch):
-    monkeypatch.setattr(uploads, "get_settings", lambda: SimpleNamespace(home=tmp_path))
-    good = tmp_path / "good.csv"
-    rows = "".join(f"Where?,Bees fly to {city}.,{city}\n" for city in ("Kew", "Rome", "Oslo"))
-    good.write_text("question,context,answer\n" + rows)
-    kept = compose.h.upload(str(good), None)
-    assert set(kept[compose.p.uploaded]["parts"]) == {"train", "validation", "evaluation"}
-    assert "3 questions about 3 passages" in kept[compose.p.upload_note]
-    good.write_text("question,context,answer\nWhere?,Bees fly.,Kew\n")
-    told = compose.h.upload(str(good), None)
-    assert told[compose.p.uploaded] is None and "line 2" in words(told, compose.p.upload_note)
-    assert compose.h.upload(None, None)[compose.p.uploaded] is None
-
-
 def test_the_jobs_are_the_same_for_every_look_and_only_changes_are_sent(watch, queue):
     p = watch.p
     first = watch.h.refresh("a", None, None)
@@ -295,6 +282,21 @@ def test_the_jobs_are_the_same_for_every_look_and_only_changes_are_sent(watch, q
     assert not rested[p.timer].active and rested[p.publish]["interactive"] and not rested[p.cancel]["interactive"]
 
 
+def test_what_eight_bits_cost_is_shown_where_it_was_measured(watch, queue):
+    p = watch.p
+    without = watch.h.refresh("b", None, None)
+    assert without[p.sensitive]["visible"] is False and without[p.operators] == ""
+    row = {"name": "layers.0.qkv", "kl": 0.5, "share": 1.0, "parameters": 12}
+    report = {"rows": [row], "together": 0.6, "windows": 3, "approach": "static"}
+    write_json(
+        queue.known["b"].folder / "quantize" / "criterion.json", {"returned": [row["name"]], "sensitivity": report}
+    )
+    told = watch.h.refresh("b", None, None)
+    assert told[p.sensitive]["visible"] and "returned to float" in told[p.operators]
+    (bar,) = told[p.sensitivity]["value"].data
+    assert list(bar.y) == ["layers.0.qkv"] and bar.name == "returned to float"
+
+
 def test_a_row_opens_its_job_and_a_link_too(watch, queue):
     p = watch.p
     assert watch.h.pick(SimpleNamespace(row_value=["", "b"]), None)[p.job] == "b"
@@ -302,6 +304,12 @@ def test_a_row_opens_its_job_and_a_link_too(watch, queue):
     assert opened[p.job] == "a" and opened[p.details]["visible"]
     gone = watch.h.open(SimpleNamespace(query_params={"job": "x"}), None)
     assert "no job x" in words(gone, p.notice) or not gone[p.details]["visible"]
+
+
+def test_a_look_that_knows_of_no_job_yet_does_not_close_the_one_that_a_link_opened(watch, queue):
+    p = watch.p
+    looked = watch.h.refresh("", None, None)
+    assert p.details not in looked and [row[-1] for row in looked[p.table]["value"]["data"]] == ["a", "b"]
 
 
 def test_on_a_space_nobody_reaches_anothers_job(watch, queue, on_space):

@@ -8,7 +8,12 @@ from ui import form, sources
 from ui.sources import EXAMPLES, FILE, HUB, OWN, ZOO
 from zoo.errors import UserError
 
-UPLOADED = {"parts": {"train": "t.json", "validation": "v.json", "evaluation": "e.json"}, "impossible": 0}
+UPLOADED = {
+    "task": "squad",
+    "parts": {"train": "t.json", "validation": "v.json", "evaluation": "e.json"},
+    "impossible": 0,
+}
+TEXTS = {**UPLOADED, "task": "sst2", "parts": {role: f"{role}.jsonl" for role in UPLOADED["parts"]}}
 
 
 def base(name="length_adaptive_minilm_l6"):
@@ -65,6 +70,26 @@ def test_a_task_for_texts_brings_its_data_and_leaves_no_titles(data, source):
     assert (back["dataset.task"], back["dataset.train"]) == ("squad", EXAMPLES) and back["dataset.titles"]
 
 
+@pytest.mark.parametrize("name", ["static_int8", "length_adaptive_minilm_l6", "length_adaptive_sst2"])
+def test_an_own_file_of_texts_is_what_the_recipe_learns_from_and_reports_on(name):
+    data = base(name)
+    model = recipe.KINDS[data["kind"]]
+    made, faults = form.check(
+        model, sources.apply(model, data, picked(data=FILE, uploaded=TEXTS, of=data, task="sst2"))
+    )
+    assert not faults and (made.dataset.task, made.dataset.train) == ("sst2", "train.jsonl")
+    assert made.dataset.evaluation == "evaluation.jsonl" and made.dataset.titles is None
+    assert getattr(made.dataset, "validation", "validation.jsonl") == "validation.jsonl"
+
+
+def test_a_file_that_was_read_for_another_task_is_not_taken():
+    again = {**TEXTS, "task": "mnli"}
+    assert picked(data=FILE, uploaded=again, task="xnli_de")["dataset.train"] == "train.jsonl"
+    for task, uploaded in (("sst2", again), ("squad", TEXTS), ("rte", {**TEXTS, "task": "mrpc"})):
+        with pytest.raises(UserError, match="was read for .* pick .* there"):
+            picked(data=FILE, uploaded=uploaded, task=task)
+
+
 def test_a_kind_takes_only_the_keys_that_it_has():
     data = base("static_int8")
     found = sources.apply(recipe.KINDS["quantize"], data, picked(ZOO, "other", FILE, uploaded=UPLOADED, of=data))
@@ -81,7 +106,8 @@ def test_a_kind_takes_only_the_keys_that_it_has():
         ({"data": FILE}, "your own file first"),
         ({"data": HUB, "task": "sst2"}, "which data set"),
         ({"data": EXAMPLES, "task": "sst2"}, "about texts"),
-        ({"data": FILE, "task": "sst2", "uploaded": UPLOADED}, "about texts"),
+        ({"data": FILE, "task": "sst2"}, "your own file first"),
+        ({"data": FILE, "task": "sst2", "uploaded": UPLOADED}, "was read for SQuAD 1.1, and the task is SST-2"),
     ],
 )
 def test_what_is_not_there_yet_is_asked_for(options, said):

@@ -103,8 +103,8 @@ def test_examples_are_of_what_is_picked(both):
 
 def run(both, model, first, second="", value=60.0, unit="macs"):
     asked = (model, "onnxruntime", unit, value, first, second)
-    both.h.look_up(*asked, "macs", None, None, None, VISITOR)
-    return list(both.h.run(*asked, "macs", None, None, 2, VISITOR))
+    both.h.look_up(*asked, "macs", None, None, None, [], VISITOR, None)
+    return list(both.h.run(*asked, "macs", None, None, 2, [], VISITOR))
 
 
 @pytest.mark.parametrize("unit", ["macs", "ms"])

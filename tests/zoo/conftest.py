@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.hub_server import HubServer
+from zoo import engines
+from zoo.engines import ENGINES
 from zoo.settings import get_settings
 
 METRICS = {"f1": 80.0, "em": 70.0, "dataset": "rajpurkar/squad", "split": "validation", "n": 100, "cpu": "Chip"}
@@ -32,6 +35,20 @@ def local_hub(tmp_path, monkeypatch):
         yield server.hub
     close_session()
     get_settings.cache_clear()
+
+
+@pytest.fixture
+def multiplies(monkeypatch) -> Callable[[bool], None]:
+    """Makes the CPU one that multiplies bf16, or not: torch multiplies them anywhere, if slowly."""
+    return lambda able: monkeypatch.setattr(engines, "multiplies_bf16", lambda: able)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def any_engine(request) -> Iterator[str]:
+    """Each engine in turn, on a CPU that has them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "multiplies_bf16", lambda: True)
+        yield request.param
 
 
 @pytest.fixture

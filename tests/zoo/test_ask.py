@@ -6,11 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from compress.methods import quantize_onnx as q
 from zoo import catalog
 from zoo.ask import QuestionAnswerer, predict
-from zoo.engines import ENGINES, open_engine
+from zoo.engines import BF16, ENGINES, engines_here, open_engine
 from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.lengths import Front, LengthConfig, Point
@@ -36,9 +37,9 @@ def entry(tiny_model, tmp_path_factory):
     return catalog.find(str(root / "tiny-int8"))
 
 
-@pytest.fixture(scope="module", params=ENGINES)
-def answerer(request, entry):
-    return QuestionAnswerer(entry, request.param, threads=1)
+@pytest.fixture(scope="module")
+def answerer(any_engine, entry):
+    return QuestionAnswerer(entry, any_engine, threads=1)
 
 
 def test_a_reply_is_whole(answerer):
@@ -60,10 +61,26 @@ def test_full_length_keeps_everything(answerer):
     assert reply.macs_ratio == 1
 
 
-def test_engines_agree(entry):
+def test_engines_agree(entry, multiplies):
+    multiplies(True)
     replies = [QuestionAnswerer(entry, name, threads=1).ask(QUESTION, CONTEXT) for name in ENGINES]
     scores = np.array([reply.answers[0].score for reply in replies])
     assert np.ptp(scores) < 0.2 * abs(scores).max()
+
+
+def test_mixed_precision_is_offered_where_the_cpu_has_it(entry, multiplies):
+    multiplies(True)
+    assert engines_here(entry) == [*entry.engines, BF16] and set(engines_here(entry)) == set(ENGINES)
+    exact, mixed = (QuestionAnswerer(entry, name, threads=1) for name in ("torch", BF16))
+    one, other = (answerer.ask(QUESTION, CONTEXT).answers[0].score for answerer in (exact, mixed))
+    assert one != other and other == pytest.approx(one, rel=0.05)
+    parts = open_engine(BF16, entry, 1).model.modules()  # type: ignore[attr-defined]
+    kinds = {type(part): part.weight.dtype for part in parts if hasattr(part, "weight")}
+    assert kinds[torch.nn.Linear] is torch.bfloat16 and kinds[torch.nn.LayerNorm] is torch.float32
+    multiplies(False)
+    assert engines_here(entry) == entry.engines
+    with pytest.raises(UserError, match="does not multiply bf16"):
+        open_engine(BF16, entry)
 
 
 def test_many_questions_are_answered_as_one_by_one(entry):

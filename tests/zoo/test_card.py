@@ -206,6 +206,8 @@ def test_the_recipe_is_told_without_folders_of_this_machine(tmp_path):
     assert "kind: x" in text and "python -m compress run" in text
     assert "**trained on**: train.json, all articles" in text and "**reported on**: examples" in text
     assert "searched on" not in text
+    texts = card.files(replace(ENTRY, folder=folder, task="classification", provenance={"trained on": "glue"}))
+    assert "- **trained on**: glue\n" in texts["README.md"].decode(), "texts are of no articles"
     assert not any(str(tmp_path).encode() in data for data in drawn.values())
     calibrated = card.render(replace(ENTRY, folder=folder, provenance={"calibrated on": "train.json"}))
     assert "**calibrated on**: train.json, all articles" in calibrated and "trained on" not in calibrated

@@ -105,6 +105,14 @@ def test_machine_without_cpuinfo(tmp_path):
     assert latency.machine(tmp_path / "none")["vnni"] is False
 
 
+@pytest.mark.parametrize(("flags", "able"), [("avx2 avx512_bf16", True), ("amx_bf16", True), ("avx512f avx2", False)])
+def test_bf16_is_for_cpus_that_multiply_it(tmp_path, flags, able):
+    path = tmp_path / "cpuinfo"
+    path.write_text(f"processor : 0\nflags\t: {flags}\n")
+    assert latency.multiplies_bf16(path) is able
+    assert not latency.multiplies_bf16(tmp_path / "none")
+
+
 def in_a_thread(function) -> object:
     result = []
 

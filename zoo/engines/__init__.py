@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from zoo.errors import UserError
+from zoo.latency import multiplies_bf16
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
 
-ENGINES = ("torch", "onnxruntime", "openvino")
+BF16 = "torch-bf16"
+ENGINES = ("torch", "onnxruntime", "openvino", BF16)
 
 
 @dataclass
@@ -79,11 +81,17 @@ def idle_layers(lengths: np.ndarray, counts: np.ndarray, drop_layers: list[int])
     return active
 
 
+def engines_here(entry: Entry) -> list[str]:
+    """What `open_engine` takes for the entry on this machine: its engines, and bf16 where the CPU multiplies it."""
+    return [*entry.engines, *([BF16] if "torch" in entry.engines and multiplies_bf16() else [])]
+
+
 def open_engine(name: str, entry: Entry, threads: int | None = None) -> Engine:
     """Loads `entry` on an engine.
 
     Args:
-        name: "torch" (float32; an int8 entry's full-precision sibling), "onnxruntime" or "openvino".
+        name: "torch" (float32; an int8 entry's full-precision sibling), "torch-bf16" (the same in mixed precision, on
+            CPUs that multiply bf16), "onnxruntime" or "openvino".
         threads: defaults to the settings.
 
     Raises:
@@ -93,13 +101,16 @@ def open_engine(name: str, entry: Entry, threads: int | None = None) -> Engine:
 
     if name not in ENGINES:
         raise UserError(f"There is no engine {name!r}: choose one of {', '.join(ENGINES)}.")
-    if name not in entry.engines:
-        raise UserError(f"{entry.name} cannot run on {name}: it runs on {', '.join(entry.engines) or 'nothing here'}.")
+    if name == BF16 and not multiplies_bf16():
+        raise UserError("This CPU does not multiply bf16 numbers, so nothing would be gained: choose torch.")
+    able = engines_here(entry)
+    if name not in able:
+        raise UserError(f"{entry.name} cannot run on {name}: it runs on {', '.join(able) or 'nothing here'}.")
     threads = threads or get_settings().threads
-    if name == "torch":
+    if name in ("torch", BF16):
         from zoo.engines.torch import TorchEngine
 
-        return TorchEngine(entry.float_folder, threads)
+        return TorchEngine(entry.float_folder, threads, mixed=name == BF16)
     path = entry.folder / "model.int8.onnx"
     if name == "onnxruntime":
         from zoo.engines.onnx import OnnxEngine

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from zoo.engines import EngineOutput, idle_layers, kept_masks
-from zoo.graph import build, read
+from zoo.graph import Weights, build, read
 
 
 class OnnxEngine:
@@ -20,9 +20,11 @@ class OnnxEngine:
     name = "onnxruntime"
 
     def __init__(self, path: Path, threads: int):
-        self.threads = threads
-        self.weights, self.spec = read(path)
-        self.layers = self.spec["layers"]
+        self._hold(*read(path), threads)
+
+    def _hold(self, weights: Weights, spec: dict[str, Any], threads: int) -> None:
+        """Takes a graph that is in memory."""
+        self.weights, self.spec, self.threads, self.layers = weights, spec, threads, spec["layers"]
         self.sessions: dict[tuple, Any] = {}
 
     def session(self, active: tuple[int, ...], padded: bool) -> Any:

@@ -9,22 +9,31 @@ import numpy as np
 
 from zoo.engines import EngineOutput, idle_layers, kept_masks
 from zoo.errors import UserError
-from zoo.graph import build, read
+from zoo.graph import Weights, build, read
 
 
 class OpenVinoEngine:
-    """As `OnnxEngine`: a compiled model for each set of drop layers in use."""
+    """As `OnnxEngine`: a compiled model for each set of drop layers in use.
+
+    Args:
+        options: OpenVINO's own properties, beside and before those that are set here.
+    """
 
     name = "openvino"
 
-    def __init__(self, path: Path, threads: int):
+    def __init__(self, path: Path, threads: int, options: dict[str, Any] | None = None):
+        self._hold(*read(path), threads, options)
+
+    def _hold(
+        self, weights: Weights, spec: dict[str, Any], threads: int, options: dict[str, Any] | None = None
+    ) -> None:
+        """Takes a graph that is in memory."""
         try:
             import openvino
         except ImportError as error:
             raise UserError("OpenVINO is not installed: `pip install openvino`, or choose onnxruntime.") from error
-        self.core, self.threads = openvino.Core(), threads
-        self.weights, self.spec = read(path)
-        self.layers = self.spec["layers"]
+        self.core, self.options = openvino.Core(), options or {}
+        self.weights, self.spec, self.threads, self.layers = weights, spec, threads, spec["layers"]
         self.compiled: dict[tuple, Any] = {}
 
     def request(self, active: tuple[int, ...], padded: bool) -> Any:
@@ -38,6 +47,7 @@ class OpenVinoEngine:
                     "NUM_STREAMS": 1,
                     "PERFORMANCE_HINT": "LATENCY",
                     "INFERENCE_PRECISION_HINT": "f32",
+                    **self.options,
                 },
             )
             self.compiled[active, padded] = compiled.create_infer_request()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.archive import Archive
-from compress.methods.search import GRID, Found, Space, config_of, evolve, frontier, space_of, thinned
+from compress.methods.search import GRID, Found, Space, config_of, evolve, filled, frontier, space_of, thinned
 from compress.progress import Progress
 from zoo.errors import UserError
 from zoo.files import write_json
@@ -52,6 +52,19 @@ def test_it_finds_better_than_constant_ratios(tmp_path):
     beaten = [s for s in start[1:-1] if any(f.cost <= s.cost and f.score > s.score + 0.3 for f in front)]
     assert len(beaten) >= 8
     assert len(front) > 2 * len(start)
+
+
+def test_a_short_front_is_filled_in_the_middle_of_its_gaps():
+    def at(cost, score):
+        return Found(LengthConfig((cost,)), cost, score)
+
+    values = ((1.0, 80.0), (0.5, 81.0), (0.4, 70.0), (0.74, 79.0), (0.76, 79.5), (0.55, 80.9), (0.45, 60.0))
+    found = [at(cost, score) for cost, score in values]
+    front = frontier(found)
+    assert [one.cost for one in front] == [0.4, 0.5]
+    assert [one.cost for one in filled(front, found, 3)] == [0.4, 0.5, 0.76], "0.55 lies at the gap's edge"
+    assert [one.cost for one in filled(front, found, 9)] == [0.4, 0.45, 0.5, 0.76], "full length is there in any case"
+    assert filled(front, found, 2) == front
 
 
 def test_the_frontier_has_no_dominated_point_not_even_at_its_ends(tmp_path):

@@ -102,10 +102,14 @@ def test_predicted_stands_beside_measured(finished):
     assert told["predicted latency, ms"] == pytest.approx(made["predicted_ms"], abs=1e-3)
     assert told["measured latency, ms"] == pytest.approx(made["measured_ms"], abs=1e-3)
     assert "32 tokens, batch 1" in told["latency measured with"]
+    card = (root / "package" / "tiny-nas-qa-int8" / "README.md").read_text()
+    assert "**predicted latency, ms**" in card and "**measured latency, ms**" in card
+    for stage in ("search", "evaluate"):
+        assert {"predicted_ms", "measured_ms"} <= set(list(results[stage])[:4]), "Jobs shows the first four"
 
 
 def test_a_score_is_that_of_the_file_that_would_be_shipped(finished, changes, tmp_path):
-    """Int8 and float differ, and the archive keeps what `score_inside` says."""
+    """Int8 and float differ, and the archive keeps what `score_model` says."""
     from types import SimpleNamespace
 
     from compress.nas.base import base_of

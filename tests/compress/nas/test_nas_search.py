@@ -33,7 +33,7 @@ def search(tmp_path, chosen=None, score=None, name="archive", told=None):
     candidates = within(PREDICTED, limit, chosen.band)
     archive = Archive(tmp_path / f"{name}.jsonl")
     score = score or (lambda arch: {"f1": quality(arch), "em": 1.0, "n": 5})
-    return evolve(score, candidates, SPACE, chosen, archive, told or Silent(), "f1"), limit
+    return evolve(score, candidates, SPACE, chosen, archive, told or Silent(), "f1", limit), limit
 
 
 def test_candidates_take_nearly_all_of_the_limit():
@@ -59,6 +59,7 @@ def test_a_limit_is_milliseconds_or_a_share():
 def test_what_is_scored_obeys_the_limit_and_nothing_is_scored_twice(tmp_path):
     told = Silent()
     found, limit = search(tmp_path, told=told)
+    assert all(line["limit_ms"] == limit for line in told.lines)
     assert len(found) == 6 + 3 * 5 == len({one.arch for one in found})
     assert all(0.4 * limit <= one.predicted_ms <= limit for one in found)
     assert [one.generation for one in found] == [0] * 6 + [1] * 5 + [2] * 5 + [3] * 5

@@ -19,8 +19,8 @@ from compress.nas.scoring import (
     HeldEngine,
     calibration_windows,
     finetune_candidate,
+    inside,
     int8_engine,
-    score_inside,
     score_model,
 )
 from compress.nas.space import Arch, Space
@@ -28,6 +28,7 @@ from compress.nas.supernet import SuperNet
 from compress.progress import Progress
 from compress.recipe_groups import Dataset, Learning, Quantize, Training
 from compress.subjects import subject_of
+from tests.compress.training_kit import Interrupting, Stop
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
@@ -74,10 +75,10 @@ def said(engine, batch):
 
 def test_a_float_score_is_that_of_the_extracted_checkpoint(net, subject, tokenizer, tmp_path):
     examples = subject.load("validation")
-    inside = score_inside(net, ARCH, subject, tokenizer, examples, int8=False, threads=1)
+    scored = score_model(inside(net, ARCH), subject, tokenizer, examples, int8=False, threads=1)
     alone = TorchEngine(extract(net, ARCH, tmp_path / "alone", tokenizer), 1)
-    assert inside == subject.score(alone, tokenizer, examples)
-    assert list(inside)[0] == "f1" and inside["n"] == len(examples)
+    assert scored == subject.score(alone, tokenizer, examples)
+    assert list(scored)[0] == "f1" and scored["n"] == len(examples)
     batch = first_batch(subject, tokenizer)
     np.testing.assert_allclose(said(HeldEngine(net.extract(ARCH), 1), batch), said(alone, batch), atol=1e-5)
 
@@ -103,28 +104,18 @@ def test_an_int8_score_is_that_of_the_file_that_would_be_shipped(
     real = scoring.store
     monkeypatch.setattr(scoring, "store", lambda ready, out, recipe: (made.append(out), real(ready, out, recipe)))
     examples = subject.load("validation")
-    found = score_inside(net, ARCH, subject, tokenizer, examples, True, windows, settings, threads=1)
+    found = score_model(inside(net, ARCH), subject, tokenizer, examples, True, windows, settings, threads=1)
     assert found == subject.score(shipped, tokenizer, examples) and len(made) == 1 and not made[0].exists()
-    score_inside(net, ARCH, subject, tokenizer, examples[:1], True, None, Quantize(approach="dynamic"), threads=1)
+    dynamic = Quantize(approach="dynamic")
+    score_model(inside(net, ARCH), subject, tokenizer, examples[:1], True, quantize=dynamic, threads=1)
 
 
-def test_what_cannot_be_scored_is_told(net, subject, tokenizer, tiny_model):
-    examples = subject.load("validation", 2)
+def test_what_cannot_be_scored_is_told(net, tiny_model):
     words = SuperNet.of(MaskedLanguageModel.load(tiny_model), SPACE)
     with pytest.raises(UserError, match="was not tuned on a task. Run the stage tune first"):
-        score_inside(words, ARCH, subject, tokenizer, examples, int8=False)
+        inside(words, ARCH)
     with pytest.raises(UserError, match="queries of 16 for a width of 24"):
-        score_inside(net, Arch(2, 24, 48, 2, 16), subject, tokenizer, examples, int8=False)
-
-
-class Stop(Exception):
-    pass
-
-
-class Interrupting(Progress):
-    def update(self, step, total, **figures):
-        if step == 2:
-            raise Stop
+        inside(net, Arch(2, 24, 48, 2, 16))
 
 
 def test_a_candidate_is_fine_tuned_by_itself_and_goes_on_where_it_was(net, recipe, subject, tokenizer, tmp_path):
@@ -138,8 +129,8 @@ def test_a_candidate_is_fine_tuned_by_itself_and_goes_on_where_it_was(net, recip
 
     straight = tuned("a")
     with pytest.raises(Stop):
-        tuned("b", Interrupting(None, "search", shown=False))
-    resumed, read = tuned("b"), tuned("a", Interrupting(None, "search", shown=False))
+        tuned("b", Interrupting(None, 2))
+    resumed, read = tuned("b"), tuned("a", Interrupting(None, 2))
     start = net.extract(ARCH)
     for name, part in straight.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], part, atol=1e-6, rtol=0)
@@ -161,6 +152,6 @@ def test_other_tasks_are_scored_by_the_same_path(tiny_model, tokenizer, tmp_path
     torch.manual_seed(0)
     net = SuperNet.of(subject.load_model(tiny_model), SPACE)
     examples = subject.load("train")
-    fp = score_inside(net, ARCH, subject, tokenizer, examples, int8=False, threads=1)
-    int8 = score_inside(net, ARCH, subject, tokenizer, examples, int8=True, threads=1)
+    fp = score_model(inside(net, ARCH), subject, tokenizer, examples, int8=False, threads=1)
+    int8 = score_model(inside(net, ARCH), subject, tokenizer, examples, int8=True, threads=1)
     assert list(fp) == ["accuracy", "n"] == list(int8) and fp["n"] == 12

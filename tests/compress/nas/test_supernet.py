@@ -12,10 +12,10 @@ from compress.nas.extract import extract
 from compress.nas.groups import GenerateData, SearchSpace, Supernet
 from compress.nas.ordering import arrange, importance, reorder
 from compress.nas.ordering import run as order
-from compress.nas.shards import make_shards
 from compress.nas.space import Arch, Space
 from compress.nas.supernet import SuperNet, cut
 from compress.progress import Progress
+from compress.shards import make_shards
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json, write_json

@@ -19,7 +19,6 @@ from compress.masked_lm import Masking
 from compress.methods.pretrain import MaskedLanguageModel
 from compress.nas.groups import GenerateData, SearchSpace, Supernet, Tune
 from compress.nas.ordering import run as order
-from compress.nas.shards import Shards, make_shards
 from compress.nas.space import Space
 from compress.nas.supernet import SuperNet
 from compress.nas.supernet_train import Learner, relation_distance, run, sandwich, taught
@@ -27,8 +26,10 @@ from compress.nas.supernet_tune import in_place
 from compress.nas.supernet_tune import run as tune
 from compress.progress import Progress
 from compress.recipe_groups import Dataset, Training
+from compress.shards import Shards, make_shards
 from compress.subjects import subject_of
 from compress.training import Schedule, collate, train
+from tests.compress.training_kit import Interrupting, Stop
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
@@ -133,16 +134,6 @@ def test_relations_compare_any_widths():
     torch.testing.assert_close(relation_distance(noise, wide, alive, 3), far)
 
 
-class Stop(Exception):
-    pass
-
-
-class Interrupting(Progress):
-    def update(self, step, total, **figures):
-        if step == 4:
-            raise Stop
-
-
 def test_an_interrupted_training_goes_on_with_the_same_networks(tiny_model, tokenizer, blocks, tmp_path):
     plan = Schedule(learning_rate=5e-3, epochs=1.5, batch_size=8, seed=5, checkpoint_minutes=0, precision="fp32")
     settings, teacher = Supernet(label_weight=0.5), masked(tiny_model).requires_grad_(False)
@@ -159,7 +150,7 @@ def test_an_interrupted_training_goes_on_with_the_same_networks(tiny_model, toke
 
     straight = go(tmp_path / "a", Listening(None, "supernet", shown=False))
     with pytest.raises(Stop):
-        go(tmp_path / "b", Interrupting(None, "supernet", shown=False))
+        go(tmp_path / "b", Interrupting(None, 4))
     torch.testing.assert_close(go(tmp_path / "b", quiet()), straight, atol=1e-6, rtol=0)
     lost = [figures["smallest_loss"] for figures in heard]
     assert len(lost) > 20 and sum(lost[-5:]) < 0.95 * sum(lost[:5]), f"the smallest network learns: {lost}"
@@ -172,7 +163,7 @@ from compress.masked_lm import Masking
 from compress.methods.pretrain import MaskedLanguageModel
 from compress.nas import supernet_train as st
 from compress.nas.groups import Supernet
-from compress.nas.shards import Shards
+from compress.shards import Shards
 from compress.nas.space import Space
 from compress.nas.supernet import SuperNet
 from compress.progress import Progress

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from compress import shards
 from compress.masked_lm import Masking
-from compress.nas import shards
 from compress.nas.groups import GenerateData, Supernet
-from compress.nas.shards import MASKING, Shards, make_shards
 from compress.progress import Progress
+from compress.shards import MASKING, Shards, make_shards
 from compress.training import collate
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -80,7 +80,10 @@ def test_what_was_made_is_not_made_again_and_what_is_missing_is(tiny_model, text
     make_shards(tmp_path / "b", tiny_model, 32, str(text), shard_characters=500)
     assert len(made) == len(straight._maps)
     (text / "a.txt").write_text("Other words now.\n" * 90, encoding="utf-8")
-    assert len(make_shards(tmp_path / "b", tiny_model, 32, str(text), shard_characters=500)) != len(straight)
+    other = make_shards(tmp_path / "b", tiny_model, 32, str(text), shard_characters=500)
+    assert len(make_shards(tmp_path / "c", tiny_model, 64, str(text), shard_characters=500)) < len(other)
+    few = make_shards(tmp_path / "c", tiny_model, 32, str(text), max_passages=30, shard_characters=500)
+    assert 0 < len(few) < len(other) != len(straight)
     (tmp_path / "b" / "shard-000001.bin").unlink()
     with pytest.raises(UserError, match="shard-000001.bin is gone"):
         Shards(tmp_path / "b")

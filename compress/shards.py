@@ -1,4 +1,4 @@
-"""Text for a supernet: shards of token blocks on disk, each made by a process of its own.
+"""Text to pre-train on: shards of token blocks on disk, each made by a process of its own.
 
 Masks are not stored. Every step of a training draws its own holes when it reads (`compress.masked_lm.Masking`: 15 % of
 the tokens, of which 80 % are masked, 10 % replaced and 10 % left), from the training's seed, its step and the row, so
@@ -19,13 +19,14 @@ from typing import Any, overload
 
 import numpy as np
 
-from compress.masked_lm import HIDDEN, PASSAGES, SHARE, SWAPPED, framed, passages, source_mark
+from compress.masked_lm import HIDDEN, SHARE, SWAPPED, passages, source_mark
 from compress.training import Sample
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer
 from zoo.files import read_json, write_json
 
 HEADER = "header.json"
+PASSAGES = 1000  # tokenized at once
 MASKING = {"when": "at every reading", "share": SHARE, "masked": HIDDEN, "replaced": SWAPPED}
 _own: list[Any] = []  # the tokenizer of a process that makes shards
 
@@ -36,24 +37,29 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: there is no text, or less than a block of it.
     """
-    from compress.methods.finetune import checkpoint_of
-
-    recipe, settings = ctx.recipe, ctx.recipe.generate_data
-    if recipe.supernet.checkpoint or not (recipe.supernet.apply or recipe.supernet.order):
+    supernet, settings = ctx.recipe.supernet, ctx.recipe.generate_data
+    if supernet.checkpoint or not (supernet.apply or supernet.order):
         ctx.progress.note("no text is needed: no supernet is trained or put in order")
         return {}
-    made = make_shards(
+    size = round(settings.shard_megabytes * 1e6)
+    made = read_text(ctx, settings, shard_characters=size, workers=settings.workers)
+    return {"blocks": len(made), "tokens": len(made) * settings.block_tokens, "masking": MASKING}
+
+
+def read_text(ctx: Any, settings: Any, **more: Any) -> Shards:
+    """The text that a group of a recipe names, as `make_shards` leaves it in the stage's folder."""
+    from compress.methods.finetune import checkpoint_of
+
+    return make_shards(
         ctx.folder,
-        checkpoint_of(recipe.tokenizer or recipe.model),
+        checkpoint_of(ctx.recipe.tokenizer or ctx.recipe.model),
         settings.block_tokens,
         settings.text,
         settings.text_config,
         settings.max_passages,
-        round(settings.shard_megabytes * 1e6),
-        settings.workers,
-        ctx.progress,
+        progress=ctx.progress,
+        **more,
     )
-    return {"blocks": len(made), "tokens": len(made) * settings.block_tokens, "masking": MASKING}
 
 
 class Shards(Sequence[Sample]):
@@ -69,7 +75,7 @@ class Shards(Sequence[Sample]):
         counts = header["counts"]
         missing = [i for i, count in enumerate(counts) if count and not _path(folder, i).is_file()]
         if missing:
-            raise UserError(f"{_path(folder, missing[0])} is gone. Run the stage generate_data again.")
+            raise UserError(f"{_path(folder, missing[0])} is gone. Run the stage {folder.name} again.")
         self._ends = list(itertools.accumulate(counts))
         self._maps = [
             np.memmap(_path(folder, i), header["type"], "r", shape=(count, self.block_tokens)) if count else None
@@ -227,11 +233,17 @@ def _make_shard(path: Path, texts: Sequence[str], length: int, kind: str) -> Non
             for ids in made:
                 carried += [*ids, last]
             whole = len(carried) // inside * inside
-            file.write(framed(carried[:whole], inside, np.dtype(kind), first, last).tobytes())
+            file.write(_framed(carried[:whole], inside, np.dtype(kind), first, last).tobytes())
             carried = carried[whole:]
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)
+
+
+def _framed(tokens: Sequence[int], inside: int, kind: np.dtype, first: int, last: int) -> np.ndarray:
+    """Tokens in rows of `inside`, each between a first and a last one: `[rows, inside + 2]`."""
+    rows = np.array(tokens, kind).reshape(-1, inside)
+    return np.pad(rows, ((0, 0), (1, 1)), constant_values=((0, 0), (first, last)))
 
 
 def _prepare(tokenizer_folder: Path) -> None:
