@@ -42,7 +42,7 @@ from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 
 SCORES = "engines.json"  # every engine's score beside the others
-CHECKED = 4  # windows that an export is compared on with the simulation
+CHECKED, CHECKED_TEXTS = 4, 64  # windows that an export is compared on with the simulation: a text has few logits
 
 
 def finetune(ctx: Any) -> dict[str, Any]:
@@ -178,9 +178,10 @@ def quantize(ctx: Any) -> dict[str, Any]:
 
 
 def windows_to_check(recipe: Any, tokenizer: Any) -> list[dict[str, torch.Tensor]]:
-    """A few inputs of one window each, to compare an export with the simulation on."""
+    """Inputs of one window each, to compare an export with the simulation on."""
     subject = subject_of(recipe)
-    windows = subject.windows(tokenizer, subject.load("train", CHECKED, recipe.seed))[:CHECKED]
+    count = CHECKED if subject.task.is_questions else CHECKED_TEXTS
+    windows = subject.windows(tokenizer, subject.load("train", count, recipe.seed))[:count]
     arrays = [pad([window], tokenizer.pad_token_id) for window in windows]
     return [{key: torch.from_numpy(value) for key, value in array.items()} for array in arrays]
 

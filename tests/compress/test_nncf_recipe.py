@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from compress.__main__ import app, main
+from compress.methods.quantize_nncf import CHECKED, learning, windows_to_check
 from compress.recipe import load
 from compress.run import run
 from compress.simulated import score_simulated
@@ -18,6 +19,7 @@ from tests.compress.text_kit import mnli
 from zoo import catalog
 from zoo.ask import QuestionAnswerer
 from zoo.errors import UserError
+from zoo.features import load_tokenizer
 from zoo.files import read_json, write_json
 
 QUICK = ["evaluate.latency_rounds=1"]
@@ -172,7 +174,10 @@ def test_entailment_is_learned_on_one_set_and_reported_on_another(name, tiny_mod
         "tune.batch_size=8",
         *QUICK,
     ]
-    results = run(load(name, changes), tmp_path / "run")
+    recipe = load(name, changes)
+    results = run(recipe, tmp_path / "run")
+    checked = windows_to_check(learning(recipe, tmp_path / "run"), load_tokenizer(tmp_path / "run/nncf"))
+    assert len(checked) > 4 * CHECKED, "a text has few logits"
     scores = read_json(tmp_path / "run/evaluate/scores.json")["measured_on"]
     assert scores["task"] == ("xnli_en" if name.endswith("xnli") else "xnli_zh")
     assert results["evaluate"]["n"] == (9 if name.endswith("xnli") else 6)
