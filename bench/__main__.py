@@ -43,6 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sparse.add_argument("--sparsity", type=float, default=0.8, metavar="S", help="share of zeros (0.8)")
     sparse.add_argument("--tokens", type=int, default=384, metavar="N", help="tokens of the input (384)")
     sparse.add_argument("--json", type=Path, metavar="FILE", help="also write the rows")
+    tasks = commands.add_parser("tasks", help="GLUE, SQuAD and XNLI in float and in eight bits, by AIMET and NNCF")
+    tasks.add_argument("tasks", nargs="*", metavar="TASK", help="cola, sst2 …, squad or xnli_en (all of them)")
+    tasks.add_argument("--model", metavar="FOLDER", help="what is fine-tuned (all-MiniLM-L6-v2 from the Hub)")
+    tasks.add_argument("--minutes", type=float, default=2.5, metavar="M", help="of a training in eight bits (2.5)")
+    tasks.add_argument("--questions", type=int, default=2000, metavar="N", help="of SQuAD to score on (2000)")
+    tasks.add_argument("--folder", type=Path, metavar="DIR", help="where the runs go on (below the home)")
+    tasks.add_argument("--json", type=Path, metavar="FILE", help="also write the rows")
     predictor = commands.add_parser("predictor", help="latency predictors on one table, and how fast a table is made")
     predictor.add_argument(
         "--table", type=Path, metavar="FILE", help="table.json of this machine; else one is measured"
@@ -69,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if chosen.command == "prunings" and min(chosen.steps, chosen.batch, chosen.examples) < 1:
         parser.error("--steps, --batch and --examples must be at least 1")
+    if chosen.command == "tasks" and (chosen.minutes <= 0 or chosen.questions < 1):
+        parser.error("--minutes must be more than 0 and --questions at least 1")
 
     from bench import distillation as distillation_of
     from bench import load as load_of
@@ -100,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _prunings(chosen)
         if chosen.command == "sparse":
             return _sparse(chosen)
+        if chosen.command == "tasks":
+            return _tasks(chosen)
         if chosen.command == "predictor":
             return _predictor(chosen)
         if chosen.command == "nas":
@@ -146,6 +157,24 @@ def _sparse(chosen: argparse.Namespace) -> int:
 
     rows = sparse.compare(chosen.model, chosen.sparsity, chosen.tokens)
     print(sparse.table(rows))
+    print(f"\n{json.dumps(machine())}")
+    if chosen.json:
+        write_json(chosen.json, {"rows": [asdict(row) for row in rows], "machine": machine()})
+    return 0
+
+
+def _tasks(chosen: argparse.Namespace) -> int:
+    from bench import tasks
+    from zoo.files import write_json
+    from zoo.latency import machine
+    from zoo.settings import get_settings
+
+    folder = chosen.folder or get_settings().home / "bench" / "tasks"
+    named = chosen.tasks or tasks.TASKS
+    rows = tasks.compare(
+        named, folder, chosen.model or tasks.MODEL, minutes=chosen.minutes, questions=chosen.questions
+    )
+    print(tasks.table(rows))
     print(f"\n{json.dumps(machine())}")
     if chosen.json:
         write_json(chosen.json, {"rows": [asdict(row) for row in rows], "machine": machine()})

@@ -1,0 +1,153 @@
+"""Every task of GLUE, SQuAD and XNLI in float and in eight bits: AIMET's simulation, its real integers, and NNCF's."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.recipe import load
+from compress.run import run
+from compress.tasks import find_task
+from zoo.errors import UserError
+
+log = logging.getLogger(__name__)
+
+EPOCHS = {"cola": 5, "sst2": 1, "mrpc": 4, "stsb": 5, "qqp": 1, "mnli": 3, "qnli": 2, "rte": 6}  # in float
+QUESTIONS, ENTAILMENT, LEARNED = "squad", "xnli_en", "mnli"  # entailment is reported on what MNLI's model says
+TASKS = (*EPOCHS, QUESTIONS, ENTAILMENT)
+MODEL, ANSWERING = "sentence-transformers/all-MiniLM-L6-v2", "minilm-l6-qa"
+MINUTES = 2.5  # of every training in eight bits
+COLUMNS = {  # of the table: what a run's stage `evaluate` calls it, and how it reads
+    "full": ("full", "simulated", "W8A8 everywhere, simulated"),
+    "simulated": ("deploy", "simulated", "W8A8 of products, simulated"),
+    "int8": ("deploy", "int8", "real int8"),
+    "nncf": ("nncf", "int8", "NNCF real int8"),
+    "distilled": ("nncf-distilled", "int8", "NNCF distilled"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A task's main metric, 0 to 100, in float and in every way; None where a way is not for the task.
+
+    Attributes:
+        n: examples that are reported on.
+        remark: what the data lack.
+    """
+
+    task: str
+    metric: str
+    n: int
+    exact: float
+    scores: dict[str, float | None]
+    remark: str
+
+    def lost(self, way: str) -> float | None:
+        """Points below float."""
+        score = self.scores[way]
+        return None if score is None else self.exact - score
+
+
+def compare(
+    tasks: Sequence[str],
+    folder: Path,
+    model: str = MODEL,
+    answering: str = ANSWERING,
+    minutes: float = MINUTES,
+    questions: int | None = 2000,
+) -> list[Row]:
+    """Fine-tunes the model on each task, then has it learn eight bits in three ways; what is done stays done.
+
+    Args:
+        tasks: of TASKS.
+        folder: the runs', a few of them a task.
+        model: what is fine-tuned on the tasks of GLUE, on the data in `BUDGET_ZOO_DATA`.
+        answering: what knows SQuAD.
+        minutes: that each training in eight bits takes at most.
+        questions: that SQuAD's models are scored on, drawn at random; None: all.
+
+    Raises:
+        UserError: an unknown task, or no data.
+    """
+    unknown = [task for task in tasks if task not in TASKS]
+    if unknown:
+        raise UserError(f"There is no task {unknown[0]!r} here: choose of {', '.join(TASKS)}.")
+    if ENTAILMENT in tasks and LEARNED not in tasks and not (folder / LEARNED / "finetune" / "done.json").is_file():
+        raise UserError(f"{ENTAILMENT} is reported on the model that learns {LEARNED}: name that task before it, too.")
+    rows = []
+    for task in tasks:
+        plans = plans_of(task, folder, model, answering, minutes, questions)
+        found: dict[str, Any] = {}
+        for name, (preset, changes) in plans.items():
+            log.info("%s, %s", task, name)
+            at = folder / (task if name == "full" else f"{task}-{name}")
+            found[name] = run(load(preset, changes), at)["evaluate"]
+        known, metric = find_task(task), find_task(task).primary
+        scores = {way: found.get(name, {}).get(f"{key}_{metric}") for way, (name, key, _) in COLUMNS.items()}
+        first = next(iter(found.values()))
+        n, remark = int(first["n"]), ""
+        if known.rows and n != known.rows:
+            remark = f"{n:,} of our own, not GLUE's {known.rows:,} for validation"
+        rows.append(Row(task, metric, n, first[f"float_{metric}"], scores, remark))
+    return rows
+
+
+def plans_of(
+    task: str, folder: Path, model: str, answering: str, minutes: float, questions: int | None
+) -> dict[str, tuple[str, list[str]]]:
+    """By way, the recipe and what is changed in it; the first one's float model is that of the others."""
+    common = ["training.freeze_embeddings=true", "evaluate.latency_rounds=0"]
+    given = [*common, f"model={folder / task / 'finetune'}", "finetune.apply=false"]
+    learned = [*common, f"model={model}", "finetune.dropout=0", f"finetune.epochs={EPOCHS.get(task, 0)}"]
+    nncf, title = "nncf_minilm_l6_mnli", f"package.title=MiniLM-L6 for {task}, quantized by NNCF"
+    named = [f"dataset.task={task}", title]
+    if task == QUESTIONS:
+        common.append(f"evaluate.max_questions={'null' if questions is None else questions}")
+        given = learned = [*common, f"model={answering}", "finetune.apply=false"]
+        nncf, named = "nncf_minilm_l6_squad", []
+    if task == ENTAILMENT:
+        given[2] = f"model={folder / LEARNED / 'finetune'}"
+        place = "dataset.evaluation=${BUDGET_ZOO_DATA}/xnli/en/test.jsonl"
+        tuned = [*given, place, "evaluate.dataset_split=test", f"tune.max_minutes={minutes}"]
+        return {"nncf": ("nncf_minilm_l6_xnli", tuned)}
+    preset, rounding = f"minilm_l6_w8a8_{task}", f"aimet.max_minutes={minutes}"
+    tuned = [*given, *named, f"package.name=minilm-l6-nncf-{task}", f"tune.max_minutes={minutes}"]
+    plans = {
+        # From the lowest and the highest value everything at once loses far more than from ranges by signal and noise.
+        "full": (preset, [*learned, "aimet.ranges=sqnr", rounding]),
+        "deploy": (preset, [*given, "aimet.scope=deploy", "aimet.per_channel=true", rounding]),
+        "nncf": (nncf, tuned),
+    }
+    if task == QUESTIONS:
+        plans["nncf-distilled"] = (nncf, [*tuned, "distill.apply=true"])
+    return plans
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a Markdown table, and under it the means over GLUE and what the data lack."""
+    lines = ["| task | metric | n | fp32 | " + " | ".join(title for _, _, title in COLUMNS.values()) + " |"]
+    lines.append("|---|---|--:|--:|" + "--:|" * len(COLUMNS))
+    for row in rows:
+        title = find_task(row.task).title + ("*" if row.remark else "")
+        cells = [_cell(row.scores[way], row.lost(way)) for way in COLUMNS]
+        lines.append(f"| {title} | {row.metric} | {row.n:,} | {row.exact:.2f} | {' | '.join(cells)} |")
+    glue = [row for row in rows if row.task in EPOCHS]
+    if len(glue) > 1:
+        cells = []
+        for way in COLUMNS:
+            scores = [score for row in glue if (score := row.scores[way]) is not None]
+            lost = [row.lost(way) or 0.0 for row in glue]
+            whole = len(scores) == len(glue)
+            cells.append(_cell(statistics.fmean(scores), statistics.fmean(lost)) if whole else "")
+        exact = statistics.fmean(row.exact for row in glue)
+        lines.append(f"| mean of {len(glue)} of GLUE | | | {exact:.2f} | {' | '.join(cells)} |")
+    lines += [f"\n*{find_task(row.task).title}: {row.remark}." for row in rows if row.remark]
+    return "\n".join(lines)
+
+
+def _cell(score: float | None, lost: float | None) -> str:
+    return "" if score is None or lost is None else f"{score:.2f} ({-lost:+.2f})"
