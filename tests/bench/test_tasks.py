@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,9 @@ def test_a_task_goes_through_every_way_and_stays_done(tiny_model, real_data, tmp
     assert {way for way, score in row["scores"].items() if score is not None} == set(tasks.COLUMNS) - {"distilled"}
     assert all(-100 <= score <= 100 for score in row["scores"].values() if score is not None)
     made = tmp_path / "home" / "bench" / "tasks"
-    for way in ("stsb-deploy", "stsb-nncf"):
-        assert load(made / way).model == str(made / "stsb" / "finetune"), "all start from one float model"
+    starts: list[Any] = [load(made / way) for way in ("stsb-deploy", "stsb-nncf")]
+    for recipe in starts:
+        assert recipe.model == str(made / "stsb" / "finetune"), "all start from one float model"
     assert "*STS-B: 20 of our own, not GLUE's 1,500 for validation." in capsys.readouterr().out
     written = {path: path.stat().st_mtime_ns for path in made.rglob("done.json")}
     assert main(command) == 0 and written == {path: path.stat().st_mtime_ns for path in made.rglob("done.json")}
@@ -39,7 +41,7 @@ def test_a_task_goes_through_every_way_and_stays_done(tiny_model, real_data, tmp
 
 def test_questions_start_from_what_answers_and_are_distilled_too(tmp_path):
     plans = tasks.plans_of("squad", tmp_path, "base", "answering", 2, 300)
-    recipes = {name: load(preset, changes) for name, (preset, changes) in plans.items()}
+    recipes: dict[str, Any] = {name: load(preset, changes) for name, (preset, changes) in plans.items()}
     assert list(recipes) == ["full", "deploy", "nncf", "nncf-distilled"]
     for name, recipe in recipes.items():
         assert recipe.model == "answering" and not recipe.finetune.apply and recipe.evaluate.max_questions == 300
@@ -52,7 +54,7 @@ def test_questions_start_from_what_answers_and_are_distilled_too(tmp_path):
 def test_entailment_is_reported_on_what_mnli_s_model_says(tmp_path, monkeypatch):
     monkeypatch.setenv("BUDGET_ZOO_DATA", str(tmp_path))
     ((way, (preset, changes)),) = tasks.plans_of("xnli_en", tmp_path, "base", "answering", 2, 300).items()
-    recipe = load(preset, changes)
+    recipe: Any = load(preset, changes)
     assert way == "nncf" and recipe.model == str(tmp_path / "mnli" / "finetune") and not recipe.finetune.apply
     assert recipe.dataset.evaluation_task == "xnli_en" and recipe.dataset.evaluation.endswith("xnli/en/test.jsonl")
 

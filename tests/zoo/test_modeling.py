@@ -223,3 +223,30 @@ def test_a_classifier_keeps_its_first_token_whatever_the_configuration_says(tmp_
     with torch.no_grad():
         out = model(**inputs(), lengths=torch.full((3, 3), 2))
     assert all(kept[:, 0].all() for kept in out.kept)
+
+
+def test_training_in_mixed_precision_has_the_gradients_of_float(tmp_path, monkeypatch):
+    kind, cls, more = KINDS["bert-qa"]
+    torch.manual_seed(0)
+    cls(kind(**SIZES, **more)).save_pretrained(str(tmp_path))
+    model = LengthAdaptiveModel.load(tmp_path).train()
+    ids, alive = torch.randint(5, 90, (3, 20)), torch.ones(3, 20, dtype=torch.long)
+    attention, seen = torch.nn.functional.scaled_dot_product_attention, []
+
+    def noted(q, *more):
+        seen.append(q.dtype)
+        return attention(q, *more)
+
+    def gradients(mixed):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            model(ids, alive).logits.float().square().mean().backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
+    exact, mixed = gradients(False), gradients(True)
+    assert torch.cosine_similarity(exact, mixed, dim=0) > 0.99 and not exact.equal(mixed)
+    assert set(seen) == {torch.float32}, "backwards, attention in bf16 takes twice as long"
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        model.eval()(ids, alive)
+    assert seen[-1] is torch.bfloat16, "forwards it is the faster one"
