@@ -175,9 +175,14 @@ def _tasks(chosen: argparse.Namespace) -> int:
         named, folder, chosen.model or tasks.MODEL, minutes=chosen.minutes, questions=chosen.questions
     )
     print(tasks.table(rows))
+    timed = next((row.task for row in reversed(rows) if row.task in tasks.EPOCHS), None)
+    times = tasks.latencies(folder, timed) if timed else []
+    if timed:
+        print(f"\nThe models for {timed}:\n\n{tasks.table_of_times(times)}")
     print(f"\n{json.dumps(machine())}")
     if chosen.json:
-        write_json(chosen.json, {"rows": [asdict(row) for row in rows], "machine": machine()})
+        facts = {"rows": [asdict(row) for row in rows], "times": [asdict(row) for row in times]}
+        write_json(chosen.json, {**facts, "machine": machine()})
     return 0
 
 

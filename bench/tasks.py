@@ -6,13 +6,22 @@ import logging
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from bench.latency import Row as Timed
+from bench.latency import passage
 from compress.recipe import load
 from compress.run import run
 from compress.tasks import find_task
+from zoo import catalog, latency
+from zoo.engines import open_engine
 from zoo.errors import UserError
+from zoo.features import load_tokenizer
+from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +29,7 @@ EPOCHS = {"cola": 5, "sst2": 1, "mrpc": 4, "stsb": 5, "qqp": 1, "mnli": 3, "qnli
 QUESTIONS, ENTAILMENT, LEARNED = "squad", "xnli_en", "mnli"  # entailment is reported on what MNLI's model says
 TASKS = (*EPOCHS, QUESTIONS, ENTAILMENT)
 MODEL, ANSWERING = "sentence-transformers/all-MiniLM-L6-v2", "minilm-l6-qa"
+TOKENS, SECONDS = (32, 128), 5.0  # that are timed, and for how long each at the most
 MINUTES = 2.5  # of every training in eight bits
 COLUMNS = {  # of the table: what a run's stage `evaluate` calls it, and how it reads
     "full": ("full", "simulated", "W8A8 everywhere, simulated"),
@@ -125,6 +135,43 @@ def plans_of(
     if task == QUESTIONS:
         plans["nncf-distilled"] = (nncf, [*tuned, "distill.apply=true"])
     return plans
+
+
+def latencies(folder: Path, task: str, tokens: Sequence[int] = TOKENS, rounds: int = 40) -> list[Timed]:
+    """A task's models that `compare` has made, timed in turn on inputs of so many tokens: float, AIMET's and NNCF's.
+
+    Raises:
+        UserError: they are not there, or another measurement uses the machine.
+    """
+    aimet, nncf = folder / f"{task}-deploy" / "package", folder / f"{task}-nncf" / "package"
+    found = {
+        "fp32": next(aimet.glob(f"*{task}"), aimet),
+        "AIMET int8": next(aimet.glob("*-int8"), aimet),
+        "NNCF int8": next(nncf.glob("*-int8"), nncf),
+    }
+    entries = {name: catalog.find(str(place)) for name, place in found.items()}
+    batches = {count: passage(load_tokenizer(found["fp32"]), count) for count in tokens}
+    calls, threads = {}, get_settings().threads
+    for name, entry in entries.items():
+        for engine in ("onnxruntime", "openvino") if "int8" in name else ("torch",):
+            opened = open_engine(engine, entry, threads)
+            for count, batch in batches.items():
+                lengths = np.full((1, opened.layers), count, np.int64)
+                calls[f"{name}, {engine}@{count}"] = partial(opened.run, batch, lengths)
+    with latency.device_lock():
+        took = latency.measure(calls, rounds=rounds, warmup=3, seconds=SECONDS)
+    parts = ((*name.split("@"), timing) for name, timing in took.items())
+    return [Timed(name, int(count), round(t.p50_ms, 3), round(t.p90_ms, 3), t.n) for name, count, t in parts]
+
+
+def table_of_times(rows: list[Timed]) -> str:
+    """The latencies as a Markdown table, with how many times as fast as float they are."""
+    exact = {row.tokens: row.p50_ms for row in rows if row.name.startswith("fp32")}
+    lines = ["| one input, batch 1 | tokens | p50 (p90) ms | × fp32 |", "|---|--:|--:|--:|"]
+    for row in rows:
+        times = f"{row.p50_ms:.1f} ({row.p90_ms:.1f}) | {exact[row.tokens] / row.p50_ms:.2f}"
+        lines.append(f"| {row.name} | {row.tokens} | {times} |")
+    return "\n".join(lines)
 
 
 def table(rows: list[Row]) -> str:

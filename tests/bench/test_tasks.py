@@ -9,6 +9,7 @@ from bench import tasks
 from bench.__main__ import main
 from compress.recipe import load
 from tests.compress.text_kit import write_glue
+from zoo.engines import ENGINES
 from zoo.settings import get_settings
 
 
@@ -26,7 +27,11 @@ def real_data(tmp_path, monkeypatch):
 def test_a_task_goes_through_every_way_and_stays_done(tiny_model, real_data, tmp_path, capsys):
     command = ["tasks", "stsb", "--model", str(tiny_model), "--minutes", "0.05", "--json", str(tmp_path / "rows")]
     assert main(command) == 0
-    (row,) = json.loads((tmp_path / "rows").read_text())["rows"]
+    told = json.loads((tmp_path / "rows").read_text())
+    names = {"fp32, torch", *(f"{maker} int8, {engine}" for maker in ("AIMET", "NNCF") for engine in ENGINES[1:3])}
+    assert {row["name"] for row in told["times"]} == names and {row["tokens"] for row in told["times"]} == {32, 128}
+    assert all(0 < row["p50_ms"] <= row["p90_ms"] for row in told["times"])
+    (row,) = told["rows"]
     assert (row["task"], row["metric"], row["n"]) == ("stsb", "pearson", 20)
     assert {way for way, score in row["scores"].items() if score is not None} == set(tasks.COLUMNS) - {"distilled"}
     assert all(-100 <= score <= 100 for score in row["scores"].values() if score is not None)
@@ -34,7 +39,8 @@ def test_a_task_goes_through_every_way_and_stays_done(tiny_model, real_data, tmp
     starts: list[Any] = [load(made / way) for way in ("stsb-deploy", "stsb-nncf")]
     for recipe in starts:
         assert recipe.model == str(made / "stsb" / "finetune"), "all start from one float model"
-    assert "*STS-B: 20 of our own, not GLUE's 1,500 for validation." in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "*STS-B: 20 of our own, not GLUE's 1,500 for validation." in shown and "| fp32, torch | 32 |" in shown
     written = {path: path.stat().st_mtime_ns for path in made.rglob("done.json")}
     assert main(command) == 0 and written == {path: path.stat().st_mtime_ns for path in made.rglob("done.json")}
 
