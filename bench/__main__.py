@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tasks = commands.add_parser("tasks", help="GLUE, SQuAD and XNLI in float and in eight bits, by AIMET and NNCF")
     tasks.add_argument("tasks", nargs="*", metavar="TASK", help="cola, sst2 …, squad or xnli_en (all of them)")
     tasks.add_argument("--model", metavar="FOLDER", help="what is fine-tuned (all-MiniLM-L6-v2 from the Hub)")
-    tasks.add_argument("--minutes", type=float, default=2.5, metavar="M", help="of a training in eight bits (2.5)")
+    tasks.add_argument("--minutes", type=float, default=1.2, metavar="M", help="of a training in eight bits (1.2)")
     tasks.add_argument("--questions", type=int, default=2000, metavar="N", help="of SQuAD to score on (2000)")
     tasks.add_argument("--folder", type=Path, metavar="DIR", help="where the runs go on (below the home)")
     tasks.add_argument("--json", type=Path, metavar="FILE", help="also write the rows")
