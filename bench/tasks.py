@@ -137,7 +137,8 @@ def plans_of(
         "nncf": (nncf, tuned),
     }
     if task == QUESTIONS:
-        plans["nncf-distilled"] = (nncf, [*tuned, "distill.apply=true"])
+        # Logits are stored for all of the data, of which so short a training sees little.
+        plans["nncf-distilled"] = (nncf, [*tuned, "distill.apply=true", "distill.store_logits=false"])
     return plans
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import logging.config
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -36,6 +37,19 @@ def quiet() -> Iterator[None]:
             other.disabled = known.get(name, other.disabled)
 
 
+@contextlib.contextmanager
+def _no_log_of_its_own() -> Iterator[None]:
+    """Has AIMET set up its own loggers alone: it would close everybody's handlers, and absl's the stream with them."""
+    configure = logging.config.dictConfig
+    logging.config.dictConfig = lambda config: configure(
+        {"version": 1, "incremental": True, "loggers": config["loggers"]}
+    )
+    try:
+        yield
+    finally:
+        logging.config.dictConfig = configure
+
+
 def load() -> Any:
     """The module `aimet_torch`.
 
@@ -46,7 +60,7 @@ def load() -> Any:
 
     torchvision_fix.mend()
     try:
-        with quiet():
+        with quiet(), _no_log_of_its_own():
             import aimet_torch
             import aimet_torch.quantsim
             import aimet_torch.v2.nn.modules.custom  # noqa: F401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import subprocess
 import sys
 
 import numpy as np
@@ -20,6 +21,7 @@ from compress.progress import Progress
 from compress.recipe import load
 from compress.training import Schedule, train
 from tests.compress.training_kit import Interrupting, Stop, windows
+from tests.conftest import ROOT
 from zoo.engines.onnx import OnnxEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
@@ -292,6 +294,19 @@ def test_budgets_are_refused(model, data):
         simulated(model, data)(**batch, lengths=torch.full((6, 2), 4))
 
 
+LOADED = """
+import logging
+closed = []
+class Handler(logging.StreamHandler):
+    def close(self):
+        closed.append(self)
+handler = Handler()
+from compress.aimet import backend
+backend.load()
+print("closed" if closed else "open", logging.getLogger().level)
+"""
+
+
 def test_aimet_keeps_quiet(model, data, capfd):
     backend.load()
     root = logging.getLogger()
@@ -300,6 +315,11 @@ def test_aimet_keeps_quiet(model, data, capfd):
     said(simulated(model, data), batch_of(data))
     assert capfd.readouterr() == ("", "")
     assert (root.level, list(root.handlers), logging.root.manager.disable) == before
+
+
+def test_loading_aimet_leaves_the_handlers_of_others_open():
+    told = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert told.stdout == "open 30\n", told.stderr
 
 
 @pytest.mark.parametrize("fault", [None, "broken"])
