@@ -42,7 +42,7 @@ def _no_log_of_its_own() -> Iterator[None]:
     """Has AIMET set up its own loggers alone: it would close everybody's handlers, and absl's the stream with them."""
     configure = logging.config.dictConfig
     logging.config.dictConfig = lambda config: configure(
-        {"version": 1, "incremental": True, "loggers": config["loggers"]}
+        {"version": 1, "incremental": True, "loggers": config.get("loggers", {})}
     )
     try:
         yield
