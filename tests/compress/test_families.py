@@ -6,16 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from compress.methods.prune_once import check_zeros
+from compress.methods.quantize_inc import FOLDER
 from compress.recipe import load
 from compress.run import run
 from tests.compress.training_kit import prune_once
 from tests.conftest import EXAMPLES, TinyData
 from zoo import ask, catalog
 from zoo.engines import open_engine
-from zoo.features import load_tokenizer
+from zoo.engines.inductor import InductorEngine
+from zoo.features import load_tokenizer, make_windows, pad
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
 
@@ -123,6 +127,21 @@ def test_rounded_as_it_is(own_home, family, checkpoint, unanswerable, tmp_path, 
     criterion = ["criterion.apply=true", "criterion.max_trials=2", "criterion.max_questions=10"]
     run(load(preset, changes(checkpoint, unanswerable, "evaluate.latency_rounds=1", *criterion)), tmp_path)
     look(tmp_path, family)
+
+
+@pytest.mark.filterwarnings("ignore")  # torchao and torch.export warn of their own ways
+@pytest.mark.parametrize("approach", ["static", "dynamic"])
+def test_rounded_by_neural_compressor_beside_the_file(own_home, family, checkpoint, unanswerable, tmp_path, approach):
+    beside = ["quantize.neural_compressor=true", "evaluate.latency_rounds=1"]
+    run(load(f"{approach}_int8", changes(checkpoint, unanswerable, *beside)), tmp_path)
+    look(tmp_path, family)
+    engine, plain = InductorEngine(tmp_path / "quantize" / FOLDER, 1), LengthAdaptiveModel.load(checkpoint)
+    (window,) = make_windows(load_tokenizer(checkpoint), ["Who?"], [PASSAGE])
+    batch = pad([window])
+    lengths = np.full((1, engine.layers), len(window.input_ids), np.int64)
+    with torch.no_grad():
+        exact = plain(**{name: torch.from_numpy(value) for name, value in batch.items()}).logits.numpy()
+    assert np.corrcoef(engine.run(batch, lengths).said.ravel(), exact.ravel())[0, 1] > 0.9
 
 
 def test_pruned_once_for_all(own_home, family, checkpoint, unanswerable, tmp_path):
