@@ -35,6 +35,13 @@ class LatencyTable(Group):
         description="a row is measured again where its quartiles lie further apart than this share of the median",
     )
     retries: int = Field(default=2, ge=0, le=100, description="so often at most")
+    turns: int = Field(
+        default=4,
+        ge=0,
+        le=100,
+        description="in the end rows that are far slower than others of like sizes are measured again, so often at "
+        "most, and the fastest counts: other programs only ever slow down",
+    )
     seed: int = Field(default=0, ge=0, description="the same seed measures the same encoders in the same order")
     workers: int = Field(
         default=1, ge=1, le=1024, description="machines of a Ray cluster that measure, all alike; 1: this one alone"

@@ -14,6 +14,7 @@ from compress import fanout
 from compress.archive import Archive
 from compress.nas import latency_table
 from compress.nas.latency_table import Row, Table, machines, measure_table, plan, refuse_foreign, stamp, strays
+from compress.nas.space import Space
 from compress.nas.timed import MODES, HeldOnnx, Setup, made_up, ready, spec_of, whole_run
 from tests.compress.nas.nas_kit import SETUP, SPACE, Silent, milliseconds, settings, table
 from zoo.errors import UserError
@@ -119,6 +120,26 @@ def test_a_row_that_something_else_disturbed_is_measured_again(tmp_path, monkeyp
     row = next(row for row in made.rows if row.arch == SPACE.arch(2, 32, 48))
     assert turns[row.arch] == 2 and row.p50_ms < 1.05 * milliseconds(row.arch)
     assert sum(turns.values()) - len(SPACE) == made.facts["measured_again"] < len(SPACE) / 10
+
+
+def test_slow_minutes_are_measured_again_until_they_are_gone(tmp_path, monkeypatch):
+    chance, calls = np.random.default_rng(0), []
+
+    def shared(arch, mode, _setup, _settings):
+        calls.append((mode, arch))
+        slow = 1.4 if len(calls) // 7 % 5 == 0 else 1.0  # a neighbour comes and goes: a fifth of the time
+        return {"p50_ms": milliseconds(arch) * slow * chance.normal(1, 0.02), "p90_ms": 1.0, "noise": 0.01, "n": 3}
+
+    monkeypatch.setattr(latency_table, "time_row", shared)
+    wide, off = Space.spanned((1, 6), (16, 96), (16, 192), 8, 8), {}
+    for turns in (0, 4):
+        calls.clear()
+        archive = Archive(tmp_path / f"{turns}.jsonl")
+        made = measure_table(wide, SETUP, settings(rows=300, turns=turns), archive, Silent())
+        off[turns] = np.array([row.p50_ms / milliseconds(row.arch) - 1 for row in made.rows])
+        assert len(calls) == 300 + made.facts["measured_again"]
+    assert 0.15 < (off[0] > 0.2).mean() < 0.25 and (off[4] > 0.2).mean() < 0.01
+    assert made.facts["measured_again"] < 150
 
 
 def test_even_rows_are_left_alone():
