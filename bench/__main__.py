@@ -68,6 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     nas.add_argument("--final", choices=("inside", "finetune"), default="inside", help="how choices are made (inside)")
     nas.add_argument("--sample", type=int, default=0, metavar="N", help="fine-tune so many, to compare ranks (0)")
     nas.add_argument("--json", type=Path, metavar="FILE", help="also write the rows")
+    entries = commands.add_parser("entries", help="int8 entries of the zoo beside each other: score and latency")
+    entries.add_argument("names", nargs="+", metavar="ENTRY", help="bundled names, folders or Hub ids")
+    entries.add_argument("--tokens", nargs="+", type=int, default=[128], metavar="N", help="of the input (128)")
+    entries.add_argument("--points", type=int, default=4, metavar="N", help="of a front, beside full length (4)")
+    entries.add_argument("--engine", choices=("onnxruntime", "openvino"), default="onnxruntime", help="(onnxruntime)")
+    entries.add_argument("--json", type=Path, metavar="FILE", help="also write the rows")
     chosen = parser.parse_args(arguments)
     if chosen.command in ("latency", "distillation") and chosen.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -76,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if chosen.command == "prunings" and min(chosen.steps, chosen.batch, chosen.examples) < 1:
         parser.error("--steps, --batch and --examples must be at least 1")
+    if chosen.command == "entries" and (chosen.points < 0 or min(chosen.tokens) < 16):
+        parser.error("--points must not be negative, --tokens at least 16")
     if chosen.command == "tasks" and (chosen.minutes <= 0 or chosen.questions < 1):
         parser.error("--minutes must be more than 0 and --questions at least 1")
 
@@ -115,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _predictor(chosen)
         if chosen.command == "nas":
             return _nas(chosen)
+        if chosen.command == "entries":
+            return _entries(chosen)
         rows = compare(rounds=chosen.rounds)
         print(table(rows))
         print(f"\n{json.dumps(machine())}")
@@ -229,6 +239,19 @@ def _nas(chosen: argparse.Namespace) -> int:
     print(f"\n{json.dumps(machine())}")
     if chosen.json:
         write_json(chosen.json, {**nas.as_json(rows, agreement), "machine": machine()})
+    return 0
+
+
+def _entries(chosen: argparse.Namespace) -> int:
+    from bench import entries
+    from zoo.files import write_json
+    from zoo.latency import machine
+
+    rows = entries.compare(chosen.names, chosen.tokens, chosen.points, chosen.engine)
+    print(entries.table(rows))
+    print(f"\n{json.dumps(machine())}")
+    if chosen.json:
+        write_json(chosen.json, {"rows": [asdict(row) for row in rows], "machine": machine()})
     return 0
 
 
