@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--table", type=Path, metavar="FILE", help="table.json of this machine; else one is measured"
     )
     predictor.add_argument("--folder", type=Path, metavar="DIR", help="where a measured one goes on (below the home)")
-    predictor.add_argument("--modes", nargs="+", default=["onnxruntime_int8"], metavar="MODE", help="what to measure")
+    predictor.add_argument(
+        "--modes", nargs="+", metavar="MODE", help="what to measure (onnxruntime_int8); of a given table all"
+    )
     predictor.add_argument("--rows", type=int, default=1000, metavar="N", help="encoders in each mode (1000)")
     predictor.add_argument("--tokens", type=int, default=128, metavar="N", help="tokens of the input (128)")
     predictor.add_argument("--steps", type=int, default=5000, metavar="N", help="of the network's training (5000)")
@@ -208,8 +210,8 @@ def _predictor(chosen: argparse.Namespace) -> int:
         refuse_foreign(made.machine, "The latency table")
     else:
         folder = chosen.folder or get_settings().home / "bench" / f"latency-table-{chosen.tokens}"
-        made = predictor.make_table(chosen.modes, chosen.rows, folder, chosen.tokens)
-    rows = predictor.compare(made, chosen.steps)
+        made = predictor.make_table(chosen.modes or ["onnxruntime_int8"], chosen.rows, folder, chosen.tokens)
+    rows = predictor.compare(made, chosen.steps, modes=chosen.modes)
     print(predictor.shown(rows))
     speed = predictor.pace(predictor.MINILM, chosen.export, chosen.tokens) if chosen.export else None
     if speed:

@@ -49,6 +49,9 @@ def test_the_command_measures_a_table_once(tmp_path, capsys, monkeypatch):
     assert main(command) == 0 and (tmp_path / "t" / "rows.jsonl").read_text() == rows
     assert len(json.loads((tmp_path / "rows.json").read_text())["rows"]) == 5
     assert main(["predictor", "--table", str(tmp_path / "t" / "table.json"), "--steps", "2"]) == 0
+    capsys.readouterr()
+    assert main(["predictor", "--table", str(tmp_path / "t" / "table.json"), "--modes", "torch_fp32"]) == 2
+    assert "holds nothing of torch_fp32: it has onnxruntime_int8" in capsys.readouterr().err
     data = json.loads((tmp_path / "t" / "table.json").read_text())
     (tmp_path / "other.json").write_text(json.dumps({**data, "machine": {**data["machine"], "cpu": "X"}}))
     assert main(["predictor", "--table", str(tmp_path / "other.json")]) == 2
