@@ -183,9 +183,7 @@ def _tasks(chosen: argparse.Namespace) -> int:
 
     folder = chosen.folder or get_settings().home / "bench" / "tasks"
     named = chosen.tasks or tasks.TASKS
-    rows = tasks.compare(
-        named, folder, chosen.model or tasks.MODEL, minutes=chosen.minutes, questions=chosen.questions
-    )
+    rows = tasks.compare(named, folder, chosen.model or tasks.MODEL, minutes=chosen.minutes, questions=chosen.questions)
     print(tasks.table(rows))
     timed = next((row.task for row in reversed(rows) if row.task in tasks.EPOCHS), None)
     times = tasks.latencies(folder, timed) if timed else []

@@ -113,13 +113,14 @@ class Bench:
     def rows(self, limits: Sequence[float], seeds: Sequence[int]) -> list[Row]:
         """Every way of choosing at every limit (a share of the largest encoder's latency) and seed."""
         found = []
-        for share in limits:
+        # What cannot be compared is told before hours of searching.
+        plain = {share: self._scaled(share * self.predicted[self.base.space.largest]) for share in limits}
+        for share, made in plain.items():
             limit = share * self.predicted[self.base.space.largest]
             for seed in seeds:
                 for method in METHODS:
                     found.append(self._searched(method, limit, seed))
                     log.info("%s", found[-1])
-            made = self._scaled(limit)
             found += [self._row(limit, name, 0, arch, None, len(made)) for name, arch in made.items()]
         return found
 
@@ -155,7 +156,12 @@ class Bench:
     def _scaled(self, limit: float) -> dict[str, Arch]:
         made = scaled(self.base.space, self.predicted, limit)
         if not made:
-            raise UserError(f"No encoder scaled in depth or width takes {limit:.3g} ms or less. Raise the limit.")
+            fastest = min(self.predicted[arch] for kind in shapes(self.base.space) for arch in kind)
+            share = fastest / self.predicted[self.base.space.largest]
+            raise UserError(
+                f"No encoder scaled in depth or width takes {limit:.3g} ms or less: the fastest takes {share:.3f} of "
+                "what the largest does. Raise the limit."
+            )
         return made
 
     def _row(self, limit: float, method: str, seed: int, arch: Arch, searched: float | None, scored: int) -> Row:
@@ -234,8 +240,8 @@ class Bench:
         return {"quantize": self.recipe.quantize, "threads": self.base.setup.threads}
 
 
-def scaled(space: Space, predicted: dict[Arch, float], limit: float) -> dict[str, Arch]:
-    """The largest encoder with fewer layers, and with narrower ones of the same proportions, within the limit."""
+def shapes(space: Space) -> tuple[list[Arch], list[Arch]]:
+    """The encoders with fewer layers than the largest, and those narrower by the same proportions; it is in both."""
     most = space.largest
     shallow = [a for a in space if (a.hidden, a.intermediate) == (most.hidden, most.intermediate)]
     narrow = []
@@ -243,8 +249,13 @@ def scaled(space: Space, predicted: dict[Arch, float], limit: float) -> dict[str
         wanted = most.intermediate * hidden / most.hidden
         inner = min(space.intermediate, key=lambda size, wanted=wanted: abs(size - wanted))
         narrow.append(space.arch(most.layers, hidden, inner))
+    return shallow, narrow
+
+
+def scaled(space: Space, predicted: dict[Arch, float], limit: float) -> dict[str, Arch]:
+    """The largest encoder with fewer layers, and with narrower ones of the same proportions, within the limit."""
     made = {}
-    for name, archs in zip(SCALED, (shallow, narrow), strict=True):
+    for name, archs in zip(SCALED, shapes(space), strict=True):
         fit = [arch for arch in archs if predicted[arch] <= limit]
         if fit:
             made[name] = max(fit, key=lambda arch: predicted[arch])

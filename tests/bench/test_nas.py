@@ -78,6 +78,13 @@ def test_a_choice_can_be_fine_tuned_before_it_is_reported(trained):
     assert (bench.folder / "reported" / arch.key / "model.safetensors").is_file()
 
 
+def test_a_limit_without_scaled_encoders_is_told_before_anything_is_searched(trained):
+    bench = Bench(trained)
+    with pytest.raises(UserError, match=r"No encoder scaled .* the fastest takes 0\.\d+ of what the largest does"):
+        bench.rows([1.0, 1e-6], [77])
+    assert not list(bench.folder.glob("searches/*-77.jsonl"))
+
+
 def test_scaled_encoders_keep_depth_or_proportions():
     limit = 0.5 * PREDICTED[SPACE.largest]
     made = scaled(SPACE, PREDICTED, limit)
