@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,8 @@ def compare(
     Raises:
         UserError: an entry is no int8 model or has no scores, or another measurement uses the machine.
     """
-    calls, known = {}, {}
+    calls: dict[str, Callable[[], object]] = {}
+    known: dict[str, tuple[Entry, dict[str, Any], int, tuple[int, ...], Point]] = {}
     for name in names:
         entry = catalog.find(name)
         if entry.front is None or engine not in entry.engines:
@@ -93,7 +95,9 @@ def _points(entry: Entry, most: int) -> list[Point]:
     return [*(found[place] for place in places), full]
 
 
-def _row(entry: Entry, settings: dict, count: int, kept: tuple[int, ...], point: Point, timing: latency.Timing) -> Row:
+def _row(
+    entry: Entry, settings: dict[str, Any], count: int, kept: tuple[int, ...], point: Point, timing: latency.Timing
+) -> Row:
     assert entry.front is not None
     told = entry.front.measured_on
     data = f"{told.get('n', 0):,} of {told.get('dataset', 'unknown data')}, {told.get('split', '')}".rstrip(", ")
