@@ -35,7 +35,7 @@ def evaluate(ctx: Any) -> dict[str, Any]:
     What the search wrote is left as `search.json` here with the finished model's latency in it.
     """
     from compress.methods import evaluate as report
-    from compress.nas.latency_table import stamp, time_call
+    from compress.nas.latency_table import stamp, time_again
     from compress.nas.timed import whole_run
     from zoo.files import read_json
 
@@ -44,7 +44,7 @@ def evaluate(ctx: Any) -> dict[str, Any]:
     setup = base_of(ctx).setup
     vocabulary = min(1000, read_json(ctx.inputs["finetune"] / "config.json")["vocab_size"])
     engine = _engine(told["mode"], ctx.inputs["quantize"], ctx.inputs["finetune"], setup.threads)
-    found = time_call(whole_run(engine, setup, vocabulary), ctx.recipe.latency_table)
+    found = time_again(whole_run(engine, setup, vocabulary), ctx.recipe.latency_table)
     predicted = told["winner"]["predicted_ms"]
     latency = {
         "predicted_ms": predicted,
