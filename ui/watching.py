@@ -23,7 +23,7 @@ class Watching(Speaker):
     def open(self, request: gr.Request, profile: gr.OAuthProfile | None) -> Updates:
         """The page opens: the table, and the job that the link names."""
         wanted = str(request.query_params.get("job") or "")[:LONGEST_ID]
-        return {self.parts.job: wanted} | self._show(people.who(profile), wanted, None) | self.note("notice", None)
+        return {self.parts.job: wanted} | self._look_at(people.who(profile), wanted)
 
     @spoken("notice")
     def refresh(self, job_id: str | None, seen: dict | None, profile: gr.OAuthProfile | None) -> Updates:
@@ -39,7 +39,7 @@ class Watching(Speaker):
         """A row of the table was clicked."""
         row = event.row_value or []
         job_id = str(row[-1]) if row else ""
-        return {self.parts.job: job_id} | self._show(people.who(profile), job_id, None) | self.note("notice", None)
+        return {self.parts.job: job_id} | self._look_at(people.who(profile), job_id)
 
     @spoken("notice")
     def cancel(self, job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
@@ -58,7 +58,11 @@ class Watching(Speaker):
         person = people.who(profile)
         job = people.job_of(person, job_id)
         getattr(jobs, action)(job.id)
-        return self._show(person, job.id, None) | self.note("notice", None)
+        return self._look_at(person, job.id)
+
+    def _look_at(self, person: people.Person, job_id: str) -> Updates:
+        """Everything anew. What was said before goes, what this look says stays."""
+        return self.note("notice", None) | self._show(person, job_id, None)
 
     def _show(self, person: people.Person, job_id: str | None, seen: dict | None) -> Updates:
         p, seen = self.parts, seen or {}
