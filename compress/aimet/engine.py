@@ -10,11 +10,12 @@ class SimulatedEngine(TorchEngine):
     """Runs a simulation of AIMET, at full length.
 
     Args:
-        model: from `compress.aimet.simulation.open_simulated`.
+        model: from `compress.aimet.simulation.open_simulated`; its weights stay rounded from now on.
         threads: of torch.
     """
 
     name = "aimet"
 
     def __init__(self, model: Simulated, threads: int):
+        model.round_weights()
         self._hold(model, threads)

@@ -151,6 +151,15 @@ class Simulated(nn.Module):
             held = self.quantizers().items()
             return {name: (float(one.get_min().min()), float(one.get_max().max())) for name, one in held}
 
+    def round_weights(self) -> None:
+        """Rounds the weights for good, which every pass would do again; neither trained nor saved afterwards."""
+        from aimet_torch.nn import BaseQuantizationMixin
+
+        for module in self.net.modules():
+            # Of the table of words a pass rounds the rows that it needs.
+            if isinstance(module, BaseQuantizationMixin) and module is not self.net.words:
+                module.fold_param_quantizers()
+
     def plain(self) -> LengthAdaptiveModel:
         """A float model with the weights as they are now, not rounded."""
         model = LengthAdaptiveModel(self.config)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from compress.aimet import backend
+from compress.aimet.engine import SimulatedEngine
 from compress.aimet.integers import integers_of, write_graph
 from compress.aimet.simulation import MASKS, SETTINGS, STATE, Settings, Simulated, open_simulated
 from compress.methods import quantize_onnx as q
@@ -229,6 +230,16 @@ def test_ranges_and_weights_learn_and_come_back_from_the_files(model, data, tmp_
     torch.testing.assert_close(plain.blocks[0].expand.weight, made.net.layers[0].expand.weight)
 
 
+@pytest.mark.parametrize("scope", ["full", "deploy"])
+def test_an_engine_rounds_the_weights_once_and_says_the_same(model, data, scope):
+    made, batch = simulated(model, data, scope=scope), batch_of(data)
+    before, expand = said(made, batch), made.net.layers[0].expand
+    assert expand.weight.unique().numel() > 256
+    engine = SimulatedEngine(made, 1)
+    assert expand.weight.unique().numel() <= 256 and expand.param_quantizers["weight"] is None
+    assert torch.equal(said(engine.model, batch), before)
+
+
 def test_files_that_do_not_fit_are_refused(model, data, tmp_path):
     with pytest.raises(UserError, match="holds no simulation"):
         open_simulated(tmp_path)
@@ -302,6 +313,7 @@ class Handler(logging.StreamHandler):
         closed.append(self)
 handler = Handler()
 from compress.aimet import backend
+from compress.aimet.engine import SimulatedEngine
 backend.load()
 print("closed" if closed else "open", logging.getLogger().level)
 """
