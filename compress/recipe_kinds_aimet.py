@@ -58,6 +58,13 @@ class AimetTraining(Learning, Simulation):
 
     learn: bool = Field(default=True, description="train; false: the first ranges and the weights stay as they are")
     learning_rate: float = Field(default=5e-5, gt=0, le=1, description="highest learning rate of weights and ranges")
+    range_step: float | None = Field(
+        default=None,
+        gt=0,
+        le=0.1,
+        description="share of its width by which a range's end moves in a step at most, so that short trainings learn "
+        "ranges, too; null: by learning_rate itself, as published",
+    )
     epochs: Epochs = 6
     weight_decay: Decay = 0.0
 

@@ -7,7 +7,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,7 @@ def train(
     progress: Any,
     pad_id: int = 0,
     hooks: Sequence[Hook] = (),
+    rates: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Trains `model` in place.
 
@@ -178,6 +179,8 @@ def train(
         progress: `compress.progress.Progress`.
         pad_id: of the tokenizer.
         hooks: called in turn at every step; what they hold is in the checkpoints.
+        rates: what the learning rate is multiplied by for some parameters, by their names; 1 for all others. They are
+            grouped by powers of two.
 
     Returns:
         steps, final loss and seconds.
@@ -197,13 +200,8 @@ def train(
     set_seed(schedule.seed)
     model.train()
     learned = [p for p in model.parameters() if p.requires_grad]
-    decay = [p for p in learned if p.ndim > 1]
-    rest = [p for p in learned if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": schedule.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=schedule.learning_rate,
-        fused=True,
-    )
+    groups = _groups(model, schedule.weight_decay, rates or {})
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
     start = [p.detach().clone() for p in learned] if schedule.keep_start else []
     averaged = [p.detach().clone() for p in learned] if schedule.average else []
     lengths = [len(row.window.input_ids) for row in data]
@@ -257,6 +255,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = (
                 schedule.learning_rate
+                * group["rate"]
                 * min(1.0, (done + 1 / total) / max(schedule.warmup_ratio, 1 / total))
                 * (1 - done)
             )
@@ -307,6 +306,16 @@ def train(
         hook.finish()
     model.eval()
     return {"steps": step, "loss": running, "seconds": time.monotonic() - begun}
+
+
+def _groups(model: torch.nn.Module, weight_decay: float, rates: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The optimizer's groups of what learns: by whether it decays, and by `rate`, the nearest power of two."""
+    made: dict[tuple[float, float], list[torch.nn.Parameter]] = {(weight_decay, 1.0): [], (0.0, 1.0): []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = 2.0 ** round(math.log2(rates[name])) if name in rates else 1.0
+            made.setdefault((weight_decay if parameter.ndim > 1 else 0.0, rate), []).append(parameter)
+    return [{"params": held, "weight_decay": decay, "rate": rate} for (decay, rate), held in made.items()]
 
 
 def hidden_words(ids: Tensor, schedule: Schedule) -> Tensor:

@@ -151,6 +151,17 @@ class Simulated(nn.Module):
             held = self.quantizers().items()
             return {name: (float(one.get_min().min()), float(one.get_max().max())) for name, one in held}
 
+    def range_rates(self, share: float, learning_rate: float) -> dict[str, float]:
+        """By the names of the ranges' ends, `rates` of `compress.training.train` with which a step moves them by that
+        share of their range's width (of the mean one where there is one a row)."""
+        made = {}
+        for name, held in self.quantizers().items():
+            with torch.no_grad():
+                width = float((held.get_max() - held.get_min()).mean())
+            if width > 0:
+                made |= {f"net.{name}.{end}": share * width / learning_rate for end in ("min", "max")}
+        return made
+
     def round_weights(self) -> None:
         """Rounds the weights for good, which every pass would do again; neither trained nor saved afterwards."""
         from aimet_torch.nn import BaseQuantizationMixin

@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,13 @@ def learn(
     loss: Any,
     hooks: Sequence[Hook] = (),
     save: Callable[[Path], None] | None = None,
+    rates: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Trains as the recipe says and writes checkpoint and tokenizer into the stage's folder.
 
     Args:
         save: writes the checkpoint; by default the model does.
+        rates: see `compress.training.train`.
     """
     training = ctx.recipe.training
     if training.freeze_embeddings:
@@ -75,7 +77,7 @@ def learn(
         mask_id=mask_of(tokenizer) if settings.word_dropout else 0,
         special_ids=tuple(tokenizer.all_special_ids),
     )
-    result = train(model, data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id, hooks)
+    result = train(model, data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id, hooks, rates)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun all processes hold the same weights
         (save or model.save)(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))

@@ -57,7 +57,9 @@ def aimet(ctx: Any) -> dict[str, Any]:
     before, facts = model.ranges(), {"windows": len(data)}
     first = int(os.environ.get("RANK", "0")) == 0
     if recipe.aimet.learn:
-        facts = learn(ctx, model, tokenizer, data, recipe.aimet, subject.loss())  # type: ignore[arg-type]
+        moving, rate = recipe.aimet.range_step, recipe.aimet.learning_rate
+        rates = None if moving is None else model.range_rates(moving, rate)
+        facts = learn(ctx, model, tokenizer, data, recipe.aimet, subject.loss(), rates=rates)  # type: ignore[arg-type]
     elif first:
         model.save(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))

@@ -116,6 +116,28 @@ def test_ranges_that_were_learned_are_told(deployed):
     assert len(held) == 20 and sum(one["first"] != one["learned"] for one in held.values()) > 15
 
 
+def test_a_short_training_learns_ranges_if_they_move_by_their_width(tiny_model, tiny_data, tmp_path):
+    moved = {}
+    for step in ("null", "0.01"):
+        changes = [
+            f"model={tiny_model}",
+            f"dataset.train={tiny_data.train}",
+            "dataset.titles=null",
+            "finetune.apply=false",
+            "aimet.epochs=1",
+            "aimet.learning_rate=1e-5",
+            f"aimet.range_step={step}",
+            *QUICK,
+        ]
+        recipe = load("minilm_w8a8_squad", changes)
+        for stage in ("finetune", "aimet"):
+            made = run(recipe, tmp_path / step, stage)[stage]
+        moved[step] = made["moved"], made["steps"]
+    (still, count), (wide, _) = moved["null"], moved["0.01"]
+    assert still < 1e-3
+    assert 0.002 < wide < 2 * 2 ** 0.5 * 0.01 * count
+
+
 def test_full_has_no_integers_and_says_so(simulated):
     result = read_json(simulated / "result.json")["stages"]
     assert result["finetune"] == {"applied": False}
