@@ -201,6 +201,7 @@ def train(
     model.train()
     learned = [p for p in model.parameters() if p.requires_grad]
     groups = _groups(model, schedule.weight_decay, rates or {})
+    scales = [group.pop("rate") for group in groups]  # not in checkpoints: those of earlier versions have none
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
     start = [p.detach().clone() for p in learned] if schedule.keep_start else []
     averaged = [p.detach().clone() for p in learned] if schedule.average else []
@@ -252,10 +253,10 @@ def train(
             done = max(done, (time.monotonic() - begun) / (60 * schedule.minutes))
             if done >= 1:
                 break
-        for group in optimizer.param_groups:
+        for group, scale in zip(optimizer.param_groups, scales, strict=True):
             group["lr"] = (
                 schedule.learning_rate
-                * group["rate"]
+                * scale
                 * min(1.0, (done + 1 / total) / max(schedule.warmup_ratio, 1 / total))
                 * (1 - done)
             )

@@ -76,6 +76,9 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tiny_model, tmp_pa
     resumed = LengthAdaptiveModel.load(tiny_model, dropout=0.1)
     train(resumed, windows(), span(), plan, tmp_path / "b", Progress(tmp_path / "b.jsonl", "finetune", bar=False))
     torch.testing.assert_close(weights(resumed), weights(straight), atol=1e-6, rtol=0)
+    (kept,) = (tmp_path / "b" / "checkpoint").glob("step-*.pt")
+    groups = torch.load(kept, weights_only=True)["optimizer"]["param_groups"]
+    assert set(groups[0]) == set(torch.optim.AdamW([torch.zeros(1)], fused=True).param_groups[0])  # nothing of ours
     assert "resumed at step" in (tmp_path / "b.jsonl").read_text()
     assert len(list((tmp_path / "b" / "checkpoint").glob("step-*.pt"))) == 1
 
