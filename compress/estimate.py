@@ -103,6 +103,7 @@ def _work(recipe: Any, shape: Shape) -> list[tuple[float, float | None]] | None:
         first, second = recipe.finetune, recipe.aimet
         work = (first.epochs if first.apply else 0.0), (SIMULATED * second.epochs if second.learn else 0.0)
         trained = [learned * epochs * BACKWARD / TRAINING for epochs in work]
+        trained[1] += learned * second.epochs / TORCH if recipe.distill.apply and second.learn else 0.0
         scored = reported * (1 / INT8 + (1 + SIMULATED) / TORCH)
         return [(trained[0], first.max_minutes), (trained[1], second.max_minutes), (scored, None)]
     if recipe.kind == "nncf":

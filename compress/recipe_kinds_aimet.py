@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from compress.recipe_groups import Dataset, Decay, Epochs, Evaluate, Group, Learning, Package, Trained, Training
+from compress.recipe_methods import Distill
 
 
 class FirstTraining(Learning):
@@ -69,6 +70,15 @@ class AimetTraining(Learning, Simulation):
     weight_decay: Decay = 0.0
 
 
+class FromFloat(Distill):
+    """What it learns from the float model, or another teacher, beside the labels: needs far fewer steps."""
+
+    teacher: str | None = Field(
+        default=None, description="a folder, a bundled entry or a Hub id; null: the float model that is rounded"
+    )
+    store_logits: Literal[False] = Field(default=False, description="the teacher is asked at every step")
+
+
 class Integers(Group):
     """The int8 model, for scope deploy."""
 
@@ -97,6 +107,7 @@ class AimetRecipe(Trained):
     dataset: Dataset
     finetune: FirstTraining = FirstTraining()
     aimet: AimetTraining = AimetTraining()
+    distill: FromFloat = FromFloat()
     quantize: Integers = Integers()
     evaluate: Evaluate = Evaluate()
     package: Package = Package()

@@ -113,6 +113,11 @@ class Simulated(nn.Module):
         names = ("words", "positions", *(("types",) if self.family != "distilbert" else ()))
         return [getattr(self.net, name) for name in names]
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The layers, with modules that are named as those of `LengthAdaptiveModel`."""
+        return list(self.net.layers)
+
     def calibrate(self, windows: Sequence[Window], pad_id: int, seed: int) -> None:
         """Takes the starting ranges from some of the windows, drawn at random.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def aimet(ctx: Any) -> dict[str, Any]:
         UserError: the checkpoint is not fine-tuned for the task, or aimet-torch is missing or broken.
     """
     from compress.aimet.simulation import Settings, Simulated, windows_of
+    from compress.methods.distill import distillation
     from compress.methods.finetune import learn, training_samples
     from compress.methods.quantize import trained_in
 
@@ -59,7 +61,11 @@ def aimet(ctx: Any) -> dict[str, Any]:
     if recipe.aimet.learn:
         moving, rate = recipe.aimet.range_step, recipe.aimet.learning_rate
         rates = None if moving is None else model.range_rates(moving, rate)
-        facts = learn(ctx, model, tokenizer, data, recipe.aimet, subject.loss(), rates=rates)  # type: ignore[arg-type]
+        loss = subject.loss()
+        if recipe.distill.apply:
+            whole = replace(ctx, recipe=recipe.model_copy(update={"model": str(source)}))
+            loss = distillation(whole, loss, model, tokenizer, data)  # type: ignore[arg-type]
+        facts = learn(ctx, model, tokenizer, data, recipe.aimet, loss, rates=rates)  # type: ignore[arg-type]
     elif first:
         model.save(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))

@@ -67,6 +67,10 @@ def simulated(tiny_model, tiny_data, tmp_path_factory) -> Path:
         "finetune.apply=false",
         "aimet.epochs=2",
         "aimet.learning_rate=1e-3",
+        "distill.apply=true",
+        "distill.hidden_weight=1",
+        "distill.attention_weight=0.5",
+        "distill.layers=all",
         "package.name=tiny-squad",
         *QUICK,
     ]
@@ -136,6 +140,19 @@ def test_a_short_training_learns_ranges_if_they_move_by_their_width(tiny_model, 
     (still, count), (wide, _) = moved["null"], moved["0.01"]
     assert still < 1e-3
     assert 0.002 < wide < 2 * 2 ** 0.5 * 0.01 * count
+
+
+def test_the_float_model_teaches_every_layer(simulated):
+    lines = [json.loads(line) for line in (simulated / "progress.jsonl").read_text().splitlines()]
+    learned = [line for line in lines if line.get("stage") == "aimet" and "hidden_loss" in line]
+    assert learned and all(line[key] > 0 for line in learned for key in ("teacher_loss", "attention_loss"))
+    # Its teacher is the float model itself: before training nothing but rounding lies between their layers.
+    assert 0 < learned[0]["hidden_loss"] < 0.05
+
+
+def test_stored_logits_are_not_for_this(tmp_path):
+    with pytest.raises(UserError, match="store_logits"):
+        load("minilm_w8a8_squad", ["distill.apply=true", "distill.store_logits=true"])
 
 
 def test_full_has_no_integers_and_says_so(simulated):
