@@ -104,7 +104,7 @@ def _row(
     times = round(timing.p50_ms, 3), round(timing.p90_ms, 3), timing.n
     cost = macs(Shape.from_config(settings), count, kept)
     sizes = Arch.from_config(settings).key
-    return Row(entry.name, sizes, kept, entry.front.metric, point.score, data, count, cost, *times)
+    return Row(entry.name.rpartition("/")[2], sizes, kept, entry.front.metric, point.score, data, count, cost, *times)
 
 
 def table(rows: Sequence[Row]) -> str:

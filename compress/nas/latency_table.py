@@ -251,6 +251,11 @@ def measure_table(
         rows = [_settled(row, archive.get(_key((row.mode, row.arch), turn))) for row in rows]
         again += len(slow)
     facts = {"encoders": len(archs), "measured_again": again, "noise": float(np.median([r.noise for r in rows]))}
+    if facts["noise"] > settings.noise:
+        progress.note(
+            f"the quartiles of half of the rows lie {100 * facts['noise']:.0f} % apart or more: something else kept "
+            "the machine busy, and predictions will be as far off. Measure again when nothing else runs"
+        )
     return Table(rows, mine, setup_json(setup), space, facts)
 
 

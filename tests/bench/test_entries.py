@@ -32,6 +32,12 @@ def test_rows_have_the_scores_of_the_cards_and_the_latency_of_their_lengths():
     assert shown.count("\n") == 12 + 3 and "3,000 of rajpurkar/squad, validation" in shown and "all 128" in shown
 
 
+def test_a_folder_goes_by_its_name():
+    folder = catalog.find(FEELINGS).folder
+    (row,) = entries.compare([str(folder)], (16,), points=0, rounds=2)
+    assert row.name == FEELINGS
+
+
 def test_the_command_writes_the_rows(tmp_path, capsys):
     assert command.main(["entries", FEELINGS, "--points", "0", "--json", str(tmp_path / "rows.json")]) == 0
     assert "| all 128 |" in capsys.readouterr().out

@@ -142,6 +142,17 @@ def test_slow_minutes_are_measured_again_until_they_are_gone(tmp_path, monkeypat
     assert made.facts["measured_again"] < 150
 
 
+@pytest.mark.parametrize("noise", [0.01, 0.4])
+def test_a_table_of_a_busy_machine_says_so(tmp_path, monkeypatch, noise):
+    def timed(arch, _mode, _setup, _settings):
+        return {"p50_ms": milliseconds(arch), "p90_ms": 1.0, "noise": noise, "n": 3}
+
+    monkeypatch.setattr(latency_table, "time_row", timed)
+    told = Silent()
+    measure_table(SPACE, SETUP, settings(rows=30), Archive(tmp_path / "rows.jsonl"), told)
+    assert ["40 % apart" in text for text in told.notes] == [True] * (noise > 0.15)
+
+
 def test_even_rows_are_left_alone():
     assert strays(table(noise=0.001).rows[:10]) == []
     assert len(strays(table(noise=0.02).rows)) <= len(SPACE) // 20
