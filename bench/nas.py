@@ -218,7 +218,7 @@ class Bench:
 
         def score() -> dict[str, float]:
             model = inside(judge.net, arch)
-            return score_model(model, judge.subject, judge.tokenizer, examples, True, **self._how())
+            return score_model(model, judge.subject, judge.tokenizer, examples, True, quantize=self.recipe.quantize)
 
         return self._once(f"reported {arch.key}", score)[judge.primary]
 
@@ -232,12 +232,9 @@ class Bench:
             folder = self.folder / name.replace(" ", "-") / arch.key
             settings, tokenizer = self.recipe.finetune, judge.tokenizer
             model = finetune_candidate(net, arch, self.recipe, settings, folder, self.progress, tokenizer)
-            return score_model(model.eval(), judge.subject, tokenizer, examples, True, **self._how())
+            return score_model(model.eval(), judge.subject, tokenizer, examples, True, quantize=self.recipe.quantize)
 
         return self._once(f"fine-tuned {name} {arch.key}", score)[judge.primary]
-
-    def _how(self) -> dict[str, Any]:
-        return {"quantize": self.recipe.quantize, "threads": self.base.setup.threads}
 
 
 def shapes(space: Space) -> tuple[list[Arch], list[Arch]]:

@@ -53,7 +53,6 @@ class Candidates:
             "int8": int8,
             "calibration": self.calibration if int8 else None,
             "quantize": self.ctx.recipe.quantize,
-            "threads": self.base.setup.threads,
         }
         if settings.scoring == "inside":
             return score_model(inside(self.net, arch), **how)
