@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from compress import evaluation
 from compress.data import Example, fingerprint
 from compress.evaluation import PaddedLengths, effective, evaluate, macs_share, refuse_overlap
+from zoo import catalog
 from zoo.errors import UserError
+from zoo.files import read_json
+from zoo.graph import read
 from zoo.lengths import LengthConfig, Shape, macs_ratio
 
 PAPER = LengthConfig.parse("(315, 251, 242, 159, 142, 33)")
@@ -81,3 +84,15 @@ def test_a_layer_that_may_not_drop_keeps_what_it_gets(fractions, drops):
 def test_a_configuration_for_a_smaller_model():
     with pytest.raises(UserError, match="for 2 layers"):
         effective(LengthConfig((1.0, 0.5)), range(6))
+
+
+def test_the_bundled_padded_account_is_one_that_its_graph_can_do():
+    entry = catalog.find("minilm-l6-qa-length-adaptive-int8")
+    told = read_json(entry.folder / "front.json")["measured_on"]["padded_to_384"]
+    drops = read(entry.folder / "model.int8.onnx")[1]["drop_layers"]
+    lengths = LengthConfig.parse(told["lengths"])
+    assert effective(lengths, drops).absolute() == lengths.absolute() == told["lengths"]
+    config = read_json(entry.folder / "config.json")
+    assert drops == config["length_drop_layers"]
+    assert told["macs_ratio"] == pytest.approx(PaddedLengths.of(lengths).macs_ratio(Shape.from_config(config)))
+    assert told["macs_ratio"] <= 0.535 and told["loss"] <= 0.9
