@@ -151,6 +151,18 @@ class Learning(Group):
     keep_start: Share = Field(default=0.0, description="share of the weights that training started from in the result")
 
 
+class LearningRanges(Learning):
+    """A training that learns the ranges of what is rounded, too."""
+
+    range_step: float | None = Field(
+        default=None,
+        gt=0,
+        le=0.1,
+        description="share of its width by which a range's end moves in a step at most, so that short trainings learn "
+        "ranges, too; null: by learning_rate itself, as published",
+    )
+
+
 class Finetune(Learning):
     """Fine-tuning at full length."""
 

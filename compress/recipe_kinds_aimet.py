@@ -6,7 +6,18 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from compress.recipe_groups import Dataset, Decay, Epochs, Evaluate, Group, Learning, Package, Trained, Training
+from compress.recipe_groups import (
+    Dataset,
+    Decay,
+    Epochs,
+    Evaluate,
+    Group,
+    Learning,
+    LearningRanges,
+    Package,
+    Trained,
+    Training,
+)
 from compress.recipe_methods import Distill
 
 
@@ -54,18 +65,11 @@ class Simulation(Group):
         return {key: getattr(self, key) for key in Simulation.model_fields}
 
 
-class AimetTraining(Learning, Simulation):
+class AimetTraining(LearningRanges, Simulation):
     """Quantization-aware training with learned ranges (range learning)."""
 
     learn: bool = Field(default=True, description="train; false: the first ranges and the weights stay as they are")
     learning_rate: float = Field(default=5e-5, gt=0, le=1, description="highest learning rate of weights and ranges")
-    range_step: float | None = Field(
-        default=None,
-        gt=0,
-        le=0.1,
-        description="share of its width by which a range's end moves in a step at most, so that short trainings learn "
-        "ranges, too; null: by learning_rate itself, as published",
-    )
     epochs: Epochs = 6
     weight_decay: Decay = 0.0
 

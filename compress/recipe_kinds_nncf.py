@@ -8,7 +8,17 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from compress.nncf_config import Plan, parse_config, read_text
-from compress.recipe_groups import Dataset, Evaluate, Group, Learning, Package, Quantize, Trained, Training
+from compress.recipe_groups import (
+    Dataset,
+    Evaluate,
+    Group,
+    Learning,
+    LearningRanges,
+    Package,
+    Quantize,
+    Trained,
+    Training,
+)
 from compress.recipe_methods import Distill
 from compress.tasks import find_task
 from zoo.errors import UserError
@@ -45,7 +55,7 @@ class BeforeNncf(Learning):
     apply: bool = Field(default=False, description="fine-tune first; false: `model` has learned the task already")
 
 
-class Tune(Learning):
+class Tune(LearningRanges):
     """Quantization-aware fine-tuning: weights and ranges are learned while rounding is simulated."""
 
     apply: bool = Field(default=True, description="learn with simulated rounding; false: quantize after training only")

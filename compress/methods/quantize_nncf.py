@@ -42,6 +42,10 @@ from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 
 SCORES = "engines.json"  # every engine's score beside the others
+WIDTHS = {  # the parameters of NNCF's quantizers: what holds a range's width, and all that moves its ends
+    "_input_range_param_storage": ("_input_range_param_storage", "input_low"),
+    "_scale_param_storage": ("_scale_param_storage",),
+}
 CHECKED, CHECKED_TEXTS = 4, 64  # windows that an export is compared on with the simulation: a text has few logits
 
 
@@ -121,7 +125,22 @@ def run(ctx: Any) -> dict[str, Any]:
     loss = subject.loss()
     if recipe.distill.apply:
         loss = distill.distillation(ready, loss, model, tokenizer, data)
-    return {**facts, **learn(ready, model, tokenizer, data, recipe.tune, loss, save=save)}
+    tune = recipe.tune
+    rates = None if tune.range_step is None else range_rates(model, tune.range_step, tune.learning_rate)
+    return {**facts, **learn(ready, model, tokenizer, data, tune, loss, save=save, rates=rates)}
+
+
+def range_rates(model: Any, share: float, learning_rate: float) -> dict[str, float]:
+    """By the names of what NNCF's ranges are made of, `rates` of `compress.training.train` with which a step moves them
+    by that share of their range's width (of the mean one where there is one a row)."""
+    made = {}
+    for name, module in model.named_modules():
+        for width, ends in WIDTHS.items():
+            if hasattr(module, width):
+                held = float(getattr(module, width).detach().abs().mean())
+                if held > 0:
+                    made |= {f"{name}.{end}": share * held / learning_rate for end in ends}
+    return made
 
 
 def _save(model: Any, placement: str, folder: Path) -> None:

@@ -18,6 +18,7 @@ from compress.methods.nncf_control import open_exported, quantize_exported
 from compress.methods.nncf_export import PlainOpenVino, compare, export_onnx, graph_weights
 from compress.methods.nncf_model import HOOKS, quantized
 from compress.methods.nncf_quiet import load_nncf
+from compress.methods.quantize_nncf import range_rates
 from compress.methods.quantize_onnx import open_graph, spec_of, write
 from compress.nncf_config import Numbers, Override, Plan
 from compress.progress import Progress
@@ -200,6 +201,25 @@ def test_training_with_rounding_learns_and_goes_on_after_a_stop(model, data, tmp
     ]
     assert any("input_low" in name for name in moved) and any("_scale_param_storage" in name for name in moved)
     assert not any("_scale_value" in name for name in moved), "smoothing stays"
+
+
+def test_ranges_move_by_a_share_of_their_width(model, data, tmp_path):
+    begun = quantized(model, Plan(), PRODUCTS, inputs(data))
+    slow = Schedule(learning_rate=1e-6, epochs=1, batch_size=4, precision="fp32", warmup_ratio=0)
+    rates = range_rates(begun, 0.01, slow.learning_rate)
+    moved = {}
+    for name, given in (("by width", rates), ("by the rate alone", None)):
+        made = copy.deepcopy(begun)
+        train(made, data, span(), slow, tmp_path / name, Progress(None, "tune", bar=False), rates=given)
+        far = [
+            float((p - begun.get_parameter(key)).detach().abs().mean() / (1e-6 * rates[key] / 0.01))
+            for key, p in made.named_parameters()
+            if key in rates
+        ]
+        moved[name] = float(np.median(far))
+    ends = {key.rpartition(".")[2] for key in rates}
+    assert ends == {"input_low", "_input_range_param_storage", "_scale_param_storage"}
+    assert 0.002 < moved["by width"] < 0.1 and moved["by the rate alone"] < 1e-4
 
 
 def batch(data, at):

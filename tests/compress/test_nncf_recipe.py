@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from compress.__main__ import app, main
+from compress.methods.nncf_store import load_model
 from compress.methods.quantize_nncf import CHECKED, learning, windows_to_check
 from compress.recipe import load
 from compress.run import run
@@ -213,8 +214,11 @@ def test_roberta_runs_by_its_published_configuration(tiny_model, tmp_path):
 
 
 def test_the_published_configuration_for_questions_runs(sources, tmp_path):
-    changes = [*sources, "tune.epochs=1", "tune.batch_size=4"]
+    changes = [*sources, "tune.epochs=1", "tune.batch_size=4", "tune.learning_rate=1e-7", "tune.range_step=0.02"]
     results = run(load("nncf_squad", changes), tmp_path / "run")
+    begun, ended = (dict(load_model(tmp_path / "run/nncf" / at)[0].named_parameters()) for at in ("start", ""))
+    lows = {key: low.detach() for key, low in begun.items() if key.endswith("input_low")}
+    assert any(float((ended[key].detach() - low).abs().max()) > 1e-3 for key, low in lows.items())
     assert results["nncf"]["samples"] == 16, "four steps of four windows"
     assert results["nncf"]["remarks"]
     assert results["quantize"]["graph"] == "house"
