@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from compress import recipe as recipes
 from compress.__main__ import app
+from compress.methods import verify
 from compress.recipe import load, shipped
 from compress.run import STAGES, fingerprint, run
 from compress.simulated import score_simulated
@@ -22,6 +24,7 @@ from zoo.lengths import Front
 pytestmark = pytest.mark.usefixtures("own_home")
 
 NINE = ("rte", "stsb", "mrpc", "cola", "sst2", "qnli", "qqp", "mnli", "squad")
+ENGINES = [name for name in ("onnxruntime", "openvino") if find_spec(name)]
 QUICK = [
     "finetune.batch_size=8",
     "finetune.dropout=0",
@@ -113,6 +116,24 @@ def test_deploy_ends_in_integers_that_score_as_the_simulation(deployed):
     assert "aimet-torch" in told and "scope deploy" in told
     for path in [*whole.folder.iterdir(), *small.folder.iterdir()]:
         assert path.is_dir() or str(deployed).encode() not in path.read_bytes()
+
+
+def test_what_is_packaged_is_compared_on_many_texts_alike_and_not(deployed, monkeypatch):
+    seen, once = [], verify.run_one
+
+    def watched(engine, window, config):
+        seen.append(window.input_ids)
+        return once(engine, window, config)
+
+    monkeypatch.setattr(verify, "run_one", watched)
+    found = verify.verify_loading(deployed / "package/tiny-sst2-int8", deployed / "finetune")
+    budgets = ("full length", "the cheapest budget")
+    assert set(found) == {f"{engine} at {budget}" for engine in ENGINES for budget in budgets}
+    windows = seen[: len(seen) // len(found)]
+    assert len(windows) >= 50, "by four logits, of scores for likeness, a good model was refused"
+    halves = [(len(ids) - 3) // 2 for ids in windows]
+    alike = [ids[1 : 1 + half] == ids[2 + half : -1] for ids, half in zip(windows, halves, strict=True)]
+    assert 20 < sum(alike) < len(windows) - 20
 
 
 def test_ranges_that_were_learned_are_told(deployed):
