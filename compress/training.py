@@ -180,7 +180,7 @@ def train(
         pad_id: of the tokenizer.
         hooks: called in turn at every step; what they hold is in the checkpoints.
         rates: what the learning rate is multiplied by for some parameters, by their names; 1 for all others. They are
-            grouped by powers of two.
+            grouped by powers of two, and do not decay.
 
     Returns:
         steps, final loss and seconds.
@@ -310,13 +310,16 @@ def train(
 
 
 def _groups(model: torch.nn.Module, weight_decay: float, rates: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The optimizer's groups of what learns: by whether it decays, and by `rate`, the nearest power of two."""
-    made: dict[tuple[float, float], list[torch.nn.Parameter]] = {(weight_decay, 1.0): [], (0.0, 1.0): []}
+    """The optimizer's groups of what learns: matrices, which decay, all else, and by its `rate` what has one."""
+    made: dict[tuple[bool, float], list[torch.nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             rate = 2.0 ** round(math.log2(rates[name])) if name in rates else 1.0
-            made.setdefault((weight_decay if parameter.ndim > 1 else 0.0, rate), []).append(parameter)
-    return [{"params": held, "weight_decay": decay, "rate": rate} for (decay, rate), held in made.items()]
+            made.setdefault((parameter.ndim > 1 and name not in rates, rate), []).append(parameter)
+    return [
+        {"params": held, "weight_decay": weight_decay if decays else 0.0, "rate": rate}
+        for (decays, rate), held in made.items()
+    ]
 
 
 def hidden_words(ids: Tensor, schedule: Schedule) -> Tensor:

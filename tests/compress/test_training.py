@@ -96,13 +96,13 @@ def test_some_parameters_may_learn_at_a_rate_of_their_own(tiny_model, tmp_path):
     model = LengthAdaptiveModel.load(tiny_model)
     layer = model.blocks[0].expand
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    plan = Schedule(learning_rate=1e-5, epochs=1, batch_size=8, warmup_ratio=0, precision="fp32", weight_decay=0)
+    plan = Schedule(learning_rate=1e-5, epochs=1, batch_size=8, warmup_ratio=0, precision="fp32", weight_decay=0.5)
     rates = {"layers.0.expand.weight": 70.0, "layers.0.expand.bias": 0.25}
     train(model, windows(8), span(), plan, tmp_path, Progress(None, "finetune", bar=False), rates=rates)
     # Adam's first step is as long as the learning rate, whatever the gradient; 64 is the power of two next to 70.
     assert (layer.weight.detach() - before["layers.0.expand.weight"]).abs().max() == pytest.approx(64e-5, rel=1e-2)
     assert (layer.bias.detach() - before["layers.0.expand.bias"]).abs().max() == pytest.approx(0.25e-5, rel=1e-2)
-    moved = (model.blocks[1].expand.weight.detach() - before["layers.1.expand.weight"]).abs().max()
+    moved = (model.blocks[1].expand.bias.detach() - before["layers.1.expand.bias"]).abs().max()
     assert moved == pytest.approx(1e-5, rel=1e-2)
 
 
