@@ -131,6 +131,8 @@ class AimetRecipe(Trained):
             )
         if self.aimet.scope == "full" and self.quantize.keep_float:
             raise ValueError("quantize.keep_float is for aimet.scope deploy: scope full rounds everything")
+        if self.distill.apply and not self.aimet.learn:
+            raise ValueError("distill.apply teaches in training: set aimet.learn to true, or distill.apply to false")
         self.check_windows("finetune", "aimet")
         return self
 

@@ -171,7 +171,9 @@ def test_the_float_model_teaches_every_layer(simulated):
     assert 0 < learned[0]["hidden_loss"] < 0.05
 
 
-def test_stored_logits_are_not_for_this(tmp_path):
+def test_a_teacher_without_a_training_or_with_stored_logits_is_refused():
+    with pytest.raises(UserError, match="aimet.learn"):
+        load("minilm_w8a8_squad", ["distill.apply=true", "aimet.learn=false"])
     with pytest.raises(UserError, match="store_logits"):
         load("minilm_w8a8_squad", ["distill.apply=true", "distill.store_logits=true"])
 
