@@ -157,8 +157,8 @@ def refuse_overlap(
 def trained_on(ctx: Any) -> set[str]:
     """The passages that a run's model learned from.
 
-    Those of its starting checkpoint and of the ones it was averaged with are included, where these tell. The training
-    data are read once and kept in the run's folder. A recipe that trains nothing adds none.
+    Those of its starting checkpoint, of its teacher and of the ones it was averaged with are included, where these
+    tell. The training data are read once and kept in the run's folder. A recipe that trains nothing adds none.
     """
     from compress.methods.finetune import checkpoint_of
     from compress.subjects import subject_of
@@ -166,10 +166,15 @@ def trained_on(ctx: Any) -> set[str]:
     path, data = ctx.root / TRAINED_ON, ctx.recipe.dataset
     learns, subject = ctx.recipe.trains, subject_of(ctx.recipe)
     source = {"source": data.train, "titles": data.titles} if learns else {"source": ctx.recipe.model}
+    distill = getattr(ctx.recipe, "distill", None)
+    teacher = distill.teacher if distill and distill.apply else None
+    if teacher:
+        source["teacher"] = teacher
     if learns and not subject.task.is_questions:
         source |= {"task": data.task, "kept_out": [data.validation, data.evaluation]}
     if not path.is_file() or any(read_json(path).get(key) != value for key, value in source.items()):
         found = load_fingerprints(checkpoint_of(ctx.recipe.model))
+        found |= load_fingerprints(checkpoint_of(teacher)) if teacher else set()
         found |= subject.everything_learned() if learns else set()
         save_fingerprints(path, found, **source)
     averaged = load_fingerprints(ctx.inputs["average"]) if "average" in ctx.inputs else set()

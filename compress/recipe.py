@@ -41,12 +41,16 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 class LengthAdaptiveRecipe(Trained):
-    """finetune -> length_drop -> average -> search -> quantize -> evaluate -> package (QuaLA-MiniLM, 2210.17114)."""
+    """teacher -> finetune -> length_drop -> average -> search -> quantize -> evaluate -> package.
+
+    QuaLA-MiniLM, arXiv 2210.17114.
+    """
 
     kind: Literal["length_adaptive"] = Field(default="length_adaptive", description="which method")
     dataset: Dataset
     finetune: Finetune = Finetune()
     length_drop: LengthDrop = LengthDrop()
+    distill: Distill = Distill()
     average: Average = Average()
     search: Search = Search()
     quantize: Quantize = Quantize()
@@ -55,7 +59,9 @@ class LengthAdaptiveRecipe(Trained):
     training: Training = Training()
 
     @model_validator(mode="after")
-    def _attention_has_a_goal(self) -> LengthAdaptiveRecipe:
+    def _parts_fit(self) -> LengthAdaptiveRecipe:
+        if self.distill.apply and self.distill.store_logits:
+            self.check_windows("finetune", "length_drop")
         if self.dataset.has_texts and (self.finetune.significance_weight or self.length_drop.significance_weight):
             raise ValueError("significance_weight guides attention to answers, which texts have not: set both to 0")
         return self

@@ -342,6 +342,7 @@ class Training(Group):
         default="auto", description="auto: bf16 where the CPU multiplies it"
     )
     freeze_embeddings: bool = Field(default=False, description="leave the embeddings as they are")
+    freeze_layers: int = Field(default=0, ge=0, description="so many first layers stay as they are, and the embeddings")
 
 
 class Trained(Group):

@@ -85,10 +85,18 @@ _DATA = tuple(f"dataset.{key}" for key in sorted(TRAINS_ON))
 _SUPERNET = tuple(f"supernet.{key}" for key in ("checkpoint", "apply", "order", "order_blocks"))
 STAGES: dict[str, dict[str, Stage]] = {
     "length_adaptive": {
-        "finetune": Stage(
-            f"{_METHODS}.finetune:run", ("model", "tokenizer", "dataset", "finetune", "training"), spread=True
+        "teacher": Stage(
+            f"{_METHODS}.distill:teacher",
+            ("model", "tokenizer", *_DATA, "finetune.max_length", "finetune.stride", *_TAUGHT),
         ),
-        "length_drop": Stage(f"{_METHODS}.length_drop:run", ("dataset", "length_drop", "training"), spread=True),
+        "finetune": Stage(
+            f"{_METHODS}.finetune:run",
+            ("model", "tokenizer", "dataset", "finetune", "distill", "training"),
+            spread=True,
+        ),
+        "length_drop": Stage(
+            f"{_METHODS}.length_drop:run", ("dataset", "length_drop", "distill", "training"), spread=True
+        ),
         "average": Stage(f"{_METHODS}.average:run", ("average",)),
         "search": Stage(f"{_METHODS}.search:run", ("dataset", "search", "quantize", "evaluate.engine")),
         "quantize": Stage(f"{_METHODS}.quantize_onnx:run", ("quantize",)),

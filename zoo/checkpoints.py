@@ -7,7 +7,12 @@ from typing import Any
 
 from zoo.errors import UserError
 
-FAMILIES = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert"}  # model type -> how classes begin
+FAMILIES = {  # model type -> how classes begin
+    "bert": "Bert",
+    "roberta": "Roberta",
+    "distilbert": "DistilBert",
+    "mpnet": "MPNet",
+}
 HEADS = {"ForQuestionAnswering": "qa", "ForSequenceClassification": "classification"}
 
 # DistilBERT's name of a size -> everybody else's
@@ -39,6 +44,14 @@ DISTIL_NAMES = (
     ("ffn.lin1", "expand"),
     ("ffn.lin2", "contract"),
     ("output_layer_norm", "output_norm"),
+)
+MPNET_NAMES = (
+    ("attention.attn.q", "query"),
+    ("attention.attn.k", "key"),
+    ("attention.attn.v", "value"),
+    ("attention.attn.o", "project"),
+    ("attention.LayerNorm", "attention_norm"),
+    *NAMES[5:],
 )
 EMBEDDINGS = (
     ("embeddings.word_embeddings", "words"),
@@ -93,8 +106,27 @@ def head_size(config: dict[str, Any]) -> int:
 
 def most_tokens(config: dict[str, Any]) -> int:
     """The longest input that a checkpoint has positions for."""
-    positions = config["max_position_embeddings"]
-    return positions - config.get("pad_token_id", 1) - 1 if config.get("model_type") == "roberta" else positions
+    return config["max_position_embeddings"] - first_position(config)
+
+
+def first_position(config: dict[str, Any]) -> int:
+    """Where the positions of tokens begin: RoBERTa and MPNet leave the first ones to padding."""
+    family = config.get("model_type")
+    # transformers has MPNet's 1 in the code, whatever stands for padding in the vocabulary.
+    return {"roberta": config.get("pad_token_id", 1) + 1, "mpnet": 2}.get(str(family), 0)
+
+
+def check_simulable(family: str | None) -> None:
+    """Refuses what AIMET and NNCF are given no names for here.
+
+    Raises:
+        UserError: the family is MPNet.
+    """
+    if family == "mpnet":
+        raise UserError(
+            "An MPNet model cannot learn ranges here: its attention depends on how far apart tokens are. Use the "
+            "recipe static_int8 or dynamic_int8, or let it teach a BERT, RoBERTa or DistilBERT checkpoint."
+        )
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -102,7 +134,8 @@ def check_config(config: dict[str, Any]) -> None:
     config = normalized(config)
     if config.get("model_type") not in FAMILIES:
         raise UserError(
-            f"Model type {config.get('model_type')!r} is not supported: use a BERT, RoBERTa or DistilBERT checkpoint."
+            f"Model type {config.get('model_type')!r} is not supported: use a BERT, RoBERTa, DistilBERT or MPNet "
+            "checkpoint."
         )
     if config.get("hidden_act", "gelu") != "gelu":
         raise UserError(f"Activation {config['hidden_act']!r} is not supported: use a checkpoint with hidden_act gelu.")
@@ -112,12 +145,13 @@ def check_config(config: dict[str, Any]) -> None:
 
 def ours(key: str) -> str:
     """A Hugging Face parameter name as our encoder spells it."""
-    key = re.sub(r"^(bert|roberta|distilbert)\.", "", key)
+    key = re.sub(r"^(bert|roberta|distilbert|mpnet)\.", "", key)
     key = key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
     if match := re.fullmatch(r"(?:encoder|transformer)\.layer\.(\d+)\.(.+)\.(weight|bias)", key):
-        return f"layers.{match[1]}.{dict((*NAMES, *DISTIL_NAMES)).get(match[2], match[2])}.{match[3]}"
+        return f"layers.{match[1]}.{dict((*NAMES, *DISTIL_NAMES, *MPNET_NAMES)).get(match[2], match[2])}.{match[3]}"
     for there, here in (
         *EMBEDDINGS,
+        ("encoder.relative_attention_bias", "distances"),
         ("pooler.dense", "dense"),
         ("pre_classifier", "dense"),
         ("classifier.dense", "dense"),
@@ -132,14 +166,17 @@ def theirs(key: str, family: str) -> str:
     """Our parameter name as Hugging Face spells it for this family."""
     distil = family == "distilbert"
     if match := re.fullmatch(r"layers\.(\d+)\.(\w+)\.(weight|bias)", key):
-        name = {here: there for there, here in (DISTIL_NAMES if distil else NAMES)}[match[2]]
+        own = {"distilbert": DISTIL_NAMES, "mpnet": MPNET_NAMES}.get(family, NAMES)
+        name = {here: there for there, here in own}[match[2]]
         return f"{family}.{'transformer' if distil else 'encoder'}.layer.{match[1]}.{name}.{match[3]}"
     part, _, kind = key.rpartition(".")
     heads = {
         "bert": (f"{family}.pooler.dense", "classifier"),
         "roberta": ("classifier.dense", "classifier.out_proj"),
+        "mpnet": ("classifier.dense", "classifier.out_proj"),
         "distilbert": ("pre_classifier", "classifier"),
     }[family]
     names = {here: f"{family}.{there}" for there, here in EMBEDDINGS}
+    names["distances"] = f"{family}.encoder.relative_attention_bias"
     names |= {"qa_outputs": "qa_outputs", "dense": heads[0], "classifier": heads[1]}
     return f"{names[part]}.{kind}"

@@ -191,9 +191,12 @@ def build(
     where = bias = restored = None
     outputs: list[str] = []
     for i in range(spec["layers"]):
-        if alive is not None and bias is None:
-            dead = g.op("Unsqueeze", g.op("Sub", g.const(1, np.float32), alive), g.const([1, 2]))
-            bias = g.op("Mul", dead, g.const(MASK, np.float32))
+        if bias is None and "distances.w" in weights:
+            bias = _apart(g, x, where)
+            if alive is not None:
+                bias = g.op("Add", bias, _masked(g, alive))
+        elif alive is not None and bias is None:
+            bias = _masked(g, alive)
             if g.ort:  # its fused attention wants the bias for every query
                 query = g.op("Concat", g.const([1]), g.const([1]), g.size(x, 1), g.const([1]), axis=0)
                 bias = g.op("Expand", bias, query)
@@ -244,6 +247,27 @@ def build(
     if not g.ort:
         onnx.checker.check_model(model)
     return model
+
+
+def _masked(g: Graph, alive: str) -> str:
+    """What is added to scores of dead tokens, `[batch, 1, 1, tokens]`."""
+    dead = g.op("Unsqueeze", g.op("Sub", g.const(1, np.float32), alive), g.const([1, 2]))
+    return g.op("Mul", dead, g.const(MASK, np.float32))
+
+
+def _apart(g: Graph, x: str, where: str | None) -> str:
+    """What MPNet adds to scores for how far tokens are apart, `[batch or 1, heads, tokens, tokens]`.
+
+    Args:
+        where: places of the tokens that are left, `[batch, tokens]`; None: all of those in `x`.
+    """
+    if where is None:
+        where = str(g.op("Range", g.const(0), g.op("Squeeze", g.size(x, 1), g.const([0])), g.const(1)))
+        where = str(g.op("Unsqueeze", where, g.const([0])))
+    far = g.op("Sub", g.op("Unsqueeze", where, g.const([1])), g.op("Unsqueeze", where, g.const([2])))
+    middle = g.const(len(g.weights["distances.w"]) // 2)
+    rows = g.op("Gather", g.weight("distances.w"), g.op("Add", far, middle))
+    return g.op("Transpose", rows, perm=[0, 3, 1, 2])
 
 
 def _classify(g: Graph, x: str) -> str:

@@ -1,4 +1,4 @@
-"""The length-adaptive encoder: BERT, RoBERTa and DistilBERT weights in, logits out, for any length configuration.
+"""The length-adaptive encoder: weights of BERT and its kin in, logits out, for any length configuration.
 
 Drop-and-restore follows the Length-Adaptive Transformer (Kim and Cho, arXiv 2010.07003): between attention and
 feed-forward of a layer only the most significant tokens go on, where the significance of a token is the attention it
@@ -10,6 +10,7 @@ the copying.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.checkpoints import architecture, check_config, head_of, head_size, labels_of, normalized, ours, theirs
+from zoo.checkpoints import (
+    architecture,
+    check_config,
+    first_position,
+    head_of,
+    head_size,
+    labels_of,
+    normalized,
+    ours,
+    theirs,
+)
 from zoo.errors import UserError
 from zoo.lengths import Shape
 
@@ -80,7 +91,7 @@ class Layer(nn.Module):
 
 
 class LengthAdaptiveModel(nn.Module):
-    """BERT, RoBERTa or DistilBERT with a question-answering or classification head and drop-and-restore.
+    """BERT, RoBERTa, DistilBERT or MPNet with a question-answering or classification head and drop-and-restore.
 
     Args:
         config: the checkpoint's `config.json`. Two keys are ours: `length_drop_layers` (the layers at which tokens may
@@ -102,8 +113,13 @@ class LengthAdaptiveModel(nn.Module):
         hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
         self.words = nn.Embedding(config["vocab_size"], hidden, padding_idx=config.get("pad_token_id", 0))
         self.positions = nn.Embedding(config["max_position_embeddings"], hidden)
-        if self.family != "distilbert":
+        self.has_types = self.family in ("bert", "roberta")
+        if self.has_types:
             self.types = nn.Embedding(config.get("type_vocab_size", 2), hidden)
+        if self.family == "mpnet":
+            self.distances = nn.Embedding(
+                config.get("relative_attention_num_buckets", 32), config["num_attention_heads"]
+            )
         self.norm = nn.LayerNorm(hidden, eps=eps)
         self.layers = nn.ModuleList(Layer(config) for _ in range(self.shape.layers))
         if self.head == "qa":
@@ -118,8 +134,9 @@ class LengthAdaptiveModel(nn.Module):
 
     @property
     def embeddings(self) -> list[nn.Embedding]:
-        """Words, positions and, but for DistilBERT, token types."""
-        return [self.words, self.positions, *([self.types] if self.family != "distilbert" else [])]
+        """Words, positions and, of BERT and RoBERTa, token types; of MPNet what it learned of distances."""
+        own = [self.types] if self.has_types else [self.distances] if self.family == "mpnet" else []
+        return [self.words, self.positions, *own]
 
     def embed(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
         if self.family == "roberta":  # positions count the real tokens, from padding_idx + 1: settled before any drop
@@ -127,9 +144,9 @@ class LengthAdaptiveModel(nn.Module):
             real = input_ids.ne(pad).long()
             position = real.cumsum(1) * real + pad
         else:
-            position = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+            position = first_position(self.config) + torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         x = self.words(input_ids)
-        if self.family != "distilbert":
+        if self.has_types:
             x = x + self.types(torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids)
         return F.dropout(self.norm(x + self.positions(position)), self.dropout, self.training)
 
@@ -158,7 +175,7 @@ class LengthAdaptiveModel(nn.Module):
         batch, tokens = input_ids.shape
         x = self.embed(input_ids, token_type_ids)
         where = torch.arange(tokens, device=x.device).expand(batch, tokens)
-        bias = (1.0 - alive[:, None, None, :].to(x.dtype)) * MASK
+        bias = self.attention_bias(alive, where[:1], x.dtype)  # all rows have their tokens in the same places
         restored: Tensor | None = None
         out = Output(logits=x)
         for i, layer in enumerate(self.blocks):
@@ -184,7 +201,7 @@ class LengthAdaptiveModel(nn.Module):
                     pick, lives = choose(received, alive, goal, self.keep_first)
                     x = x.gather(1, pick[..., None].expand(-1, -1, x.shape[2]))
                     where, alive = where.gather(1, pick), lives
-                    bias = (1.0 - alive[:, None, None, :].to(x.dtype)) * MASK
+                    bias = self.attention_bias(alive, where, x.dtype)
             x = layer.feed(x, self.dropout)
             out.kept.append(_spread(alive, where, tokens))
         if self.head == "qa":
@@ -195,6 +212,22 @@ class LengthAdaptiveModel(nn.Module):
             first = F.dropout(bend(self.dense(x[:, 0])), self.dropout, self.training)
             out.logits = self.classifier(first).float()
         return out
+
+    def attention_bias(self, alive: Tensor, where: Tensor, dtype: torch.dtype) -> Tensor:
+        """What is added to the scores of attention: `MASK` at padding; of MPNet what it learned for each distance.
+
+        Args:
+            alive: which tokens are real, `[batch, tokens]` bool.
+            where: their places in the input, `[batch or 1, tokens]`.
+
+        Returns:
+            `[batch, 1 or heads, 1 or queries, tokens]`.
+        """
+        bias = (1.0 - alive[:, None, None, :].to(dtype)) * MASK
+        if self.family != "mpnet":
+            return bias
+        buckets = distance_buckets(where[:, None, :] - where[:, :, None], self.distances.num_embeddings)
+        return bias + self.distances(buckets).permute(0, 3, 1, 2).to(dtype)
 
     def restore(self, restored: Tensor | None, x: Tensor, alive: Tensor, where: Tensor, tokens: int) -> Tensor:
         """Writes the logits of tokens that are alive over those of their earlier states: `[batch, tokens, 2]`."""
@@ -219,7 +252,7 @@ class LengthAdaptiveModel(nn.Module):
             **overrides: keys of the configuration to set, such as `length_drop_layers`.
 
         Raises:
-            UserError: the folder is no BERT, RoBERTa or DistilBERT checkpoint in safetensors, or weights are missing.
+            UserError: the folder is no checkpoint of a family known here in safetensors, or weights are missing.
         """
         from safetensors.torch import load_file
 
@@ -265,6 +298,23 @@ class LengthAdaptiveModel(nn.Module):
         save_file(state, unfinished, metadata={"format": "pt"})
         unfinished.replace(folder / "model.safetensors")
         write_json(folder / "config.json", {**self.config, "dtype": str(dtype).removeprefix("torch.")})
+
+
+def distance_buckets(distance: Tensor, buckets: int, farthest: int = 128) -> Tensor:
+    """The number of what MPNet learned for a distance, as in T5 (Raffel et al., arXiv 1910.10683).
+
+    Each direction has half of the buckets: near distances one each, farther ones on a logarithmic scale, and all from
+    `farthest` on the last.
+
+    Args:
+        distance: place of the key less that of the query.
+    """
+    each = buckets // 2
+    exact = each // 2
+    far = distance.abs().float().clamp_min(1) / exact
+    steps = far.log() / math.log(farthest / exact) * (each - exact)
+    apart = torch.where(distance.abs() < exact, distance.abs(), (exact + steps.long()).clamp_max(each - 1))
+    return apart + (distance > 0).long() * each
 
 
 def attention_received(probabilities: Tensor, alive: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ def check_folder(folder: str | Path, root: Path | None = None) -> Path:
             if "auto_map" in settings:
                 raise UserError(
                     f"{folder} brings code of its own (auto_map in {name}), which is never run here. "
-                    "Take a checkpoint of a standard BERT, RoBERTa or DistilBERT architecture."
+                    "Take a checkpoint of a standard BERT, RoBERTa, DistilBERT or MPNet architecture."
                 )
     for path in loadable:
         if path.suffix == ".onnx":

@@ -16,6 +16,7 @@ from torch import Tensor
 from compress.methods import length_drop
 from compress.subjects import subject_of
 from compress.training import Hook, Sample, Schedule, span_loss, train
+from compress.vocabulary import renumber
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
@@ -24,12 +25,20 @@ log = logging.getLogger(__name__)
 
 
 def run(ctx: Any) -> dict[str, Any]:
-    """Stage `finetune`: a checkpoint of a BERT or RoBERTa encoder -> one with the head of the recipe's task."""
+    """Stage `finetune`: a checkpoint of an encoder -> one with the head of the recipe's task, taught by another or not.
+
+    Raises:
+        UserError: the data or the teacher do not fit the model.
+    """
+    from compress.methods.distill import distillation
+
     recipe = ctx.recipe
     model, tokenizer = start(recipe, **length_drop.dropping(recipe.length_drop))
     data = training_samples(recipe, tokenizer, recipe.finetune)
     bounds = length_drop.bounds_of(recipe.length_drop, model)
     loss = subject_of(recipe).loss(recipe.finetune.significance_weight, bounds)
+    if recipe.distill.apply:
+        loss = distillation(ctx, loss, model, tokenizer, data)
     return learn(ctx, model, tokenizer, data, recipe.finetune, loss)
 
 
@@ -43,7 +52,10 @@ def start(recipe: Any, **own: Any) -> tuple[LengthAdaptiveModel, Any]:
     source = checkpoint_of(recipe.model)
     tokenizer = load_tokenizer(checkpoint_of(recipe.tokenizer) if recipe.tokenizer else source)
     torch.manual_seed(recipe.training.seed)
-    return subject_of(recipe).load_model(source, recipe.finetune.dropout, **own), tokenizer
+    model = subject_of(recipe).load_model(source, recipe.finetune.dropout, **own)
+    if recipe.tokenizer and (source / "tokenizer.json").is_file():
+        renumber(model, load_tokenizer(source), tokenizer)
+    return model, tokenizer
 
 
 def learn(
@@ -64,9 +76,7 @@ def learn(
         rates: see `compress.training.train`.
     """
     training = ctx.recipe.training
-    if training.freeze_embeddings:
-        for part in model.embeddings:
-            part.requires_grad_(False)
+    freeze(model, training)
     schedule = schedule_of(
         ctx,
         settings,
@@ -82,6 +92,22 @@ def learn(
         (save or model.save)(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))
     return {**result, "windows": len(data)}
+
+
+def freeze(model: LengthAdaptiveModel, training: Any) -> None:
+    """Leaves out of a training what a `training` group says: the embeddings, or the first layers and all below them.
+
+    Raises:
+        UserError: no layer would be left.
+    """
+    count = training.freeze_layers
+    if count >= len(model.blocks):
+        raise UserError(f"freeze_layers is {count}, the model has {len(model.blocks)} layers: leave some to train.")
+    below = [*(model.embeddings if training.freeze_embeddings or count else []), *model.blocks[:count]]
+    if count:
+        below.append(model.norm)
+    for part in below:
+        part.requires_grad_(False)
 
 
 def schedule_of(ctx: Any, settings: Any, **more: Any) -> Schedule:

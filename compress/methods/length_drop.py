@@ -155,8 +155,13 @@ def dropping(settings: Any) -> dict[str, Any]:
 
 
 def run(ctx: Any) -> dict[str, Any]:
-    """Stage `length_drop`: a fine-tuned checkpoint -> one that serves every length configuration."""
+    """Stage `length_drop`: a fine-tuned checkpoint -> one that serves every length configuration.
+
+    A teacher, if the recipe has one, is heard in every pass: of the full length beside the labels, of the others beside
+    the student's own full length.
+    """
     from compress.methods.classify import of_label
+    from compress.methods.distill import distillation
     from compress.methods.finetune import learn, training_samples
     from compress.subjects import subject_of
     from zoo.features import load_tokenizer
@@ -166,4 +171,7 @@ def run(ctx: Any) -> dict[str, Any]:
     tokenizer = load_tokenizer(source)
     model = subject.load_model(source, settings.dropout, **dropping(settings))
     loss = sandwich(settings, model.drop_layers, model.shape.layers, of_answer if asks else of_label, asks)
-    return learn(ctx, model, tokenizer, training_samples(ctx.recipe, tokenizer, settings), settings, loss)
+    data = training_samples(ctx.recipe, tokenizer, settings)
+    if ctx.recipe.distill.apply:
+        loss = distillation(ctx, loss, model, tokenizer, data)
+    return learn(ctx, model, tokenizer, data, settings, loss)

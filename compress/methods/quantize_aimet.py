@@ -15,6 +15,7 @@ from typing import Any
 
 from compress.archive import Archive
 from compress.subjects import subject_of
+from zoo.checkpoints import check_simulable
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 
@@ -23,9 +24,10 @@ RANGES, DRAFT = "learned_ranges.json", ".float"
 
 def finetune(ctx: Any) -> dict[str, Any]:
     """Stage `finetune`: a checkpoint -> one that is fine-tuned in float; nothing where the recipe leaves it out."""
-    from compress.methods.finetune import learn, start, training_samples
+    from compress.methods.finetune import checkpoint_of, learn, start, training_samples
 
     recipe = ctx.recipe
+    check_simulable(read_json(checkpoint_of(recipe.model) / "config.json").get("model_type"))
     if not recipe.finetune.apply:
         return {"applied": False}
     model, tokenizer = start(recipe)

@@ -33,7 +33,7 @@ from compress.methods.quantize_onnx import MODEL_FILE, open_graph, spec_of, writ
 from compress.nncf_config import Plan, parse_config
 from compress.subjects import subject_of
 from compress.tasks import find_task
-from zoo.checkpoints import head_of
+from zoo.checkpoints import check_simulable, head_of
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
 from zoo.files import read_json, write_json, write_text
@@ -71,6 +71,7 @@ def finetune(ctx: Any) -> dict[str, Any]:
                 "or take a checkpoint that has."
             )
     model, tokenizer = start(recipe)
+    check_simulable(model.family)
     if recipe.finetune.apply:
         data = training_samples(recipe, tokenizer, recipe.finetune)
         return learn(replace(ctx, recipe=recipe), model, tokenizer, data, recipe.finetune, subject_of(recipe).loss())

@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from compress.methods.ranges import Range, calibrate, grid
-from zoo.checkpoints import head_size
+from zoo.checkpoints import first_position, head_size, most_tokens
 from zoo.engines import Engine
 from zoo.errors import UserError
 from zoo.features import Window
 from zoo.graph import Weights
 from zoo.graph import build as build_graph
 from zoo.lengths import LengthConfig
-from zoo.modeling import LengthAdaptiveModel
+from zoo.modeling import LengthAdaptiveModel, distance_buckets
 
 MODEL_FILE = "model.int8.onnx"
 WORDS = "words"  # the word embeddings, where products are named
@@ -57,6 +57,11 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
     scale = head_size(model.config) ** -0.5
     tables = [name for name in ("words", "positions", "types") if f"{name}.weight" in state]
     weights: Weights = {f"{name}.w": state[f"{name}.weight"] for name in tables}
+    if model.family == "mpnet":  # positions from the first that tokens have, and a row for every distance
+        weights["positions.w"] = weights["positions.w"][first_position(model.config) :]
+        most = most_tokens(model.config)
+        buckets = distance_buckets(torch.arange(1 - most, most), model.distances.num_embeddings)
+        weights["distances.w"] = state["distances.weight"][buckets.numpy()]
     weights |= {f"norm.{k}": state[f"norm.{k}"] for k in ("weight", "bias")}
     for name in ("qa_outputs",) if model.head == "qa" else ("dense", "classifier"):
         weights |= {f"{name}.w": state[f"{name}.weight"].T.copy(), f"{name}.bias": state[f"{name}.bias"]}
@@ -148,8 +153,9 @@ def simulate(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveMode
             elif isinstance(module, torch.nn.Linear) and module not in whole:
                 module.weight.copy_(torch.tensor(weights[f"{name}.w"]).T)
                 module.bias.copy_(torch.tensor(weights[f"{name}.bias"]))
-            elif isinstance(module, torch.nn.Embedding) and f"{name}.w" in weights:
-                module.weight.copy_(torch.tensor(weights[f"{name}.w"]))
+            elif isinstance(module, torch.nn.Embedding) and f"{name}.w" in weights and name != "distances":
+                rows = torch.tensor(weights[f"{name}.w"])  # the graph leaves first positions out that tokens never have
+                module.weight[len(module.weight) - len(rows) :].copy_(rows)
         if "words.q" in weights:
             twin.words.weight.copy_(torch.from_numpy(weights["words.q"] * weights["words.scale"]))
     place(twin, weights, products)

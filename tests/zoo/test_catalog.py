@@ -160,7 +160,7 @@ def test_a_wrong_entry_file_is_named(models, tmp_path, wrong):
         catalog.find(str(tmp_path / "mine"))
 
 
-@pytest.mark.parametrize(("family", "cls"), [("roberta", "Roberta"), ("distilbert", "DistilBert")])
+@pytest.mark.parametrize(("family", "cls"), [("roberta", "Roberta"), ("distilbert", "DistilBert"), ("mpnet", "MPNet")])
 def test_classification(models, tmp_path, family, cls):
     config = {"model_type": family, "architectures": [f"{cls}ForSequenceClassification"]}
     assert catalog.find(str(make_folder(tmp_path / "mine", config))).task == "classification"

@@ -40,10 +40,11 @@ def test_labels_come_in_the_order_of_their_numbers():
 
 def test_roberta_s_first_positions_are_not_for_tokens():
     assert most_tokens({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}) == 512
+    assert most_tokens({"model_type": "mpnet", "max_position_embeddings": 514, "pad_token_id": 0}) == 512
     assert most_tokens({"model_type": "distilbert", "max_position_embeddings": 512, "pad_token_id": 0}) == 512
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "mpnet"])
 @pytest.mark.parametrize(
     "key", ["words.weight", "norm.bias", "layers.11.query.weight", "layers.0.contract.bias", "dense.bias"]
 )
@@ -57,4 +58,6 @@ def test_known_names():
     assert theirs("classifier.bias", "roberta") == "classifier.out_proj.bias"
     assert ours("transformer.layer.2.sa_layer_norm.bias") == "layers.2.attention_norm.bias"
     assert ours("bert.embeddings.LayerNorm.gamma") == "norm.weight"
+    assert theirs("layers.2.query.weight", "mpnet") == "mpnet.encoder.layer.2.attention.attn.q.weight"
+    assert ours("encoder.relative_attention_bias.weight") == "distances.weight"
     assert architecture("distilbert", "classification") == "DistilBertForSequenceClassification"

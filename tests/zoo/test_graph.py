@@ -16,7 +16,7 @@ from compress.methods.quantize_onnx import (
     spec_of,
     write,
 )
-from tests.zoo.test_modeling import CONFIGS, both, inputs
+from tests.zoo.test_modeling import CONFIGS, SHIFTED, both, inputs
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
 from zoo.errors import UserError
@@ -47,7 +47,7 @@ def model(request, tmp_path):
 
 @pytest.mark.parametrize("config", [LengthConfig.full(3), *CONFIGS], ids=str)
 def test_float_graph_equals_torch_in_padded_batches(model, config):
-    batch = inputs(model.family == "roberta")
+    batch = inputs(model.family in SHIFTED)
     lengths = torch.tensor([config.tokens(int(n)) for n in batch["attention_mask"].sum(1)])
     with torch.no_grad():
         expected = model(**batch, lengths=lengths)
@@ -62,7 +62,7 @@ def test_float_graph_equals_torch_in_padded_batches(model, config):
 
 @pytest.fixture(params=["static", "smoothed", "dynamic"])
 def quantized(request, model, tmp_path):
-    batch = inputs(model.family == "roberta")
+    batch = inputs(model.family in SHIFTED)
     smoothing = 0.75 if request.param == "smoothed" else 0.0
     if smoothing:
         with_outliers(model)
@@ -76,7 +76,7 @@ def quantized(request, model, tmp_path):
 @pytest.mark.parametrize("config", [LengthConfig.full(3), *CONFIGS], ids=str)
 def test_int8_engines_equal_the_simulation(quantized, model, engine, config):
     path, twin = quantized
-    batch = inputs(model.family == "roberta")
+    batch = inputs(model.family in SHIFTED)
     loaded = engine(path, 1)
     lengths = torch.tensor([config.tokens(int(n)) for n in batch["attention_mask"].sum(1)])
     rows = [(batch, lengths)] if "x_scale" in str(loaded.weights.keys()) else []  # dynamic scales see the whole batch
@@ -96,7 +96,14 @@ def test_int8_engines_equal_the_simulation(quantized, model, engine, config):
         assert np.median(far) < 0.15 * expected.logits[..., 0].std()
 
 
-OTHERS = ["bert-classification", "roberta-classification", "distilbert-classification", "distilbert-qa"]
+OTHERS = [
+    "bert-classification",
+    "roberta-classification",
+    "distilbert-classification",
+    "distilbert-qa",
+    "mpnet-classification",
+    "mpnet-qa",
+]
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -104,7 +111,7 @@ OTHERS = ["bert-classification", "roberta-classification", "distilbert-classific
 def test_float_graphs_of_other_heads_and_families_equal_torch(kind, config, tmp_path):
     model = both(kind, tmp_path)[1]
     path = write(float_weights(model), spec_of(model), tmp_path / "float")
-    batch = inputs(model.family == "roberta")
+    batch = inputs(model.family in SHIFTED)
     lengths = torch.tensor([config.tokens(int(n)) for n in batch["attention_mask"].sum(1)])
     with torch.no_grad():
         expected = model(**batch, lengths=lengths)
@@ -123,7 +130,7 @@ def test_float_graphs_of_other_heads_and_families_equal_torch(kind, config, tmp_
 @pytest.mark.parametrize("kind", OTHERS)
 def test_int8_of_other_heads_and_families_equals_the_simulation(kind, engine, tmp_path):
     model = both(kind, tmp_path)[1]
-    batch = inputs(model.family == "roberta")
+    batch = inputs(model.family in SHIFTED)
     weights = integer_weights(float_weights(model), linears(model), calibrate(model, [batch], CONFIGS), True)
     loaded = engine(write(weights, spec_of(model), tmp_path / "int8"), 1)
     for config in (LengthConfig.full(3), CONFIGS[0]):
@@ -145,7 +152,7 @@ def with_outliers(model):
 
 def test_smoothing_divides_outliers_down_and_so_keeps_the_logits(model):
     with_outliers(model)
-    batch = inputs(model.family == "roberta")
+    batch = inputs(model.family in SHIFTED)
     real = batch["attention_mask"].bool()
     with torch.no_grad():
         exact = model(**batch).logits[real]

@@ -37,7 +37,10 @@ KINDS = {
         transformers.DistilBertForSequenceClassification,
         {"num_labels": 3},
     ),
+    "mpnet-qa": (transformers.MPNetConfig, transformers.MPNetForQuestionAnswering, {}),
+    "mpnet-classification": (transformers.MPNetConfig, transformers.MPNetForSequenceClassification, {"num_labels": 3}),
 }
+SHIFTED = ("roberta", "mpnet")  # positions are counted from the one after padding's
 
 
 def inputs(roberta: bool = False) -> dict[str, torch.Tensor]:
@@ -63,7 +66,7 @@ def both(kind: str, folder):
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_transformers_at_full_length(kind, tmp_path):
     reference, model = both(kind, tmp_path)
-    batch = inputs("roberta" in kind)
+    batch = inputs(kind.startswith(SHIFTED))
     with torch.no_grad():
         theirs, ours = reference(**batch), model(**batch).logits
     if "qa" in kind:
@@ -80,7 +83,7 @@ def test_a_saved_checkpoint_loads_in_transformers(kind, tmp_path):
     _, model = both(kind, tmp_path / "a")
     model.save(tmp_path / "b")
     again = KINDS[kind][1].from_pretrained(tmp_path / "b").eval()
-    batch = inputs("roberta" in kind)
+    batch = inputs(kind.startswith(SHIFTED))
     with torch.no_grad():
         logits = again(**batch)[0]
         mine = model(**batch).logits
@@ -96,7 +99,7 @@ CONFIGS = [LengthConfig((1.0, 1.0, 0.5)), LengthConfig((0.6, 0.4, 0.2)), LengthC
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_batched_equals_single(kind, config, tmp_path):
     _, model = both(kind, tmp_path)
-    batch = inputs("roberta" in kind)
+    batch = inputs(kind.startswith(SHIFTED))
     counts = batch["attention_mask"].sum(1).tolist()
     lengths = torch.tensor([config.tokens(n) for n in counts])
     with torch.no_grad():
@@ -205,7 +208,7 @@ def test_a_head_for_other_labels_is_new_and_the_encoder_stays(kind, tmp_path):
     two.save(tmp_path / "two")
     again = KINDS[kind][1].from_pretrained(tmp_path / "two").eval()
     assert again.config.id2label == {0: "no", 1: "yes"}
-    batch = inputs("roberta" in kind)
+    batch = inputs(kind.startswith(SHIFTED))
     with torch.no_grad():
         torch.testing.assert_close(two(**batch).logits, again(**batch).logits, atol=1e-4, rtol=0)
 
