@@ -146,6 +146,11 @@ def best_precision(wish: str = "auto") -> str:
     return "bf16" if native and multiplies_bf16() else "fp32"
 
 
+def computing(wish: str, device: str) -> torch.autocast:
+    """In which a model computes as `best_precision` says, on "cpu" or "cuda"."""
+    return torch.autocast(device, torch.bfloat16, enabled=best_precision(wish) == "bf16")
+
+
 def steps_of(samples: int, epochs: float, batch_size: int) -> int:
     """Steps that `train` plans for."""
     return max(1, math.ceil(math.ceil(samples / batch_size) * epochs))
@@ -194,9 +199,7 @@ def train(
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # LayerDrop leaves layers out
     )
     world, rank = accelerator.num_processes, accelerator.process_index
-    autocast = torch.autocast(
-        accelerator.device.type, torch.bfloat16, enabled=best_precision(schedule.precision) == "bf16"
-    )
+    autocast = computing(schedule.precision, accelerator.device.type)
     set_seed(schedule.seed)
     model.train()
     learned = [p for p in model.parameters() if p.requires_grad]

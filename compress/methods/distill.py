@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compress.teacher import TASKS, Teacher, TeacherLogits, check_fit, check_reading, mark_of, teacher_for
-from compress.training import Loss, Sample
+from compress.training import Loss, Sample, computing
 from zoo.errors import UserError
 from zoo.modeling import MASK, LengthAdaptiveModel
 
@@ -42,10 +42,11 @@ def teacher(ctx: Any) -> dict[str, Any]:
     if (data[0].label is None) != (model.head == "qa"):
         task = TASKS["qa" if data[0].label is None else "classification"]
         raise UserError(f"The training data are for {task}, the teacher is not. Set distill.teacher to one that is.")
-    if torch.cuda.is_available():
-        model.to("cuda")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     mark = mark_of(folder, tokenizer, recipe.finetune.max_length, recipe.finetune.stride)
-    TeacherLogits.make(ctx.folder, teacher_for(model, known, data), data, mark, ctx.progress, tokenizer.pad_token_id)
+    guide = teacher_for(model.to(device), known, data)
+    with computing(recipe.training.precision, device):  # as in the training that would ask it at every step
+        TeacherLogits.make(ctx.folder, guide, data, mark, ctx.progress, tokenizer.pad_token_id)
     size = sum(path.stat().st_size for path in ctx.folder.glob("*.f32"))
     return {"teacher": shown(settings.teacher or recipe.model), "samples": len(data), "bytes": size}
 

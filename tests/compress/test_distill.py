@@ -18,8 +18,8 @@ from compress.progress import Progress
 from compress.recipe_groups import Dataset, Learning, Training
 from compress.recipe_methods import Aware, Distill, Prune
 from compress.run import StageContext
-from compress.teacher import Teacher
-from compress.training import Schedule, collate, train
+from compress.teacher import Teacher, TeacherLogits
+from compress.training import Schedule, collate, computing, train
 from tests.compress.distill_kit import disturbed, question_samples
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -189,6 +189,7 @@ def test_the_stage_stores_what_the_training_looks_up(tiny_model, tiny_data, stud
     disturbed(LengthAdaptiveModel.load(tiny_model), 2).save(teacher)
     tokenizer.save_pretrained(str(teacher))
     ctx = context(tiny_model, teacher, tiny_data.train, tmp_path)
+    ctx.recipe.training = Training(precision="fp32")
     facts = stage_teacher(ctx)
     data = training_samples(ctx.recipe, tokenizer, ctx.recipe.finetune)
     assert facts["samples"] == len(data) and facts["teacher"] == "big-teacher"
@@ -203,6 +204,21 @@ def test_the_stage_stores_what_the_training_looks_up(tiny_model, tiny_data, stud
     ctx.recipe.distill = ctx.recipe.distill.model_copy(update={"store_logits": True, "teacher": None})
     with pytest.raises(UserError, match="another teacher"):
         distillation(ctx, span(), student, tokenizer, data)
+
+
+def test_what_is_stored_is_computed_as_in_the_training(tiny_model, tiny_data, tokenizer, tmp_path):
+    from compress.methods.finetune import training_samples
+
+    ctx = context(tiny_model, None, tiny_data.train, tmp_path)
+    ctx.recipe.training = Training(precision="bf16")
+    stage_teacher(ctx)
+    data = training_samples(ctx.recipe, tokenizer, ctx.recipe.finetune)
+    stored, batch = TeacherLogits(ctx.folder, data).lookup([4]), batch_of(data, [4])
+    asked, far = Teacher(LengthAdaptiveModel.load(tiny_model)), {}
+    for precision in ("bf16", "fp32"):
+        with computing(precision, "cpu"):
+            far[precision] = (asked(batch).logits.float() - stored).abs().max().item()
+    assert 3 * far["bf16"] < far["fp32"]
 
 
 def test_the_stage_does_nothing_without_distillation_and_refuses_before_work(tiny_model, tiny_data, tmp_path):
