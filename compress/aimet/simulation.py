@@ -114,6 +114,11 @@ class Simulated(nn.Module):
         return [getattr(self.net, name) for name in names]
 
     @property
+    def norm(self) -> nn.Module:
+        """That of the embeddings."""
+        return self.net.norm
+
+    @property
     def blocks(self) -> list[nn.Module]:
         """The layers, with modules that are named as those of `LengthAdaptiveModel`."""
         return list(self.net.layers)

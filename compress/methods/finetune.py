@@ -94,19 +94,20 @@ def learn(
     return {**result, "windows": len(data)}
 
 
-def freeze(model: LengthAdaptiveModel, training: Any) -> None:
+def freeze(model: Any, training: Any) -> None:
     """Leaves out of a training what a `training` group says: the embeddings, or the first layers and all below them.
 
     Raises:
         UserError: no layer would be left.
     """
-    count = training.freeze_layers
-    if count >= len(model.blocks):
-        raise UserError(f"freeze_layers is {count}, the model has {len(model.blocks)} layers: leave some to train.")
-    below = [*(model.embeddings if training.freeze_embeddings or count else []), *model.blocks[:count]]
+    count, below = training.freeze_layers, []
     if count:
-        below.append(model.norm)
-    for part in below:
+        blocks = getattr(model, "blocks", [])
+        if count >= len(blocks):
+            there = f"the model has {len(blocks)} layers" if blocks else "this model's layers learn together"
+            raise UserError(f"freeze_layers is {count}, {there}: leave some to train, or set it to 0.")
+        below = [model.norm, *blocks[:count]]
+    for part in [*below, *(model.embeddings if training.freeze_embeddings or count else [])]:
         part.requires_grad_(False)
 
 

@@ -38,7 +38,7 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the checkpoint, its teacher or the way of pruning do not fit.
     """
-    from compress.methods.finetune import checkpoint_of
+    from compress.methods.finetune import checkpoint_of, freeze
     from compress.methods.prune import Pruner
     from compress.pruning.report import sparsity_of
 
@@ -47,9 +47,7 @@ def run(ctx: Any) -> dict[str, Any]:
     torch.manual_seed(training.seed)
     model = MaskedLanguageModel.load(source, settings.dropout)
     teacher = open_teacher(recipe, tokenizer)
-    if training.freeze_embeddings:
-        for part in model.encoder.embeddings:
-            part.requires_grad_(False)
+    freeze(model.encoder, training)
     hooks: list[Hook] = [Pruner(model.encoder, recipe.prune)] if recipe.prune.apply else []
     data = Shards(ctx.inputs["text"])
     schedule = schedule_on(ctx, settings, len(data))

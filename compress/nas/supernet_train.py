@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from compress.masked_lm import Masking
 from compress.methods.distill import hidden_distance
+from compress.methods.finetune import freeze
 from compress.methods.pretrain import MaskedLanguageModel, schedule_on
 from compress.nas.ordering import FACTS
 from compress.nas.space import Arch, Space
@@ -54,9 +55,7 @@ def run(ctx: Any) -> dict[str, Any]:
         return _save(ctx, SuperNet.of(start, space), tokenizer, {"trained": False})
     teacher = open_teacher(recipe, ctx.inputs["order"], tokenizer)
     net = SuperNet.of(start, space)
-    if training.freeze_embeddings:
-        for part in net.embeddings:
-            part.requires_grad_(False)
+    freeze(net, training)
     learner = Learner(net, teacher.encoder.config["hidden_size"])
     data = Shards(ctx.inputs["generate_data"])
     schedule = schedule_on(ctx, settings, len(data), minutes=settings.max_minutes or 0)

@@ -58,6 +58,15 @@ def test_questions_start_from_what_answers_and_are_distilled_too(tmp_path):
             assert recipe.aimet.scope == name and recipe.aimet.max_minutes == minutes
 
 
+def test_only_where_trainings_end_points_apart_are_weights_averaged(tmp_path):
+    def average(task):
+        preset, changes = tasks.plans_of(task, tmp_path, "base", "answering", 2, 300)["full"]
+        recipe: Any = load(preset, changes)
+        return recipe.aimet.average
+
+    assert average("cola") == 0.98 and average("mrpc") == average("squad") == 0
+
+
 def test_entailment_is_reported_on_what_mnli_s_model_says(tmp_path, monkeypatch):
     monkeypatch.setenv("BUDGET_ZOO_DATA", str(tmp_path))
     ((way, (preset, changes)),) = tasks.plans_of("xnli_en", tmp_path, "base", "answering", 2, 300).items()

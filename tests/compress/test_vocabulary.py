@@ -89,8 +89,10 @@ def test_layers_that_are_frozen_and_all_below_do_not_learn(mpnet):
     learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert all(name.startswith(("layers.1.", "layers.2.", "qa_outputs.")) for name in learning)
     assert "layers.1.query.weight" in learning
-    with pytest.raises(UserError, match="leave some to train"):
+    with pytest.raises(UserError, match="has 3 layers: leave some to train"):
         freeze(model, Training(freeze_layers=3))
+    with pytest.raises(UserError, match="learn together"):
+        freeze(torch.nn.Linear(2, 2), Training(freeze_layers=1))  # as of a supernet
 
 
 def test_it_learns_and_teaches_a_length_adaptive_model(own_home, mpnet, tiny_model, tiny_changes, tiny_data, tmp_path):
