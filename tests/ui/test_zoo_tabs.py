@@ -34,9 +34,9 @@ def test_the_zoo_is_searched_and_a_bad_bound_is_told(built):
     names = [row[1] for row in opened[p.table]["data"]]
     assert "minilm-l6-qa" in names and not opened[p.banner]["visible"]
     int8 = h.choose(None, *("", "any", "any", "any", "any", "yes", "", "", "", []))
-    tasks = ("qa", "sst2")
-    assert {row[1] for row in int8[p.table]["data"]} == {f"minilm-l6-{task}-length-adaptive-int8" for task in tasks}
-    assert "2 models" in int8[p.counted]
+    there = {f"minilm-l6-{task}-length-adaptive-int8" for task in ("qa", "sst2", "mnli")}
+    assert {row[1] for row in int8[p.table]["data"]} == {*there, "minilm-l6-w8a8-stsb-int8"}
+    assert "4 models" in int8[p.counted]
     wrong = h.choose(None, *("", "any", "any", "any", "any", "any", "many", "", "", []))
     assert "“many”" in words(wrong, p.notice)
 

@@ -36,10 +36,16 @@ def call(*words: str, answer: str = "") -> str:
 def test_list_as_a_table_and_as_json(local_hub):
     table = call("list", "--sort", "bytes")
     lines = [line.split()[0] for line in table.splitlines()]
-    bundled = ["minilm-l6-qa-length-adaptive-int8", "minilm-l6-sst2-length-adaptive-int8", "minilm-l6-qa"]
+    bundled = [
+        "minilm-l6-qa-length-adaptive-int8",
+        "minilm-l6-w8a8-stsb-int8",
+        "minilm-l6-sst2-length-adaptive-int8",
+        "minilm-l6-mnli-length-adaptive-int8",
+        "minilm-l6-qa",
+    ]
     assert lines == bundled
     found = json.loads(call("list", "int8", "--json", "--sort", "bytes"))
-    assert [row["name"] for row in found["models"]] == bundled[:2]
+    assert [row["name"] for row in found["models"]] == bundled[:4]
     assert found["models"][0]["score"] > 50 and found["banner"] == ""
     assert not local_hub.log, "the Hub is asked with --hub only"
 
