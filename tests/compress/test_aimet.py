@@ -17,9 +17,10 @@ from compress.aimet.engine import SimulatedEngine
 from compress.aimet.integers import integers_of, write_graph
 from compress.aimet.simulation import MASKS, SETTINGS, STATE, Settings, Simulated, open_simulated
 from compress.methods import quantize_onnx as q
-from compress.methods.finetune import span
+from compress.methods.finetune import freeze, span
 from compress.progress import Progress
 from compress.recipe import load
+from compress.recipe_groups import Training
 from compress.training import Schedule, train
 from tests.compress.training_kit import Interrupting, Stop, windows
 from tests.conftest import ROOT
@@ -228,6 +229,14 @@ def test_ranges_and_weights_learn_and_come_back_from_the_files(model, data, tmp_
     assert told["activation_encodings"]["layers.0.gelu"]["output"]["0"]["bitwidth"] == 8
     plain = made.plain()
     torch.testing.assert_close(plain.blocks[0].expand.weight, made.net.layers[0].expand.weight)
+
+
+def test_frozen_layers_learn_neither_weights_nor_ranges(model, data):
+    made = simulated(model, data)
+    freeze(made, Training(freeze_layers=1))
+    names = [name for name, parameter in made.named_parameters() if parameter.requires_grad]
+    assert not any(part in name for name in names for part in (".layers.0.", ".words.", "model.norm."))
+    assert any(".layers.1." in name for name in names)
 
 
 @pytest.mark.parametrize("scope", ["full", "deploy"])
