@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -62,11 +62,13 @@ class Stage:
         target: `module:function`, imported when it runs; the function takes a StageContext and returns facts for JSON.
         parts: keys of the recipe that decide what comes out.
         spread: every process of a `torchrun` takes part; else the first alone.
+        only_if: key of the recipe; where it is false, a run has no such stage.
     """
 
     target: str
     parts: tuple[str, ...]
     spread: bool = False
+    only_if: str = ""
 
     def load(self) -> Callable[[StageContext], dict[str, Any]]:
         module, _, name = self.target.partition(":")
@@ -88,6 +90,7 @@ STAGES: dict[str, dict[str, Stage]] = {
         "teacher": Stage(
             f"{_METHODS}.distill:teacher",
             ("model", "tokenizer", *_DATA, "finetune.max_length", "finetune.stride", *_TAUGHT),
+            only_if="distill.apply",
         ),
         "finetune": Stage(
             f"{_METHODS}.finetune:run",
@@ -181,6 +184,23 @@ STAGES: dict[str, dict[str, Stage]] = {
 }
 
 
+def stages_of(kind: str, settings: Mapping[str, Any]) -> dict[str, Stage]:
+    """The stages of a run by name, in their order.
+
+    Args:
+        kind: of the recipe.
+        settings: the recipe's, as of `recipe.yaml`.
+    """
+
+    def wanted(stage: Stage) -> bool:
+        value: Any = settings
+        for key in filter(None, stage.only_if.split(".")):
+            value = value.get(key) or {}
+        return bool(value) or not stage.only_if
+
+    return {name: stage for name, stage in STAGES[kind].items() if wanted(stage)}
+
+
 def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[str, Any]:
     """Runs a recipe, or one stage of it.
 
@@ -198,7 +218,7 @@ def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[st
     Raises:
         UserError: another process runs this folder, there is no such stage, or one before it is not done.
     """
-    stages = STAGES[recipe.kind]
+    stages = stages_of(recipe.kind, recipe.model_dump())
     if stage is not None and stage not in stages:
         raise UserError(f"There is no stage {stage!r}. Choose one of {', '.join(stages)}.")
     root = Path(folder).expanduser().resolve()
@@ -219,7 +239,7 @@ def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[st
 def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str, Any]:
     from zoo.latency import running_job
 
-    stages, ready = STAGES[recipe.kind], expanded(recipe)
+    stages, ready = stages_of(recipe.kind, recipe.model_dump()), expanded(recipe)
     inputs: dict[str, Path] = {}
     results: dict[str, Any] = {}
     chain = ""

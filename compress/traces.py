@@ -44,10 +44,14 @@ def progress(folder: Path) -> list[dict[str, Any]]:
 
 def stages(folder: Path, kind: str, current: str | None, state: str) -> list[dict[str, Any]]:
     """The recipe's stages in order: `name`, `state` (done, running, waiting, failed), `seconds` and `result`."""
-    from compress.run import STAGES
+    import yaml
 
+    from compress.run import stages_of
+
+    recipe = folder / "recipe.yaml"
+    settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
     found = []
-    for name in STAGES[kind]:
+    for name in stages_of(kind, settings or {}):
         done = _json(folder / name / "done.json")
         if done:
             here = "done"

@@ -92,6 +92,15 @@ def test_stages_stand_where_they_are(tmp_path, current, state, expected):
     assert (found[0]["seconds"], found[0]["result"], found[1]["seconds"]) == (3.5, {"bytes": 7}, None)
 
 
+@pytest.mark.parametrize(("recipe", "first"), [(None, "finetune"), ("false", "finetune"), ("true", "teacher")])
+def test_a_stage_that_the_recipe_leaves_out_is_not_shown(tmp_path, recipe, first):
+    if recipe:
+        (tmp_path / "recipe.yaml").write_text(f"distill:\n  apply: {recipe}\n")
+    found = traces.stages(tmp_path, "length_adaptive", None, "failed")
+    assert (found[0]["name"], found[0]["state"]) == (first, "failed")
+    assert all(stage["state"] == "waiting" for stage in found[1:])
+
+
 def test_a_watch_looks_now_and_then(tmp_path):
     now = [0.0]
     watch = Watch(tmp_path, time.time(), Limits(1, 100, 1000, 0), clock=lambda: now[0])

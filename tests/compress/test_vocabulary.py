@@ -14,7 +14,7 @@ from compress.evaluation import load_fingerprints
 from compress.methods.finetune import freeze
 from compress.recipe import load
 from compress.recipe_groups import Training
-from compress.run import run
+from compress.run import STAGES, run
 from compress.vocabulary import renumber
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -104,7 +104,8 @@ def test_it_learns_and_teaches_a_length_adaptive_model(own_home, mpnet, tiny_mod
 
     teacher = taught / "package/mpnet-qa"
     distil = ["distill.apply=true", f"distill.teacher={teacher}", "distill.label_weight=1"]
-    run(load("length_adaptive_tiny", [*tiny_changes, *distil]), tmp_path / "student")
+    made = run(load("length_adaptive_tiny", [*tiny_changes, *distil]), tmp_path / "student")
+    assert (tmp_path / "student/teacher/logits.f32").is_file() and list(made) == list(STAGES["length_adaptive"])
     told = [json.loads(line) for line in (tmp_path / "student/progress.jsonl").read_text().splitlines()]
     for stage in ("finetune", "length_drop"):
         heard = [line["teacher_loss"] for line in told if line["stage"] == stage and "teacher_loss" in line]
