@@ -51,8 +51,13 @@ def teacher(ctx: Any) -> dict[str, Any]:
     return {"teacher": shown(settings.teacher or recipe.model), "samples": len(data), "bytes": size}
 
 
-def distillation(ctx: Any, task_loss: Loss, student: LengthAdaptiveModel, tokenizer: Any, data: Sequence[Sample]):
+def distillation(
+    ctx: Any, task_loss: Loss, student: LengthAdaptiveModel, tokenizer: Any, data: Sequence[Sample], passes: int = 1
+) -> Loss:
     """The loss of a training stage that distils as its recipe says: with what stage `teacher` stored, or with it live.
+
+    Args:
+        passes: see `distilled`.
 
     Raises:
         UserError: the teacher does not fit the student, or what is stored is of another teacher or other data.
@@ -61,9 +66,9 @@ def distillation(ctx: Any, task_loss: Loss, student: LengthAdaptiveModel, tokeni
     folder, model, known = open_teacher(recipe, tokenizer)
     check_fit(model, student)
     if not settings.store_logits:
-        return distilled(task_loss, settings, student, teacher_for(model, known, data))
+        return distilled(task_loss, settings, student, teacher_for(model, known, data), passes)
     mark = mark_of(folder, tokenizer, recipe.finetune.max_length, recipe.finetune.stride)
-    return distilled(task_loss, settings, student, TeacherLogits(ctx.inputs["teacher"], data, mark))
+    return distilled(task_loss, settings, student, TeacherLogits(ctx.inputs["teacher"], data, mark), passes)
 
 
 def open_teacher(recipe: Any, tokenizer: Any) -> tuple[Path, LengthAdaptiveModel, Any]:
@@ -93,7 +98,9 @@ def tokenizer_of(recipe: Any) -> Any:
     return load_tokenizer(checkpoint_of(recipe.tokenizer or recipe.model))
 
 
-def distilled(task_loss: Loss, settings: Any, student: LengthAdaptiveModel, guide: Teacher | TeacherLogits) -> Loss:
+def distilled(
+    task_loss: Loss, settings: Any, student: LengthAdaptiveModel, guide: Teacher | TeacherLogits, passes: int = 1
+) -> Loss:
     """The loss of `compress.training.train` for a task and a teacher: the mean of their parts by the settings' weights.
 
     The parts are the task's loss, T^2 KL(teacher || student) of the logits softened by T, and, with the teacher in the
@@ -104,6 +111,7 @@ def distilled(task_loss: Loss, settings: Any, student: LengthAdaptiveModel, guid
         settings: a `Distill` group.
         student: the model that is trained.
         guide: the teacher, or what it said about the data that are trained on.
+        passes: of `task_loss` in a step, each of which yields its share of a mean: so does the teacher's part.
 
     Raises:
         UserError: hidden states of different widths, or attention of different numbers of heads, are to be compared.
@@ -131,20 +139,21 @@ def distilled(task_loss: Loss, settings: Any, student: LengthAdaptiveModel, guid
                 target = guide(batch).logits
         alive = batch["attention_mask"].bool()
         heard = Listener(model)
-        passes = task_loss(heard, batch, chance)
+        turns = task_loss(heard, batch, chance)
         while True:
             with watching(student, [here for here, _ in pairs], *inside) as own_inside:
-                task, told = next(passes, (None, {}))
+                task, told = next(turns, (None, {}))
             if task is None:
                 return
-            parts = {"task": task}
+            parts = {}
             if weights["teacher"]:
                 parts["teacher"] = divergence(heard.logits, target, settings.temperature, student.head)
             if weights["hidden"]:
                 parts["hidden"] = hidden_distance(own_inside.hidden, told_inside.hidden, alive)
             if weights["attention"]:
                 parts["attention"] = attention_distance(own_inside, told_inside, alive)
-            value = torch.stack([weights[key] * part for key, part in parts.items() if weights[key]]).sum() / total
+            taught = sum((weights[key] / passes * part for key, part in parts.items()), start=weights["task"] * task)
+            value, parts = taught / total, {"task": task, **parts}
             figures = {f"{key}_loss": part.item() for key, part in parts.items()}
             yield value, {**told, **figures, "loss": value.item()}
 

@@ -173,5 +173,5 @@ def run(ctx: Any) -> dict[str, Any]:
     loss = sandwich(settings, model.drop_layers, model.shape.layers, of_answer if asks else of_label, asks)
     data = training_samples(ctx.recipe, tokenizer, settings)
     if ctx.recipe.distill.apply:
-        loss = distillation(ctx, loss, model, tokenizer, data)
+        loss = distillation(ctx, loss, model, tokenizer, data, settings.num_sandwich + 2)
     return learn(ctx, model, tokenizer, data, settings, loss)

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from compress.methods.distill import Listener, distillation, distilled, divergence, paired_layers
 from compress.methods.distill import teacher as stage_teacher
 from compress.methods.finetune import span
+from compress.methods.length_drop import sandwich
 from compress.progress import Progress
-from compress.recipe_groups import Dataset, Learning, Training
+from compress.recipe_groups import Dataset, Learning, LengthDrop, Training
 from compress.recipe_methods import Aware, Distill, Prune
 from compress.run import StageContext
 from compress.teacher import Teacher, TeacherLogits
@@ -106,6 +107,19 @@ def test_the_loss_is_the_weighted_mean_of_its_parts(student, guide, data):
     assert parts["loss"] == pytest.approx(total / 9, rel=1e-5) and parts["hidden_loss"] > 0 < parts["attention_loss"]
     own = told(everything, student, Teacher(copy.deepcopy(student)), batch)
     assert max(own[key] for key in ("teacher_loss", "hidden_loss", "attention_loss")) < 1e-6
+
+
+def test_a_teacher_weighs_the_same_however_many_passes_a_step_has(student, guide, data):
+    batch = batch_of(data, [0, 5, 30])
+    drop = LengthDrop(num_sandwich=1, length_drop_ratio_bound=0.5, layer_dropout_prob=0.0)
+    task = sandwich(drop, student.drop_layers, student.shape.layers)
+    only = Distill(apply=True, label_weight=0, temperature=4)
+    told = [told for _, told in distilled(task, only, student, guide, 3)(student, batch, random.Random(0))]
+    assert sum(each["loss"] for each in told) == pytest.approx(sum(each["teacher_loss"] for each in told) / 3, rel=1e-5)
+    both = Distill(apply=True, label_weight=1, teacher_weight=3, temperature=4)
+    told = [told for _, told in distilled(task, both, student, guide, 3)(student, batch, random.Random(0))]
+    parts = [each["task_loss"] + each["teacher_loss"] for each in told]  # three quarters of a third: a quarter
+    assert [each["loss"] for each in told] == pytest.approx([part / 4 for part in parts], rel=1e-5)
 
 
 def test_padding_changes_nothing(student, guide, data):
