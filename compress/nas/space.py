@@ -244,8 +244,13 @@ class Space:
             name: what a message calls it.
 
         Raises:
-            UserError: it is too small, or its heads have another size.
+            UserError: it is too small, its heads have another size, or it is an MPNet.
         """
+        if config.get("model_type") == "mpnet":  # heads are put in order layer by layer, its layers share their bias
+            raise UserError(
+                f"{name[:1].upper()}{name[1:]} is an MPNet: what it learned of distances belongs to its heads, in all "
+                "layers together, and could not be cut out. Take a BERT, RoBERTa or DistilBERT checkpoint."
+            )
         own, most = Arch.from_config(config), self.largest
         for gene, what in (("layers", "layers"), ("hidden", "hidden width"), ("intermediate", "feed-forward width")):
             if getattr(most, gene) > getattr(own, gene):
