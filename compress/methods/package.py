@@ -144,6 +144,8 @@ def provenance(ctx: Any) -> dict[str, Any]:
     searches = recipe.kind == "length_adaptive"
     told = ctx.inputs["evaluate"] / "provenance.json"  # what a recipe's own stages add
     titles = {"titles": data.titles, "validation titles": data.validation_titles}
+    distill = getattr(recipe, "distill", None)
+    teacher = getattr(distill, "teacher", None) if distill and distill.apply else None
     return {
         "recipe": recipe.kind,
         "trained from": shown(recipe.model),
@@ -152,6 +154,7 @@ def provenance(ctx: Any) -> dict[str, Any]:
             {"searched on": called(data, "validation"), "search objective": recipe.search.objective} if searches else {}
         ),
         **{key: ", ".join(patterns) for key, patterns in titles.items() if patterns},
+        **({"taught by": shown(teacher)} if teacher else {}),
         **({"averaged with": ", ".join(map(shown, averaged))} if averaged else {}),
         **(read_json(told) if told.is_file() else {}),
         "seed": recipe.training.seed,

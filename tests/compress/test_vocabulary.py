@@ -115,6 +115,8 @@ def test_it_learns_and_teaches_a_length_adaptive_model(own_home, mpnet, tiny_mod
     assert step["loss"] == pytest.approx((step["task_loss"] + step["teacher_loss"] / passes) / 2, rel=1e-4)
     for path in (tmp_path / "student/package").glob("*/*"):
         assert b"/tmp" not in path.read_bytes(), path
+    for path in (tmp_path / "student/package").glob("*/entry.json"):
+        assert json.loads(path.read_text())["provenance"]["taught by"] == "mpnet-qa"
     assert load_fingerprints(tmp_path / "student") == fingerprint(load_squad(tiny_data.train))
 
 
