@@ -152,8 +152,8 @@ def distilled(
                 parts["hidden"] = hidden_distance(own_inside.hidden, told_inside.hidden, alive)
             if weights["attention"]:
                 parts["attention"] = attention_distance(own_inside, told_inside, alive)
-            taught = sum((weights[key] / passes * part for key, part in parts.items()), start=weights["task"] * task)
-            value, parts = taught / total, {"task": task, **parts}
+            shares = [weights["task"] * task, *(weights[key] / passes * part for key, part in parts.items())]
+            value, parts = torch.stack(shares).sum() / total, {"task": task, **parts}
             figures = {f"{key}_loss": part.item() for key, part in parts.items()}
             yield value, {**told, **figures, "loss": value.item()}
 

@@ -111,7 +111,8 @@ def test_it_learns_and_teaches_a_length_adaptive_model(own_home, mpnet, tiny_mod
         heard = [line["teacher_loss"] for line in told if line["stage"] == stage and "teacher_loss" in line]
         assert heard and min(heard) > 0
     step = next(line for line in told if line["stage"] == "length_drop" and line["step"] == 1 and "loss" in line)
-    passes = load("length_adaptive_tiny").length_drop.num_sandwich + 2
+    plan: Any = load("length_adaptive_tiny")
+    passes = plan.length_drop.num_sandwich + 2
     assert step["loss"] == pytest.approx((step["task_loss"] + step["teacher_loss"] / passes) / 2, rel=1e-4)
     for path in (tmp_path / "student/package").glob("*/*"):
         assert b"/tmp" not in path.read_bytes(), path
