@@ -145,15 +145,15 @@ def distilled(
                 task, told = next(turns, (None, {}))
             if task is None:
                 return
-            parts = {}
+            parts = {"task": task}
             if weights["teacher"]:
                 parts["teacher"] = divergence(heard.logits, target, settings.temperature, student.head)
             if weights["hidden"]:
                 parts["hidden"] = hidden_distance(own_inside.hidden, told_inside.hidden, alive)
             if weights["attention"]:
                 parts["attention"] = attention_distance(own_inside, told_inside, alive)
-            shares = [weights["task"] * task, *(weights[key] / passes * part for key, part in parts.items())]
-            value, parts = torch.stack(shares).sum() / total, {"task": task, **parts}
+            mean = {key: part if key == "task" else part / passes for key, part in parts.items()}
+            value = torch.stack([weights[key] * part for key, part in mean.items() if weights[key]]).sum() / total
             figures = {f"{key}_loss": part.item() for key, part in parts.items()}
             yield value, {**told, **figures, "loss": value.item()}
 
