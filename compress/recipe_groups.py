@@ -241,6 +241,9 @@ class Search(Group):
         default=None,
         description="share that each drop layer drops in the cheapest start; null: length_drop_ratio_bound",
     )
+    start: str | None = Field(
+        default=None, description="a folder, bundled entry or Hub id from whose front the search starts, too"
+    )
     max_questions: int | None = Field(
         default=None, ge=1, description="score on so many questions or texts, drawn at random; null: all"
     )

@@ -16,7 +16,7 @@ from zoo.errors import UserError
 OWN, ZOO, HUB, FOLDER = "own", "zoo", "hub", "folder"
 EXAMPLES, FILE = "examples", "file"
 # Belongs to the checkpoint that the preset names: with another one it would be wrong.
-OF_THE_MODEL = ("tokenizer", "package.base_model")
+OF_THE_MODEL = ("tokenizer", "package.base_model", "average.checkpoints", "average.shares", "search.start")
 # The bundled questions in three parts that share no article, as in the recipe length_adaptive_tiny.
 EXAMPLE_TITLES = {"titles": ["[!E-M]*"], "validation_titles": ["[LM]*"], "evaluation_titles": ["[EH]*"]}
 DATA_KEYS = ("task", "train", "validation", "evaluation", *EXAMPLE_TITLES, "version_2")
@@ -24,7 +24,7 @@ GUIDED = ("finetune.significance_weight", "length_drop.significance_weight")  # 
 # Keys that may hold a folder or a file of the machine that the job runs on.
 PLACES = {
     "model", "tokenizer", "train", "validation", "evaluation", "checkpoint", "checkpoints", "teacher", "text", "table",
-    "nncf_config",
+    "nncf_config", "start",
 }  # fmt: skip
 
 

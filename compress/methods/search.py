@@ -143,6 +143,7 @@ def evolve(
     progress: Any,
     spread: Any = map,
     metric: str = "f1",
+    known: Sequence[LengthConfig] = (),
 ) -> list[Found]:
     """Searches for configurations that are cheap and good.
 
@@ -157,6 +158,7 @@ def evolve(
         progress: `compress.progress.Progress`.
         spread: measures the new configurations of a generation, results in their order; see `compress.fanout`.
         metric: what is to be high, a key of `zoo.metrics`.
+        known: to start from beside the space's own starts; on its grid they may become slightly others.
 
     Returns:
         All that was measured, in the order of the search; full length comes first.
@@ -164,7 +166,10 @@ def evolve(
     problem, chance = _Genes(space), np.random.default_rng(settings.seed)
     mend, survival = _Mend(), RankAndCrowding()
     moves = ((_Redraw(settings.mutation_prob), settings.mutations), (_Average(), settings.crossovers))
-    planned = settings.population + settings.iterations * (settings.mutations + settings.crossovers)
+    lines = _Start().do(problem, settings.population, random_state=chance).get("X")
+    others = (space.repair([round(GRID * kept) for kept in config.fractions]) for config in known)
+    first = list(dict.fromkeys([*(tuple(int(value) for value in row) for row in lines), *others]))
+    planned = len(first) + settings.iterations * (settings.mutations + settings.crossovers)
     seen: dict[Gene, Found] = {}
 
     def score(genes: Sequence[Gene], generation: int) -> Any:
@@ -200,8 +205,7 @@ def evolve(
                         fresh.setdefault(gene)
         return list(fresh)
 
-    first = _Start().do(problem, settings.population, random_state=chance).get("X")
-    alive = score([tuple(int(v) for v in row) for row in first], 0)
+    alive = score(first, 0)
     for generation in range(1, settings.iterations + 1):
         young = offspring(alive)
         if not young:
@@ -285,10 +289,9 @@ def run(ctx: Any) -> dict[str, Any]:
             result["relative_latency"] = judge.relative_latency(config)
         return {"cost": result.get("relative_latency", result["macs_ratio"]), **result}
 
+    archive, known = Archive(ctx.folder / "archive.jsonl"), known_of(settings.start, space.layers)
     with scoring(draft, ctx.recipe, examples) as spread:
-        found = evolve(
-            measure, space, settings, Archive(ctx.folder / "archive.jsonl"), ctx.progress, spread, subject.primary
-        )
+        found = evolve(measure, space, settings, archive, ctx.progress, spread, subject.primary, known)
     best = filled(thinned(frontier(found), settings.points), found, settings.points)
     points = {
         id(one): Point(one.config, one.measured["macs_ratio"], {key: one.measured[key] for key in subject.task.metrics})
@@ -308,6 +311,24 @@ def run(ctx: Any) -> dict[str, Any]:
     )
     front.save(ctx.folder / "front.json")
     return {"measured": len(found), "points": len(best), f"best_{subject.primary}": max(one.score for one in found)}
+
+
+def known_of(start: str | None, layers: int) -> list[LengthConfig]:
+    """The configurations of an entry's front, for a search to start from; none where no entry is named.
+
+    Raises:
+        UserError: there is no such entry, it has no front, or it has another number of layers.
+    """
+    from zoo import catalog
+    from zoo.errors import UserError
+
+    if start is None:
+        return []
+    front = catalog.find(start).front
+    if front is None or len(front.full.config.fractions) != layers:
+        has = "no front" if front is None else f"{len(front.full.config.fractions)} layers"
+        raise UserError(f"search.start: {start} has {has}. Name a searched entry with {layers} layers, or null.")
+    return [point.config for point in front.points]
 
 
 def space_of(recipe: Any, checkpoint: Path) -> Space:

@@ -32,6 +32,9 @@ def test_the_recipes_own_changes_nothing():
 def test_another_checkpoint_drops_what_belonged_to_the_first():
     found = picked(ZOO, " another ")
     assert found["model"] == "another" and found["tokenizer"] is None and found["package.base_model"] is None
+    model = recipe.KINDS["length_adaptive"]
+    made, faults = form.check(model, sources.apply(model, base(), found))
+    assert not faults and not made.average.checkpoints and not made.average.shares and made.search.start is None
     same = picked(HUB, base()["model"])
     assert same["tokenizer"] == "minilm-l6-qa" and same["package.base_model"]
 
@@ -140,6 +143,7 @@ def test_on_a_space_no_path_of_the_server_gets_in(value):
         {**fine, "dataset": {"train": value}},
         {**fine, "distill": {"teacher": value}},
         {**fine, "average": {"checkpoints": ["owner/name", value]}},
+        {**fine, "search": {"start": value}},
         {**fine, "nncf_config": value},
     ):
         with pytest.raises(UserError, match="path of this server"):

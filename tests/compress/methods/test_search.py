@@ -7,8 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.archive import Archive
-from compress.methods.search import GRID, Found, Space, config_of, evolve, filled, frontier, space_of, thinned
+from compress.methods.search import (
+    GRID,
+    Found,
+    Space,
+    config_of,
+    evolve,
+    filled,
+    frontier,
+    known_of,
+    space_of,
+    thinned,
+)
 from compress.progress import Progress
+from zoo import catalog
 from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.lengths import LengthConfig, Shape, macs_ratio
@@ -52,6 +64,27 @@ def test_it_finds_better_than_constant_ratios(tmp_path):
     beaten = [s for s in start[1:-1] if any(f.cost <= s.cost and f.score > s.score + 0.3 for f in front)]
     assert len(beaten) >= 8
     assert len(front) > 2 * len(start)
+
+
+def test_it_starts_from_what_an_earlier_search_found_too(tmp_path):
+    long = search(tmp_path / "long", iterations=25)
+    known = [one.config for one in frontier(long) if one not in long[:12]][::4]
+    archive = Archive(tmp_path / "short.jsonl")
+    found = evolve(measure, ALL, wishes(iterations=1), archive, QUIET, known=[*known, LengthConfig.full(6)])
+    assert [one.config for one in found[12 : 12 + len(known)]] == known, "after its own starts, none of them twice"
+    assert found[0].config.is_full and len(found) == 12 + len(known) + 20
+    mended = evolve(measure, Space(6, (2,), (0.5,)), wishes(iterations=0), Archive(tmp_path / "a"), QUIET, known=known)
+    assert all(one.config.fractions[:2] == (1.0, 1.0) for one in mended), "in this search's own space"
+
+
+def test_the_front_to_start_from_is_an_entry_s_of_as_many_layers():
+    front = catalog.find("minilm-l6-qa-length-adaptive-int8").front
+    assert front and known_of("minilm-l6-qa-length-adaptive-int8", 6) == [p.config for p in front.points]
+    assert known_of(None, 6) == []
+    with pytest.raises(UserError, match="has 6 layers. Name a searched entry with 12"):
+        known_of("minilm-l6-qa-length-adaptive-int8", 12)
+    with pytest.raises(UserError, match="minilm-l6-qa has no front"):
+        known_of("minilm-l6-qa", 6)
 
 
 def test_a_short_front_is_filled_in_the_middle_of_its_gaps():
