@@ -67,6 +67,24 @@ def test_only_where_trainings_end_points_apart_are_weights_averaged(tmp_path):
     assert average("cola") == 0.98 and average("mrpc") == average("squad") == 0
 
 
+def test_where_texts_are_short_nncf_takes_its_ranges_from_more_of_them(tmp_path):
+    def ranges(task, way):
+        recipe: Any = load(*tasks.plans_of(task, tmp_path, "base", "answering", 2, 300)[way])
+        return recipe.nncf_config is None, recipe.tune.range_step
+
+    assert ranges("cola", "nncf") == ranges("cola", "nncf-distilled") == (True, tasks.STEP)
+    assert ranges("mrpc", "nncf") == ranges("squad", "nncf-distilled") == (False, None)
+
+
+def test_rte_goes_on_from_what_mnli_s_model_has_learned(tmp_path, capsys):
+    plans = tasks.plans_of("rte", tmp_path, "base", "answering", 2, 300)
+    recipes: dict[str, Any] = {name: load(preset, changes) for name, (preset, changes) in plans.items()}
+    assert recipes["full"].model == str(tmp_path / "mnli" / "finetune") and recipes["full"].finetune.apply
+    assert {recipes[way].model for way in ("deploy", "nncf")} == {str(tmp_path / "rte" / "finetune")}
+    assert main(["tasks", "rte", "mnli", "--folder", str(tmp_path)]) == 2
+    assert "rte builds on the model that learns mnli" in capsys.readouterr().err
+
+
 def test_entailment_is_reported_on_what_mnli_s_model_says(tmp_path, monkeypatch):
     monkeypatch.setenv("BUDGET_ZOO_DATA", str(tmp_path))
     ((way, (preset, changes)),) = tasks.plans_of("xnli_en", tmp_path, "base", "answering", 2, 300).items()
