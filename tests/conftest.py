@@ -25,6 +25,7 @@ os.environ |= {
 
 import pytest  # noqa: E402
 
+from zoo.settings import get_settings  # noqa: E402
 from zoo.torchvision_fix import mend  # noqa: E402
 
 mend()  # tests import transformers in any order
@@ -39,6 +40,13 @@ def _logging_as_it_was():
     yield
     logging.root.setLevel(level)
     logging.disable(disabled)
+
+
+@pytest.fixture(autouse=True)
+def _settings_as_the_environment_is():
+    """Settings that were read in a test's environment are not the next one's."""
+    yield
+    get_settings.cache_clear()
 
 
 EXAMPLES = ROOT / "zoo" / "models" / "examples.json"
