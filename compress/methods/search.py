@@ -277,6 +277,7 @@ def run(ctx: Any) -> dict[str, Any]:
     subject.refuse_overlap(subject.fingerprints(subject.load("evaluation")), examples, what, "are reported on")
 
     space = space_of(ctx.recipe, checkpoint)
+    known = known_of(settings.start, space.layers)
     draft = ctx.folder / "draft"
     if not (draft / "built.json").is_file():
         starts = [config_of(gene) for gene in space.starting(settings.population)]
@@ -289,7 +290,7 @@ def run(ctx: Any) -> dict[str, Any]:
             result["relative_latency"] = judge.relative_latency(config)
         return {"cost": result.get("relative_latency", result["macs_ratio"]), **result}
 
-    archive, known = Archive(ctx.folder / "archive.jsonl"), known_of(settings.start, space.layers)
+    archive = Archive(ctx.folder / "archive.jsonl")
     with scoring(draft, ctx.recipe, examples) as spread:
         found = evolve(measure, space, settings, archive, ctx.progress, spread, subject.primary, known)
     best = filled(thinned(frontier(found), settings.points), found, settings.points)
