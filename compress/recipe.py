@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
@@ -38,6 +38,11 @@ from zoo.errors import UserError
 from zoo.files import write_text
 
 RECIPES = Path(__file__).parent / "recipes"
+# Keys that may hold a folder or a file of the machine that the recipe runs on.
+PLACES = {
+    "model", "tokenizer", "train", "validation", "evaluation", "checkpoint", "checkpoints", "teacher", "text", "table",
+    "nncf_config", "start",
+}  # fmt: skip
 
 
 class LengthAdaptiveRecipe(Trained):
@@ -193,6 +198,18 @@ def expanded(recipe: Recipe) -> Recipe:
         return value
 
     return type(recipe).model_validate(walk(recipe.model_dump()))
+
+
+def places(data: Any, key: str = "") -> Iterator[str]:
+    """Everything in a recipe's keys and values that may name a folder or a file."""
+    if isinstance(data, Mapping):
+        for name, value in data.items():
+            yield from places(value, str(name))
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from places(value, key)
+    elif key.rpartition(".")[2] in PLACES and isinstance(data, str):
+        yield data
 
 
 def describe(recipe: BaseModel) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from compress.limits import FAILURE
 from compress.progress import Progress
-from compress.recipe import Recipe, expanded, save
+from compress.recipe import Recipe, expanded, places, save
 from zoo.errors import UserError
 from zoo.files import read_json, sha256, write_json, write_text
 
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"  # held while a folder is run
 VERSION = 1  # part of every hash: raise it when old stages no longer fit, as when a default changes
+WEIGHTS = (".safetensors", ".bin", ".onnx")
 IRRELEVANT = {  # keys that do not change what comes out
     "training": {"checkpoint_minutes"},
     "search": {"workers"},
@@ -204,8 +205,9 @@ def stages_of(kind: str, settings: Mapping[str, Any]) -> dict[str, Stage]:
 def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[str, Any]:
     """Runs a recipe, or one stage of it.
 
-    A stage that is done stays done until its part of the recipe, or a stage before it, changes. One that was
-    interrupted goes on from what it left; if the recipe has changed meanwhile it begins anew, the old one set aside.
+    A stage that is done stays done until its part of the recipe, a model or a file that this names, or a stage before
+    it, changes. One that was interrupted goes on from what it left; if these have changed meanwhile it begins anew,
+    the old one set aside.
 
     Args:
         recipe: see `compress.recipe.load`.
@@ -216,7 +218,8 @@ def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[st
         What each stage returned, by name; in `result.json` too.
 
     Raises:
-        UserError: another process runs this folder, there is no such stage, or one before it is not done.
+        UserError: another process runs this folder, there is no such stage, one before it is not done, or a file or a
+            folder that a stage needs is not there.
     """
     stages = stages_of(recipe.kind, recipe.model_dump())
     if stage is not None and stage not in stages:
@@ -244,26 +247,32 @@ def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str,
     results: dict[str, Any] = {}
     chain = ""
     shared = list(stages)[: 1 + max((i for i, stage in enumerate(stages.values()) if stage.spread), default=-1)]
+    found = False
     for name, stage in stages.items():
         if not first and name not in shared:
             break  # what is left is the first process's alone
         together = _agreed if name in shared else lambda value: value
         here = root / name
-        mark = fingerprint(recipe, stage, chain)
-        if together(_is_done(here, mark)):
+        mark, held = fingerprint(recipe, stage, chain), contents(ready, stage)
+        if together(_is_done(here, mark, held)):
             log.info("stage %s is done", name)
         elif only not in (None, name):
             raise UserError(f"Stage {name} is not done, or its inputs have changed. Run it first: --stage {name}.")
         elif first or stage.spread:
+            if not found:
+                left = list(stages)[list(stages).index(name) :]
+                _find_places(ready, {key: stages[key] for key in ([only] if only else left)})
+                found = True
             with Progress(root / "progress.jsonl" if first else None, name, shown=first) as progress, running_job():
                 if first:
-                    _prepare(here, mark, progress)
+                    _prepare(here, mark, held, progress)
                 together(None)
                 _take_threads()
                 begun = time.time()
                 result = stage.load()(StageContext(ready, root, here, progress, dict(inputs)))
                 if first:
-                    write_json(here / "done.json", {"inputs": mark, "seconds": time.time() - begun, "result": result})
+                    facts = {"inputs": mark, "contents": held, "seconds": time.time() - begun, "result": result}
+                    write_json(here / "done.json", facts)
                     progress.note("done")
                     if name == "package":
                         register(root)
@@ -279,6 +288,22 @@ def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str,
     if first:
         write_json(root / "result.json", {"kind": recipe.kind, "stages": results})
     return results
+
+
+def _find_places(recipe: Recipe, stages: Mapping[str, Stage]) -> None:
+    """Tells at once of a file or a folder that is not there, which a stage would miss after hours of training.
+
+    Raises:
+        UserError: a stage's parts of the recipe name one.
+    """
+    for name, stage in stages.items():
+        for place in places(_parts(recipe, stage)):
+            path = Path(place)
+            with suppress(RuntimeError):  # nobody's home: it is not there
+                path = path.expanduser()
+            local = path.is_absolute() or place.startswith((".", "~")) or path.suffix in (".json", ".jsonl")
+            if local and not path.exists():
+                raise UserError(f"There is no {place}, which stage {name} of the recipe needs. Correct its name there.")
 
 
 def _take_threads() -> None:
@@ -298,6 +323,33 @@ def fingerprint(recipe: Recipe, stage: Stage, before: str) -> str:
 
     Only what differs from the defaults counts, so that a key that a later version adds does not undo finished work.
     """
+    text = json.dumps([VERSION, stage.target, _parts(recipe, stage), before], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def contents(recipe: Recipe, stage: Stage) -> dict[str, str]:
+    """By path of this machine that a stage's parts of a recipe name, a hash of the file, or of the weights in a folder.
+
+    A path alone does not say what a stage worked with: a model may have been trained anew, a file been edited. Folders
+    of texts are known by their path alone.
+
+    Args:
+        recipe: with the settings' paths filled in.
+        stage: of the recipe's kind.
+    """
+    found = {}
+    for name in places(_parts(recipe, stage)):
+        with suppress(OSError, RuntimeError, ValueError):  # no path at all, or unreadable: the stage says so
+            path = Path(name).expanduser()
+            files = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.suffix in WEIGHTS)
+            if files:
+                text = "".join(f"{file.name} {sha256(file)} " for file in files)
+                found[name] = hashlib.sha256(text.encode()).hexdigest()
+    return found
+
+
+def _parts(recipe: Recipe, stage: Stage) -> dict[str, Any]:
+    """What of a recipe decides what comes out of a stage, less what is as by default."""
     data = recipe.model_dump(mode="json", exclude_defaults=True)
     dataset = data.get("dataset", {})
     # Of texts, those to choose by and to report on are kept out of training, so that they decide, too.
@@ -313,8 +365,7 @@ def fingerprint(recipe: Recipe, stage: Stage, before: str) -> str:
         if isinstance(value, dict):
             value = {key: inner for key, inner in value.items() if key not in IRRELEVANT.get(part, ())}
         parts[part] = value
-    text = json.dumps([VERSION, stage.target, parts, before], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return parts
 
 
 def register(root: Path, owner: str = "") -> None:
@@ -329,27 +380,34 @@ def register(root: Path, owner: str = "") -> None:
             log.warning("%s was made, but could not be entered into the catalogue: %s", entry.name, error)
 
 
-def _is_done(here: Path, mark: str) -> bool:
-    return (here / "done.json").is_file() and read_json(here / "done.json").get("inputs") == mark
+def _is_done(here: Path, mark: str, held: dict[str, str]) -> bool:
+    return (here / "done.json").is_file() and _same(read_json(here / "done.json"), mark, held)
 
 
-def _prepare(here: Path, mark: str, progress: Progress) -> None:
+def _same(facts: dict[str, Any], mark: str, held: dict[str, str]) -> bool:
+    """Whether a stage worked with these inputs. What is no longer there does not undo what was made of it."""
+    known = facts.get("contents") or {}
+    return facts.get("inputs") == mark and all(known.get(name, found) == found for name, found in held.items())
+
+
+def _prepare(here: Path, mark: str, held: dict[str, str], progress: Progress) -> None:
     """Leaves the folder as it is if these same inputs were begun, else begins an empty one.
 
     What was there may have taken hours and a changed key may be a slip: it is set aside as `<stage>.old`.
     """
     started = here / "started.json"
     if here.is_dir() and any(here.iterdir()):
-        if started.is_file() and not (here / "done.json").is_file() and read_json(started).get("inputs") == mark:
+        if started.is_file() and not (here / "done.json").is_file() and _same(read_json(started), mark, held):
             progress.note("goes on from where it was interrupted")
             return
         old = here.with_name(f"{here.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         here.rename(old)
         progress.note(
-            f"begins anew, since the recipe or an earlier stage has changed; what was there is in {old.name}/"
+            f"begins anew, since the recipe, what it names or an earlier stage has changed; what was there is in "
+            f"{old.name}/"
         )
-    write_json(started, {"inputs": mark})
+    write_json(started, {"inputs": mark, "contents": held})
 
 
 def _agreed(value: Any) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
+from compress.recipe import places
 from compress.tasks import find_task
 from ui import form
 from zoo.errors import UserError
@@ -21,11 +22,6 @@ OF_THE_MODEL = ("tokenizer", "package.base_model", "average.checkpoints", "avera
 EXAMPLE_TITLES = {"titles": ["[!E-M]*"], "validation_titles": ["[LM]*"], "evaluation_titles": ["[EH]*"]}
 DATA_KEYS = ("task", "train", "validation", "evaluation", *EXAMPLE_TITLES, "version_2")
 GUIDED = ("finetune.significance_weight", "length_drop.significance_weight")  # by the answer, which texts have not
-# Keys that may hold a folder or a file of the machine that the job runs on.
-PLACES = {
-    "model", "tokenizer", "train", "validation", "evaluation", "checkpoint", "checkpoints", "teacher", "text", "table",
-    "nncf_config", "start",
-}  # fmt: skip
 
 
 def pick(
@@ -143,24 +139,12 @@ def refuse_paths(data: Mapping[str, Any], uploads: str) -> None:
     Raises:
         UserError: it names one.
     """
-    for text in _places(data):
+    for text in places(data):
         if text.lstrip().startswith("{"):
             continue  # a configuration, written out
         inside = text.startswith(f"{uploads}/") and ".." not in text
         if not inside and (re.match(r"[/~.$\\]", text) or ".." in text or text.count("/") > 1 or "\\" in text):
             raise UserError(f"“{text[:80]}” is a path of this server. Take a Hub id, a bundled model or your own file.")
-
-
-def _places(data: Any, key: str = "") -> Iterator[str]:
-    """Everything in a recipe that may name a folder or a file."""
-    if isinstance(data, Mapping):
-        for name, value in data.items():
-            yield from _places(value, str(name))
-    elif isinstance(data, list | tuple):
-        for value in data:
-            yield from _places(value, key)
-    elif key in PLACES and isinstance(data, str):
-        yield data
 
 
 def _get(data: Mapping[str, Any], key: str) -> Any:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -150,6 +151,83 @@ def test_of_texts_what_is_reported_on_decides_what_is_trained_on(tmp_path):
     assert len({runner.fingerprint(texts(), part, ""), *marks}) == 3
 
 
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A folder with weights, named by the stages `finetune` (as its model) and `search` (as where it starts)."""
+    parts = {"finetune": ("model",), "search": ("search",), "package": ("package",)}
+    made = {name: Stage(f"{__name__}:stage", keys) for name, keys in parts.items()}
+    monkeypatch.setitem(runner.STAGES, "length_adaptive", made)
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    (folder / "model.safetensors").write_text("weights")
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "again"), [("model", ["finetune", "search", "package"]), ("search.start", ["search", "package"])]
+)
+def test_a_model_that_was_trained_anew_redoes_what_was_made_of_it(tmp_path, trained, key, again):
+    run(recipe(f"{key}={trained}"), tmp_path / "run")
+    for change in (lambda: None, (trained / "config.json").touch, (trained / "model.safetensors").touch):
+        change()
+        calls.clear()
+        run(recipe(f"{key}={trained}"), tmp_path / "run")
+        assert calls == [], "what holds the same weights is the same model"
+    (trained / "model.safetensors").write_text("others")
+    run(recipe(f"{key}={trained}"), tmp_path / "run")
+    assert calls == again
+    told = (tmp_path / "run/progress.jsonl").read_text()
+    assert "what it names" in told and (tmp_path / "run" / f"{again[0]}.old" / "done.json").is_file()
+
+
+def test_an_interrupted_stage_whose_model_was_trained_anew_begins_anew(tmp_path, trained):
+    failing.append("finetune")
+    for written, marks in (("weights", 1), ("weights", 2), ("others", 1)):
+        (trained / "model.safetensors").write_text(written)
+        with pytest.raises(RuntimeError):
+            run(recipe(f"model={trained}"), tmp_path / "run")
+        assert len(list((tmp_path / "run/finetune").glob("mark-*"))) == marks
+
+
+def test_a_file_that_was_edited_redoes_what_was_made_of_it(tmp_path):
+    examples = tmp_path / "mine.jsonl"
+    for text, again in (("a", ["finetune", "search", "package"]), ("a", []), ("b", ["finetune", "search", "package"])):
+        examples.write_text(text)
+        calls.clear()
+        run(recipe(f"dataset.train={examples}"), tmp_path / "run")
+        assert calls == again
+    for text in ("c", "d"):  # training does not read what is chosen by
+        examples.write_text(text)
+        calls.clear()
+        run(recipe(f"dataset.validation={examples}"), tmp_path / "other")
+    assert calls == ["search", "package"]
+
+
+@pytest.mark.parametrize(
+    "change", ["search.start=/no/such", "search.start=~nobody-here/x", "dataset.evaluation=no.json"]
+)
+def test_what_a_later_stage_would_miss_is_told_before_the_first(tmp_path, change, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"{change.partition('=')[2]}, which stage search"):
+        run(recipe(change), "run")
+    assert calls == []
+    run(recipe(change), "run", stage="finetune")  # which does not need it
+    assert calls == ["finetune"]
+    (tmp_path / "no.json").touch()
+    if change.endswith("no.json"):
+        run(recipe(change), "run")
+        assert calls == ["finetune", "search", "package"]
+
+
+def test_a_model_that_is_gone_does_not_undo_what_was_made_of_it(tmp_path, trained):
+    run(recipe(f"model={trained}"), tmp_path / "run")
+    shutil.rmtree(trained)
+    calls.clear()
+    run(recipe(f"model={trained}", "package.title=Other"), tmp_path / "run")
+    assert calls == ["package"]
+
+
 def test_one_stage_needs_those_before_it(tmp_path):
     with pytest.raises(UserError, match="finetune is not done"):
         run(recipe(), tmp_path, "search")
@@ -190,7 +268,7 @@ def test_all_processes_of_a_torchrun_meet_equally_often(tmp_path, monkeypatch):
     made = runner.STAGES["length_adaptive"]
     before = {"text": Stage(f"{__name__}:stage", ("dataset",)), **made}  # one process's alone, and others follow it
     monkeypatch.setitem(runner.STAGES, "length_adaptive", before)
-    monkeypatch.setattr(runner, "_is_done", lambda _here, _mark: False)
+    monkeypatch.setattr(runner, "_is_done", lambda *_of: False)
     met: dict[str, int] = {}
     monkeypatch.setattr(runner, "_agreed", lambda value: met.update(now=met.get("now", 0) + 1) or value)
     times = []

@@ -154,4 +154,4 @@ def test_every_key_that_may_name_a_folder_or_a_file_is_watched():
     for model in recipe.KINDS.values():
         for field in form.fields(model):
             if field.kind in ("text", "lines", "yaml") and re.search(r"\b(folders?|file|files)\b", field.help):
-                assert field.key.rpartition(".")[2] in {*sources.PLACES, "task"}, field.key
+                assert field.key.rpartition(".")[2] in {*recipe.PLACES, "task"}, field.key
