@@ -9,6 +9,9 @@ from zoo.engines.torch import TorchEngine
 class SimulatedEngine(TorchEngine):
     """Runs a simulation of AIMET, at full length.
 
+    Scope `deploy` is computed in double precision: integers add up exactly, as floats do not, and a sum that is off by
+    a millionth is rounded to another integer here and there, which the layers above multiply.
+
     Args:
         model: from `compress.aimet.simulation.open_simulated`; its weights stay rounded from now on.
         threads: of torch.
@@ -18,4 +21,6 @@ class SimulatedEngine(TorchEngine):
 
     def __init__(self, model: Simulated, threads: int):
         model.round_weights()
+        if model.settings.scope == "deploy":
+            model.net.double()
         self._hold(model, threads)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.aimet.simulation import Simulated
+from compress.aimet.simulation import FACTOR, Simulated
 from compress.methods.quantize_onnx import float_weights, integer_weights, linears, spec_of, write
 from zoo.checkpoints import head_size
 from zoo.errors import UserError
@@ -29,7 +29,7 @@ def integers_of(model: Simulated) -> Weights:
         )
     plain = model.plain()
     made = integer_weights(float_weights(plain), [], None, reduce_range=True)  # the word embeddings alone
-    for name, modules in linears(_Net(model)).items():  # type: ignore[arg-type]
+    for name, modules in linears(model).items():  # type: ignore[arg-type]
         if name in model.settings.keep_float:
             continue
         parts = [_rounded(module) for module in modules]
@@ -41,6 +41,9 @@ def integers_of(model: Simulated) -> Weights:
         made[f"{name}.scale"] = np.concatenate([scale for _, scale in parts])
         first: Any = modules[0]
         entering = first.input_quantizers[0]
+        factor: Any = getattr(first, FACTOR, None)
+        if factor is not None and (factor != 1).any():
+            made[f"{name}.{FACTOR}"] = factor.numpy().astype(np.float32)
         made[f"{name}.x_scale"] = np.array(entering.get_scale().item(), np.float32)
         made[f"{name}.x_zero"] = np.array(round(-entering.get_offset().item()), np.uint8)
     return made
@@ -66,13 +69,6 @@ def write_graph(model: Simulated, tokenizer: Any, out: Path) -> dict[str, Any]:
         "weight_bits": model.settings.weight_bits,
         "kept_float": list(model.settings.keep_float),
     }
-
-
-class _Net:
-    """What `linears` asks of a model."""
-
-    def __init__(self, model: Simulated):
-        self.blocks = list(model.net.layers)
 
 
 def _rounded(module: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from compress.aimet.backend import quiet
 from compress.aimet.simulable import Simulable
+from compress.aimet.simulation import FACTOR, MASKS
 from zoo.errors import UserError
-from zoo.modeling import LengthAdaptiveModel
+from zoo.modeling import MASK, LengthAdaptiveModel
 
 SCHEMES = {
     "min_max": QuantScheme.min_max,
@@ -39,9 +40,6 @@ def simulate(model: LengthAdaptiveModel, settings: Any) -> QuantizationSimModel:
     Raises:
         UserError: AIMET cannot follow the model.
     """
-    from compress.aimet.simulation import MASKS
-    from zoo.modeling import MASK
-
     whole = settings.scope == "full"
     net = Simulable(model, whole, MASKS[settings.mask] if whole else MASK).eval()
     ids = torch.full((2, 8), 1 + net.pad)
@@ -102,7 +100,10 @@ def _look_up(words: Any, ids: Tensor) -> Tensor:
 
 
 def _round_products(net: Any, settings: Any) -> None:
-    """Scope deploy: the weights and the shared input of every product; word embeddings as the int8 graph has them."""
+    """Scope deploy: the weights and the shared input of every product; word embeddings as the int8 graph has them.
+
+    With smoothing every product has factors for its input's columns, ones until `Simulated.calibrate` settles them.
+    """
     from compress.methods.aware import round_rows
     from compress.methods.quantize_onnx import linears
 
@@ -115,6 +116,9 @@ def _round_products(net: Any, settings: Any) -> None:
             module.param_quantizers["weight"].bitwidth = settings.weight_bits
             module.input_quantizers[0] = shared
             _clear(module, "output_quantizers")
+            if settings.smoothing:
+                module.register_buffer(FACTOR, torch.ones(module.in_features))
+                module.register_forward_pre_hook(_smooth)
     for module in _quantized(net):
         if module not in rounded:
             for place in PLACES:
@@ -122,6 +126,10 @@ def _round_products(net: Any, settings: Any) -> None:
             for name in list(module.param_quantizers):
                 module.param_quantizers[name] = None
     net.words.register_forward_hook(lambda _module, _args, rows: round_rows(rows.as_subclass(torch.Tensor), 8))
+
+
+def _smooth(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return args[0] * getattr(module, FACTOR), *args[1:]
 
 
 class _Blocks:

@@ -19,6 +19,7 @@ from zoo.files import read_json, write_json
 from zoo.modeling import LOST, MASK, LengthAdaptiveModel, Output
 
 STATE, SETTINGS, ENCODINGS = "aimet.safetensors", "aimet.json", "aimet_encodings.json"
+FACTOR = "x_factor"  # of a linear layer: what the columns of its input are multiplied with before they are rounded
 MASKS = {"-6": -6.0, "clamp": MASK, "as_is": MASK}
 BELOW = 6.0  # policy clamp: how far below the lowest score of a real token the range of scores reaches
 BATCH = 8  # windows that are calibrated on together: padding among them is as it will be in training
@@ -40,6 +41,7 @@ class Settings:
     percentile: float = 99.99
     mask: str = "-6"
     calibration_samples: int = 64
+    smoothing: float = 0.0
     keep_float: tuple[str, ...] = ()
 
     @classmethod
@@ -133,6 +135,8 @@ class Simulated(nn.Module):
             raise UserError("There are no training windows to take the first ranges from. Give data to train on.")
         count = min(len(windows), self.settings.calibration_samples)
         chosen = [windows[i] for i in random.Random(seed).sample(range(len(windows)), count)]
+        if self.settings.smoothing:
+            self._smooth(chosen, pad_id)
         clamped = self.settings.mask == "clamp"
         size = 1 if clamped else BATCH  # alone, a window has no padding: the range is that of real tokens
         batches = [pad(chosen[at : at + size], pad_id) for at in range(0, len(chosen), size)]
@@ -148,6 +152,24 @@ class Simulated(nn.Module):
                 for layer in self.net.layers:
                     held = layer.masked.output_quantizers[0]
                     held.set_range(held.get_min() - BELOW, held.get_max())
+
+    def _smooth(self, windows: Sequence[Window], pad_id: int) -> None:
+        """Divides outlying columns of what enters products down, and multiplies the weights that they meet."""
+        from compress.methods.quantize_onnx import linears
+        from compress.methods.ranges import calibrate
+
+        batches = [{key: torch.from_numpy(value) for key, value in pad([one], pad_id).items()} for one in windows]
+        found = calibrate(self.plain(), batches, [])
+        with torch.no_grad():
+            for name, modules in linears(self).items():  # type: ignore[arg-type]
+                by = found[name].smoothed(self.settings.smoothing)[1]
+                for module in self._smoothed(modules) if by is not None else ():
+                    module.weight.mul_(module.x_factor * torch.from_numpy(by))
+                    module.x_factor.copy_(1 / torch.from_numpy(by))
+
+    @staticmethod
+    def _smoothed(modules: Iterable[nn.Module]) -> list[Any]:
+        return [module for module in modules if hasattr(module, FACTOR)]
 
     def quantizers(self) -> dict[str, Any]:
         """AIMET's quantizers by name, each once."""
@@ -185,8 +207,16 @@ class Simulated(nn.Module):
         """A float model with the weights as they are now, not rounded."""
         model = LengthAdaptiveModel(self.config)
         state = self.net.state_dict()
+        names = {module: name for name, module in self.net.named_modules()}
+        for module in self._smoothed(names):
+            state[f"{names[module]}.weight"] = module.weight.detach() * module.x_factor
         model.load_state_dict({key: state[key] for key in model.state_dict()})
         return model.eval()
+
+    def held(self) -> dict[str, Tensor]:
+        """What files keep: weights, ranges, and the factors of inputs where there are some."""
+        factors = {name: value for name, value in self.net.named_buffers() if name.endswith(f".{FACTOR}")}
+        return {**dict(self.net.named_parameters()), **factors}
 
     def save(self, folder: Path | str) -> None:
         """Writes weights and ranges, what `open_simulated` needs beside them, and AIMET's encodings as JSON."""
@@ -194,7 +224,7 @@ class Simulated(nn.Module):
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        held = {name: value.detach().cpu().contiguous() for name, value in self.net.named_parameters()}
+        held = {name: value.detach().cpu().contiguous() for name, value in self.held().items()}
         unfinished = folder / f"{STATE}.tmp"
         save_file(held, unfinished, metadata={"format": "pt"})
         unfinished.replace(folder / STATE)
@@ -226,7 +256,7 @@ def open_simulated(folder: Path | str) -> Simulated:
     except TypeError as error:
         raise UserError(f"{folder / SETTINGS} holds other settings than a simulation has: {error}.") from error
     model = Simulated(LengthAdaptiveModel(read_json(folder / "config.json")), settings)
-    state, held = load_file(folder / STATE), dict(model.net.named_parameters())
+    state, held = load_file(folder / STATE), model.held()
     odd = sorted(state.keys() ^ held.keys()) or [key for key in held if held[key].shape != state[key].shape]
     if odd:
         raise UserError(

@@ -277,6 +277,11 @@ def _told(ctx: Any, scores: dict[str, Any], subject: Any) -> dict[str, str]:
         "simulated bits": f"weights {held['weight_bits']}, symmetric, one range a "
         f"{'row' if aimet.per_channel else 'matrix'}; activations 8, asymmetric; biases in float",
         "ranges": f"{'learned' if aimet.learn else 'as found'}, from {aimet.ranges.replace('_', '-')}",
+        **(
+            {"smoothing of inputs": f"outlying columns divided down, strength {aimet.smoothing}"}
+            if aimet.smoothing
+            else {}
+        ),
         **({"attention mask in the simulation": aimet.mask} if aimet.scope == "full" else {}),
         "simulated scores": f"{shown(first)} {scores['simulated'][first]:.2f}, float {scores['float'][first]:.2f}",
     }

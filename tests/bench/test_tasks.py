@@ -56,15 +56,17 @@ def test_questions_start_from_what_answers_and_are_distilled_too(tmp_path):
         else:
             minutes = 4 if name == "full" else 2  # everything at once takes longer
             assert recipe.aimet.scope == name and recipe.aimet.max_minutes == minutes
+            assert recipe.distill.apply and recipe.aimet.ranges == "sqnr"
+            assert recipe.aimet.smoothing == (tasks.SMOOTHING if name == "deploy" else 0)
 
 
 def test_only_where_trainings_end_points_apart_are_weights_averaged(tmp_path):
-    def average(task):
-        preset, changes = tasks.plans_of(task, tmp_path, "base", "answering", 2, 300)["full"]
-        recipe: Any = load(preset, changes)
-        return recipe.aimet.average
+    def averages(task):
+        plans = tasks.plans_of(task, tmp_path, "base", "answering", 2, 300)
+        recipes: list[Any] = [load(*plans[way]) for way in ("full", "deploy")]
+        return {recipe.aimet.average for recipe in recipes}
 
-    assert average("cola") == 0.98 and average("mrpc") == average("squad") == 0
+    assert averages("cola") == {0.98} and averages("mrpc") == averages("squad") == {0}
 
 
 def test_where_texts_are_short_nncf_takes_its_ranges_from_more_of_them(tmp_path):

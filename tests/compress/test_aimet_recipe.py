@@ -160,7 +160,7 @@ def test_a_short_training_learns_ranges_if_they_move_by_their_width(tiny_model, 
         moved[step] = made["moved"], made["steps"]
     (still, count), (wide, _) = moved["null"], moved["0.01"]
     assert still < 1e-3
-    assert 0.002 < wide < 2 * 2 ** 0.5 * 0.01 * count
+    assert 0.002 < wide < 2 * 2**0.5 * 0.01 * count
 
 
 def test_the_float_model_teaches_every_layer(simulated):
@@ -256,6 +256,7 @@ def test_what_decides_the_bits_redoes_the_training():
         (["quantize.keep_float=[layers.0.qkv]"], "scope full rounds everything"),
         (["quantize.aimet_onnx=true"], "is for aimet.scope deploy"),
         (["aimet.max_length=256"], "read the same windows"),
+        (["aimet.smoothing=0.5"], "is for aimet.scope deploy"),
         (["aimet.mask=-7"], "'-6', 'clamp' or 'as_is'"),
     ],
 )
