@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
@@ -200,15 +200,15 @@ def expanded(recipe: Recipe) -> Recipe:
     return type(recipe).model_validate(walk(recipe.model_dump()))
 
 
-def places(data: Any, key: str = "") -> Iterator[str]:
+def places(data: Any, keys: Collection[str] = PLACES, key: str = "") -> Iterator[str]:
     """Everything in a recipe's keys and values that may name a folder or a file."""
     if isinstance(data, Mapping):
         for name, value in data.items():
-            yield from places(value, str(name))
+            yield from places(value, keys, str(name))
     elif isinstance(data, list | tuple):
         for value in data:
-            yield from places(value, key)
-    elif key.rpartition(".")[2] in PLACES and isinstance(data, str):
+            yield from places(value, keys, key)
+    elif key.rpartition(".")[2] in keys and isinstance(data, str):
         yield data
 
 

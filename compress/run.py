@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import logging
 import os
 import shutil
@@ -17,23 +15,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from compress.inputs import TRAINS_ON, check_places, contents, fingerprint, same
 from compress.limits import FAILURE
 from compress.progress import Progress
-from compress.recipe import Recipe, expanded, places, save
+from compress.recipe import Recipe, expanded, save
 from zoo.errors import UserError
 from zoo.files import read_json, sha256, write_json, write_text
 
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"  # held while a folder is run
-VERSION = 1  # part of every hash: raise it when old stages no longer fit, as when a default changes
-WEIGHTS = (".safetensors", ".bin", ".onnx")
-IRRELEVANT = {  # keys that do not change what comes out
-    "training": {"checkpoint_minutes"},
-    "search": {"workers"},
-    "generate_data": {"workers"},
-    "latency_table": {"workers"},
-}
 
 
 @dataclass
@@ -76,8 +67,6 @@ class Stage:
         return getattr(importlib.import_module(module), name)
 
 
-# The data that only later stages read does not matter to training.
-TRAINS_ON = {"train", "titles", "version_2", "max_train_examples"}
 _METHODS, _NAS = "compress.methods", "compress.nas"
 _AIMET = f"{_METHODS}.quantize_aimet"
 _NNCF = f"{_METHODS}.quantize_nncf"
@@ -261,7 +250,7 @@ def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str,
         elif first or stage.spread:
             if not found:
                 left = list(stages)[list(stages).index(name) :]
-                _find_places(ready, {key: stages[key] for key in ([only] if only else left)})
+                check_places(ready, {key: stages[key] for key in ([only] if only else left)})
                 found = True
             with Progress(root / "progress.jsonl" if first else None, name, shown=first) as progress, running_job():
                 if first:
@@ -290,22 +279,6 @@ def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str,
     return results
 
 
-def _find_places(recipe: Recipe, stages: Mapping[str, Stage]) -> None:
-    """Tells at once of a file or a folder that is not there, which a stage would miss after hours of training.
-
-    Raises:
-        UserError: a stage's parts of the recipe name one.
-    """
-    for name, stage in stages.items():
-        for place in places(_parts(recipe, stage)):
-            path = Path(place)
-            with suppress(RuntimeError):  # nobody's home: it is not there
-                path = path.expanduser()
-            local = path.is_absolute() or place.startswith((".", "~")) or path.suffix in (".json", ".jsonl")
-            if local and not path.exists():
-                raise UserError(f"There is no {place}, which stage {name} of the recipe needs. Correct its name there.")
-
-
 def _take_threads() -> None:
     """As many threads as the settings grant, over all processes of this machine together.
 
@@ -316,56 +289,6 @@ def _take_threads() -> None:
     from zoo.settings import get_settings
 
     torch.set_num_threads(max(1, get_settings().threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-
-
-def fingerprint(recipe: Recipe, stage: Stage, before: str) -> str:
-    """A hash of what a stage's outcome depends on: its parts of the recipe and the stage before.
-
-    Only what differs from the defaults counts, so that a key that a later version adds does not undo finished work.
-    """
-    text = json.dumps([VERSION, stage.target, _parts(recipe, stage), before], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def contents(recipe: Recipe, stage: Stage) -> dict[str, str]:
-    """By path of this machine that a stage's parts of a recipe name, a hash of the file, or of the weights in a folder.
-
-    A path alone does not say what a stage worked with: a model may have been trained anew, a file been edited. Folders
-    of texts are known by their path alone.
-
-    Args:
-        recipe: with the settings' paths filled in.
-        stage: of the recipe's kind.
-    """
-    found = {}
-    for name in places(_parts(recipe, stage)):
-        with suppress(OSError, RuntimeError, ValueError):  # no path at all, or unreadable: the stage says so
-            path = Path(name).expanduser()
-            files = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.suffix in WEIGHTS)
-            if files:
-                text = "".join(f"{file.name} {sha256(file)} " for file in files)
-                found[name] = hashlib.sha256(text.encode()).hexdigest()
-    return found
-
-
-def _parts(recipe: Recipe, stage: Stage) -> dict[str, Any]:
-    """What of a recipe decides what comes out of a stage, less what is as by default."""
-    data = recipe.model_dump(mode="json", exclude_defaults=True)
-    dataset = data.get("dataset", {})
-    # Of texts, those to choose by and to report on are kept out of training, so that they decide, too.
-    if stage.spread and "task" not in dataset:
-        data["dataset"] = {key: value for key, value in dataset.items() if key in TRAINS_ON}
-    parts: dict[str, Any] = {}
-    if "task" in dataset and "dataset.train" in stage.parts:
-        parts["dataset"] = dataset
-    for part in stage.parts:
-        value: Any = data
-        for key in part.split("."):
-            value = value.get(key, {})
-        if isinstance(value, dict):
-            value = {key: inner for key, inner in value.items() if key not in IRRELEVANT.get(part, ())}
-        parts[part] = value
-    return parts
 
 
 def register(root: Path, owner: str = "") -> None:
@@ -381,13 +304,7 @@ def register(root: Path, owner: str = "") -> None:
 
 
 def _is_done(here: Path, mark: str, held: dict[str, str]) -> bool:
-    return (here / "done.json").is_file() and _same(read_json(here / "done.json"), mark, held)
-
-
-def _same(facts: dict[str, Any], mark: str, held: dict[str, str]) -> bool:
-    """Whether a stage worked with these inputs. What is no longer there does not undo what was made of it."""
-    known = facts.get("contents") or {}
-    return facts.get("inputs") == mark and all(known.get(name, found) == found for name, found in held.items())
+    return (here / "done.json").is_file() and same(read_json(here / "done.json"), mark, held)
 
 
 def _prepare(here: Path, mark: str, held: dict[str, str], progress: Progress) -> None:
@@ -397,7 +314,7 @@ def _prepare(here: Path, mark: str, held: dict[str, str], progress: Progress) ->
     """
     started = here / "started.json"
     if here.is_dir() and any(here.iterdir()):
-        if started.is_file() and not (here / "done.json").is_file() and _same(read_json(started), mark, held):
+        if started.is_file() and not (here / "done.json").is_file() and same(read_json(started), mark, held):
             progress.note("goes on from where it was interrupted")
             return
         old = here.with_name(f"{here.name}.old")

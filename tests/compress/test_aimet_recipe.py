@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from compress import recipe as recipes
 from compress.__main__ import app
+from compress.inputs import fingerprint
 from compress.methods import verify
 from compress.recipe import load, shipped
-from compress.run import STAGES, fingerprint, run
+from compress.run import STAGES, run
 from compress.simulated import score_simulated
 from zoo import card, catalog
 from zoo.errors import UserError

@@ -8,6 +8,7 @@ import torch
 from filelock import FileLock
 
 from compress import run as runner
+from compress.inputs import fingerprint
 from compress.recipe import load
 from compress.run import Stage, run
 from zoo.errors import UserError
@@ -147,8 +148,8 @@ def test_of_texts_what_is_reported_on_decides_what_is_trained_on(tmp_path):
         run(texts(change), tmp_path)
         assert calls == ["finetune", "search", "package"]
     part = Stage("x:y", ("dataset.train", "dataset.titles"))
-    marks = [runner.fingerprint(texts(change), part, "") for change in ("dataset.task=cola", "dataset.evaluation=c")]
-    assert len({runner.fingerprint(texts(), part, ""), *marks}) == 3
+    marks = [fingerprint(texts(change), part, "") for change in ("dataset.task=cola", "dataset.evaluation=c")]
+    assert len({fingerprint(texts(), part, ""), *marks}) == 3
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import pytest
 
 from compress.data import fingerprint, load_squad
 from compress.evaluation import load_fingerprints
+from compress.inputs import fingerprint as inputs_of
 from compress.recipe import load, shipped
 from compress.run import STAGES, run
-from compress.run import fingerprint as inputs_of
 from zoo import card, catalog
 from zoo.errors import UserError
 from zoo.files import read_json
