@@ -85,7 +85,10 @@ const show = () => {
   if (props.value.stamp === stamp) {
     // An answer to what stood here a moment ago: people may have typed on meanwhile.
     mark();
-    props.value = { ...props.value, values: typed() };
+    const now = typed();
+    // Only then: where another recipe's groups come before its values, what is written here would take their place.
+    if (Object.keys(now).some((key) => String(now[key]) !== String(props.value.values[key] ?? "")))
+      props.value = { ...props.value, values: now };
     return;
   }
   stamp = props.value.stamp;

@@ -152,6 +152,11 @@ def test_each_preset_has_its_form_and_a_setting_is_found_by_a_word(page, url):
     page.locator("#preset input").click()
     page.get_by_role("option", name="length adaptive tiny").click()
     expect(page.locator(".recipe-form[data-kind=length_adaptive]")).to_be_visible()
+    for words, kind in (("minilm l6 w8a8 sst2", "aimet_w8a8"), ("length adaptive tiny", "length_adaptive")):
+        page.locator("#preset input").fill(words)  # without the mouse
+        expect(page.get_by_role("option", name=words, exact=True)).to_be_visible()
+        page.keyboard.press("Enter")
+        expect(page.locator(f".recipe-form[data-kind={kind}]")).to_be_visible()
     rate = page.locator("#field-length_adaptive-finetune-learning_rate")
     expect(rate).not_to_be_visible()
     page.locator("#recipe-form .find").fill("learning rate highest")
