@@ -17,6 +17,7 @@ from typing import Any
 
 from compress.inputs import TRAINS_ON, check_places, contents, fingerprint, same
 from compress.limits import FAILURE
+from compress.memory import give_back
 from compress.progress import Progress
 from compress.recipe import Recipe, expanded, save
 from zoo.errors import UserError
@@ -259,6 +260,7 @@ def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str,
                 _take_threads()
                 begun = time.time()
                 result = stage.load()(StageContext(ready, root, here, progress, dict(inputs)))
+                give_back()
                 if first:
                     facts = {"inputs": mark, "contents": held, "seconds": time.time() - begun, "result": result}
                     write_json(here / "done.json", facts)

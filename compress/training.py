@@ -15,12 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compress.memory import give_back
 from zoo.features import Window, label, pad
 from zoo.files import read_json, write_json
 from zoo.latency import multiplies_bf16
 from zoo.modeling import LengthAdaptiveModel
 
 log = logging.getLogger(__name__)
+
+TIDY = 20.0  # seconds between two times that freed memory goes back
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,7 @@ def train(
         progress.note(f"resumed at step {step} of {total}")
     wrapped = accelerator.prepare(model)
     begun, last_saved, seen = time.monotonic() - spent, time.monotonic(), 0
+    tidied = last_saved
     order: list[list[int]] = []
     epoch = -1
 
@@ -300,6 +304,9 @@ def train(
         if time.monotonic() - last_saved > 60 * schedule.checkpoint_minutes:
             save()
             last_saved = time.monotonic()
+        if time.monotonic() - tidied > TIDY:
+            give_back()
+            tidied = time.monotonic()
     save()
     with torch.no_grad():
         for mine, mean in zip(learned, averaged, strict=False):

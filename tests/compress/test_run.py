@@ -58,6 +58,12 @@ def test_all_stages_run_once_and_only_once(tmp_path):
     assert [line["stage"] for line in told if line.get("note") == "done"] == calls
 
 
+def test_what_a_stage_took_of_memory_goes_back_before_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "give_back", lambda: calls.append("give_back"))
+    run(recipe(), tmp_path)
+    assert calls == ["finetune", "give_back", "search", "give_back", "package", "give_back"]
+
+
 @pytest.mark.parametrize(
     ("change", "again"),
     [

@@ -125,6 +125,15 @@ def test_an_estimate_comes_from_the_recipes_arithmetic(home):
     assert trained["minutes"] > small["minutes"] and trained["memory_gib"] > small["memory_gib"]
 
 
+def test_an_estimate_knows_what_rounding_takes_of_memory(home):
+    common = ["model=minilm-l6-qa", "aimet.batch_size=16", "aimet.max_length=384"]
+    found = {}
+    for scope in ("full", "deploy"):
+        found[scope] = estimate(load("minilm_l6_w8a8_squad", [*common, f"aimet.scope={scope}"]))["memory_gib"]
+    assert 7 < found["full"] < 12, "one that ran beside others took 10.3"
+    assert 3 < found["deploy"] < 6
+
+
 @pytest.mark.parametrize(
     ("changes", "basis"),
     [
