@@ -218,6 +218,26 @@ class Simulated(nn.Module):
         factors = {name: value for name, value in self.net.named_buffers() if name.endswith(f".{FACTOR}")}
         return {**dict(self.net.named_parameters()), **factors}
 
+    def restore(self, folder: Path | str) -> None:
+        """Takes weights, ranges and factors of inputs from what `save` wrote.
+
+        Raises:
+            UserError: they are not those of such a simulation.
+        """
+        from safetensors.torch import load_file
+
+        path = Path(folder) / STATE
+        state, held = load_file(path), self.held()
+        odd = sorted(state.keys() ^ held.keys()) or [key for key in held if held[key].shape != state[key].shape]
+        if odd:
+            raise UserError(
+                f"{path} does not fit its settings, for example {odd[0]}: it was made by another version of "
+                "aimet-torch or of this program. Run the recipe's stage aimet again."
+            )
+        with torch.no_grad():
+            for name, value in state.items():
+                held[name].copy_(value)  # which also tells AIMET that a range is settled
+
     def save(self, folder: Path | str) -> None:
         """Writes weights and ranges, what `open_simulated` needs beside them, and AIMET's encodings as JSON."""
         from safetensors.torch import save_file
@@ -242,8 +262,6 @@ def open_simulated(folder: Path | str) -> Simulated:
     Raises:
         UserError: the folder holds no such files or others than AIMET makes of them, or aimet-torch is missing.
     """
-    from safetensors.torch import load_file
-
     folder = Path(folder)
     if not all((folder / name).is_file() for name in (STATE, SETTINGS, "config.json")):
         raise UserError(
@@ -256,16 +274,7 @@ def open_simulated(folder: Path | str) -> Simulated:
     except TypeError as error:
         raise UserError(f"{folder / SETTINGS} holds other settings than a simulation has: {error}.") from error
     model = Simulated(LengthAdaptiveModel(read_json(folder / "config.json")), settings)
-    state, held = load_file(folder / STATE), model.held()
-    odd = sorted(state.keys() ^ held.keys()) or [key for key in held if held[key].shape != state[key].shape]
-    if odd:
-        raise UserError(
-            f"{folder / STATE} does not fit its settings, for example {odd[0]}: it was made by another version of "
-            "aimet-torch or of this program. Run the recipe's stage aimet again."
-        )
-    with torch.no_grad():
-        for name, value in state.items():
-            held[name].copy_(value)  # which also tells AIMET that a range is settled
+    model.restore(folder)
     return model.eval()
 
 

@@ -20,6 +20,7 @@ from zoo.errors import UserError
 from zoo.files import read_json, write_json
 
 RANGES, DRAFT = "learned_ranges.json", ".float"
+START = ".calibrated"  # what an interrupted training goes on from: ranges by signal and noise take minutes
 
 
 def finetune(ctx: Any) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def aimet(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the checkpoint is not fine-tuned for the task, or aimet-torch is missing or broken.
     """
-    from compress.aimet.simulation import Settings, Simulated, windows_of
+    from compress.aimet.simulation import SETTINGS, Settings, Simulated, windows_of
     from compress.methods.distill import distillation
     from compress.methods.finetune import learn, training_samples
     from compress.methods.quantize import trained_in
@@ -56,10 +57,15 @@ def aimet(ctx: Any) -> dict[str, Any]:
     data = training_samples(recipe, tokenizer, recipe.aimet)
     plain = subject.load_model(source, recipe.aimet.dropout)
     model = Simulated(plain, Settings.of(recipe, plain))
-    ctx.progress.note("takes the first ranges")
-    model.calibrate(windows_of(data), tokenizer.pad_token_id, recipe.seed)
+    first, calibrated = int(os.environ.get("RANK", "0")) == 0, ctx.folder / START
+    if (calibrated / SETTINGS).is_file():
+        model.restore(calibrated)
+    else:
+        ctx.progress.note("takes the first ranges")
+        model.calibrate(windows_of(data), tokenizer.pad_token_id, recipe.seed)
+        if first:
+            model.save(calibrated)
     before, facts = model.ranges(), {"windows": len(data)}
-    first = int(os.environ.get("RANK", "0")) == 0
     if recipe.aimet.learn:
         moving, rate = recipe.aimet.range_step, recipe.aimet.learning_rate
         rates = None if moving is None else model.range_rates(moving, rate)
@@ -74,6 +80,7 @@ def aimet(ctx: Any) -> dict[str, Any]:
     after = model.ranges()
     if first:
         write_json(ctx.folder / RANGES, {name: {"first": before[name], "learned": after[name]} for name in after})
+        shutil.rmtree(calibrated, ignore_errors=True)
     return {**facts, "ranges": len(after), "moved": _moved(before, after)}
 
 

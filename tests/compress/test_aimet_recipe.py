@@ -6,17 +6,21 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from compress import recipe as recipes
 from compress.__main__ import app
+from compress.aimet.simulation import Simulated
 from compress.inputs import fingerprint
-from compress.methods import verify
+from compress.methods import finetune, verify
 from compress.recipe import load, shipped
 from compress.run import STAGES, run
 from compress.simulated import score_simulated
+from tests.compress.training_kit import Stop
 from zoo import card, catalog
 from zoo.errors import UserError
 from zoo.files import read_json
@@ -162,6 +166,37 @@ def test_a_short_training_learns_ranges_if_they_move_by_their_width(tiny_model, 
     (still, count), (wide, _) = moved["null"], moved["0.01"]
     assert still < 1e-3
     assert 0.002 < wide < 2 * 2**0.5 * 0.01 * count
+
+
+def test_an_interrupted_training_takes_no_ranges_a_second_time(tiny_model, tiny_data, tmp_path, monkeypatch):
+    changes = [
+        f"model={tiny_model}",
+        f"dataset.train={tiny_data.train}",
+        "dataset.titles=null",
+        "finetune.apply=false",
+        "aimet.scope=deploy",
+        "aimet.smoothing=0.5",
+        "aimet.epochs=1",
+        "aimet.learning_rate=1e-3",
+        *QUICK,
+    ]
+    recipe, taken = load("minilm_w8a8_squad", changes), []
+    once = Simulated.calibrate
+    monkeypatch.setattr(Simulated, "calibrate", lambda *given: taken.append(True) or once(*given))
+    for name in ("straight", "broken"):
+        run(recipe, tmp_path / name, "finetune")
+    run(recipe, tmp_path / "straight", "aimet")
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(finetune, "train", Mock(side_effect=Stop))
+        run(recipe, tmp_path / "broken", "aimet")
+    run(recipe, tmp_path / "broken", "aimet")
+    assert len(taken) == 2
+    straight, broken = (tmp_path / name / "aimet" for name in ("straight", "broken"))
+    assert read_json(broken / "learned_ranges.json") == read_json(straight / "learned_ranges.json")
+    kept = load_file(broken / "aimet.safetensors")
+    assert all(kept[name].equal(value) for name, value in load_file(straight / "aimet.safetensors").items())
+    assert {path.name for path in broken.iterdir()} == {path.name for path in straight.iterdir()}
+    assert not (broken / ".calibrated").exists()
 
 
 def test_the_float_model_teaches_every_layer(simulated):
