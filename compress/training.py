@@ -23,7 +23,7 @@ from zoo.modeling import LengthAdaptiveModel
 
 log = logging.getLogger(__name__)
 
-TIDY = 20.0  # seconds between two times that freed memory goes back
+TIDY = 60.0  # seconds between two times that freed memory goes back, which takes half a second of paging each
 
 
 @dataclass(frozen=True)
