@@ -7,6 +7,7 @@ import json
 import tempfile
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def _round_products(net: Any, settings: Any) -> None:
     from compress.methods.aware import round_rows
     from compress.methods.quantize_onnx import linears
 
-    held: Any = _Blocks(net)
+    held: Any = SimpleNamespace(blocks=list(net.layers))  # what `linears` asks of a model
     products: dict[str, list[Any]] = {k: v for k, v in linears(held).items() if k not in settings.keep_float}
     rounded = {module for modules in products.values() for module in modules}
     for modules in products.values():
@@ -130,13 +131,6 @@ def _round_products(net: Any, settings: Any) -> None:
 
 def _smooth(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return args[0] * getattr(module, FACTOR), *args[1:]
-
-
-class _Blocks:
-    """What `linears` asks of a model."""
-
-    def __init__(self, net: Any):
-        self.blocks = list(net.layers)
 
 
 def _quantized(net: nn.Module, kind: type = nn.Module) -> list[Any]:

@@ -63,7 +63,7 @@ def aimet(ctx: Any) -> dict[str, Any]:
     else:
         ctx.progress.note("takes the first ranges")
         model.calibrate(windows_of(data), tokenizer.pad_token_id, recipe.seed)
-        if first:
+        if first and recipe.aimet.learn:
             model.save(calibrated)
     before, facts = model.ranges(), {"windows": len(data)}
     if recipe.aimet.learn:

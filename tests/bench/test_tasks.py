@@ -69,6 +69,14 @@ def test_only_where_trainings_end_points_apart_are_weights_averaged(tmp_path):
     assert averages("cola") == {0.98} and averages("mrpc") == averages("squad") == {0}
 
 
+def test_a_task_may_have_a_smoothing_of_its_own(tmp_path):
+    def smoothing(task):
+        recipe: Any = load(*tasks.plans_of(task, tmp_path, "base", "answering", 2, 300)["deploy"])
+        return recipe.aimet.smoothing
+
+    assert smoothing("rte") == tasks.SMOOTHER["rte"] != smoothing("mrpc") == tasks.SMOOTHING
+
+
 def test_where_texts_are_short_nncf_takes_its_ranges_from_more_of_them(tmp_path):
     def ranges(task, way):
         recipe: Any = load(*tasks.plans_of(task, tmp_path, "base", "answering", 2, 300)[way])
