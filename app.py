@@ -14,10 +14,10 @@ os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
 
 import gradio as gr  # noqa: E402
 
-from ui.explore import warm_up  # noqa: E402
+from ui.desk import Desk  # noqa: E402
+from ui.explore.tab import warm_up  # noqa: E402
 from ui.page import build as build_page  # noqa: E402
 from ui.people import read_only  # noqa: E402
-from ui.session import Desk  # noqa: E402
 from ui.theme import launch_options  # noqa: E402
 from zoo.errors import UserError  # noqa: E402
 from zoo.settings import get_settings  # noqa: E402
@@ -66,7 +66,7 @@ def main() -> None:
 
 def start_worker() -> None:
     """See to it that queued jobs run. The worker is a process of its own: it outlives this one, as jobs should."""
-    from compress import jobs
+    from compress.jobs import jobs
 
     try:
         jobs.keep_worker()

@@ -67,10 +67,10 @@ def compare(student: Path | None = None, rounds: int = 3, questions: int = QUEST
     torchvision_fix.mend()
     import torch
 
-    from compress.data import load_squad
-    from compress.methods.finetune import checkpoint_of
-    from compress.teacher import teacher_for
-    from compress.training import samples
+    from compress.data.squad import load_squad
+    from compress.learn.finetune import checkpoint_of
+    from compress.learn.loop import samples
+    from compress.learn.teacher import teacher_for
     from zoo.features import load_tokenizer, make_windows
     from zoo.modeling import LengthAdaptiveModel
 
@@ -111,7 +111,7 @@ def as_json(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def _measure(name: str, student: Any, guide: Any, data: list[Any], folder: Path, rounds: int, tokenizer: Any) -> Row:
-    from compress.teacher import VALUES, TeacherLogits
+    from compress.learn.teacher import VALUES, TeacherLogits
 
     row = Row(name, len(data), statistics.mean(len(sample.window.input_ids) for sample in data))
     begun = time.monotonic()
@@ -130,10 +130,10 @@ def _measure(name: str, student: Any, guide: Any, data: list[Any], folder: Path,
 
 def _slice(student: Any, guide: Any, data: list[Any], folder: Path, pad_id: int) -> float:
     """Examples a second of one epoch, as the training loop counts them; checkpoints and loading aside."""
-    from compress.methods.distill import distilled
-    from compress.methods.finetune import span
-    from compress.recipe_methods import Distill
-    from compress.training import Schedule, train
+    from compress.learn.distill import distilled
+    from compress.learn.finetune import span
+    from compress.learn.loop import Schedule, train
+    from compress.recipe.training_groups import Distill
 
     model, heard = copy.deepcopy(student), Quiet()
     plan = Schedule(epochs=1, batch_size=BATCH, checkpoint_minutes=1e9)
@@ -146,7 +146,7 @@ def _differences(stored: Any, guide: Any, data: list[Any], pad_id: int) -> Itera
     """The largest difference of a logit between what is stored and the live teacher, batch by shuffled batch."""
     import torch
 
-    from compress.training import batches, collate
+    from compress.learn.loop import batches, collate
 
     for rows in batches([len(sample.window.input_ids) for sample in data], BATCH, seed=1, epoch=0):
         batch = collate([data[row] for row in rows], pad_id)

@@ -79,7 +79,7 @@ class Bench:
         from compress.nas.base import base_of
         from compress.nas.predictor import Predictor
         from compress.progress import Progress
-        from compress.recipe import expanded, load
+        from compress.recipe.load import expanded, load
 
         recipe: Any = expanded(load(run))
         found = [(run / stage / "done.json").is_file() for stage in NEEDED]
@@ -127,8 +127,8 @@ class Bench:
     def agreement(self, sample: int, seed: int = 0) -> Agreement:
         """Scores of encoders spread over the space, inside the tuned supernet and, as in the paper, each cut out of the
         one that was trained on text alone, and fine-tuned."""
-        from compress.metrics import spearman
         from compress.nas.supernet import SuperNet
+        from compress.tasks.metrics import spearman
 
         archs, judge = spread(self.predicted, sample), self._judge("ptq", seed)
         inside = [self._score(arch, "ptq", seed) for arch in archs]
@@ -207,7 +207,7 @@ class Bench:
         return self._once(f"ms {arch.key}", lambda: time_row(arch, mode, self.base.setup, settings))["p50_ms"]
 
     def _final(self, arch: Arch) -> float:
-        from compress.evaluation import trained_on
+        from compress.tasks.scores import trained_on
 
         judge, most = self._judge("ptq", 0), self.recipe.evaluate.max_questions
         examples = judge.subject.load("evaluation", most, self.recipe.seed)

@@ -20,9 +20,9 @@ import numpy as np
 
 from compress.nas.latency_table import Table, measure_table, plan, time_call, time_row
 from compress.nas.predictor import BASES, errors, train
-from compress.nas.search_groups import LatencyPredictor, LatencyTable
 from compress.nas.space import GENES, Arch, Space
 from compress.nas.timed import Setup
+from compress.recipe.nas_search_groups import LatencyPredictor, LatencyTable
 from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)

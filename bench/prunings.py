@@ -27,7 +27,7 @@ class Settings:
     """What all of them share.
 
     Attributes:
-        task: `sst2`, another task of `compress.tasks` that classifies, or `squad`.
+        task: `sst2`, another task of `compress.data.tasks` that classifies, or `squad`.
         steps: of every training.
         warm_steps: of the one before, which makes the model that all start from.
         sparsity, pattern: as in recipes.
@@ -98,9 +98,9 @@ def compare(settings: Settings, folder: Path | None = None, approaches: Sequence
     torchvision_fix.mend()
     import torch
 
-    from compress.methods.finetune import checkpoint_of
-    from compress.methods.prune import check
-    from compress.recipe_methods import PRUNING_TYPES
+    from compress.learn.finetune import checkpoint_of
+    from compress.learn.pruning.prune import check
+    from compress.recipe.training_groups import PRUNING_TYPES
     from zoo.features import load_tokenizer
 
     source = checkpoint_of(settings.model)
@@ -137,8 +137,8 @@ def table(rows: list[Row]) -> str:
 def _row(settings: Settings, course: Course, root: Path, approach: str, tokenizer: Any) -> Row:
     import torch
 
-    from compress.methods.prune import Pruner
-    from compress.pruning.report import compressed_bytes, sparsity_of
+    from compress.learn.pruning.prune import Pruner
+    from compress.learn.pruning.report import compressed_bytes, sparsity_of
     from zoo.modeling import LengthAdaptiveModel
 
     here = root / approach
@@ -176,7 +176,7 @@ def prune_of(**keys: Any) -> Any:
     """
     from pydantic import ValidationError
 
-    from compress.recipe_methods import Prune
+    from compress.recipe.training_groups import Prune
 
     try:
         return Prune.model_validate({"apply": True, **keys})
@@ -192,8 +192,8 @@ def _learn(
     settings: Settings, course: Course, model: Any, folder: Path, steps: int, tokenizer: Any, hooks: Any = ()
 ) -> dict[str, float]:
     """Trains, and leaves the checkpoint and the tokenizer in the folder."""
+    from compress.learn.loop import Schedule, train
     from compress.progress import Progress
-    from compress.training import Schedule, train
 
     per_epoch = -(-len(course.data) // settings.batch)
     plan = Schedule(
@@ -212,8 +212,8 @@ def _learn(
 def _model(settings: Settings, source: Path) -> Any:
     import torch
 
-    from compress.methods.classify import load_classifier
-    from compress.tasks import find_task
+    from compress.data.tasks import find_task
+    from compress.tasks.texts import load_classifier
     from zoo.modeling import LengthAdaptiveModel
 
     torch.manual_seed(settings.seed)
@@ -224,9 +224,9 @@ def _model(settings: Settings, source: Path) -> Any:
 
 
 def _texts(settings: Settings, tokenizer: Any) -> Course:
-    from compress.methods.classify import classes, evaluate_texts, text_samples
-    from compress.tasks import find_task
-    from compress.texts import draw, load_texts
+    from compress.data.tasks import find_task
+    from compress.data.texts import draw, load_texts
+    from compress.tasks.texts import classes, evaluate_texts, text_samples
     from zoo.engines.torch import TorchEngine
 
     task = find_task(settings.task)
@@ -245,10 +245,10 @@ def _texts(settings: Settings, tokenizer: Any) -> Course:
 def _questions(settings: Settings, tokenizer: Any) -> Course:
     import random
 
-    from compress.data import fingerprint, load_squad
-    from compress.evaluation import evaluate, refuse_overlap
-    from compress.methods.finetune import span
-    from compress.training import samples
+    from compress.data.squad import fingerprint, load_squad
+    from compress.learn.finetune import span
+    from compress.learn.loop import samples
+    from compress.tasks.scores import evaluate, refuse_overlap
     from zoo.ask import predict
     from zoo.engines.torch import TorchEngine
     from zoo.features import make_windows

@@ -74,8 +74,8 @@ def compare(model: str = MODEL, sparsity: float = 0.8, tokens: int = 384, rounds
         UserError: no such checkpoint, a sparsity or length that cannot be, or another measurement uses the machine.
     """
     torchvision_fix.mend()
-    from compress.methods.finetune import checkpoint_of
-    from compress.pruning.report import compressed_bytes
+    from compress.learn.finetune import checkpoint_of
+    from compress.learn.pruning.report import compressed_bytes
     from zoo.engines.onnx import OnnxEngine
     from zoo.engines.openvino import OpenVinoEngine
     from zoo.features import load_tokenizer
@@ -125,10 +125,10 @@ def table(rows: list[Row]) -> str:
 
 def _make(source: Path, name: str, sparsity: float, folder: Path) -> tuple[float, Path]:
     """Leaves the pruned checkpoint and its static int8 file in `folder`; returns the share of zeros, and the file."""
-    from compress.methods import quantize_onnx
-    from compress.methods.prune import Pruner
-    from compress.recipe import load
-    from compress.shrink import shrink
+    from compress.int8 import quantize as quantize_onnx
+    from compress.learn.pruning.prune import Pruner
+    from compress.learn.shrink import shrink
+    from compress.recipe.load import load
     from zoo.features import load_tokenizer
     from zoo.modeling import LengthAdaptiveModel
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from bench.latency import Row as Timed
 from bench.latency import passage
-from compress.recipe import load
-from compress.run import run
-from compress.tasks import find_task
+from compress.data.tasks import find_task
+from compress.recipe.load import load
+from compress.run.run import run
 from zoo import catalog, latency
 from zoo.engines import open_engine
 from zoo.errors import UserError

@@ -52,8 +52,8 @@ def run(
     data: OwnData = None,
 ) -> None:
     """Run a recipe, or one stage of it."""
-    from compress.recipe import load
-    from compress.run import run as run_recipe
+    from compress.recipe.load import load
+    from compress.run.run import run as run_recipe
 
     if folder is None:
         folder = Path(recipe).expanduser()
@@ -68,7 +68,7 @@ def run(
     for name, result in results.items():
         typer.echo(f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in result.items()))
     if to_onnx:
-        from compress.methods.quantize_nncf import to_onnx as write_onnx
+        from compress.nncf.stages import to_onnx as write_onnx
 
         made = write_onnx(folder, to_onnx)
         typer.echo(f"{to_onnx}: " + ", ".join(f"{key} {_short(value)}" for key, value in made.items()))
@@ -77,7 +77,7 @@ def run(
 @app.command("list")
 def list_() -> None:
     """List the recipes that ship with the program."""
-    from compress.recipe import RECIPES, shipped
+    from compress.recipe.load import RECIPES, shipped
 
     for name in shipped():
         first = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
@@ -89,7 +89,7 @@ def show(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE|JOB", help="a recipe's name, a YAML file, or a job")],
 ) -> None:
     """Show every key of a recipe, with its value and its meaning; or how a job stands."""
-    from compress.recipe import describe, load, shipped
+    from compress.recipe.load import describe, load, shipped
 
     if recipe not in shipped() and _is_job(recipe):
         _tell(recipe)
@@ -108,8 +108,8 @@ def submit(
     data: OwnData = None,
 ) -> None:
     """Queue a recipe for a worker in the background; prints the job's id."""
-    from compress import jobs
-    from compress.recipe import load, shipped
+    from compress.jobs import jobs
+    from compress.recipe.load import load, shipped
 
     repeated = jobs.find(recipe) if recipe not in shipped() and _is_job(recipe) else None
     source = repeated.folder if repeated else recipe
@@ -122,7 +122,7 @@ def submit(
 @app.command("jobs")
 def jobs_(as_json: Annotated[bool, typer.Option("--json", help="for programs: every field")] = False) -> None:
     """List all jobs, newest first."""
-    from compress import jobs
+    from compress.jobs import jobs
 
     if as_json:
         typer.echo(json.dumps([job.to_dict() for job in jobs.jobs()], indent=1))
@@ -138,7 +138,7 @@ def logs(
     lines: Annotated[int, typer.Option(min=1, help="so many, from the end")] = 200,
 ) -> None:
     """Print the last lines of a job's log."""
-    from compress import jobs
+    from compress.jobs import jobs
 
     typer.echo(jobs.logs(job, lines))
 
@@ -146,7 +146,7 @@ def logs(
 @app.command()
 def cancel(job: Annotated[str, typer.Argument(help="its id")]) -> None:
     """End a job; what it has made stays."""
-    from compress import jobs
+    from compress.jobs import jobs
 
     typer.echo(jobs.cancel(job).state)
 
@@ -154,7 +154,7 @@ def cancel(job: Annotated[str, typer.Argument(help="its id")]) -> None:
 @app.command()
 def retry(job: Annotated[str, typer.Argument(help="its id")]) -> None:
     """Queue a failed or cancelled job again; it goes on from what it has made."""
-    from compress import jobs
+    from compress.jobs import jobs
 
     typer.echo(jobs.retry(job).state)
 
@@ -164,7 +164,7 @@ def worker(
     idle: Annotated[float | None, typer.Option(min=0, help="end after so many seconds without a job")] = None,
 ) -> None:
     """Run jobs until ended. The app and `submit` start one by themselves."""
-    from compress.queue import serve
+    from compress.jobs.queue import serve
 
     serve(idle)
 
@@ -190,12 +190,12 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score an entry on questions or texts that it was not trained on."""
-    from compress.scoring import score_entry
+    from compress.results.score import score_entry
     from zoo.files import write_json
     from zoo.metrics import listed
 
     if quantsim:
-        from compress.simulated import score_simulated, told
+        from compress.results.simulated import score_simulated, told
 
         if budget is not None or config or engine:
             raise UserError("--quantsim scores at full length, in torch: leave --budget, --config and --engine out.")
@@ -223,8 +223,8 @@ def sensitivity(
     json_file: Annotated[Path | None, typer.Option("--json", help="where to write the table for programs")] = None,
 ) -> None:
     """Show what each product of a model would suffer from eight bits, the others in float."""
+    from compress.int8.sensitivity import of_entry
     from compress.progress import Progress
-    from compress.sensitivity import of_entry
     from zoo.files import write_json
 
     with Progress(None, f"sensitivity of {entry}") as progress:
@@ -250,8 +250,8 @@ def extract(
 
 def _own_data(recipe: str | Path, data: Path | None, changes: list[str] | None) -> list[str]:
     """Changes that put somebody's own file in the place of a recipe's data."""
-    from compress import uploads
-    from compress.recipe import load
+    from compress.data import uploads
+    from compress.recipe.load import load
 
     if data is None:
         return []
@@ -265,7 +265,7 @@ def _own_data(recipe: str | Path, data: Path | None, changes: list[str] | None) 
 
 
 def _is_job(text: str) -> bool:
-    from compress import ledger
+    from compress.jobs import ledger
 
     return bool(ledger.ID.fullmatch(text)) and (ledger.root() / text / ledger.FILE).is_file()
 
@@ -278,7 +278,7 @@ def _user() -> str:
 
 
 def _tell(job_id: str) -> None:
-    from compress import jobs
+    from compress.jobs import jobs
 
     job = jobs.find(job_id)
     typer.echo(f"{job.id}  {job.name} ({job.kind} of {job.model}, {job.launcher})")

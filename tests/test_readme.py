@@ -68,7 +68,7 @@ def test_commands_that_need_the_hub_know_their_options(command, tmp_path):
 
 
 def test_the_submitted_recipe_ships():
-    from compress.recipe import shipped
+    from compress.recipe.load import shipped
 
     (command,) = [c for c in COMMANDS if c.startswith("python -m compress submit")]
     assert command.split()[-1] in shipped()
@@ -90,7 +90,7 @@ def test_the_sensitivity_command(command, tmp_path):
 
 
 def test_the_run_command_is_a_valid_recipe():
-    from compress.recipe import load
+    from compress.recipe.load import load
 
     (command,) = [c for c in COMMANDS if c.startswith("python -m compress run")]
     words = shlex.split(command)

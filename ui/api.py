@@ -8,10 +8,11 @@ from typing import Any, TypeVar, cast
 import gradio as gr
 from gradio.events import api
 
-from ui import modelviews, outcome, people
-from ui.handlers import explain
+from ui import outcome, people
+from ui.desk import Desk
+from ui.events import explain
+from ui.models import views as modelviews
 from ui.reading import QA, Judged, reading_of
-from ui.session import Desk
 from zoo.answers import Answer
 from zoo.ask import Reply
 from zoo.catalog import Entry

@@ -8,16 +8,16 @@ from typing import Any
 import gradio as gr
 
 from ui import api, people
-from ui.compare import CompareParts, build_compare
-from ui.comparing import Comparing
-from ui.composing import Composing
-from ui.compress import ComposeParts, build_compress
-from ui.explore import QUICK, RAW, Handlers, build_explore
-from ui.handlers import Updates
-from ui.jobs import JobsTab, build_jobs
-from ui.models import ModelParts, build_models, unstamped
-from ui.parts import place_top
-from ui.session import Desk
+from ui.compare.comparing import Comparing
+from ui.compare.tab import CompareParts, build_compare
+from ui.compress.composing import Composing
+from ui.compress.tab import ComposeParts, build_compress
+from ui.desk import Desk
+from ui.events import Updates
+from ui.explore.parts import place_top
+from ui.explore.tab import QUICK, RAW, Handlers, build_explore
+from ui.jobs.tab import JobsTab, build_jobs
+from ui.models.tab import ModelParts, build_models, unstamped
 from zoo.errors import UserError
 from zoo.settings import get_settings
 
@@ -103,7 +103,8 @@ def _join(
 
     explore.load_after(models.wanted.change(go_explore, models.wanted, [explore.parts.other, tabs], **QUICK))
     models.compared.change(
-        go_compare, [models.compared, compare.reads],
+        go_compare,
+        [models.compared, compare.reads],
         [compare.many, *compare.rows, *compare.pairs, *compare.kind[len(compare.models) - 1 :], compare.notice, tabs],
         **RAW,
         concurrency_limit=None,

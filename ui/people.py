@@ -11,7 +11,7 @@ from zoo.settings import get_settings
 if TYPE_CHECKING:
     import gradio as gr
 
-    from compress.jobs import Job
+    from compress.jobs.jobs import Job
 
 HERE = ("127.0.0.1", "::1", "localhost")
 READ_ONLY = "explorer"
@@ -49,7 +49,7 @@ def read_only() -> bool:
 
 def jobs_of(person: Person, limit: int | None = None) -> list[Job]:
     """The jobs that a person may see, newest first."""
-    from compress import jobs
+    from compress.jobs import jobs
 
     if person.trusted:
         return jobs.jobs(limit=limit)
@@ -62,7 +62,7 @@ def job_of(person: Person, job_id: str | None) -> Job:
     Raises:
         UserError: none is given, there is none, or it is somebody else's, which is told in the same words.
     """
-    from compress import jobs
+    from compress.jobs import jobs
 
     if not job_id:
         raise UserError("Pick a job in the table first.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from compress.tasks import TASKS, Task, find_task
+from compress.data.tasks import TASKS, Task, find_task
 from ui.samples import GENERAL, SAMPLES
 from zoo import catalog
 from zoo.ask import QuestionAnswerer

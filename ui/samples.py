@@ -1,4 +1,4 @@
-"""Texts to try classifiers on, written for this page: by task as `compress.tasks` spells it, first text and second."""
+"""Texts to try classifiers on, written for this page: by the task's name, first text and second."""
 
 from __future__ import annotations
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ui import outcome
+from ui.desk import BUDGET, FLOAT, FULL, Measured
+from ui.explore.rivals import predicted
 from ui.outcome import Outcome
-from ui.rivals import predicted
-from ui.session import BUDGET, FLOAT, FULL, Measured
 from zoo.answers import Answer
 from zoo.ask import Reply
 from zoo.catalog import Entry

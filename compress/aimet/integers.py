@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from compress.aimet.simulation import FACTOR, Simulated
-from compress.methods.quantize_onnx import float_weights, integer_weights, linears, spec_of, write
+from compress.int8.quantize import float_weights, integer_weights, linears, spec_of, write
 from zoo.checkpoints import head_size
 from zoo.errors import UserError
 from zoo.graph import Weights

@@ -105,8 +105,8 @@ def _round_products(net: Any, settings: Any) -> None:
 
     With smoothing every product has factors for its input's columns, ones until `Simulated.calibrate` settles them.
     """
-    from compress.methods.aware import round_rows
-    from compress.methods.quantize_onnx import linears
+    from compress.int8.quantize import linears
+    from compress.learn.aware import round_rows
 
     held: Any = SimpleNamespace(blocks=list(net.layers))  # what `linears` asks of a model
     products: dict[str, list[Any]] = {k: v for k, v in linears(held).items() if k not in settings.keep_float}

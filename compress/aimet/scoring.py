@@ -1,4 +1,4 @@
-"""Where AIMET's simulation of a run or an entry lies, and how it is opened to be scored: see `compress.simulated`."""
+"""Where AIMET's simulation of a run or an entry lies, and how it is opened for `compress.results.simulated`."""
 
 from __future__ import annotations
 

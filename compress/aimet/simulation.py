@@ -31,7 +31,7 @@ class Settings:
     """What decides how a model is simulated; kept beside its weights. The fields are those of the recipe's `aimet`.
 
     `weight_bits` may be 7, too: what CPUs without VNNI need of a model that is to run. `keep_float` are names of
-    products, see `compress.methods.quantize_onnx.linears`.
+    products, see `compress.int8.quantize.linears`.
     """
 
     scope: str = "full"
@@ -51,7 +51,7 @@ class Settings:
         Raises:
             UserError: a pattern of `quantize.keep_float` fits no product.
         """
-        from compress.methods.quantize_onnx import linears, matching
+        from compress.int8.quantize import linears, matching
 
         held = recipe.aimet.settings | {"weight_bits": recipe.weight_bits}
         kept = matching(list(linears(model)), recipe.quantize.keep_float)
@@ -155,8 +155,8 @@ class Simulated(nn.Module):
 
     def _smooth(self, windows: Sequence[Window], pad_id: int) -> None:
         """Divides outlying columns of what enters products down, and multiplies the weights that they meet."""
-        from compress.methods.quantize_onnx import linears
-        from compress.methods.ranges import calibrate
+        from compress.int8.quantize import linears
+        from compress.int8.ranges import calibrate
 
         batches = [{key: torch.from_numpy(value) for key, value in pad([one], pad_id).items()} for one in windows]
         found = calibrate(self.plain(), batches, [])
@@ -184,7 +184,7 @@ class Simulated(nn.Module):
             return {name: (float(one.get_min().min()), float(one.get_max().max())) for name, one in held}
 
     def range_rates(self, share: float, learning_rate: float) -> dict[str, float]:
-        """By the names of the ranges' ends, `rates` of `compress.training.train` with which a step moves them by that
+        """By the names of the ranges' ends, `rates` of `compress.learn.loop.train` with which a step moves them by that
         share of their range's width (of the mean one where there is one a row)."""
         made = {}
         for name, held in self.quantizers().items():

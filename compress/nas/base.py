@@ -45,7 +45,7 @@ def base_of(ctx: Any) -> Base:
 
 def setup_of(recipe: Any, config: dict[str, Any]) -> Setup:
     """What a recipe's latencies are measured with, for sub-networks of a checkpoint with this `config.json`."""
-    from compress.tasks import find_task
+    from compress.data.tasks import find_task
 
     settings, int8 = recipe.latency_table, recipe.quantize
     return Setup(

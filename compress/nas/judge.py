@@ -24,8 +24,8 @@ class Candidates:
     """
 
     def __init__(self, ctx: Any, base: Base):
-        from compress.evaluation import trained_on
-        from compress.subjects import subject_of
+        from compress.tasks.scores import trained_on
+        from compress.tasks.subject import subject_of
         from zoo.features import load_tokenizer
 
         self.ctx, self.base, self.settings = ctx, base, ctx.recipe.search

@@ -300,7 +300,7 @@ def machines(setup: Setup, settings: Any) -> Iterator[Callable[[Sequence[Job]], 
     if settings.workers == 1:
         yield None
         return
-    from compress.fanout import cluster
+    from compress.tasks.fanout import cluster
 
     with cluster(settings.workers, setup.threads) as ray:
         timer = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(Timer)
@@ -317,7 +317,7 @@ class Timer:
     """Times rows in a process of its own."""
 
     def __init__(self, setup: Setup, settings: dict[str, Any]):
-        from compress.nas.search_groups import LatencyTable
+        from compress.recipe.nas_search_groups import LatencyTable
 
         self._setup, self._settings = setup, LatencyTable.model_validate(settings)
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.methods.pretrain import MaskedLanguageModel
+from compress.learn.loop import collate
+from compress.learn.pretrain import MaskedLanguageModel
 from compress.nas.supernet import Net, encoder_of
-from compress.training import collate
 from zoo.files import read_json, write_json
 from zoo.modeling import Layer
 
@@ -47,9 +47,9 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the space does not fit the checkpoint.
     """
-    from compress.methods.distill import tokenizer_of
-    from compress.methods.finetune import checkpoint_of
-    from compress.shards import Shards
+    from compress.learn.distill import tokenizer_of
+    from compress.learn.finetune import checkpoint_of
+    from compress.learn.shards import Shards
 
     recipe, settings = ctx.recipe, ctx.recipe.supernet
     if settings.checkpoint:
@@ -73,7 +73,7 @@ def run(ctx: Any) -> dict[str, Any]:
 
 
 def importance(model: Net, batches: Iterable[dict[str, Tensor]]) -> Importance:
-    """Runs the encoder on batches of `compress.training.collate` and tells what matters in it.
+    """Runs the encoder on batches of `compress.learn.loop.collate` and tells what matters in it.
 
     Of a channel, its mean size after GELU times the length of what `contract` makes of it. Of a head, the mean length
     of what it adds to the hidden states. Of a column of hidden states, its mean square at each of the norms times the

@@ -16,12 +16,12 @@ from typing import Any, cast
 
 import torch
 
-from compress.methods.quantize_onnx import MODEL_FILE, Prepared, store
-from compress.methods.ranges import calibrate
+from compress.int8.quantize import MODEL_FILE, Prepared, store
+from compress.int8.ranges import calibrate
 from compress.nas.extract import check_plain, extract
 from compress.nas.space import Arch
 from compress.nas.supernet import SuperNet
-from compress.recipe_groups import Quantize
+from compress.recipe.groups import Quantize
 from zoo.engines import Engine
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.torch import TorchEngine
@@ -61,7 +61,7 @@ def score_model(
 
     Args:
         model: what `inside` or `finetune_candidate` gave.
-        subject: `compress.subjects.Subject`.
+        subject: `compress.tasks.subject.Subject`.
         tokenizer: of the supernet.
         examples: to score on, of `subject.load`; never those that are reported on.
         int8: quantized, with the real int8 graph; else in float32.
@@ -134,8 +134,8 @@ def finetune_candidate(
     Raises:
         UserError: nothing can be learned from the recipe's data.
     """
-    from compress.methods.finetune import learn
-    from compress.subjects import subject_of
+    from compress.learn.finetune import learn
+    from compress.tasks.subject import subject_of
 
     subject, start = subject_of(recipe, settings), folder / "start"
     if (folder / "model.safetensors").is_file():

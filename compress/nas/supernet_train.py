@@ -1,6 +1,6 @@
 """Training a supernet on text: largest, smallest and random sub-networks in every step, all taught by one teacher.
 
-Which sub-networks a step trains is drawn from the random numbers that `compress.training.train` seeds by the step:
+Which sub-networks a step trains is drawn from the random numbers that `compress.learn.loop.train` seeds by the step:
 every process of a torchrun trains the same ones, and so does a resumed run.
 """
 
@@ -17,16 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compress.masked_lm import Masking
-from compress.methods.distill import hidden_distance
-from compress.methods.finetune import freeze
-from compress.methods.pretrain import MaskedLanguageModel, schedule_on
+from compress.learn.distill import hidden_distance
+from compress.learn.finetune import freeze
+from compress.learn.loop import Loss, train
+from compress.learn.masked_lm import Masking
+from compress.learn.pretrain import MaskedLanguageModel, schedule_on
+from compress.learn.shards import Shards
+from compress.learn.teacher import check_reading
 from compress.nas.ordering import FACTS
 from compress.nas.space import Arch, Space
 from compress.nas.supernet import Net, SuperNet, encoder_of
-from compress.shards import Shards
-from compress.teacher import check_reading
-from compress.training import Loss, train
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json
@@ -39,8 +39,8 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the teacher does not fit, or the supernet that was given is of another space.
     """
-    from compress.methods.distill import tokenizer_of
-    from compress.methods.finetune import checkpoint_of
+    from compress.learn.distill import tokenizer_of
+    from compress.learn.finetune import checkpoint_of
 
     recipe, settings, training = ctx.recipe, ctx.recipe.supernet, ctx.recipe.training
     space = recipe.space.of(read_json(checkpoint_of(recipe.model) / "config.json"))
@@ -77,7 +77,7 @@ def open_teacher(recipe: Any, ordered: Path, tokenizer: Any) -> MaskedLanguageMo
     Raises:
         UserError: it cannot tell words, where that is wanted, or does not fit the tokenizer.
     """
-    from compress.methods.finetune import checkpoint_of
+    from compress.learn.finetune import checkpoint_of
 
     settings = recipe.supernet
     folder = checkpoint_of(settings.teacher) if settings.teacher else ordered
@@ -156,7 +156,7 @@ def last_attention(model: Net) -> Iterator[list[Any]]:
 
 
 def taught(settings: Any, space: Space, masking: Callable[..., tuple[Tensor, Tensor]], teacher: MaskedLanguageModel):
-    """The loss of `compress.training.train` for a `Learner`: of each sub-network the mean of its parts by weight.
+    """The loss of `compress.learn.loop.train` for a `Learner`: of each sub-network the mean of its parts by weight.
 
     The parts are the squared distance of the last hidden states, the relations of the last layer's queries, keys and
     values, the teacher's words at the holes (T^2 KL(teacher || student)) and the cross-entropy of the masked words.

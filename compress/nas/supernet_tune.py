@@ -10,11 +10,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from compress.methods.distill import Listener, divergence
+from compress.learn.distill import Listener, divergence
+from compress.learn.loop import Loss
 from compress.nas.space import Space
 from compress.nas.supernet import SuperNet
 from compress.nas.supernet_train import sandwich
-from compress.training import Loss
 
 
 def run(ctx: Any) -> dict[str, Any]:
@@ -23,8 +23,8 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the supernet is of another space, or nothing can be learned from the data.
     """
-    from compress.methods.finetune import learn
-    from compress.subjects import subject_of
+    from compress.learn.finetune import learn
+    from compress.tasks.subject import subject_of
     from zoo.features import load_tokenizer
     from zoo.files import read_json
 
@@ -42,13 +42,13 @@ def run(ctx: Any) -> dict[str, Any]:
 
 
 def in_place(task_loss: Loss, settings: Any, space: Space, head: str) -> Loss:
-    """The loss of `compress.training.train` for a supernet and a task: sandwich rule and in-place distillation.
+    """The loss of `compress.learn.loop.train` for a supernet and a task: sandwich rule and in-place distillation.
 
     The largest sub-network learns from the labels, the smallest and the random ones from what the largest says of the
     same batch (T^2 KL(largest || this)) and from the labels, by the settings' weights (Yu and Huang, arXiv 1903.05134).
 
     Args:
-        task_loss: of one pass at full length, as `compress.subjects.Subject.loss` gives it.
+        task_loss: of one pass at full length, as `compress.tasks.subject.Subject.loss` gives it.
         settings: a `Tune` group.
         space: of the supernet.
         head: "qa" or "classification".

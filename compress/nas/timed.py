@@ -88,7 +88,7 @@ class HeldOpenVino(OpenVinoEngine):
 
 
 def spec_of(arch: Arch, setup: Setup) -> dict[str, Any]:
-    """What `zoo.graph` needs to know beside the weights, as `compress.methods.quantize_onnx.spec_of` tells it."""
+    """What `zoo.graph` needs to know beside the weights, as `compress.int8.quantize.spec_of` tells it."""
     return {
         "layers": arch.layers,
         "hidden": arch.hidden,

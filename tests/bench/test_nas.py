@@ -9,8 +9,8 @@ import pytest
 from bench.__main__ import main
 from bench.nas import METHODS, SCALED, Bench, scaled, spread
 from compress.nas.space import Arch
-from compress.recipe import load
-from compress.run import run
+from compress.recipe.load import load
+from compress.run.run import run
 from tests.compress.nas.nas_kit import SPACE, milliseconds
 from zoo.errors import UserError
 
@@ -103,7 +103,7 @@ def test_a_sample_goes_from_the_fastest_to_the_slowest():
 
 
 def test_another_run_is_refused(tmp_path, tiny_data):
-    from compress.recipe import save
+    from compress.recipe.load import save
 
     save(load("nas_tiny"), tmp_path / "recipe.yaml")
     with pytest.raises(UserError, match="no run of the kind nas that has"):

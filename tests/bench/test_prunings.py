@@ -7,7 +7,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.prunings import Settings, compare, table
-from compress.recipe_methods import PRUNING_TYPES
+from compress.recipe.training_groups import PRUNING_TYPES
 from zoo.errors import UserError
 from zoo.settings import get_settings
 

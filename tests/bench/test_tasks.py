@@ -7,7 +7,7 @@ import pytest
 
 from bench import tasks
 from bench.__main__ import main
-from compress.recipe import load
+from compress.recipe.load import load
 from tests.compress.text_kit import write_glue
 from zoo.engines import ENGINES
 from zoo.settings import get_settings

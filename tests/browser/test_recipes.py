@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from compress import ledger
-from compress.recipe import load
-from compress.traces import CRITERION
+from compress.jobs import ledger
+from compress.recipe.load import load
+from compress.run.traces import CRITERION
 from zoo.files import write_json
 from zoo.settings import get_settings
 

@@ -61,8 +61,8 @@ def tiny_changes(tiny_model, tiny_data) -> list[str]:
 @pytest.fixture(scope="session")
 def finished_run(tiny_changes, tmp_path_factory) -> Path:
     """The folder of a finished run. Copy it before changing anything."""
-    from compress.recipe import load
-    from compress.run import run
+    from compress.recipe.load import load
+    from compress.run.run import run
 
     folder = tmp_path_factory.mktemp("finished-run")
     run(load("length_adaptive_tiny", tiny_changes), folder)

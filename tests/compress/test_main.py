@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from compress.__main__ import app, main
-from compress.recipe import shipped
+from compress.recipe.load import shipped
 from zoo.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from compress import memory, training
-from compress.methods.finetune import span
+from compress import memory
+from compress.learn import loop as training
+from compress.learn.finetune import span
+from compress.learn.loop import Schedule, train
 from compress.progress import Progress
-from compress.training import Schedule, train
 from tests.compress.training_kit import windows
 from zoo.modeling import LengthAdaptiveModel
 

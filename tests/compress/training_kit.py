@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from compress.learn.loop import Sample
 from compress.progress import Progress
-from compress.recipe_kinds_prune_once import PruneOnceRecipe
-from compress.training import Sample
+from compress.recipe.prune_once import PruneOnceRecipe
 from tests.conftest import TinyData
 from zoo.features import Window
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from ui import page
+from ui.desk import Desk
 from ui.reading import Judged, reading_of
-from ui.session import Desk
 from zoo.answers import Answer, Label
 from zoo.ask import KeptWindow, Reply
 from zoo.catalog import Entry
@@ -179,7 +179,7 @@ NOW = 1_000_000.0
 @pytest.fixture
 def make_job():
     """Jobs as the queue tells them; what is not given is of one that runs."""
-    from compress.ledger import Job
+    from compress.jobs.ledger import Job
 
     def make(**changes):
         values = {

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ui import budget, figures, pareto
-from ui.rivals import Rival
+from ui import budget, figures
+from ui.explore import pareto
+from ui.explore.rivals import Rival
 from zoo.ask import KeptWindow
 from zoo.lengths import Front
 

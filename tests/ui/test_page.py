@@ -9,9 +9,12 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from compress import jobs, recipe, uploads
-from ui import form, page, people
-from ui.composing import CHECK, EARLIER, RECIPE
+from compress.data import uploads
+from compress.jobs import jobs
+from compress.recipe import load as recipe
+from ui import page, people
+from ui.compress import form
+from ui.compress.composing import CHECK, EARLIER, RECIPE
 from zoo import library, publishing
 from zoo.errors import UserError
 from zoo.files import write_json
@@ -74,7 +77,7 @@ def queue(monkeypatch, make_job, tmp_path):
 @pytest.fixture
 def on_space(monkeypatch, tmp_path):
     settings = SimpleNamespace(on_space=True, preset="full", home=tmp_path)
-    for module in (people, uploads, __import__("ui.composing", fromlist=["x"])):
+    for module in (people, uploads, __import__("ui.compress.composing", fromlist=["x"])):
         monkeypatch.setattr(module, "get_settings", lambda: settings)
 
 
@@ -215,7 +218,7 @@ def test_checking_shows_what_it_takes_and_how_else_to_say_it(compose, queue):
 
 
 def test_a_backend_that_is_not_there_says_what_to_install(compose, queue, monkeypatch):
-    monkeypatch.setattr("compress.jobs.find_spec", lambda name: None)
+    monkeypatch.setattr("compress.jobs.jobs.find_spec", lambda name: None)
     checked = compose.h.check(PRESET, held(), None)
     assert "pip install onnxruntime" in words(checked, compose.p.notice)
     assert checked[compose.p.walk].selected == CHECK
@@ -385,7 +388,7 @@ def test_what_cannot_be_published_is_said(watch, queue, hub, entry, space, name,
 
 
 def test_a_failed_check_is_said_first():
-    from ui.publish import describe_published
+    from ui.jobs.publish import describe_published
 
     bad = publishing.Published("a/b", "abc", "https://h/a/b", True, False, ["NOT VERIFIED: <b>"])
     assert describe_published(bad).startswith("### ✗") and "<b>" not in describe_published(bad)

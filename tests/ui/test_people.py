@@ -25,7 +25,7 @@ def place(monkeypatch):
 
 @pytest.fixture
 def queue(monkeypatch, make_job):
-    from compress import jobs
+    from compress.jobs import jobs
 
     known = [make_job(id="a", owner="ann"), make_job(id="b", owner="bob"), make_job(id="c", owner="")]
 

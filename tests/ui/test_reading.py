@@ -2,10 +2,10 @@
 
 import pytest
 
-from compress.tasks import TASKS
+from compress.data.tasks import TASKS
 from tests.zoo.test_classify import LABELS, OTHER, TEXT, make_entry
 from ui import outcome, reading, samples
-from ui.session import BUDGET, FULL, Desk
+from ui.desk import BUDGET, FULL, Desk
 from zoo.lengths import LengthConfig
 
 HALF = LengthConfig((0.7, 0.5))
@@ -65,7 +65,7 @@ def test_a_real_classifier_is_asked_compared_and_timed_like_a_questioner(real, t
 
     monkeypatch.setattr("zoo.latency.disturbed", lambda: False)
     monkeypatch.setattr("zoo.latency.get_settings", lambda: SimpleNamespace(home=tmp_path, threads=1))
-    monkeypatch.setattr("ui.session.MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr("ui.desk.MEASURE_SECONDS", 0.05)
     said = real.ask(tiny, "onnxruntime", f"{TEXT}\x07", OTHER, HALF)
     full, in_float = real.reference(tiny, "onnxruntime", TEXT, OTHER)
     assert in_float and outcome.texts(said) == (TEXT, OTHER) and outcome.words(said) in LABELS.values()

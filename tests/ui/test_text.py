@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ui.conftest import SHAPE, make_point
-from ui import outcome, readout, text
-from ui.session import BUDGET, FLOAT, FULL, Measured
+from ui import outcome, text
+from ui.desk import BUDGET, FLOAT, FULL, Measured
+from ui.explore import readout
 from zoo.answers import Answer
 from zoo.ask import Reply
 from zoo.latency import Timing

@@ -9,9 +9,13 @@ import gradio as gr
 import pytest
 
 from tests.ui.conftest import FakeAnswerer, FakeClassifier
-from ui import compare, comparing, explore, labels, page
-from ui.models import stamped
-from ui.session import Desk
+from ui import page
+from ui.compare import comparing
+from ui.compare import tab as compare
+from ui.desk import Desk
+from ui.explore import labels
+from ui.explore import tab as explore
+from ui.models.tab import stamped
 from zoo import catalog
 from zoo.errors import UserError
 
@@ -183,7 +187,7 @@ def test_the_endpoint_classifies_scores_and_sends_questions_elsewhere(both):
 def test_the_models_tab_sends_only_one_task_to_compare(built, monkeypatch):
     p, h = built.build_models
     rows = {name: SimpleNamespace(task=task) for name, task in (("a", "qa"), ("b", "classification"), ("c", ""))}
-    monkeypatch.setattr("ui.models._find", lambda name, profile: rows[name])
+    monkeypatch.setattr("ui.models.tab._find", lambda name, profile: rows[name])
     assert h.to_compare(["a", "c"], None)[p.compared] and h.to_compare(["b", "c"], None)[p.compared]
     assert "same task" in h.to_compare(["a", "b"], None)[p.notice]["value"]
     assert stamped(["a"]) and page.TABS

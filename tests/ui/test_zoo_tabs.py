@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ui.models import stamped, unstamped
+from ui.models.tab import stamped, unstamped
 from zoo.settings import get_settings
 
 

@@ -62,7 +62,7 @@ def waits(monkeypatch) -> list[float]:
 @pytest.fixture(scope="session")
 def made_int8(tiny_model, tmp_path_factory) -> Path:
     """The folder of a tiny int8 entry in a run's `package`, with its recipe at the top."""
-    from compress.methods import quantize_onnx as q
+    from compress.int8 import quantize as q
     from zoo.files import write_json, write_text
     from zoo.lengths import Front, LengthConfig, Point
     from zoo.modeling import LengthAdaptiveModel

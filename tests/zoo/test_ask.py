@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.methods import quantize_onnx as q
+from compress.int8 import quantize as q
 from zoo import catalog
 from zoo.ask import QuestionAnswerer, predict
 from zoo.engines import BF16, ENGINES, engines_here, open_engine

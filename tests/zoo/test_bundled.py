@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from compress.methods.quantize_onnx import simulate
-from compress.scoring import score_entry
+from compress.int8.quantize import simulate
+from compress.results.score import score_entry
 from zoo import card, catalog, torchvision_fix
 from zoo.ask import QuestionAnswerer
 from zoo.engines.onnx import OnnxEngine

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from compress.scoring import score_entry
-from compress.tasks import find_task
+from compress.data.tasks import find_task
+from compress.results.score import score_entry
 from ui.samples import SAMPLES
 from zoo import card, catalog
 from zoo.classify import TextClassifier

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from compress.evaluation import drop_layers_of
-from compress.methods.quantize import ladder
-from compress.recipe_groups import Budgets
+from compress.int8.stage import ladder
+from compress.recipe.groups import Budgets
+from compress.tasks.scores import drop_layers_of
 from zoo.checkpoints import architecture, labels_of, most_tokens, normalized, ours, theirs
 from zoo.errors import UserError
 from zoo.lengths import Shape

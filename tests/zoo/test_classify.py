@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.methods import quantize_onnx as q
+from compress.int8 import quantize as q
 from zoo import card, catalog, verification
 from zoo.answers import find_labels
 from zoo.ask import QuestionAnswerer

@@ -7,15 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from compress.methods.quantize_onnx import (
-    calibrate,
-    float_weights,
-    integer_weights,
-    linears,
-    simulate,
-    spec_of,
-    write,
-)
+from compress.int8.quantize import calibrate, float_weights, integer_weights, linears, simulate, spec_of, write
 from tests.zoo.test_modeling import CONFIGS, SHIFTED, both, inputs
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine

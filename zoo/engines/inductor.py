@@ -15,7 +15,7 @@ LOST = -1e4  # logit of a padded position
 
 
 class InductorEngine:
-    """Runs a folder that `compress.methods.quantize_inc` wrote: rows one by one, unpadded, at full length.
+    """Runs a folder that `compress.int8.inc` wrote: rows one by one, unpadded, at full length.
 
     The first run compiles, which takes half a minute; inputs of other lengths then run without compiling again. Only
     open folders that were made here: torch's export format is not as safe as safetensors and ONNX are, which is why

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from compress import fanout
 from compress.archive import Archive
 from compress.nas import latency_table
 from compress.nas.latency_table import Row, Table, machines, measure_table, plan, refuse_foreign, stamp, strays
 from compress.nas.space import Space
 from compress.nas.timed import MODES, HeldOnnx, Setup, made_up, ready, spec_of, whole_run
+from compress.tasks import fanout
 from tests.compress.nas.nas_kit import SETUP, SPACE, Silent, milliseconds, settings, table
 from zoo.errors import UserError
 
@@ -37,9 +37,9 @@ def test_families_classifiers_and_floats_are_timed_too(family, approach, keep):
 
 
 def test_what_is_timed_has_the_operators_of_the_real_thing(tiny_model):
-    from compress.methods.quantize_onnx import float_weights, integer_weights, linears
-    from compress.methods.quantize_onnx import spec_of as real_spec
-    from compress.methods.ranges import Range
+    from compress.int8.quantize import float_weights, integer_weights, linears
+    from compress.int8.quantize import spec_of as real_spec
+    from compress.int8.ranges import Range
     from compress.nas.space import Arch
     from zoo.graph import build
     from zoo.modeling import LengthAdaptiveModel
@@ -205,8 +205,8 @@ def test_a_table_of_something_else_is_refused(tmp_path):
 
 
 def test_a_held_engine_is_the_stored_one(tiny_model, tmp_path):
-    from compress.methods.quantize_onnx import float_weights, write
-    from compress.methods.quantize_onnx import spec_of as real_spec
+    from compress.int8.quantize import float_weights, write
+    from compress.int8.quantize import spec_of as real_spec
     from zoo.engines.onnx import OnnxEngine
     from zoo.modeling import LengthAdaptiveModel
 

@@ -11,8 +11,8 @@ from compress.nas.latency_table import Table
 from compress.nas.predictor import Predictor
 from compress.nas.search import winner_of
 from compress.nas.space import Arch
-from compress.recipe import load
-from compress.run import STAGES, run
+from compress.recipe.load import load
+from compress.run.run import STAGES, run
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 
@@ -190,7 +190,7 @@ def test_the_recipes_that_take_hours_are_valid(name):
 
 
 def test_what_it_will_take_is_estimated(changes):
-    from compress.estimate import estimate
+    from compress.jobs.estimate import estimate
 
     whole, small = (estimate(load("nas_tiny", [*changes, f"latency_table.rows={rows}"])) for rows in (4000, 40))
     assert whole["minutes"] - small["minutes"] == pytest.approx(3960 * (0.05 + 0.2) / 60, rel=0.05)
@@ -200,7 +200,7 @@ def test_what_it_will_take_is_estimated(changes):
 
 
 def test_a_job_gets_whole_paths_and_names_what_it_lacks(changes, finished, tmp_path, monkeypatch):
-    from compress import jobs, launchers
+    from compress.jobs import jobs, launchers
 
     root, _ = finished
     shutil.copytree(root / "supernet", tmp_path / "net")

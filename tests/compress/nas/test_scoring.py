@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from compress.methods.pretrain import MaskedLanguageModel
-from compress.methods.quantize_onnx import MODEL_FILE, build
+from compress.int8.quantize import MODEL_FILE, build
+from compress.learn.pretrain import MaskedLanguageModel
 from compress.nas import scoring
 from compress.nas.extract import extract
-from compress.nas.groups import Tune
 from compress.nas.scoring import (
     HeldEngine,
     calibration_windows,
@@ -26,8 +25,9 @@ from compress.nas.scoring import (
 from compress.nas.space import Arch, Space
 from compress.nas.supernet import SuperNet
 from compress.progress import Progress
-from compress.recipe_groups import Dataset, Learning, Quantize, Training
-from compress.subjects import subject_of
+from compress.recipe.groups import Dataset, Learning, Quantize, Training
+from compress.recipe.nas_groups import Tune
+from compress.tasks.subject import subject_of
 from tests.compress.training_kit import Interrupting, Stop
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.torch import TorchEngine
@@ -89,7 +89,7 @@ def test_an_int8_score_is_that_of_the_file_that_would_be_shipped(
     windows, settings = calibration_windows(subject, tokenizer, 4), Quantize(calibration_samples=4)
     assert windows == calibration_windows(subject, tokenizer, 4) != calibration_windows(subject, tokenizer, 4, seed=1)
     folder = extract(net, ARCH, tmp_path / "alone", tokenizer)
-    from compress.methods import quantize_onnx
+    from compress.int8 import quantize as quantize_onnx
 
     monkeypatch.setattr(quantize_onnx, "calibration_windows", lambda *_: windows)
     build(folder, tmp_path / "shipped", SimpleNamespace(quantize=settings), [])

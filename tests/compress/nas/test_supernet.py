@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from compress.methods.pretrain import MaskedLanguageModel
+from compress.learn.pretrain import MaskedLanguageModel
+from compress.learn.shards import make_shards
 from compress.nas.extract import extract
-from compress.nas.groups import GenerateData, SearchSpace, Supernet
 from compress.nas.ordering import arrange, importance, reorder
 from compress.nas.ordering import run as order
 from compress.nas.space import Arch, Space
 from compress.nas.supernet import SuperNet, cut
 from compress.progress import Progress
-from compress.shards import make_shards
+from compress.recipe.nas_groups import GenerateData, SearchSpace, Supernet
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json, write_json

@@ -15,9 +15,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from compress.masked_lm import Masking
-from compress.methods.pretrain import MaskedLanguageModel
-from compress.nas.groups import GenerateData, SearchSpace, Supernet, Tune
+from compress.learn.loop import Schedule, collate, train
+from compress.learn.masked_lm import Masking
+from compress.learn.pretrain import MaskedLanguageModel
+from compress.learn.shards import Shards, make_shards
 from compress.nas.ordering import run as order
 from compress.nas.space import Space
 from compress.nas.supernet import SuperNet
@@ -25,10 +26,9 @@ from compress.nas.supernet_train import Learner, relation_distance, run, sandwic
 from compress.nas.supernet_tune import in_place
 from compress.nas.supernet_tune import run as tune
 from compress.progress import Progress
-from compress.recipe_groups import Dataset, Training
-from compress.shards import Shards, make_shards
-from compress.subjects import subject_of
-from compress.training import Schedule, collate, train
+from compress.recipe.groups import Dataset, Training
+from compress.recipe.nas_groups import GenerateData, SearchSpace, Supernet, Tune
+from compress.tasks.subject import subject_of
 from tests.compress.training_kit import Interrupting, Stop
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -159,15 +159,15 @@ def test_an_interrupted_training_goes_on_with_the_same_networks(tiny_model, toke
 SCRIPT = """
 import json, os, random, sys, torch
 from pathlib import Path
-from compress.masked_lm import Masking
-from compress.methods.pretrain import MaskedLanguageModel
+from compress.learn.masked_lm import Masking
+from compress.learn.pretrain import MaskedLanguageModel
 from compress.nas import supernet_train as st
-from compress.nas.groups import Supernet
-from compress.shards import Shards
+from compress.recipe.nas_groups import Supernet
+from compress.learn.shards import Shards
 from compress.nas.space import Space
 from compress.nas.supernet import SuperNet
 from compress.progress import Progress
-from compress.training import Schedule, train
+from compress.learn.loop import Schedule, train
 from zoo.features import load_tokenizer
 
 model, data, out = (Path(p) for p in sys.argv[1:])

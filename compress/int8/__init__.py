@@ -1,0 +1,1 @@
+"""Our own eight bits: ranges, the int8 graph, the accuracy criterion, sensitivity."""

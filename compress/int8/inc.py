@@ -1,0 +1,146 @@
+"""Intel Neural Compressor's own quantizers: PT2E, static and dynamic, for torch.compile to run.
+
+What neural-compressor 3.10 can do for these models: a checkpoint is exported by torch.export, its linear layers get
+observers of inputs (unsigned eight bits a tensor; extremes, as a moving average over the windows) and of weights
+(symmetric, a column), and out comes a graph of quantize-dequantize pairs, which torch.compile turns into integer
+products (`zoo.engines.inductor`).
+
+What it cannot: there is no ONNX out of it, and on disk weights are float, rounded when the graph is compiled. It has no
+option for weights of seven bits, without which products overflow on CPUs without VNNI: the observers are told here.
+Its aware training (`torch/algorithms/qat`) rounds to the microscaling formats MXFP8 and MXFP4 and needs auto-round;
+there is none for eight-bit integers, which is why `compress.learn.aware` exists. Pruning, distillation and the
+accuracy-driven tuning of its 2.x releases are gone or want a function of one's own, see `compress.int8.criterion`.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress.int8.quantize import calibration_windows, linears, matching, operators
+from zoo.errors import UserError
+from zoo.features import Window, load_tokenizer, pad
+from zoo.files import write_json
+from zoo.modeling import LengthAdaptiveModel
+
+FOLDER = "neural_compressor"  # within a stage's
+HEADS = ("qa_outputs", "dense", "classifier")
+
+
+class Plain(nn.Module):
+    """The model at full length, tensors in and logits out: what torch.export takes."""
+
+    def __init__(self, model: LengthAdaptiveModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        return self.model(input_ids, attention_mask, token_type_ids).logits
+
+
+def build(checkpoint: Path, out: Path, recipe: Any, windows: Sequence[Window] | None = None) -> dict[str, Any]:
+    """Quantizes `checkpoint` by neural-compressor as the recipe's group `quantize` says, into the folder `out`.
+
+    Args:
+        windows: what to calibrate on; by default questions of the recipe, drawn at random with its seed.
+
+    Returns:
+        Approach, bits of the weights, calibration windows, layers left in float, and bytes on disk.
+
+    Raises:
+        UserError: neural-compressor is not installed, or a pattern of `keep_float` fits nothing.
+    """
+    quantization, export = backend()
+    settings = recipe.quantize
+    model, tokenizer = LengthAdaptiveModel.load(checkpoint), load_tokenizer(checkpoint)
+    if settings.approach == "static" and windows is None:
+        windows = calibration_windows(recipe, tokenizer)
+    windows = list(windows or ()) if settings.approach == "static" else []
+    kept = float_layers(model, settings.keep_float or ())
+    reduce_range = settings.reduce_range is not False
+    example = _example(model)
+    tokens = torch.export.Dim("tokens", min=2, max=_longest(model))
+    graph = export(Plain(model), example, dynamic_shapes=({1: tokens},) * 3)
+    prepared = quantization.prepare(graph, _config(quantization, settings.approach, kept), example_inputs=example)
+    if reduce_range:
+        for part in prepared.modules():
+            if getattr(part, "dtype", None) == torch.int8:
+                part.quant_min, part.quant_max = -63, 63
+    inputs = [tuple(torch.from_numpy(value) for value in pad([window]).values()) for window in windows]
+    with torch.no_grad():
+        for one in inputs or [example]:  # weights are observed in a run, even where inputs are not
+            prepared(*one)
+    made = quantization.convert(prepared)
+    draft = out.with_name(f"{out.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    made.save(example, str(draft))
+    write_json(draft / "config.json", model.config)
+    tokenizer.save_pretrained(str(draft))
+    shutil.rmtree(out, ignore_errors=True)
+    draft.rename(out)
+    return {
+        "approach": settings.approach,
+        "weight_bits": 7 if reduce_range else 8,
+        "calibration_windows": len(windows),
+        "kept_float": kept,
+        "bytes": sum(path.stat().st_size for path in out.glob("quantized_weight*")),
+    }
+
+
+def float_layers(model: LengthAdaptiveModel, patterns: Iterable[str]) -> list[str]:
+    """Names of the linear layers to leave alone: the head, and those of products that the patterns name."""
+    chosen = matching(operators(model), patterns)
+    held = {module for name, modules in linears(model).items() if name in chosen for module in modules}
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and (module in held or name in HEADS)
+    ]
+
+
+def _config(quantization: Any, approach: str, kept: Iterable[str]) -> Any:
+    if approach == "static":
+        kind, settings = quantization.StaticQuantConfig, {}
+    else:
+        kind, settings = quantization.DynamicQuantConfig, {"w_granularity": "per_channel"}
+    config = kind(**settings)
+    for name in kept:
+        config.set_local(f"model.{name}", kind(w_dtype="fp32", act_dtype="fp32"))
+    return config
+
+
+def _example(model: LengthAdaptiveModel, tokens: int = 32) -> tuple[Tensor, Tensor, Tensor]:
+    ids = torch.arange(tokens)[None] % model.config["vocab_size"]
+    return ids, torch.ones_like(ids), torch.zeros_like(ids)
+
+
+def _longest(model: LengthAdaptiveModel) -> int:
+    reserved = model.config.get("pad_token_id", 1) + 1 if model.family == "roberta" else 0
+    return model.config["max_position_embeddings"] - reserved
+
+
+def backend() -> tuple[Any, Any]:
+    """neural-compressor's module `quantization`, and its function `export`.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    from zoo import torchvision_fix
+
+    torchvision_fix.mend()
+    try:
+        from neural_compressor.torch import quantization
+        from neural_compressor.torch.export import export
+    except ImportError as error:
+        raise UserError(
+            "neural-compressor is not installed: `pip install neural-compressor-pt torchao`, or set "
+            "quantize.neural_compressor to false."
+        ) from error
+    logging.getLogger("neural_compressor").setLevel(logging.WARNING)
+    return quantization, export

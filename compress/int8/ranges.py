@@ -1,0 +1,146 @@
+"""What enters the products of a model: the ranges in which inputs are rounded, as calibrated or as learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.errors import UserError
+from zoo.files import read_json, write_json
+from zoo.lengths import LengthConfig
+from zoo.modeling import LengthAdaptiveModel
+
+RANGES_FILE = "ranges.json"  # beside a checkpoint whose training has learned them
+SMOOTH_GAIN = 1.5  # a range that smoothing shrinks by less is left alone: dividing takes time in every run
+
+
+class Range(NamedTuple):
+    """What enters a product: the range to quantize, and of every column its mean, lowest and highest value.
+
+    A range that was learned in training has `by`, which its columns are divided by, once and for all; `low` and
+    `high` are then those of the divided input, and nothing is known of single columns.
+    """
+
+    low: float
+    high: float
+    mean: np.ndarray
+    lows: np.ndarray
+    highs: np.ndarray
+    by: np.ndarray | None = None
+
+    def smoothed(self, strength: float) -> tuple[Range, np.ndarray | None]:
+        """The range with outlying columns divided down, and by what `[in]`; None where it would gain little.
+
+        A column is divided by (its peak / the median peak) ** strength where that is more than 1. BERT's encoders
+        have a column or two whose values are ten times those of all others, and one scale has to fit them all
+        (SmoothQuant, arXiv 2211.10438, divides every column and so disturbs the weights more).
+        """
+        if self.by is not None:
+            return self, self.by if (self.by != 1).any() else None
+        if not strength:
+            return self, None
+        peaks = np.maximum(np.abs(self.lows), np.abs(self.highs))
+        by = np.maximum(1.0, (peaks / max(float(np.median(peaks)), 1e-8)) ** strength).astype(np.float32)
+        lows, highs = self.lows / by, self.highs / by
+        low, high = max(self.low, float(lows.min())), min(self.high, float(highs.max()))
+        if high - low > (self.high - self.low) / SMOOTH_GAIN:
+            return self, None
+        return Range(low, high, self.mean / by, lows, highs), by
+
+    @classmethod
+    def learned(cls, low: float, high: float, by: np.ndarray) -> Range:
+        """A range that training has settled."""
+        unknown = np.empty(0, np.float32)
+        return cls(low, high, unknown, unknown, unknown, np.asarray(by, np.float32))
+
+
+def grid(low: float, high: float) -> tuple[float, int]:
+    """Scale and zero point of unsigned eight-bit integers over a range; zero itself is always one of the values."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32(max(high - low, 1e-8) / 255))
+    return scale, int(np.clip(round(-low / scale), 0, 255))
+
+
+def calibrate(
+    model: LengthAdaptiveModel,
+    batches: Sequence[dict[str, Tensor]],
+    configs: Sequence[LengthConfig],
+    percentile: float = 100.0,
+) -> dict[str, Range]:
+    """Input ranges of every product over real inputs, each run at one of the configurations in turn and at full length.
+
+    Args:
+        percentile: 100 takes the extremes; less takes, per run, that percentile and its mirror, averaged over runs.
+    """
+    from compress.int8.quantize import linears
+
+    seen: dict[str, list[Range]] = {}
+
+    def watch(name: str) -> Callable:
+        def hook(_module: Any, args: tuple[Tensor, ...]) -> None:
+            x = args[0].detach()
+            flat, rows = x.flatten(), x.flatten(0, 1)
+            rest = max(1, round(flat.numel() * (100 - percentile) / 100))
+            high, low = float(flat.topk(rest).values[-1]), -float((-flat).topk(rest).values[-1])
+            seen[name].append(Range(low, high, *(part.numpy() for part in (rows.mean(0), rows.amin(0), rows.amax(0)))))
+
+        return hook
+
+    handles = []
+    for name, modules in linears(model).items():
+        seen[name] = []
+        handles.append(modules[0].register_forward_pre_hook(watch(name)))
+    try:
+        with torch.no_grad():
+            for turn, batch in enumerate(batches):
+                counts = batch["attention_mask"].sum(1).tolist()
+                chosen = [LengthConfig.full(model.shape.layers)]
+                chosen += [configs[turn % len(configs)]] if configs else []
+                for config in chosen:
+                    model(**batch, lengths=torch.tensor([config.tokens(int(n)) for n in counts]))
+    finally:
+        for handle in handles:
+            handle.remove()
+    lowest, highest = (min, max) if percentile >= 100 else (np.mean, np.mean)
+    return {
+        name: Range(
+            float(lowest([r.low for r in runs])),
+            float(highest([r.high for r in runs])),
+            np.mean([r.mean for r in runs], axis=0),
+            np.min([r.lows for r in runs], axis=0),
+            np.max([r.highs for r in runs], axis=0),
+        )
+        for name, runs in seen.items()
+    }
+
+
+def save_ranges(path: Path, ranges: Mapping[str, Range]) -> None:
+    """Stores ranges by product as JSON."""
+    write_json(path, {name: found._asdict() for name, found in ranges.items()})
+
+
+def load_ranges(path: Path) -> dict[str, Range]:
+    """Reads what `save_ranges` wrote.
+
+    Raises:
+        UserError: the file is not there, or holds no ranges.
+    """
+    try:
+        return {
+            name: Range(
+                float(held["low"]),
+                float(held["high"]),
+                np.array(held["mean"], np.float32),
+                np.array(held["lows"], np.float32),
+                np.array(held["highs"], np.float32),
+                None if held["by"] is None else np.array(held["by"], np.float32),
+            )
+            for name, held in read_json(path).items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} holds no ranges of a training. Run the training stage again.") from error

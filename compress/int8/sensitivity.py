@@ -1,0 +1,202 @@
+"""Which part of a model suffers from eight bits: each product quantized alone, the others in float."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from compress.int8.quantize import (
+    WORDS,
+    Prepared,
+    float_weights,
+    integer_weights,
+    linears,
+    operators,
+    place,
+    prepare,
+    simulate,
+)
+from compress.learn.length_drop import distance
+from zoo.errors import UserError
+from zoo.features import Window, make_windows, pad
+from zoo.files import read_json
+from zoo.graph import Weights
+from zoo.modeling import LengthAdaptiveModel
+
+
+@dataclass(frozen=True)
+class Row:
+    """One product.
+
+    Attributes:
+        name: as in the graph, `layers.0.qkv` for example, or `words` for the word embeddings.
+        kl: Kullback-Leibler divergence in nats from the float model's answer to the one with this product in integers,
+            mean over windows (and over start and end); of a regression, the mean squared difference.
+        share: of the sum of all products' divergences.
+        parameters: weights that it has.
+    """
+
+    name: str
+    kl: float
+    share: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows, the most sensitive first.
+
+    Attributes:
+        together: divergence with everything quantized at once.
+        windows: how many it is the mean of.
+        approach: "static" or "dynamic".
+    """
+
+    rows: list[Row]
+    together: float
+    windows: int
+    approach: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """For people: a line a product, with a bar as long as its share."""
+        wide = max(len(row.name) for row in self.rows)
+        longest = max(max(row.share for row in self.rows), 1e-12)
+        lines = [f"{'product':{wide}}  {'KL, nats':>9}  {'share':>6}  {'parameters':>10}"]
+        lines += [
+            f"{row.name:{wide}}  {row.kl:9.5f}  {row.share:6.1%}  {row.parameters:10,}  "
+            + "█" * round(20 * row.share / longest)
+            for row in self.rows
+        ]
+        return "\n".join([*lines, f"{'all at once':{wide}}  {self.together:9.5f}", f"mean over {self.windows} windows"])
+
+
+def measure(
+    ready: Prepared, settings: Any, windows: Sequence[Window], progress: Callable[[int, int], None] | None = None
+) -> Report:
+    """Quantizes every product alone and compares what the model answers with what it answers in float.
+
+    Args:
+        ready: the model with the ranges of its inputs; it is the same afterwards.
+        settings: the group `Quantize` of a recipe.
+        windows: inputs to answer, each by itself and at full length.
+        progress: called with (products done, products in all).
+
+    Raises:
+        UserError: there are no windows.
+    """
+    if not windows:
+        raise UserError("There is nothing to measure the sensitivity on: give at least one question.")
+    model = ready.model.eval()
+    floats = float_weights(model)
+    reduce_range = settings.reduce_range is not False
+    integers = integer_weights(floats, linears(model), ready.ranges, reduce_range, settings.smoothing)
+    batches = [{key: torch.from_numpy(value) for key, value in pad([window]).items()} for window in windows]
+    exact = answers(model, batches)
+    names = operators(model)
+    found: dict[str, float] = {}
+    for done, name in enumerate(names):
+        with alone(model, integers, name):
+            found[name] = divergence(answers(model, batches), exact)
+        if progress:
+            progress(done + 1, len(names))
+    everything = max(sum(found.values()), 1e-12)
+    rows = [Row(name, kl, kl / everything, floats[f"{name}.w"].size) for name, kl in found.items()]
+    together = divergence(answers(simulate(model, integers), batches), exact)
+    approach = "dynamic" if ready.ranges is None else "static"
+    return Report(sorted(rows, key=lambda row: -row.kl), together, len(windows), approach)
+
+
+@contextmanager
+def alone(model: LengthAdaptiveModel, integers: Weights, name: str) -> Iterator[None]:
+    """Within, `name` of the model computes as the integer graph does; afterwards it is in float again."""
+    modules = [model.words] if name == WORDS else linears(model)[name]
+    before = [{key: value.clone() for key, value in module.state_dict().items()} for module in modules]
+    handles = []
+    try:
+        if name == WORDS:
+            with torch.no_grad():
+                model.words.weight.copy_(torch.from_numpy(integers["words.q"] * integers["words.scale"]))
+        else:
+            handles = place(model, integers, [name])
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, state in zip(modules, before, strict=True):
+            module.load_state_dict(state)
+
+
+def answers(model: LengthAdaptiveModel, batches: Sequence[dict[str, Tensor]]) -> list[Tensor]:
+    """Logits of every batch."""
+    with torch.inference_mode():
+        return [model(**batch).logits for batch in batches]
+
+
+def divergence(got: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
+    """Mean over batches of KL(exact || got); of single numbers, which are no distribution, the squared difference."""
+    total = 0.0
+    for mine, other in zip(got, exact, strict=True):
+        scalar = mine.ndim == 2 and mine.shape[1] == 1
+        total += float((mine - other).square().mean() if scalar else distance(mine, other))
+    return total / len(got)
+
+
+def of_entry(
+    name: str,
+    source: str | None = None,
+    questions: int = 32,
+    approach: Literal["static", "dynamic"] = "static",
+    seed: int = 0,
+    task: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """The sensitivity of an entry's float checkpoint.
+
+    Args:
+        name: a bundled name, a folder or a Hub id.
+        source: questions, see `load_squad`, or a classifier's texts, see `load_texts`; by default the bundled questions,
+            or the task's own data set. Some are measured on, others calibrated with.
+        questions: how many are measured on, drawn at random with `seed`.
+        approach: "static" or "dynamic".
+        task: of a classifier, one of `compress.data.tasks`.
+
+    Raises:
+        UserError: no such entry, data or task, or a task that is not the entry's.
+    """
+    from compress.data.squad import BUNDLED, load_squad
+    from compress.data.tasks import find_task
+    from compress.data.texts import load_texts
+    from compress.recipe.groups import Quantize, Reading
+    from compress.tasks.texts import text_windows
+    from zoo import catalog
+    from zoo.checkpoints import head_of
+    from zoo.features import load_tokenizer
+
+    folder = catalog.find(name).float_folder
+    classifies = head_of(read_json(folder / "config.json")) == "classification"
+    if classifies != bool(task):
+        raise UserError(f"{name} classifies: name its task." if classifies else f"{name} answers questions: no task.")
+    settings, reading, tokenizer = Quantize(approach=approach), Reading(), load_tokenizer(folder)
+    everything = load_texts(find_task(task), source) if task else load_squad(source or BUNDLED, "validation")
+    chosen = random.Random(seed).sample(everything, min(len(everything), questions + settings.calibration_samples))
+
+    def read(part: list[Any]) -> list[Window]:
+        if task:
+            return text_windows(tokenizer, part)
+        texts = [e.question for e in part], [e.context for e in part]
+        return make_windows(tokenizer, *texts, reading.max_length, reading.stride)
+
+    seen = read(chosen[questions:] or chosen)
+    ready = prepare(folder, SimpleNamespace(quantize=settings), (), windows=seen)
+    return measure(ready, settings, read(chosen[:questions]), progress)

@@ -1,0 +1,245 @@
+"""Jobs in the background: submitted here, run by a worker, the same from the page and from the command line."""
+
+from __future__ import annotations
+
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from compress.data.squad import BUNDLED
+from compress.jobs import ledger, queue
+from compress.jobs.estimate import disk_gib, estimate
+from compress.jobs.launchers import launcher_of
+from compress.jobs.ledger import OPEN, STATES, Job
+from compress.jobs.limits import GIB, check_space
+from compress.recipe.load import expanded
+from compress.run import traces
+from compress.run.run import STAGES
+from zoo.errors import UserError
+from zoo.settings import get_settings
+
+__all__ = [
+    "OPEN",
+    "STATES",
+    "Job",
+    "cancel",
+    "estimate",
+    "find",
+    "jobs",
+    "keep_worker",
+    "logs",
+    "mark_published",
+    "progress",
+    "results",
+    "retry",
+    "sensitivity",
+    "stages",
+    "start_worker",
+    "submit",
+    "worker",
+]
+BACKENDS = {"openvino": "openvino", "onnxruntime": "onnxruntime"}  # engine -> what to install
+start_worker, worker = queue.start_worker, queue.worker
+
+
+def submit(recipe: Any, name: str = "", owner: str = "", launcher: str = "local") -> Job:
+    """Queues a recipe and sees to it that a worker runs.
+
+    Args:
+        recipe: see `compress.recipe.load.load`.
+        name: what to call it; by default the recipe's kind.
+        owner: whose it is.
+        launcher: see `compress.jobs.launchers.launcher_of`.
+
+    Raises:
+        UserError: no such launcher, something that is not installed, too little disk space, a full queue, or a queue
+            that cannot be reached.
+    """
+    launcher_of(launcher).check()
+    _check(recipe)
+    waiting = [job for job in jobs() if job.is_open]
+    settings = get_settings()
+    if len(waiting) >= settings.queue_limit:
+        raise UserError(f"The queue is full: {len(waiting)} jobs wait or run. Try again when some have ended.")
+    own = sum(job.owner == owner for job in waiting)
+    if settings.owner_limit and own >= settings.owner_limit:
+        raise UserError(f"You have {own} jobs that wait or run, as many as one may. Cancel one, or wait.")
+    check_space(GIB * disk_gib(recipe))
+    job = ledger.create(_absolute(recipe), name or recipe.kind, owner, launcher)
+    try:
+        queue.enqueue(job.id, job.attempt)
+    except UserError:
+        ledger.remove(job.id)
+        raise
+    start_worker()
+    return job
+
+
+def jobs(owner: str | None = None, limit: int | None = None) -> list[Job]:
+    """All jobs, or those of one owner; newest first."""
+    return [job for job in ledger.everything() if owner in (None, job.owner)][:limit]
+
+
+def find(job_id: str) -> Job:
+    """The job of this id.
+
+    Raises:
+        UserError: there is none.
+    """
+    return ledger.read(job_id)
+
+
+def cancel(job_id: str) -> Job:
+    """Cancels a job: at once while it waits, within ten seconds while it runs. What it has made stays.
+
+    Raises:
+        UserError: there is no such job.
+    """
+    if done := ledger.change(job_id, ("queued",), state="cancelled", reason="", ended=time.time()):
+        return done
+    if ledger.change(job_id, ("running",), state="cancelling", reason=""):
+        start_worker()  # only a worker ends the process
+    return find(job_id)
+
+
+def retry(job_id: str) -> Job:
+    """Queues a failed or cancelled job again; it goes on from what it has made.
+
+    Raises:
+        UserError: there is no such job, it has not failed, or it does not fit on the disk or in the queue any more.
+    """
+    job = find(job_id)
+    ended = ("failed", "cancelled")
+    if job.state not in ended:
+        raise UserError(f"Job {job_id} is {job.state}: only a failed or cancelled one can be retried.")
+    launcher_of(job.launcher).check()
+    check_space(0)
+    fresh = {"state": "queued", "reason": "", "started": None, "ended": None, "process": None, "starts": 0}
+    again = ledger.change(job_id, ended, **fresh, attempt=job.attempt + 1)
+    if again is None:
+        return find(job_id)  # somebody else was faster
+    try:
+        queue.enqueue(job_id, again.attempt)
+    except UserError:
+        ledger.change(job_id, ("queued",), state=job.state, reason=job.reason, ended=job.ended)
+        raise
+    start_worker()
+    return again
+
+
+def logs(job_id: str, lines: int = 200) -> str:
+    """The last lines of what the job's process said, "" before."""
+    return traces.tail(find(job_id).folder / traces.LOG, lines)
+
+
+def progress(job_id: str) -> list[dict[str, Any]]:
+    """What the job told of its progress, at most 500 lines of each stage; see `compress.progress`."""
+    return traces.progress(find(job_id).folder)
+
+
+def stages(job_id: str) -> list[dict[str, Any]]:
+    """The job's stages in order: `name`, `state` (done, running, waiting, failed), `seconds`, `result`."""
+    job = find(job_id)
+    return traces.stages(job.folder, job.kind, job.stage, job.state)
+
+
+def sensitivity(job_id: str) -> dict[str, Any] | None:
+    """What eight bits cost at each operator, where the job measured it; see `compress.run.traces.sensitivity`."""
+    return traces.sensitivity(find(job_id).folder)
+
+
+def results(job_id: str) -> list[Path]:
+    """The folders of the entries that the job packaged, int8 ones first; [] before."""
+    return traces.entries(find(job_id).folder)
+
+
+def mark_published(job_id: str, repo_id: str, commit: str) -> Job:
+    """Notes that what the job made is on the Hub.
+
+    Raises:
+        UserError: there is no such job, or it has made nothing yet.
+    """
+    among = ("ready to publish", "published")
+    done = ledger.change(job_id, among, state="published", published=f"{repo_id}@{commit}")
+    if done is None:
+        raise UserError(f"Job {job_id} is {find(job_id).state}: it has nothing to publish.")
+    return done
+
+
+def keep_worker(every: float = 5.0) -> threading.Thread:
+    """Starts a worker, and in the background anew whenever it has died and there is something to do."""
+
+    def keep() -> None:
+        while True:
+            time.sleep(every)
+            try:
+                if any(job.is_open for job in jobs()):
+                    start_worker()
+            except Exception:  # a full disk, a lock that is held: the next round may do better
+                continue
+
+    start_worker()
+    thread = threading.Thread(target=keep, daemon=True, name="keep-worker")
+    thread.start()
+    return thread
+
+
+def missing_backend(recipe: Any) -> str | None:
+    """What has to be installed before this recipe can run, in a sentence; None where nothing is lacking."""
+    package = BACKENDS.get(recipe.evaluate.engine)
+    if package and find_spec(package) is None:
+        return f"The engine {recipe.evaluate.engine} is not installed. Install it: pip install {package}."
+    return None
+
+
+def _check(recipe: Any) -> None:
+    """Raises UserError for what would fail at once or hours later, and could have been known."""
+    expanded(recipe)
+    if recipe.kind not in STAGES:
+        raise UserError(f"Recipes of the kind {recipe.kind!r} cannot be run.")
+    if lacking := missing_backend(recipe):
+        raise UserError(lacking)
+    spread = [getattr(recipe, name, None) for name in ("search", "latency_table")]
+    if any(getattr(group, "workers", 1) > 1 for group in spread):
+        from compress.jobs.launchers import require_ray
+
+        require_ray()
+    if get_settings().on_space:
+        home = get_settings().home.resolve()
+        for _, path in _paths(recipe):
+            if not path.resolve().is_relative_to(home):
+                raise UserError("On a Space, models and data come from the Hub or are uploaded: give no folder.")
+
+
+def _paths(recipe: Any) -> list[tuple[tuple[str | int, ...], Path]]:
+    """What the recipe reads of this machine's disk: keys, and the path there."""
+    keys: list[tuple[str | int, ...]] = [("model",), ("tokenizer",)]
+    keys += [("distill", "teacher"), ("pretrain", "teacher"), ("pretrain", "text")]
+    keys += [("generate_data", "text"), ("supernet", "teacher"), ("supernet", "checkpoint"), ("latency_table", "table")]
+    keys += [("dataset", part) for part in ("train", "validation", "evaluation")]
+    averaged = getattr(recipe, "average", None)
+    keys += [("average", "checkpoints", i) for i in range(len(averaged.checkpoints) if averaged else 0)]
+    found = []
+    for key in keys:
+        value: Any = recipe
+        for part in key:
+            value = value[part] if isinstance(part, int) else getattr(value, part, None)
+        if isinstance(value, str) and value not in ("", BUNDLED):
+            path = Path(value).expanduser()
+            may_be_file = key[-1] in ("text", "table") or key[0] == "dataset"  # of text a folder, too
+            if (path.is_file() and may_be_file) or (path.is_dir() and key[0] != "dataset"):
+                found.append((key, path))
+    return found
+
+
+def _absolute(recipe: Any) -> Any:
+    """The recipe with whole paths: a job runs in another folder than the one it was submitted from."""
+    data = recipe.model_dump()
+    for (*groups, last), path in _paths(recipe):
+        here = data
+        for group in groups:
+            here = here[group]
+        here[last] = str(path.resolve())
+    return type(recipe).model_validate(data)

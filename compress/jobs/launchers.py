@@ -1,0 +1,295 @@
+"""What starts a job's process: here, as several processes of a torchrun, or on a Ray cluster; behind one Protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from compress.jobs.limits import PROJECT, environment
+from compress.run.traces import LOG
+from zoo.errors import UserError
+from zoo.settings import get_settings
+
+GRACE = 5.0  # seconds between being asked to end and being killed
+UNKNOWN = 255  # exit status of a process that another worker had started
+
+
+class Handle(Protocol):
+    """A job's process or processes, running or ended."""
+
+    facts: dict[str, Any]  # what `adopt` finds it by, for JSON
+
+    def poll(self) -> int | None:
+        """None while it runs, then its exit status, UNKNOWN where nobody saw it."""
+        ...
+
+    def memory(self) -> int:
+        """Bytes that it holds on this machine."""
+        ...
+
+    def stop(self, grace: float = GRACE) -> None:
+        """Ends all of it: asks, waits, kills. Returns when it has ended."""
+        ...
+
+
+class Launcher(Protocol):
+    """A way to run `python -m compress run FOLDER`."""
+
+    def check(self) -> None:
+        """Raises UserError where something is not installed or not reachable; it says what to do."""
+        ...
+
+    def start(self, folder: Path) -> Handle:
+        """Starts the run; what it says goes to the end of `log.txt`."""
+        ...
+
+    def adopt(self, folder: Path, facts: dict[str, Any]) -> Handle | None:
+        """The run that an earlier worker started, if it still runs."""
+        ...
+
+
+class Family:
+    """A process, its group and all that it started, some of which leave the group.
+
+    Args:
+        process: psutil's.
+        child: where this process started it.
+    """
+
+    def __init__(self, process: Any, child: subprocess.Popen[bytes] | None = None):
+        self._process, self._child = process, child
+        self._members: dict[int, Any] = {process.pid: process}
+        self.facts = {"pid": process.pid, "born": process.create_time()}
+
+    def poll(self) -> int | None:
+        code = self._child.poll() if self._child else None if _lives(self._process) else UNKNOWN
+        if code is not None:
+            self._end(list(self._members.values()), signal.SIGKILL)  # what it left behind
+        return code
+
+    def memory(self) -> int:
+        import psutil
+
+        held = 0
+        for process in self._gather():
+            with contextlib.suppress(psutil.Error):
+                held += process.memory_info().rss
+        return held
+
+    def stop(self, grace: float = GRACE) -> None:
+        self._end(self._gather(), signal.SIGTERM)
+        until = time.monotonic() + grace
+        while any(_lives(process) for process in self._members.values()) and time.monotonic() < until:
+            if self._child:
+                self._child.poll()
+            time.sleep(0.05)
+        self._end(self._gather(), signal.SIGKILL)
+        if self._child:
+            self._child.wait()
+
+    def _gather(self) -> list[Any]:
+        import psutil
+
+        for process in list(self._members.values()):
+            with contextlib.suppress(psutil.Error):
+                self._members |= {child.pid: child for child in process.children(recursive=True)}
+        return list(self._members.values())
+
+    def _end(self, processes: list[Any], number: int) -> None:
+        import psutil
+
+        if self._child or _lives(self._process):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)  # psutil makes sure that it is still the same process
+
+
+class Local:
+    """Processes of this machine, in a group of their own.
+
+    Args:
+        command: a run's folder -> the command.
+        extra: more of its environment.
+    """
+
+    def __init__(self, command: Callable[[Path], list[str]], extra: dict[str, Any] | None = None):
+        self._command, self._extra = command, extra
+
+    def check(self) -> None:
+        pass
+
+    def start(self, folder: Path) -> Handle:
+        import psutil
+
+        with (folder / LOG).open("ab") as log:
+            child = subprocess.Popen(
+                self._command(folder),
+                cwd=PROJECT,
+                env=environment(self._extra),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return Family(psutil.Process(child.pid), child)
+
+    def adopt(self, folder: Path, facts: dict[str, Any]) -> Handle | None:
+        import psutil
+
+        with contextlib.suppress(psutil.Error, KeyError):
+            process = psutil.Process(facts["pid"])
+            if abs(process.create_time() - facts["born"]) < 1 and _lives(process):
+                return Family(process)
+        return None
+
+
+def run_command(folder: Path) -> list[str]:
+    """The one command that computes."""
+    return [sys.executable, "-m", "compress", "run", str(folder)]
+
+
+def torchrun(processes: int) -> Local:
+    """A launcher of so many processes that train together."""
+    spawn = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    threads = max(1, get_settings().threads // processes)
+    return Local(lambda folder: [*spawn, "-m", "compress", "run", str(folder)], {"OMP_NUM_THREADS": threads})
+
+
+class Ray:
+    """A Ray cluster, through its Jobs API; its machines see the same files as this one."""
+
+    def check(self) -> None:
+        require_ray()
+        _ray_jobs()
+
+    def start(self, folder: Path) -> Handle:
+        # `env -i`: a cluster's processes may hold secrets of whoever started it. Commands are seen by all of its users.
+        kept = environment({"RAY_ADDRESS": "auto"})
+        settings = [f"{key}={value}" for key, value in kept.items() if not key.lower().endswith("_proxy")]
+        command = shlex.join(["env", "-i", *settings, *run_command(folder)])
+        name = f"budget-zoo-{folder.name}-{int(time.time())}"
+        entry = f"cd {shlex.quote(str(PROJECT))} && exec {command} >> {shlex.quote(str(folder / LOG))} 2>&1"
+        _submit(entry, name)
+        return _RayRun(name)
+
+    def adopt(self, folder: Path, facts: dict[str, Any]) -> Handle | None:
+        name = facts.get("ray")
+        if not name or not any(job.submission_id == name for job in _ray_jobs().list_jobs()):
+            return None
+        run = _RayRun(name)
+        return run if run.poll() is None else None
+
+
+class _RayRun:
+    def __init__(self, name: str):
+        self.facts = {"ray": name}
+        self._asked = 0.0
+
+    def poll(self) -> int | None:
+        time.sleep(max(0.0, self._asked + 0.5 - time.monotonic()))  # a cluster has more to do than to answer us
+        self._asked = time.monotonic()
+        try:
+            status = _ray_jobs().get_job_status(self.facts["ray"])
+        except (UserError, RuntimeError):
+            return None  # the cluster is not to be reached at the moment
+        return (0 if status == "SUCCEEDED" else 1) if status.is_terminal() else None
+
+    def memory(self) -> int:
+        return 0  # another machine's
+
+    def stop(self, grace: float = GRACE) -> None:
+        with contextlib.suppress(RuntimeError, UserError):
+            _ray_jobs().stop_job(self.facts["ray"])
+        until = time.monotonic() + grace + 3  # Ray kills what has not ended after three seconds
+        while self.poll() is None and time.monotonic() < until:
+            time.sleep(0.1)
+
+
+def require_ray() -> None:
+    """Raises UserError where Ray is not installed."""
+    if find_spec("ray") is None:
+        raise UserError('Ray is not installed. Install it: pip install "ray[default]>=2.50,<3".')
+
+
+def _ray_jobs() -> Any:
+    require_ray()
+    address = get_settings().ray_address
+    try:
+        return _ray_client(address)
+    except (ConnectionError, RuntimeError) as error:
+        raise UserError(
+            f"No Ray cluster answers at {address}. Start one (`ray start --head`), or set BUDGET_ZOO_RAY_ADDRESS."
+        ) from error
+
+
+def _submit(entrypoint: str, name: str, patience: float = 60) -> None:
+    """Submits a job; a cluster that has just started has no agent for it for some seconds, and says so."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            _ray_jobs().submit_job(entrypoint=entrypoint, submission_id=name)
+            return
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
+@lru_cache(maxsize=4)
+def _ray_client(address: str) -> Any:
+    from ray.job_submission import JobSubmissionClient
+
+    return JobSubmissionClient(address, headers=_ray_headers())
+
+
+def _ray_headers() -> dict[str, str] | None:
+    """What a cluster with token authentication asks for; its client sends it by itself only if it is told the mode."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return None
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    with contextlib.suppress(OSError):
+        token = token or path.read_text(encoding="utf-8")
+    return {"Authorization": f"Bearer {token.strip()}"} if token.strip() else None
+
+
+LAUNCHERS: dict[str, Callable[[], Launcher]] = {
+    "local": lambda: Local(run_command),
+    "torchrun": lambda: torchrun(2),
+    "ray": Ray,
+}
+
+
+def launcher_of(name: str) -> Launcher:
+    """The launcher of this name: one of LAUNCHERS, or `torchrun:N` for N processes.
+
+    Raises:
+        UserError: there is none.
+    """
+    if several := re.fullmatch(r"torchrun:([1-9]\d{0,2})", name):
+        return torchrun(int(several[1]))
+    if name not in LAUNCHERS:
+        raise UserError(f"There is no launcher {name!r}. Choose one of {', '.join(LAUNCHERS)}, or torchrun:N.")
+    return LAUNCHERS[name]()
+
+
+def _lives(process: Any) -> bool:
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

@@ -1,0 +1,71 @@
+"""Fine-tuning with whatever a recipe applies of pruning, distillation and simulated quantization, all at once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from compress.learn import aware
+from compress.learn.aware import FakeQuant
+from compress.learn.distill import distillation
+from compress.learn.finetune import checkpoint_of, learn, start, training_samples
+from compress.learn.loop import Hook, steps_of
+from compress.learn.pruning import prune
+from compress.learn.pruning.prune import Pruner
+from compress.learn.shrink import shrink
+from compress.tasks.subject import subject_of
+from zoo.files import read_json
+
+
+def run(ctx: Any) -> dict[str, Any]:
+    """Stage `train`: a checkpoint -> one that is fine-tuned, and pruned, distilled or made ready for int8.
+
+    Channels and heads that are pruned whole are cut out, and what is left is a smaller dense model, unless rounding is
+    simulated: the ranges that are learned are those of the whole one.
+
+    Returns:
+        What training returned and, where the recipe prunes, the shares of zeros and what was cut.
+
+    Raises:
+        UserError: what the recipe applies does not fit the model, the data or the number of steps; before any step.
+    """
+    recipe = ctx.recipe
+    model, tokenizer = start(recipe)
+    data = training_samples(recipe, tokenizer, recipe.finetune)
+    loss = subject_of(recipe).loss()
+    if recipe.distill.apply:
+        loss = distillation(ctx, loss, model, tokenizer, data)
+    pruner = Pruner(model, recipe.prune) if recipe.prune.apply else None
+    rounding = None
+    if recipe.aware.apply:
+        narrow = recipe.quantize.reduce_range is not False
+        rounding = FakeQuant(model, recipe.aware, data, recipe.seed, tokenizer.pad_token_id, narrow)
+    hooks: list[Hook] = [hook for hook in (pruner, rounding) if hook]
+    facts = learn(ctx, model, tokenizer, data, recipe.finetune, loss, hooks)
+    if pruner:
+        facts["zeros"] = pruner.report()
+    if int(os.environ.get("RANK", "0")) == 0:
+        if rounding:
+            rounding.save(ctx.folder)
+        elif pruner and "channel" in recipe.prune.pattern:
+            smaller, facts["cut"] = shrink(model)
+            smaller.save(ctx.folder)
+    return facts
+
+
+def check_steps(recipe: Any, samples: int) -> None:
+    """Tells what `run` would be told by its first step, for the stage before it, which may take hours.
+
+    Args:
+        recipe: of kind `train`.
+        samples: windows to train on.
+
+    Raises:
+        UserError: a step that the recipe names is not reached, or the pattern does not fit the model.
+    """
+    settings = recipe.finetune
+    total = steps_of(samples, settings.epochs, settings.batch_size)
+    if recipe.prune.apply:
+        prune.check(read_json(checkpoint_of(recipe.model) / "config.json"), recipe.prune, total)
+    if recipe.aware.apply:
+        aware.check(recipe.aware, total)

@@ -1,1 +1,0 @@
-"""How a model is made smaller or faster: one method a file."""

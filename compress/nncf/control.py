@@ -1,0 +1,198 @@
+"""NNCF after training, on the encoder as an ONNX or OpenVINO model, with or without accuracy control."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.int8.quantize import float_weights, linears, spec_of
+from compress.nncf.export import PLAIN, PlainOnnx, PlainOpenVino
+from compress.nncf.load import load_nncf, quiet
+from compress.nncf.model import options, overflow
+from compress.nncf.scopes import matching, operators
+from compress.recipe.nncf_config import Numbers, Plan
+from zoo.errors import UserError
+from zoo.modeling import LengthAdaptiveModel
+
+INTERMEDIATE = "model.nncf.xml"  # OpenVINO's form, with the weights beside it
+SINGLE = ("f1", "em", "accuracy")  # scores that one example by itself has, which operators are ranked by
+
+
+def quantize_exported(
+    model: LengthAdaptiveModel,
+    plan: Plan,
+    settings: Any,
+    batches: Sequence[dict[str, np.ndarray]],
+    folder: Path,
+    control: Any = None,
+    score: Callable[[Any, Sequence[Any]], float] | None = None,
+    examples: Sequence[Any] = (),
+) -> dict[str, Any]:
+    """Writes what NNCF makes of an encoder's ONNX or OpenVINO model, at full length, into `folder`.
+
+    Args:
+        settings: the group `nncf` of a recipe, whose `backend` is onnx or openvino.
+        batches: inputs of one window each, to take ranges from.
+        control: the group `control`, where accuracy is to be controlled.
+        score: points of 100 of an engine on some of `examples`.
+
+    Returns:
+        `file`, `bytes` and, with control, the scores `float`, `int8` and their `drop` on the examples.
+
+    Raises:
+        UserError: the plan asks for what NNCF has for torch models only, NNCF cannot do it, or more is lost than
+            control allows.
+    """
+    nncf = load_nncf()
+    _refuse(plan)
+    kind, layers = settings.backend, model.shape.layers
+    with quiet():
+        exact = exported(model)
+        names, kept = {node.name for node in exact.graph.node}, _kept(exact, model, plan, settings)
+        subject = _opened(exact, kind)
+        arguments = options(nncf, plan, settings)
+        weights = plan.weights
+        if weights != Numbers():
+            from nncf.common.quantization.structs import QuantizationScheme
+            from nncf.quantization.advanced_parameters import QuantizationParameters
+
+            arguments["advanced_parameters"].weights_quantization_params = QuantizationParameters(
+                num_bits=weights.bits,
+                mode=QuantizationScheme(weights.mode) if weights.mode else None,
+                per_channel=weights.per_channel,
+            )
+        arguments |= {
+            "subset_size": len(batches),
+            "ignored_scope": nncf.IgnoredScope(names=sorted(names - kept), validate=False),
+        }
+        data = nncf.Dataset(list(batches))
+        facts: dict[str, Any] = {}
+        try:
+            if control is None:
+                made = nncf.quantize(subject, data, **arguments)
+            else:
+                assert score is not None
+                advanced = arguments.pop("advanced_parameters")
+
+                def validate(candidate: Any, places: Iterable[int]) -> float:
+                    return score(_engine(candidate, kind, layers), [examples[i] for i in places]) / 100
+
+                made = nncf.quantize_with_accuracy_control(
+                    subject,
+                    data,
+                    nncf.Dataset(list(range(len(examples)))),
+                    validate,
+                    max_drop=control.max_drop / (1 if control.drop_type == "relative" else 100),
+                    drop_type=nncf.DropType(control.drop_type),
+                    advanced_quantization_parameters=advanced,
+                    advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
+                        max_num_iterations=control.max_restored
+                    ),
+                    **arguments,
+                )
+                before, after = (score(_engine(part, kind, layers), examples) for part in (subject, made))
+                facts = {"float": before, "int8": after, "drop": before - after}
+        except (nncf.ValidationError, nncf.InternalError, RuntimeError, ValueError) as error:
+            raise UserError(f"NNCF cannot quantize this model so: {error}") from error
+        if control is not None:
+            allowed = control.max_drop * (facts["float"] if control.drop_type == "relative" else 1)
+            if facts["drop"] > allowed + 1e-6:
+                raise UserError(
+                    f"Accuracy control could not keep the loss below {allowed:g} points: {facts['drop']:.2f} are lost "
+                    "with control.max_restored operators in float. Allow more of one of these."
+                )
+        path = _store(made, kind, folder)
+    return {**facts, "file": path.name, "bytes": sum(f.stat().st_size for f in folder.glob("model.nncf.*"))}
+
+
+def exported(model: LengthAdaptiveModel) -> Any:
+    """The float model as the house's graph at full length, an ONNX model of standard operators."""
+    from zoo.graph import build
+
+    made = build(float_weights(model), spec_of(model), active=())
+    made.graph.input.remove(next(part for part in made.graph.input if part.name == "lengths"))
+    return made
+
+
+def open_exported(folder: Path, threads: int, layers: int) -> Any:
+    """An engine for what `quantize_exported` left in `folder`."""
+    if (folder / PLAIN).is_file():
+        return PlainOnnx(folder / PLAIN, threads, layers)
+    return PlainOpenVino(folder / INTERMEDIATE, threads, layers)
+
+
+def _kept(exact: Any, model: LengthAdaptiveModel, plan: Plan, settings: Any) -> set[str]:
+    """Names of the nodes that may be quantized."""
+    named = operators(model.config)
+    left = set(matching(plan.targets, named)) if plan.targets else set(named)
+    left -= set(matching(plan.ignored, named))
+    kept, tied = set(), set()
+    for product, modules in linears(model).items():
+        layer = product.rpartition(".")[0]
+        parts = {f"{layer}.{part}" for part in ("query", "key", "value")} if len(modules) == 3 else {product}
+        tied.add(f"{product}.w")
+        if parts & left and not parts <= left:
+            raise UserError(f"{', '.join(sorted(parts))} are one product here: ignore all of them, or none.")
+        if parts <= left:
+            kept |= {node.name for node in exact.graph.node if f"{product}.w" in node.input}
+    if "words" in left:
+        kept |= {node.name for node in exact.graph.node if "words.w" in node.input}
+    if settings.placement == "graph":
+        held = {part.name for part in exact.graph.initializer}
+        spared = "MatMul" if overflow(plan, settings) == "enable" else ""  # of two inputs: both take eight bits
+        kept |= {
+            node.name
+            for node in exact.graph.node
+            if not tied & set(node.input) and (node.op_type != spared or held & set(node.input))
+        }
+    return kept
+
+
+def _refuse(plan: Plan) -> None:
+    lists = [field.name for field in fields(plan) if field.name.startswith(("ignored_", "target_"))]
+    if plan.overrides or any(getattr(plan, name) for name in lists):
+        raise UserError(
+            "scope_overrides, and scopes of weights or activations by themselves, need nncf.backend torch: set it."
+        )
+
+
+def _opened(exact: Any, kind: str) -> Any:
+    if kind == "onnx":
+        return exact
+    try:
+        import openvino
+    except ImportError as error:
+        raise UserError("OpenVINO is not installed: `pip install openvino`, or choose backend onnx.") from error
+    return openvino.Core().read_model(exact.SerializeToString(), b"")
+
+
+def _engine(model: Any, kind: str, layers: int) -> Any:
+    from zoo.settings import get_settings
+
+    threads = get_settings().threads
+    if kind == "onnx":
+        return PlainOnnx(model.SerializeToString(), threads, layers)
+    return PlainOpenVino(model, threads, layers)
+
+
+def _store(model: Any, kind: str, folder: Path) -> Path:
+    """Writes a model beside its place and moves it there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if kind == "onnx":
+        unfinished = folder / f".{PLAIN}.tmp"
+        unfinished.write_bytes(model.SerializeToString())
+        os.replace(unfinished, folder / PLAIN)
+        return folder / PLAIN
+    import openvino
+
+    unfinished = folder / ".unfinished.xml"
+    openvino.save_model(model, str(unfinished), compress_to_fp16=False)
+    path = folder / INTERMEDIATE
+    os.replace(unfinished.with_suffix(".bin"), path.with_suffix(".bin"))
+    os.replace(unfinished, path)
+    return path

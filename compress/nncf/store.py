@@ -1,0 +1,100 @@
+"""Quantized models of NNCF on disk, without pickles, and as an engine that simulates what they round."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from compress.nncf.load import load_nncf, quiet
+from zoo.engines import EngineOutput
+from zoo.errors import UserError
+from zoo.files import read_json, write_json
+from zoo.modeling import LengthAdaptiveModel
+
+FACTS, TENSORS = "nncf.json", "nncf.safetensors"
+MODULES = ("SymmetricQuantizer", "AsymmetricQuantizer", "SQMultiply")  # what a stored model may be made of
+
+
+def save_model(model: Any, folder: Path, placement: str) -> None:
+    """Stores a quantized model: `config.json`, `nncf.json` and `nncf.safetensors`, its ranges among them."""
+    from safetensors.torch import save_file
+
+    nncf = load_nncf()
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / (TENSORS + ".tmp")
+    save_file({key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}, unfinished)
+    unfinished.replace(folder / TENSORS)
+    write_json(folder / "config.json", model.config)
+    stored = json.loads(json.dumps(nncf.torch.get_config(model)))
+    write_json(folder / FACTS, {"placement": placement, "config": stored})
+
+
+def load_model(folder: Path, dropout: float = 0.0) -> tuple[Any, str]:
+    """Opens what `save_model` stored; returns the model and its placement.
+
+    Raises:
+        UserError: the folder holds no such model.
+    """
+    from safetensors.torch import load_file
+
+    nncf = load_nncf()
+    if not (folder / FACTS).is_file():
+        raise UserError(f"{folder} holds no model that NNCF has quantized. Name the folder of a run of kind nncf.")
+    try:
+        facts = read_json(folder / FACTS)
+        model = LengthAdaptiveModel(read_json(folder / "config.json"), dropout)
+        if any(part["module_cls_name"] not in MODULES for part in facts["config"]["compression_state"]):
+            raise ValueError("it holds modules that do not belong there")
+        with quiet():
+            model = nncf.torch.load_from_config(model, facts["config"])
+        model.load_state_dict(load_file(folder / TENSORS))
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, nncf.InternalError) as error:
+        raise UserError(f"The quantized model in {folder} cannot be read: {error}. Run its stage again.") from error
+    return model.eval(), facts["placement"]
+
+
+class SimulatedEngine:
+    """Runs a quantized model with its rounding simulated in float; see `zoo.engines.Engine`."""
+
+    name = "nncf"
+
+    def __init__(self, model: nn.Module, threads: int):
+        torch.set_num_threads(threads)
+        self.model: Any = model.eval()
+        self.layers = self.model.shape.layers
+
+    def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
+        with torch.no_grad():
+            inputs = {key: torch.from_numpy(value) for key, value in batch.items()}
+            out = self.model(**inputs, lengths=torch.from_numpy(lengths))
+        logits = out.logits.numpy()
+        heads = [logits] if self.model.head == "classification" else [logits[..., 0], logits[..., 1]]
+        return EngineOutput.of(heads, [kept.numpy() for kept in out.kept])
+
+
+def open_simulated(folder: Path | str, threads: int) -> SimulatedEngine:
+    """The simulation of what a run of kind `nncf` made, or of an entry that was packaged of one.
+
+    Args:
+        folder: of the run, of its stage `nncf`, or of an entry, whose int8 graph then is simulated.
+
+    Raises:
+        UserError: there is nothing of the kind.
+    """
+    from compress.int8.quantize import MODEL_FILE, simulate
+    from zoo.graph import read
+
+    folder = Path(folder)
+    for place in (folder / "nncf", folder):
+        if (place / FACTS).is_file():
+            return SimulatedEngine(load_model(place)[0], threads)
+    if (folder / MODEL_FILE).is_file():
+        weights, _ = read(folder / MODEL_FILE)
+        model = LengthAdaptiveModel(read_json(folder / "config.json"))
+        return SimulatedEngine(simulate(model, {name: value.copy() for name, value in weights.items()}), threads)
+    raise UserError(f"{folder} holds nothing that NNCF has quantized. Name the folder of a run of kind nncf.")

@@ -1,0 +1,373 @@
+"""What recipes are made of: groups of keys, each with its bounds and its meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from compress.data.tasks import find_task
+from zoo.errors import UserError
+
+OWN = "hub"  # as a source: the task's own data set on the Hub
+HELD_OUT = "held-out"  # as a source to search or choose on: texts that are kept out of those to train on,
+HELD_PART = 20  # one in so many
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1000)]  # of a part of the loss
+LearningRate = Annotated[float, Field(gt=0, le=1, description="highest learning rate of AdamW")]
+Epochs = Annotated[float, Field(gt=0, le=1000, description="passes over the data; fractions are allowed")]
+Decay = Annotated[float, Field(ge=0, le=1, description="weight decay of matrices")]
+MaxNorm = Annotated[float, Field(gt=0, description="gradients longer than this are cut to it")]
+
+
+class Group(BaseModel):
+    """A part of a recipe: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Tasked(Group):
+    """What both groups of data answer alike."""
+
+    task: str = Field(
+        default="squad",
+        description="squad, or what texts are classified or scored for: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, "
+        "or xnli_ and a language; their data are JSON lines, a folder of them, a Hub id, or `hub`",
+    )
+
+    @field_validator("task")
+    @classmethod
+    def _task_is_known(cls, name: str) -> str:
+        try:
+            return find_task(name).name
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("train", "validation", "evaluation", mode="before", check_fields=False)
+    @classmethod
+    def _nothing_is_the_hub(cls, source: object) -> object:
+        return OWN if source is None else source
+
+    @model_validator(mode="after")
+    def _texts_have_no_titles(self) -> Tasked:
+        parts = [part for part in ("train", "validation", "evaluation") if part in type(self).model_fields]
+        held = {part: getattr(self, part) for part in parts}
+        if find_task(self.task).is_questions:
+            if HELD_OUT in held.values():
+                raise ValueError(f"{HELD_OUT} is for texts: for questions name a file or a data set")
+            return self
+        for part in parts:
+            if held[part] == "examples":  # the bundled questions, which are the default
+                setattr(self, part, OWN)
+        if HELD_OUT in (held["train"], held["evaluation"]):
+            raise ValueError(f"{HELD_OUT} texts are for dataset.validation alone")
+        for key in ("titles", "validation_titles", "evaluation_titles", "version_2"):
+            if getattr(self, key, None):
+                raise ValueError(f"{key} is for questions: leave it out for {self.task}")
+        return self
+
+    @property
+    def has_texts(self) -> bool:
+        """Texts to classify or to score, not questions."""
+        return not find_task(self.task).is_questions
+
+
+class Dataset(Tasked):
+    """SQuAD-format files (v1.1 or v2.0), Hub ids (`owner/name` or `owner/name:split`), `hub`, or `examples`."""
+
+    train: str = Field(description="questions or texts to learn from and to calibrate with")
+    validation: str = Field(
+        description="what the search scores configurations on; `held-out`: a twentieth of the texts to train on"
+    )
+    evaluation: str = Field(description="questions or texts to report on; never used for training or for choosing")
+    titles: list[str] | None = Field(
+        default=None, description="glob patterns of article titles to train on; null takes all"
+    )
+    validation_titles: list[str] | None = Field(
+        default=None, description="glob patterns of article titles to search on"
+    )
+    evaluation_titles: list[str] | None = Field(
+        default=None, description="glob patterns of article titles to report on"
+    )
+    version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
+    max_train_examples: int | None = Field(
+        default=None, ge=1, description="train on so many questions or texts, drawn at random"
+    )
+
+
+class Questions(Tasked):
+    """SQuAD-format files (v1.1 or v2.0), Hub ids, `hub`, or `examples`; no training."""
+
+    train: str = Field(
+        default="examples", description="questions or texts to calibrate with; nothing is learned from them"
+    )
+    evaluation: str = Field(default="examples", description="questions or texts to report on")
+    titles: list[str] | None = Field(
+        default=None, description="glob patterns of article titles to calibrate with; null takes all"
+    )
+    evaluation_titles: list[str] | None = Field(
+        default=None, description="glob patterns of article titles to report on"
+    )
+    version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
+
+
+class Reading(Group):
+    """How questions and passages become windows."""
+
+    max_length: int = Field(default=384, ge=128, le=512, description="tokens of a window at most")
+    stride: int = Field(default=128, ge=0, le=384, description="tokens that neighbouring windows share")
+
+
+class Budgets(Group):
+    """Length configurations to report beside full length, where the checkpoint was trained to drop tokens."""
+
+    points: int = Field(default=4, ge=0, le=100, description="so many, evenly spaced; 0: full length alone")
+    drop: float = Field(
+        default=0.3, gt=0, lt=1, description="share of its tokens that each drop layer drops in the cheapest"
+    )
+
+
+class Learning(Group):
+    """What every training has."""
+
+    learning_rate: LearningRate = 3e-5
+    epochs: Epochs = 2
+    batch_size: int = Field(default=8, ge=1, le=4096, description="windows a step, over all processes together")
+    warmup_ratio: Share = Field(default=0.1, description="share of the steps in which the learning rate rises")
+    weight_decay: Decay = 0.01
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout of hidden states in training")
+    word_dropout: Share = Field(
+        default=0.0, description="share of the words that are hidden behind the mask token in training"
+    )
+    max_grad_norm: MaxNorm = 1.0
+    max_length: int = Field(default=384, ge=128, le=512, description="tokens of a window at most")
+    stride: int = Field(default=128, ge=0, le=384, description="tokens that neighbouring windows share")
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="end, annealed, after so many minutes; null: no limit"
+    )
+    average: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of a moving average of the weights to end with; 0: the last ones"
+    )
+    keep_start: Share = Field(default=0.0, description="share of the weights that training started from in the result")
+
+
+class LearningRanges(Learning):
+    """A training that learns the ranges of what is rounded, too."""
+
+    range_step: float | None = Field(
+        default=None,
+        gt=0,
+        le=0.1,
+        description="share of its width by which a range's end moves in a step at most, so that short trainings learn "
+        "ranges, too; null: by learning_rate itself, as published",
+    )
+
+
+class Finetune(Learning):
+    """Fine-tuning at full length."""
+
+    significance_weight: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="weight of the loss that asks, where length_drop may drop tokens, for attention to the answer",
+    )
+
+
+class LengthDrop(Learning):
+    """LengthDrop training with the sandwich rule and in-place distillation."""
+
+    epochs: Epochs = 5
+    num_sandwich: int = Field(
+        default=2, ge=0, le=16, description="random sub-models a step, beside largest and smallest"
+    )
+    length_drop_ratio_bound: float | list[float] = Field(
+        default=0.2,
+        description="share of the tokens that a layer may drop: one for all, or one for each of drop_layers",
+    )
+    layer_dropout_prob: float = Field(
+        default=0.2, ge=0, lt=1, description="probability that a layer is skipped in training"
+    )
+    drop_layers: list[int] | None = Field(
+        default=None, description="layers, from 0, that may drop tokens; null: every one"
+    )
+    significance_weight: float = Field(
+        default=0.0, ge=0, le=100, description="weight of the loss that asks for attention to the answer"
+    )
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> LengthDrop:
+        bounds, layers = self.length_drop_ratio_bound, self.drop_layers
+        if not all(0 <= b < 1 for b in (bounds if isinstance(bounds, list) else [bounds])):
+            raise ValueError("length_drop_ratio_bound lies in 0 to 1, 1 excluded")
+        if layers is not None and (not layers or layers != sorted(set(layers)) or layers[0] < 0):
+            raise ValueError("drop_layers are different layers in rising order, counted from 0")
+        if isinstance(bounds, list) and len(bounds) != len(layers or []):
+            raise ValueError("length_drop_ratio_bound, as a list, has one number for each of drop_layers")
+        return self
+
+
+class Average(Group):
+    """A mean of weights: further checkpoints of the same origin join the trained one (model soup, arXiv 2203.05482)."""
+
+    checkpoints: list[str] = Field(
+        default_factory=list, description="folders, bundled entries or Hub ids of checkpoints to average with"
+    )
+    shares: list[float] = Field(
+        default_factory=list, description="share of each in the mean, the trained one has the rest; empty: all the same"
+    )
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Average:
+        if self.shares and len(self.shares) != len(self.checkpoints):
+            raise ValueError("shares, where given, has one number for each of checkpoints")
+        if any(share <= 0 for share in self.shares) or sum(self.shares) > 1:
+            raise ValueError("shares are more than 0 and together not more than 1")
+        return self
+
+
+class Search(Group):
+    """The evolutionary search for length configurations, scored on the quantized model."""
+
+    iterations: int = Field(default=30, ge=0, le=10_000, description="generations after the starting one")
+    population: int = Field(default=20, ge=2, le=10_000, description="configurations that survive a generation")
+    mutations: int = Field(default=30, ge=0, le=10_000, description="new configurations a generation by mutation")
+    crossovers: int = Field(default=30, ge=0, le=10_000, description="new configurations a generation by averaging two")
+    mutation_prob: Share = Field(default=0.5, description="probability that a mutation changes a layer")
+    objective: Literal["macs", "latency"] = Field(
+        default="macs", description="what to minimise: compute, or latency measured on this machine"
+    )
+    lower_ratio: float | list[float] | None = Field(
+        default=None,
+        description="share that each drop layer drops in the cheapest start; null: length_drop_ratio_bound",
+    )
+    start: str | None = Field(
+        default=None, description="a folder, bundled entry or Hub id from whose front the search starts, too"
+    )
+    max_questions: int | None = Field(
+        default=None, ge=1, description="score on so many questions or texts, drawn at random; null: all"
+    )
+    points: int = Field(
+        default=20, ge=2, le=1000, description="points of the front to keep, spread evenly over the cost"
+    )
+    seed: int = Field(default=0, ge=0, description="the same seed gives the same front")
+    workers: int = Field(
+        default=1, ge=1, le=1024, description="configurations scored at once, on a Ray cluster; 1: here, in turn"
+    )
+
+
+class Quantize(Group):
+    """Eight-bit integers."""
+
+    approach: Literal["static", "dynamic"] = Field(
+        default="static", description="input ranges calibrated or found in a run"
+    )
+    calibration_samples: int = Field(
+        default=128, ge=1, le=100_000, description="training questions or texts to calibrate on"
+    )
+    calibration_method: Literal["minmax", "percentile"] = Field(
+        default="minmax", description="from what was seen to a range"
+    )
+    percentile: float = Field(default=99.99, gt=50, le=100, description="for percentile: what lies within the range")
+    smoothing: Share = Field(
+        default=0.75, description="for static: how far outlying columns of the inputs are divided down; 0: not at all"
+    )
+    reduce_range: Literal["auto"] | bool = Field(
+        default="auto",
+        description="7-bit weights, right on CPUs without VNNI too; auto: yes, so that one file serves all",
+    )
+    keep_float: list[str] | None = Field(
+        default=None,
+        description="glob patterns of products to leave in float, layers.5.contract or words for example; null: none",
+    )
+    neural_compressor: bool = Field(
+        default=False,
+        description="quantize with neural-compressor too, beside the ONNX file; torch.compile runs that",
+    )
+
+
+class Evaluate(Group):
+    """The report."""
+
+    length_config: str | None = Field(
+        default=None,
+        description='one more configuration, as in the papers: "(315, 251, 242, 159, 142, 33)" tokens of 384 (of 128 '
+        "for texts)",
+    )
+    engine: Literal["onnxruntime", "openvino"] = Field(default="onnxruntime", description="what runs the int8 model")
+    max_questions: int | None = Field(
+        default=None, ge=1, description="report on so many questions or texts only, drawn at random"
+    )
+    latency_rounds: int = Field(
+        default=30, ge=0, le=10_000, description="rounds in which latency is measured; 0: not at all"
+    )
+    latency_tokens: int = Field(
+        default=384, ge=2, le=512, description="length of the input that latency is measured on"
+    )
+    threads: int | None = Field(default=None, ge=1, description="threads of the engine; null: BUDGET_ZOO_THREADS")
+    dataset_name: str | None = Field(
+        default=None, description="what the card calls the data; null: the name of the source"
+    )
+    dataset_split: str | None = Field(default=None, description="split of it that was reported on")
+
+
+class Package(Group):
+    """The two entries of the zoo that come out: full precision, and length-adaptive int8."""
+
+    name: str = Field(
+        default="model",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$",
+        description="name of the first; the other's ends in -length-adaptive-int8",
+    )
+    title: str = Field(
+        default="A length-adaptive model", min_length=1, max_length=120, description="title of the cards"
+    )
+    license: str = Field(default="apache-2.0", min_length=1, description="license, as the Hub names it")
+    base_model: str | None = Field(default=None, description="what the cards say it was made from; null: `model`")
+
+
+class PackageInt8(Package):
+    """The entry of the zoo that comes out."""
+
+    name: str = Field(default="model-int8", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="name of the entry")
+    title: str = Field(default="An int8 model", min_length=1, max_length=120, description="title of the card")
+    license: str | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default=None, min_length=1, description="license, as the Hub names it; null: that of `model`"
+    )
+
+
+class Training(Group):
+    """What all trainings of the recipe share."""
+
+    seed: int = Field(default=0, ge=0, description="the same seed gives the same data order")
+    checkpoint_minutes: float = Field(default=3, gt=0, description="minutes between checkpoints")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto", description="auto: bf16 where the CPU multiplies it"
+    )
+    freeze_embeddings: bool = Field(default=False, description="leave the embeddings as they are")
+    freeze_layers: int = Field(default=0, ge=0, description="so many first layers stay as they are, and the embeddings")
+
+
+class Trained(Group):
+    """What every recipe that trains has and answers alike; `finetune` and `training` are its own."""
+
+    trains: ClassVar[bool] = True
+    kind: Any  # stands here so that it comes before the others
+    model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
+    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
+
+    @property
+    def reading(self) -> Learning:
+        """How questions become windows: as in training."""
+        return self.finetune  # type: ignore[attr-defined]
+
+    @property
+    def seed(self) -> int:
+        return self.training.seed  # type: ignore[attr-defined]
+
+    def check_windows(self, *trainings: str) -> None:
+        """Refuses trainings, by their keys, that would read different windows."""
+        if len({(getattr(self, key).max_length, getattr(self, key).stride) for key in trainings}) > 1:
+            raise ValueError(
+                f"{' and '.join(trainings)} read the same windows: give both the same max_length and stride"
+            )

@@ -1,0 +1,299 @@
+"""Recipes: what is done to which model with which data, checked, documented, in YAML."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from compress.recipe.aimet import AimetRecipe
+from compress.recipe.groups import (
+    Average,
+    Budgets,
+    Dataset,
+    Evaluate,
+    Finetune,
+    Group,
+    Learning,
+    LengthDrop,
+    Package,
+    PackageInt8,
+    Quantize,
+    Questions,
+    Reading,
+    Search,
+    Trained,
+    Training,
+)
+from compress.recipe.nas import NasRecipe
+from compress.recipe.nncf import NncfRecipe
+from compress.recipe.prune_once import PruneOnceRecipe
+from compress.recipe.training_groups import Aware, Criterion, Distill, Prune
+from zoo.errors import UserError
+from zoo.files import write_text
+
+RECIPES = Path(__file__).parent / "shipped"
+# Keys that may hold a folder or a file of the machine that the recipe runs on.
+PLACES = {
+    "model", "tokenizer", "train", "validation", "evaluation", "checkpoint", "checkpoints", "teacher", "text", "table",
+    "nncf_config", "start",
+}  # fmt: skip
+
+
+class LengthAdaptiveRecipe(Trained):
+    """teacher -> finetune -> length_drop -> average -> search -> quantize -> evaluate -> package.
+
+    QuaLA-MiniLM, arXiv 2210.17114.
+    """
+
+    kind: Literal["length_adaptive"] = Field(default="length_adaptive", description="which method")
+    dataset: Dataset
+    finetune: Finetune = Finetune()
+    length_drop: LengthDrop = LengthDrop()
+    distill: Distill = Distill()
+    average: Average = Average()
+    search: Search = Search()
+    quantize: Quantize = Quantize()
+    evaluate: Evaluate = Evaluate()
+    package: Package = Package()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> LengthAdaptiveRecipe:
+        if self.distill.apply and self.distill.store_logits:
+            self.check_windows("finetune", "length_drop")
+        if self.dataset.has_texts and (self.finetune.significance_weight or self.length_drop.significance_weight):
+            raise ValueError("significance_weight guides attention to answers, which texts have not: set both to 0")
+        return self
+
+
+class QuantizeRecipe(Group):
+    """quantize -> evaluate -> package: a checkpoint as it is in eight-bit integers, without training."""
+
+    trains: ClassVar[bool] = False
+    kind: Literal["quantize"] = Field(default="quantize", description="which method")
+    model: str = Field(description="checkpoint to quantize: a folder, a bundled entry or a Hub id")
+    dataset: Questions = Questions()
+    reading: Reading = Reading()
+    budgets: Budgets = Budgets()
+    quantize: Quantize = Quantize()
+    criterion: Criterion = Criterion()
+    evaluate: Evaluate = Evaluate()
+    package: PackageInt8 = PackageInt8()
+    seed: int = Field(default=0, ge=0, description="the same seed draws the same examples")
+
+
+class TrainRecipe(Trained):
+    """teacher -> train -> quantize -> evaluate -> package: fine-tuning with pruning, distillation, simulated int8."""
+
+    kind: Literal["train"] = Field(default="train", description="which method")
+    dataset: Dataset
+    finetune: Learning = Learning()
+    prune: Prune = Prune()
+    distill: Distill = Distill()
+    aware: Aware = Aware()
+    budgets: Budgets = Budgets(points=0)
+    quantize: Quantize = Quantize()
+    criterion: Criterion = Criterion()
+    evaluate: Evaluate = Evaluate()
+    package: Package = Package()
+    training: Training = Training()
+
+
+AnyRecipe = LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe | NasRecipe | AimetRecipe | NncfRecipe
+Recipe = Annotated[AnyRecipe, Field(discriminator="kind")]
+KINDS: dict[str, type[AnyRecipe]] = {kind.model_fields["kind"].default: kind for kind in get_args(AnyRecipe)}
+
+
+def shipped() -> list[str]:
+    """Names of the recipes that come with the program."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load(source: str | Path, changes: Iterable[str] = ()) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        source: a shipped name, a YAML file, or the folder of an earlier run.
+        changes: `a.b=value`, the value in YAML.
+
+    Raises:
+        UserError: not found, no YAML, unknown keys or values out of bounds; one line for each fault.
+    """
+    data = _read(source)
+    for change in changes:
+        _set(data, change)
+    return validate(data, str(source))
+
+
+def _read(source: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A recipe's keys and values; a shipped recipe that it `extends` gives those that it does not have itself."""
+    path = RECIPES / f"{source}.yaml" if str(source) in shipped() else Path(source).expanduser()
+    path = path / "recipe.yaml" if path.is_dir() else path
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"There is no recipe {source}. Take {', '.join(shipped())}, or a YAML file.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} should hold keys and values. See `python -m compress show length_adaptive`.")
+    base = data.pop("extends", None)
+    if base is None:
+        return data
+    if base not in shipped() or base in above:
+        raise UserError(f"{path} extends {base!r}, which is no other shipped recipe: {', '.join(shipped())}.")
+    return _merged(_read(base, (*above, base)), data)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """The values of `above` over those of `below`, group by group."""
+    both = {k: _merged(below[k], v) for k, v in above.items() if isinstance(v, dict) and isinstance(below.get(k), dict)}
+    return {**below, **above, **both}
+
+
+def validate(data: dict[str, Any], name: str = "the recipe") -> Recipe:
+    """Keys and values -> a recipe; faults as in `load`."""
+    kind = data.get("kind", "length_adaptive")
+    if kind not in KINDS:
+        raise UserError(f"{name}: there is no kind {kind!r}. Choose one of {', '.join(KINDS)}.")
+    try:
+        return KINDS[kind].model_validate(data)
+    except ValidationError as error:
+        faults = "\n".join(f"  {line}" for line in _faults(error, KINDS[kind]))
+        raise UserError(f"Unusable recipe {name}:\n{faults}") from error
+
+
+def dump(recipe: BaseModel) -> str:
+    """A recipe as YAML, every key of it."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def save(recipe: BaseModel, path: Path) -> None:
+    write_text(path, dump(recipe))
+
+
+def expanded(recipe: Recipe) -> Recipe:
+    """The recipe with `${BUDGET_ZOO_DATA}` replaced by the folder that the settings name.
+
+    Raises:
+        UserError: the recipe needs that folder and it is not set.
+    """
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: walk(inner) for key, inner in value.items()}
+        if isinstance(value, str) and "${BUDGET_ZOO_DATA}" in value:
+            from zoo.settings import get_settings
+
+            folder = get_settings().data
+            if folder is None:
+                raise UserError(f"{value} is needed: set BUDGET_ZOO_DATA to the folder that holds your data.")
+            return value.replace("${BUDGET_ZOO_DATA}", str(folder))
+        return value
+
+    return type(recipe).model_validate(walk(recipe.model_dump()))
+
+
+def places(data: Any, keys: Collection[str] = PLACES, key: str = "") -> Iterator[str]:
+    """Everything in a recipe's keys and values that may name a folder or a file."""
+    if isinstance(data, Mapping):
+        for name, value in data.items():
+            yield from places(value, keys, str(name))
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from places(value, keys, key)
+    elif key.rpartition(".")[2] in keys and isinstance(data, str):
+        yield data
+
+
+def describe(recipe: BaseModel) -> str:
+    """The recipe as YAML with every key's meaning behind it."""
+    return "\n".join(_lines(recipe, 0)) + "\n"
+
+
+def _lines(group: BaseModel, depth: int) -> Iterator[str]:
+    space = "  " * depth
+    for key, field in type(group).model_fields.items():
+        value = getattr(group, key)
+        if isinstance(value, BaseModel):
+            yield f"{space}{key}:  # {(type(value).__doc__ or '').splitlines()[0]}"
+            yield from _lines(value, depth + 1)
+        else:
+            shown = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).splitlines()[0]
+            yield f"{space}{key}: {shown}  # {field.description}"
+
+
+def _set(data: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    key = key.strip()
+    if not key.strip(".") or not equals:
+        raise UserError(f"{change!r}: write key=value, for example finetune.epochs=1.")
+    known = list(_keys(KINDS.get(data.get("kind", ""), LengthAdaptiveRecipe)))
+    inside = [k.removeprefix(f"{key}.") for k in known if k.startswith(f"{key}.")]
+    if inside:
+        raise UserError(f"{key} is a group of keys: set one of {', '.join(inside)}.")
+    if key not in known:
+        raise UserError(f"There is no key {key}. {_hint(key, known)}")
+    *groups, last = key.split(".")
+    for group in groups:
+        data = data.setdefault(group, {})
+        if not isinstance(data, dict):
+            raise UserError(f"{group} should hold keys and values in the recipe.")
+    try:
+        data[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{change!r}: the value is not valid YAML.") from error
+
+
+def _group(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    kind = model.model_fields[key].annotation
+    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+
+
+def _keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    for key in model.model_fields:
+        inner = _group(model, key)
+        if inner:
+            yield from _keys(inner, f"{before}{key}.")
+        else:
+            yield before + key
+
+
+def _hint(key: str, known: list[str]) -> str:
+    last = key.rpartition(".")[2]
+    close = (
+        difflib.get_close_matches(key, known, 3, 0.6)
+        or [k for k in known if difflib.SequenceMatcher(None, last, k.rpartition(".")[2]).ratio() > 0.6][:3]
+    )
+    return f"Did you mean {' or '.join(close)}?" if close else "See `python -m compress show length_adaptive`."
+
+
+def _faults(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    """One line for each key at fault (a value of several allowed types has several complaints)."""
+    known, told = list(_keys(model)), set()
+    for fault in error.errors(include_url=False):
+        names = []
+        for part in fault["loc"]:
+            if isinstance(part, int) and names:
+                names[-1] += f"[{part}]"
+            elif isinstance(part, str) and ".".join(names).partition("[")[0] not in known:
+                names.append(part)  # behind a key pydantic adds names of types
+        key = ".".join(names) or "recipe"
+        if key in told:
+            continue
+        told.add(key)
+        if fault["type"] == "extra_forbidden":
+            yield f"{key}: there is no such key. {_hint(key, known)}"
+        elif fault["type"] == "missing":
+            yield f"{key}: is missing and has no default."
+        else:
+            text = fault["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+            shown = f" (it is {fault['input']!r})" if not isinstance(fault["input"], dict | BaseModel) else ""
+            yield f"{key}: {text}{shown}"

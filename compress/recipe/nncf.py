@@ -1,0 +1,188 @@
+"""The recipe kind `nncf`: quantization by NNCF, after training or in it, from its own JSON configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from compress.data.tasks import find_task
+from compress.recipe.groups import (
+    Dataset,
+    Evaluate,
+    Group,
+    Learning,
+    LearningRanges,
+    Package,
+    Quantize,
+    Trained,
+    Training,
+)
+from compress.recipe.nncf_config import Plan, parse_config, read_text
+from compress.recipe.training_groups import Distill
+from zoo.errors import UserError
+
+HERE = Path(__file__).parent / "shipped"  # where the configurations that ship lie
+
+
+class NncfDataset(Dataset):
+    """What is learned from, and what is reported on, which may be another task with the same labels."""
+
+    evaluation_task: str | None = Field(
+        default=None, description="task to report on where it is another one with the same labels: xnli_zh for mnli"
+    )
+
+    @model_validator(mode="after")
+    def _labels_are_the_same(self) -> NncfDataset:
+        if self.evaluation_task is None:
+            return self
+        try:
+            learned, reported = find_task(self.task), find_task(self.evaluation_task)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        self.evaluation_task = reported.name
+        if learned.is_questions or reported.is_questions or learned.labels != reported.labels:
+            raise ValueError(
+                f"evaluation_task {reported.name} has other labels than {learned.name}: report on what was learned"
+            )
+        return self
+
+
+class BeforeNncf(Learning):
+    """Fine-tuning in float before anything is rounded."""
+
+    apply: bool = Field(default=False, description="fine-tune first; false: `model` has learned the task already")
+
+
+class Tune(LearningRanges):
+    """Quantization-aware fine-tuning: weights and ranges are learned while rounding is simulated."""
+
+    apply: bool = Field(default=True, description="learn with simulated rounding; false: quantize after training only")
+
+
+class Rounding(Group):
+    """How NNCF quantizes; what `nncf_config` states comes before it."""
+
+    placement: Literal["products", "graph"] = Field(
+        default="products",
+        description="what is rounded: inputs and weights of the linear layers and the word embeddings, which becomes "
+        "the int8 graph that the explorer runs; or all that NNCF would round, exported by NNCF, attention only without "
+        "overflow_fix",
+    )
+    backend: Literal["torch", "onnx", "openvino"] = Field(
+        default="torch", description="what NNCF quantizes; onnx and openvino models cannot be trained further"
+    )
+    preset: Literal["auto", "mixed", "performance"] = Field(
+        default="auto",
+        description="performance: symmetric inputs; mixed: asymmetric ones; auto: mixed for a transformer",
+    )
+    model_type: Literal["transformer", "none"] = Field(
+        default="transformer", description="what NNCF knows the model as; transformer smooths outlying columns"
+    )
+    target_device: Literal["ANY", "CPU", "GPU", "NPU"] = Field(
+        default="ANY", description="device whose integer products decide what is rounded"
+    )
+    subset_size: int = Field(
+        default=300, ge=1, le=100_000, description="training windows that first ranges are taken from, one at a time"
+    )
+    estimator: Literal["auto", "min_max", "mean_min_max", "mean_percentile", "percentile", "histogram"] = Field(
+        default="auto", description="from what was seen to a range of inputs; auto: NNCF's own choice"
+    )
+    smooth_quant_alpha: float = Field(
+        default=0.95, ge=-1, le=1, description="strength of SmoothQuant from 0 to 1; a negative number: none"
+    )
+    bias_correction: Literal["fast", "full", "none"] = Field(
+        default="fast", description="of what rounding adds on average; full needs backend onnx or openvino"
+    )
+    overflow_fix: Literal["auto", "enable", "first_layer_only", "disable"] = Field(
+        default="auto",
+        description="7-bit weights, right on CPUs without VNNI too; auto: enable, so that one file serves all",
+    )
+
+    @model_validator(mode="after")
+    def _backend_fits(self) -> Rounding:
+        if self.backend == "torch" and self.bias_correction == "full":
+            raise ValueError("bias_correction full needs backend onnx or openvino: choose one, or fast")
+        if self.backend == "torch" and self.overflow_fix == "first_layer_only":
+            raise ValueError("overflow_fix first_layer_only is for convolutions: choose enable or disable")
+        return self
+
+
+class Control(Group):
+    """Accuracy control: operators go back to float until no more than max_drop is lost."""
+
+    apply: bool = Field(default=False, description="control accuracy; needs backend onnx or openvino")
+    max_drop: float = Field(
+        default=1.0, ge=0, le=100, description="how much may be lost: points of 100, or a share where relative"
+    )
+    drop_type: Literal["absolute", "relative"] = Field(default="absolute", description="how max_drop counts")
+    max_questions: int = Field(
+        default=200, ge=1, le=100_000, description="validation questions or texts that each model is scored on"
+    )
+    max_restored: int = Field(default=1000, ge=1, le=1000, description="operators that go back to float at most")
+
+    @model_validator(mode="after")
+    def _drop_fits(self) -> Control:
+        if self.drop_type == "relative" and self.max_drop > 1:
+            raise ValueError("max_drop is a share of the float score where drop_type is relative: write 0.01 for 1 %")
+        return self
+
+
+class NncfRecipe(Trained):
+    """finetune -> teacher -> nncf -> quantize -> evaluate -> package (quantization by NNCF, 2002.08679)."""
+
+    kind: Literal["nncf"] = Field(default="nncf", description="which method")
+    nncf_config: str | None = Field(
+        default=None, description="NNCF's JSON configuration: a file's name or what it holds; null: none"
+    )
+    dataset: NncfDataset
+    finetune: BeforeNncf = BeforeNncf()
+    nncf: Rounding = Rounding()
+    tune: Tune = Tune()
+    distill: Distill = Distill()
+    control: Control = Control()
+    evaluate: Evaluate = Evaluate()
+    package: Package = Package()
+    training: Training = Training()
+
+    @field_validator("nncf_config")
+    @classmethod
+    def _config_can_be_carried_over(cls, value: str | None) -> str | None:
+        """The configuration itself instead of its name, so that a run's recipe is whole wherever it is sent."""
+        if value is None or not value.strip():
+            return None
+        try:
+            text = value if value.lstrip().startswith(("{", "[")) else read_text(value, HERE)
+            parse_config(text)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return text
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> NncfRecipe:
+        trained = self.nncf.backend == "torch"
+        if not trained and self.tune.apply:
+            raise ValueError(f"a model of nncf.backend {self.nncf.backend} cannot be trained: set tune.apply to false")
+        if self.control.apply and trained:
+            raise ValueError("control needs nncf.backend onnx or openvino: choose one")
+        if self.distill.apply and not self.tune.apply:
+            raise ValueError("distill takes part in tune: set tune.apply to true, or distill.apply to false")
+        self.check_windows("finetune", "tune")
+        length = self._plan().max_length
+        if length not in (None, self.tune.max_length):
+            raise ValueError(
+                f"nncf_config has inputs of {length} tokens in input_info, and tune.max_length is "
+                f"{self.tune.max_length}: give finetune, tune and input_info the same"
+            )
+        if self._plan().overflow_fix == "first_layer_only" and trained:
+            raise ValueError("overflow_fix first_layer_only of nncf_config is for convolutions: write enable")
+        return self
+
+    def _plan(self) -> Plan:
+        return parse_config(self.nncf_config) if self.nncf_config else Plan()
+
+    @property
+    def quantize(self) -> Quantize:
+        """What cards say of the integers."""
+        return Quantize(approach="static", reduce_range=self.nncf.overflow_fix != "disable")

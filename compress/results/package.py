@@ -1,0 +1,187 @@
+"""The two entries of the zoo that a training ends in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from compress.data.tasks import find_task
+from compress.int8.stage import trained_in
+from compress.learn.pruning.report import zeros_left, zeros_stored
+from compress.recipe.groups import HELD_OUT, HELD_PART, OWN
+from compress.results.verify import verify_loading
+from compress.tasks.scores import TRAINED_ON, save_fingerprints, trained_on
+from compress.tasks.subject import subject_of
+from zoo import card, catalog
+from zoo.card_files import versions
+from zoo.files import read_json, write_json
+from zoo.latency import machine
+from zoo.lengths import Front
+
+SUFFIX = "-length-adaptive-int8"
+WEIGHTS = ("model.int8.onnx", "model.safetensors")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+def run(ctx: Any) -> dict[str, Any]:
+    """Stage `package`: the entries `<name>` (float, half precision on disk) and `<name>-…-int8`, loaded back.
+
+    Raises:
+        UserError: an entry, loaded as users load it, says something else than what was trained and quantized.
+    """
+    settings, evaluated, quantized = ctx.recipe.package, ctx.inputs["evaluate"], ctx.inputs["quantize"]
+    known = trained_on(ctx)
+    about = {
+        "task": "qa" if subject_of(ctx.recipe).task.is_questions else "classification",
+        "license": settings.license,
+        "base_model": settings.base_model or shown(ctx.recipe.model),
+        "provenance": provenance(ctx),
+    }
+    half, int8 = measured(evaluated)
+    adaptive = ctx.recipe.kind == "length_adaptive"
+    suffix = SUFFIX if adaptive else "-int8"
+
+    float_folder = assemble(
+        ctx.folder / settings.name,
+        {name: evaluated / "float" / name for name in ("config.json", "model.safetensors", *TOKENIZER)},
+        {**about, "title": settings.title, "method": float_method(ctx.recipe), "weights_dtype": "f16", "metrics": half},
+        known,
+    )
+    parameters = catalog.find(str(float_folder)).parameters
+    int8_folder = assemble(
+        ctx.folder / (settings.name + suffix),
+        {
+            **{name: quantized / name for name in ("config.json", "model.int8.onnx", *TOKENIZER)},
+            "front.json": evaluated / "front.json",
+        },
+        {
+            **about,
+            "title": f"{settings.title}, length-adaptive, int8" if adaptive else f"{settings.title}, int8",
+            "method": "length-adaptive-int8" if adaptive else f"{how(ctx.recipe)}-int8",
+            "weights_dtype": "int8",
+            "parameters": parameters,
+            "full_precision": settings.name,
+            "metrics": int8,
+        },
+        known,
+    )
+    verify_loading(float_folder, trained_in(ctx)[0])
+    verify_loading(int8_folder, trained_in(ctx)[0])
+    return {"entries": [float_folder.name, int8_folder.name], "bytes": [size(float_folder), size(int8_folder)]}
+
+
+def how(recipe: Any) -> str:
+    """What was done to the float model, as the catalogue's `method`."""
+    if recipe.kind == "length_adaptive":
+        return "length-drop"
+    if recipe.kind in ("nas", "nncf"):
+        return recipe.kind
+    parts = {"prune": "pruned", "distill": "distilled", "aware": "quantization-aware"}
+    return "-".join(word for part, word in parts.items() if getattr(recipe, part).apply) or "fine-tuned"
+
+
+def float_method(recipe: Any) -> str:
+    """The `method` of the float entry: NNCF leaves that model as it was fine-tuned, or as it was taken."""
+    if recipe.kind == "nncf":
+        return "fine-tuned" if recipe.finetune.apply else "none"
+    return how(recipe)
+
+
+def measured(evaluated: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics of `entry.json` for the float and for the int8 model, from what the stage `evaluate` left."""
+    scores, front = read_json(evaluated / "scores.json"), Front.load(evaluated / "front.json")
+    stamp = scores["measured_on"]
+    keys = ("metric", "dataset", "config", "split", "columns", "remark", "n")
+    named = {key: stamp[key] for key in keys if stamp.get(key)}
+    machine_ = {key: stamp[key] for key in ("threads", "cpu", "vnni", "amx", "date")}
+    exact = {key: scores["float"][key] for key in front.full.metrics}
+    more = stamp.get("beside", {})
+    also = {kind: {more["task"]: {**more[kind], "n": more["n"]}} if more else {} for kind in ("float", "int8")}
+    half = {**exact, **named, **also["float"], "engine": "torch", **machine_}
+    return half, {**front.full.metrics, **named, **also["int8"], "engine": stamp["engine"], **machine_}
+
+
+def assemble(target: Path, files: dict[str, Path], facts: dict[str, Any], known: set[str]) -> Path:
+    """Builds an entry beside its place and moves it there complete.
+
+    Args:
+        target: the entry's folder; an earlier one is replaced.
+        files: what to copy, by name.
+        facts: of `entry.json`; of zeros that its provenance tells, what the weights compress to is added.
+        known: fingerprints of the passages trained on.
+    """
+    if zeros := facts["provenance"].get("zeros"):
+        stored = zeros_stored(zeros, files[next(name for name in WEIGHTS if name in files)])
+        rest = {key: value for key, value in facts["provenance"].items() if key != "zeros"}
+        facts = {**facts, "provenance": {**rest, **({"zeros": stored} if stored else {})}}
+    # The card is rendered from the entry as the catalog reads it, under its own name.
+    draft = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    for name, source in files.items():
+        shutil.copyfile(source, draft / name)
+    write_json(draft / "entry.json", {"name": target.name, **facts})
+    save_fingerprints(draft / TRAINED_ON, known)
+    entry = replace(catalog.find(str(draft)), name=target.name, folder=target)
+    for name, content in card.files(entry).items():
+        (draft / name).parent.mkdir(exist_ok=True)
+        (draft / name).write_bytes(content)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(draft, target)
+    return target
+
+
+def provenance(ctx: Any) -> dict[str, Any]:
+    """Where an entry comes from: recipe and data as they were named (no path of this machine), seed, date, program."""
+    from compress.recipe.load import load
+
+    recipe: Any = load(ctx.root)
+    data = recipe.dataset
+    averaged = recipe.average.checkpoints if recipe.kind == "length_adaptive" else []
+    searches = recipe.kind == "length_adaptive"
+    told = ctx.inputs["evaluate"] / "provenance.json"  # what a recipe's own stages add
+    titles = {"titles": data.titles, "validation titles": data.validation_titles}
+    distill = getattr(recipe, "distill", None)
+    teacher = getattr(distill, "teacher", None) if distill and distill.apply else None
+    return {
+        "recipe": recipe.kind,
+        "trained from": shown(recipe.model),
+        "trained on": called(data, "train"),
+        **(
+            {"searched on": called(data, "validation"), "search objective": recipe.search.objective} if searches else {}
+        ),
+        **{key: ", ".join(patterns) for key, patterns in titles.items() if patterns},
+        **({"taught by": shown(teacher)} if teacher else {}),
+        **({"averaged with": ", ".join(map(shown, averaged))} if averaged else {}),
+        **(read_json(told) if told.is_file() else {}),
+        "seed": recipe.training.seed,
+        "quantization": recipe.quantize.approach,
+        **({"zeros": zeros} if (zeros := zeros_left(trained_in(ctx)[0])) else {}),
+        "date": machine()["date"],
+        "versions": versions(),
+    }
+
+
+def called(dataset: Any, part: str) -> str:
+    """What a recipe's data to train on, to choose by or to report on are called."""
+    task, source = find_task(dataset.task), getattr(dataset, part)
+    if source == HELD_OUT:
+        return f"{called(dataset, 'train')}: one text in {HELD_PART}, held out of the training"
+    if task.is_questions:
+        return task.hub if source == OWN else shown(source)
+    split = task.train_split if part == "train" else task.validation_split
+    return f"{task.title}: {task.hub} ({task.config}, {split})" if source == OWN else f"{task.title}: {shown(source)}"
+
+
+def shown(source: str) -> str:
+    """A name without the folders that it lies in; a Hub id stays whole."""
+    is_path = source.startswith(("/", ".", "~", "$")) or source.endswith((".json", ".jsonl")) or Path(source).exists()
+    return Path(source).name if is_path else source
+
+
+def size(folder: Path) -> int:
+    """Bytes of an entry's files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,143 @@
+"""An entry of the zoo on a data set: what `python -m compress evaluate` reports."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from compress.data.squad import load_squad
+from compress.data.tasks import TASKS, find_task
+from compress.data.texts import load_texts
+from compress.progress import Progress
+from compress.recipe.groups import OWN
+from compress.tasks.scores import drop_layers_of, effective, load_fingerprints, macs_share
+from compress.tasks.subject import Subject, subject_for
+from zoo import catalog
+from zoo.checkpoints import labels_of
+from zoo.engines import open_engine
+from zoo.errors import UserError
+from zoo.features import load_tokenizer
+from zoo.files import read_json
+from zoo.latency import machine
+from zoo.lengths import LengthConfig, Shape
+
+
+def score_entry(
+    name: str,
+    source: str,
+    budget: float | None = None,
+    config: str | None = None,
+    engine: str | None = None,
+    max_questions: int | None = None,
+    seed: int = 0,
+    task: str | None = None,
+) -> dict[str, Any]:
+    """Scores an entry.
+
+    Args:
+        name: a bundled name, a folder or a Hub id.
+        source: a SQuAD-format file, a Hub id or `examples`; for a classifier JSON lines, a folder of them, a Hub id, or
+            `hub` for the task's own data.
+        budget: percent of the unpadded full-length model's MACs; picks a point of the entry's front.
+        config: a length configuration instead; with neither, full length.
+        engine: by default the entry's first.
+        max_questions: score on so many, drawn at random.
+        task: of a classifier, one of `compress.data.tasks`; by default what its checkpoint was trained for.
+
+    Returns:
+        `entry`, `task`, `eval_file`, `budget`, `config` (fractions), `macs_ratio` (over the real lengths of this data),
+        the task's metrics in points of 100 (`em` of questions as `exact_match`), `n`, `engine`, `machine`, `notices`,
+        and the two groups' scores on SQuAD 2.
+
+    Raises:
+        UserError: no such entry, a task that is not its own, data that it was trained on, or both a budget and a
+            configuration.
+    """
+    if budget is not None and config:
+        raise UserError("Give either --budget or --config.")
+    entry = catalog.find(name)
+    settings = read_json(entry.folder / "config.json")
+    subject = subject_of_entry(entry, settings, task)
+    if subject.task.is_questions:
+        examples: list[Any] = load_squad(subject.task.hub if source == OWN else source, "validation")
+    else:
+        examples = list(load_texts(subject.task, None if source == OWN else source))
+    subject.refuse_overlap(load_fingerprints(entry.folder), examples)
+    if max_questions and max_questions < len(examples):
+        examples = random.Random(seed).sample(examples, max_questions)
+    chosen, notices = choose(entry, budget, config, subject.padded)
+    runner, tokenizer = open_engine(engine or entry.engines[0], entry), load_tokenizer(entry.folder)
+    lengths = chosen or LengthConfig.full(runner.layers)
+    if len(lengths.fractions) != runner.layers:
+        raise UserError(
+            f"{entry.name} has {runner.layers} layers, but {lengths} is for {len(lengths.fractions)}. "
+            "Write one length a layer."
+        )
+    lengths = effective(lengths, drop_layers_of(settings))
+    with Progress(None, f"evaluate {entry.name}") as progress:
+        scores = subject.score(runner, tokenizer, examples, lengths, progress.update, settings)
+    counts = [len(window.input_ids) for window in subject.windows(tokenizer, examples)]
+    if "em" in scores:
+        scores["exact_match"] = scores.pop("em")
+    return {
+        "entry": entry.name,
+        "task": subject.task.name,
+        "eval_file": source,
+        "budget": budget,
+        "config": list(lengths.fractions),
+        "macs_ratio": macs_share(Shape.from_config(settings), counts, lengths),
+        **scores,
+        "engine": runner.name,
+        "machine": machine(),
+        "notices": [*notices, *([subject.task.remark] if subject.task.remark else [])],
+    }
+
+
+def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str | None = None) -> Subject:
+    """What an entry is scored on.
+
+    Args:
+        entry: of the catalog.
+        settings: its `config.json`.
+        task: as asked for; None for its own.
+
+    Raises:
+        UserError: a classifier that does not say what it was trained for, or a task that is not the entry's.
+    """
+    longest = settings["max_position_embeddings"]
+    if entry.task == "qa":
+        if task and not find_task(task).is_questions:
+            raise UserError(f"{entry.name} answers questions: leave --task out, or choose a classifier.")
+        found = "squad_v2" if settings.get("squad_v2") else "squad"
+    else:
+        found = task or settings.get("finetuning_task")
+        if not found or found not in TASKS and not task:
+            raise UserError(f"{entry.name} does not say what it was trained for: name it, for example --task sst2.")
+        if find_task(found).is_questions:
+            raise UserError(f"{entry.name} classifies text: name a task of texts, for example --task sst2.")
+        if find_task(found).order_of(labels_of(settings)) is None:
+            raise UserError(
+                f"{entry.name} gives {', '.join(labels_of(settings))}, which {found} is not about. Name another task."
+            )
+    subject = subject_for(found)
+    return subject if subject.padded <= longest else subject_for(found, longest)
+
+
+def choose(
+    entry: catalog.Entry, budget: float | None, config: str | None, total: int = 384
+) -> tuple[LengthConfig | None, list[str]]:
+    """The configuration that was asked for (None: full length), and what there is to say about it.
+
+    Args:
+        entry: of the catalog.
+        budget, config: as `score_entry` has them.
+        total: tokens that absolute lengths are given at.
+    """
+    if config:
+        return LengthConfig.parse(config, total), []
+    if budget is None:
+        return None, []
+    if entry.front is None:
+        raise UserError(f"{entry.name} has no front to pick a budget from. Leave --budget out, or give --config.")
+    choice = entry.front.at("macs", budget)
+    return choice.point.config, [choice.message] if choice.message else []

@@ -1,0 +1,174 @@
+"""fp32 and what was simulated of it, side by side: `python -m compress evaluate --quantsim`."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.progress import Progress
+from compress.results.score import subject_of_entry
+from compress.tasks.scores import load_fingerprints
+from zoo import catalog
+from zoo.errors import UserError
+from zoo.features import load_tokenizer
+from zoo.files import read_json
+from zoo.latency import machine
+from zoo.settings import get_settings
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Recipes that leave a simulation.
+
+    Attributes:
+        by: whose it is, for people.
+        stage: the one that leaves it.
+        module: imported when it is needed; it has `in_run(root)` and `in_entry(entry, whole)`, the folder that holds
+            the simulation or None; `open_engine(folder, threads)`; `facts(folder)`, what was rounded, and how; and
+            `named(facts)`, the same in a few words.
+    """
+
+    by: str
+    stage: str
+    module: str
+
+    def load(self) -> Any:
+        """The module."""
+        return importlib.import_module(self.module)
+
+
+KINDS = {
+    "aimet_w8a8": Kind("AIMET", "aimet", "compress.aimet.scoring"),
+    "nncf": Kind("NNCF", "nncf", "compress.nncf.scoring"),
+}
+
+
+def score_simulated(
+    name: str, source: str, max_questions: int | None = None, seed: int = 0, task: str | None = None
+) -> dict[str, Any]:
+    """Scores a float model and what was simulated of it.
+
+    Args:
+        name: an entry that a recipe of one of `KINDS` made, or the folder of its run.
+        source: as `compress.results.score.score_entry` takes it.
+        max_questions: score on so many, drawn at random.
+        task: of a classifier; by default its own.
+
+    Returns:
+        `entry`, `task`, `eval_file`, `n`, `float` and `simulated` (metrics in points of 100), `loss` (of the first
+        metric), `by` (whose simulation), `simulation` (what was rounded, and how), `machine` and `notices`.
+
+    Raises:
+        UserError: no such entry, none that was simulated, data that it was trained on, or the package that simulates
+            is missing.
+    """
+    from compress.data.squad import load_squad
+    from compress.data.texts import load_texts
+    from compress.recipe.groups import OWN
+    from zoo.engines.torch import TorchEngine
+
+    kind, entry, place = places(name)
+    part = KINDS[kind].load()
+    settings = read_json(entry.folder / "config.json")
+    subject = subject_of_entry(entry, settings, task)
+    own = source == OWN
+    if subject.task.is_questions:
+        examples: list[Any] = load_squad(subject.task.hub if own else source, "validation")
+    else:
+        examples = list(load_texts(subject.task, None if own else source))
+    known = load_fingerprints(entry.folder) | load_fingerprints(place) | load_fingerprints(place.parent)
+    subject.refuse_overlap(known, examples)
+    if max_questions and max_questions < len(examples):
+        examples = random.Random(seed).sample(examples, max_questions)
+    threads, tokenizer = get_settings().threads, load_tokenizer(entry.folder)
+    engines = {"float": TorchEngine(entry.folder, threads), "simulated": part.open_engine(place, threads)}
+    scores: dict[str, dict[str, float]] = {}
+    with Progress(None, f"evaluate {name}") as progress:
+        for turn, (which, engine) in enumerate(engines.items()):
+            scores[which] = subject.score(
+                engine,
+                tokenizer,
+                examples,
+                None,
+                lambda at, of, turn=turn: progress.update(turn * of + at, 2 * of),
+                settings,
+            )
+    n = int(scores["float"].pop("n"))
+    scores["simulated"].pop("n")
+    first = subject.primary
+    return {
+        "entry": name,
+        "task": subject.task.name,
+        "eval_file": source,
+        "n": n,
+        **scores,
+        "loss": scores["float"][first] - scores["simulated"][first],
+        "by": KINDS[kind].by,
+        "simulation": part.facts(place),
+        "machine": machine(),
+        "notices": [subject.task.remark] if subject.task.remark else [],
+    }
+
+
+def told(report: dict[str, Any]) -> str:
+    """What `score_simulated` returned, for people: a line each for fp32 and the simulation, and what they are of."""
+    from zoo.metrics import listed
+
+    noun = "questions" if report["task"].startswith("squad") else "texts"
+    part = next(kind for kind in KINDS.values() if kind.by == report["by"]).load()
+    named = part.named(report["simulation"])
+    width = len(named)
+    lines = [
+        *report["notices"],
+        f"{'fp32':{width}}  {listed(report['float'])}",
+        f"{named}  {listed(report['simulated'])}",
+        f"on {report['n']} {noun}; lost {report['loss']:.2f}",
+    ]
+    return "\n".join(lines)
+
+
+def places(name: str) -> tuple[str, catalog.Entry, Path]:
+    """The kind of the simulation, the float model as an entry, and the folder of what was simulated.
+
+    Raises:
+        UserError: there is neither such an entry nor such a run, or nothing in it was simulated.
+    """
+    from compress.recipe.load import load
+
+    folder = Path(name).expanduser()
+    is_run = (folder / "recipe.yaml").is_file() and not (folder / "entry.json").is_file()  # entries keep recipes, too
+    if is_run and not get_settings().on_space:
+        kind = load(folder).kind
+        place = KINDS[kind].load().in_run(folder) if kind in KINDS else None
+        if place is None:
+            raise _nothing(name)
+        return kind, catalog.open_folder(_trained(folder)), place
+    entry = catalog.find(name)
+    whole = catalog.full_precision(entry)
+    if whole is None:
+        raise UserError(f"{name} names no full-precision model to compare with. Choose another entry.")
+    for kind, one in KINDS.items():
+        if place := one.load().in_entry(entry, whole):
+            return kind, whole, place
+    raise _nothing(name)
+
+
+def _nothing(name: str) -> UserError:
+    makers = " or ".join(one.by for one in KINDS.values())
+    return UserError(
+        f"{name} holds no simulation of {makers}. Give an entry that a recipe of kind {' or '.join(KINDS)} made, or "
+        f"the folder of such a run whose stage {' or '.join(one.stage for one in KINDS.values())} is done; what "
+        "nncf.backend onnx or openvino quantized is not simulated."
+    )
+
+
+def _trained(root: Path) -> Path:
+    """The float checkpoint that a run started its simulation from."""
+    from compress.int8.stage import source_of
+    from compress.recipe.load import expanded, load
+
+    trained = root / "finetune"
+    return trained if (trained / "model.safetensors").is_file() else source_of(expanded(load(root)))[0]

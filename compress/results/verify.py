@@ -1,0 +1,93 @@
+"""Loading back what a recipe made, by the code that users run, and comparing what it says with what was made."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo import catalog
+from zoo.engines import open_engine
+from zoo.errors import UserError
+from zoo.features import load_tokenizer, make_texts, make_windows
+from zoo.lengths import TEXT_TOKENS, Front, LengthConfig
+from zoo.opened import run_one
+
+QUESTIONS, TEXTS = 4, 64  # that are compared: of a question every token has logits, a text has few
+# Median distance of logits allowed, as a share of their spread. Half precision on disk moves them a little; an input on
+# the edge between two integers may round either way, so single logits of an int8 model differ between engines.
+HALF, INTEGER = 0.01, 0.15
+
+
+def verify_loading(entry_folder: Path, checkpoint: Path) -> dict[str, float]:
+    """Compares an entry, opened as the explorer opens it, with the checkpoint that it was made of.
+
+    Float weights are compared with the checkpoint's own. An int8 graph is compared, on every engine that is installed,
+    at full length and at its cheapest budget, with the checkpoint under the graph's integers simulated in torch.
+
+    Args:
+        entry_folder: a packaged entry.
+        checkpoint: the float checkpoint that training left.
+
+    Returns:
+        Median distance of the logits as a share of their spread, by engine and budget.
+
+    Raises:
+        UserError: one is too far off; the entry should not be used.
+    """
+    import torch
+
+    from compress.int8.quantize import simulate
+    from zoo.graph import read
+    from zoo.modeling import LengthAdaptiveModel
+
+    entry = catalog.find(str(entry_folder))
+    model = LengthAdaptiveModel.load(checkpoint)
+    configs = {"full length": LengthConfig.full(model.shape.layers)}
+    tolerance = HALF
+    engines = [name for name in entry.engines if name != "torch" and find_spec(name)] or ["torch"]
+    if engines != ["torch"]:
+        tolerance = INTEGER
+        weights, _ = read(entry.folder / catalog.GRAPH)
+        model = simulate(model, {name: value.copy() for name, value in weights.items()})  # as read they are read-only
+        configs["the cheapest budget"] = Front.load(entry.folder / catalog.FRONT).everything[0].config
+    classifies = entry.task == "classification"
+    examples, tokenizer = catalog.examples()[: TEXTS if classifies else QUESTIONS], load_tokenizer(entry.folder)
+    firsts, seconds = [e["question"] for e in examples], [e["context"] for e in examples]
+    if classifies:
+        # Every other text beside itself: scores of likeness lie close together where no pair is alike.
+        seconds[::2] = firsts[::2]
+        windows = make_texts(tokenizer, firsts, seconds, TEXT_TOKENS)
+    else:
+        windows = make_windows(tokenizer, firsts, seconds)
+    found: dict[str, float] = {}
+    for name in engines:
+        engine = open_engine(name, entry)
+        for budget, config in configs.items():
+            far, spread = [], []
+            for window in windows:
+                got, expected = run_one(engine, window, config).said[0], _logits(model, window, config, torch)
+                far.append(np.abs(got - expected))
+                spread.append(expected)
+            said = np.concatenate(spread)
+            # Scores of a model that has learned little hardly differ: then a tenth of their size counts.
+            scale = max(float(said.std()), 0.1 * float(np.abs(said).mean()), 1e-6)
+            share = float(np.median(np.concatenate(far))) / scale
+            found[f"{name} at {budget}"] = share
+            if not share <= tolerance:
+                raise UserError(
+                    f"{entry.name} says something else on {name} at {budget} than what was trained: its logits are off "
+                    f"by {share:.1%} of their spread, {tolerance:.0%} is allowed. Do not use it; run the recipe again."
+                )
+    return found
+
+
+def _logits(model: Any, window: Any, config: LengthConfig, torch: Any) -> np.ndarray:
+    from zoo.features import pad
+
+    batch = {key: torch.from_numpy(value) for key, value in pad([window]).items()}
+    lengths = torch.tensor([config.tokens(len(window.input_ids))])
+    with torch.inference_mode():
+        return model(**batch, lengths=lengths).logits[0].numpy()

@@ -1,0 +1,1 @@
+"""Running a recipe: stage after stage, and the traces that a run leaves."""

@@ -1,0 +1,137 @@
+"""What a run leaves in its folder, read back: where it stands, its log, its stages, what came out."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+LOG, PROGRESS, CRITERION, PER_STAGE = "log.txt", "progress.jsonl", "criterion.json", 500
+TAIL, LONGEST = 65_536, 4_194_304  # bytes that are read from the end of a file: at first, and at most
+
+
+def standing(path: Path) -> dict[str, Any]:
+    """`stage`, `step`, `total` and `eta_s` by the last lines of `progress.jsonl`."""
+    found: dict[str, Any] = {"stage": None, "step": 0, "total": 0, "eta_s": None}
+    for line in reversed(_last_lines(path)):
+        try:
+            told = json.loads(line)
+            if found["stage"] is None:
+                found["stage"] = told["stage"]
+            if told["stage"] != found["stage"]:
+                break
+            if "step" in told:
+                return {**found, **{key: told[key] for key in ("step", "total", "eta_s")}}
+        except (ValueError, KeyError, TypeError):
+            continue  # half a line of a process that was killed
+    return found
+
+
+def tail(path: Path, lines: int = 200) -> str:
+    """The last lines of a text file, "" where there is none; a bar that redraws itself counts as its last state."""
+    return "\n".join(line.rpartition("\r")[2] for line in _last_lines(path, lines)[-lines:])
+
+
+def progress(folder: Path) -> list[dict[str, Any]]:
+    """The lines of `progress.jsonl`, at most 500 of a stage: evenly spaced, notes and the last line among them."""
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for line in _lines(folder / PROGRESS):
+        stages.setdefault(line["stage"], []).append(line)
+    return [line for lines in stages.values() for line in _thinned(lines)]
+
+
+def stages(folder: Path, kind: str, current: str | None, state: str) -> list[dict[str, Any]]:
+    """The recipe's stages in order: `name`, `state` (done, running, waiting, failed), `seconds` and `result`."""
+    import yaml
+
+    from compress.run.run import stages_of
+
+    recipe = folder / "recipe.yaml"
+    settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
+    found = []
+    for name in stages_of(kind, settings or {}):
+        done = _json(folder / name / "done.json")
+        if done:
+            here = "done"
+        elif name == current:
+            here = {"running": "running", "cancelling": "running", "failed": "failed"}.get(state, "waiting")
+        else:
+            here = "waiting"
+        found.append({"name": name, "state": here, "seconds": done.get("seconds"), "result": done.get("result")})
+    if state == "failed" and all(stage["state"] != "failed" for stage in found):
+        first = next((stage for stage in found if stage["state"] == "waiting"), None)
+        if first:
+            first["state"] = "failed"
+    return found
+
+
+def entries(folder: Path) -> list[Path]:
+    """The packaged entries in a run's folder; those that quantize another come first."""
+    found = [path.parent for path in (folder / "package").glob("*/entry.json") if not path.parent.name.startswith(".")]
+    return sorted(found, key=lambda path: (not (path / "model.int8.onnx").is_file(), path.name))
+
+
+def sensitivity(folder: Path) -> dict[str, Any] | None:
+    """What the criterion measured of each operator, and what it returned to float; None where it measured none.
+
+    Returns:
+        `rows` (`name`, `kl`, `share`, `parameters`), `together`, `windows` and `approach`, as
+        `compress.int8.sensitivity.Report`; `returned` and `kept_float`, names: the latter are all that stay in float.
+    """
+    for path in sorted(folder.glob(f"*/{CRITERION}")):
+        told = _json(path)
+        if told.get("sensitivity"):
+            return {**told["sensitivity"], **{key: told.get(key, []) for key in ("returned", "kept_float")}}
+    return None
+
+
+def _thinned(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(lines) <= PER_STAGE:
+        return lines
+    noted = {number for number, line in enumerate(lines) if "note" in line} | {len(lines) - 1}
+    room = max(1, PER_STAGE - len(noted))
+    kept = sorted(noted | {number * len(lines) // room for number in range(room)})
+    return [lines[number] for number in kept[-PER_STAGE:]]
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(line, dict) and isinstance(line.get("stage"), str):
+                yield line
+
+
+def _last_lines(path: Path, wanted: int = 3) -> list[str]:
+    """At least so many lines from a file's end, where it has them; a line that was cut is left out."""
+    if not path.is_file():
+        return []
+    with path.open("rb") as file:
+        size, reach = file.seek(0, 2), TAIL
+        while True:
+            at = max(0, size - reach)
+            file.seek(at)
+            text = file.read(reach)
+            lines = deque(text.decode("utf-8", "replace").split("\n"))
+            if at:
+                lines.popleft()
+            if lines and not lines[-1]:
+                lines.pop()
+            if at == 0 or len(lines) >= wanted or reach >= LONGEST:
+                return list(lines)
+            reach *= 4
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

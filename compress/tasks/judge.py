@@ -1,0 +1,90 @@
+"""One quantized model, judged at any length configuration: how well it answers, what it computes, how long it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from compress.int8.quantize import open_graph
+from compress.tasks.scores import PaddedLengths, drop_layers_of, effective, macs_share
+from compress.tasks.subject import subject_of
+from zoo.engines import Engine
+from zoo.features import load_tokenizer
+from zoo.files import read_json
+from zoo.latency import Timing, device_lock, measure
+from zoo.lengths import LengthConfig, Shape
+from zoo.opened import run_one
+from zoo.settings import get_settings
+
+
+class Judge:
+    """Scores and times configurations of one quantized model.
+
+    Args:
+        folder: `model.int8.onnx`, `config.json` and tokenizer.
+        recipe: what it is about, and in its group `evaluate` engine and threads.
+        examples: questions or texts to score on, of `compress.tasks.subject.Subject.load`.
+    """
+
+    def __init__(self, folder: Path, recipe: Any, examples: Sequence[Any]):
+        settings = recipe.evaluate
+        self.folder, self.engine, self.subject = folder, settings.engine, subject_of(recipe)
+        self.threads = settings.threads or get_settings().threads
+        self.examples, self.config = list(examples), read_json(folder / "config.json")
+        self.shape, self.drop_layers = Shape.from_config(self.config), drop_layers_of(self.config)
+        self._tokenizer = load_tokenizer(folder)
+        windows = self.subject.windows(self._tokenizer, self.examples)
+        self._windows = sorted(windows, key=lambda window: len(window.input_ids))
+        self.counts = [len(window.input_ids) for window in self._windows]
+
+    def score(
+        self,
+        config: LengthConfig,
+        progress: Callable[[int, int], None] | None = None,
+        examples: Sequence[Any] | None = None,
+    ) -> dict[str, float]:
+        """The task's metrics, `n` and `macs_ratio` at the real lengths of the examples.
+
+        Args:
+            config: where to score.
+            progress: called with (examples done, examples in all).
+            examples: others of the same task to score on; the share of the MACs stays that of the judge's own.
+        """
+        config = effective(config, self.drop_layers)
+        return {
+            **self._scores(self.examples if examples is None else examples, config, progress),
+            "macs_ratio": macs_share(self.shape, self.counts, config),
+        }
+
+    def score_padded(self, config: LengthConfig) -> dict[str, float]:
+        """As `score`, with the papers' accounting: token counts at inputs padded to 384, or 128 for texts."""
+        padded = PaddedLengths.of(effective(config, self.drop_layers), self.subject.padded)
+        return {**self._scores(self.examples, padded, None), "macs_ratio": padded.macs_ratio(self.shape)}
+
+    def _scores(self, examples: Sequence[Any], lengths: Any, progress: Callable[[int, int], None] | None) -> dict:
+        return self.subject.score(self._runner, self._tokenizer, examples, lengths, progress, self.config)
+
+    def relative_latency(self, config: LengthConfig, rounds: int = 10) -> float:
+        """Time at `config` against full length, measured in turn: mean over a short, a middling and a long input."""
+        places = [len(self._windows) * quarter // 4 for quarter in (1, 2, 3)]
+        ratios = []
+        for window in (self._windows[place] for place in places):
+            timings = self.timings({"full": LengthConfig.full(self.shape.layers), "this": config}, window, rounds)
+            ratios.append(timings["this"].p50_ms / timings["full"].p50_ms)
+        return sum(ratios) / len(ratios)
+
+    def latencies(self, configs: dict[str, LengthConfig], rounds: int, tokens: int) -> tuple[dict[str, Timing], int]:
+        """Timings by name, all measured in turn on the input nearest to `tokens` real tokens, and its length."""
+        window = min(self._windows, key=lambda window: abs(len(window.input_ids) - tokens))
+        return self.timings(configs, window, rounds), len(window.input_ids)
+
+    def timings(self, configs: dict[str, LengthConfig], window: Any, rounds: int) -> dict[str, Timing]:
+        """Interleaved timings of the engine on one window; nobody else measures meanwhile."""
+        with device_lock(timeout=600):
+            return measure({name: partial(run_one, self._runner, window, c) for name, c in configs.items()}, rounds)
+
+    @cached_property
+    def _runner(self) -> Engine:
+        return open_graph(self.folder, self.threads, self.engine)

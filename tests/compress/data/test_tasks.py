@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from compress.data.tasks import TASKS, find_task
+from compress.tasks.metrics import METRICS
+from zoo.errors import UserError
+
+
+def test_every_task_is_whole():
+    for name, task in TASKS.items():
+        assert task.name == name and task.primary in task.metrics and 1 <= len(task.columns) <= 2
+        if not task.is_questions:
+            assert set(task.metrics) <= set(METRICS) and task.config
+            assert task.outputs == (1 if task.regression else len(task.labels)) and bool(task.labels) != task.regression
+
+
+def test_names_are_found_however_they_are_spelled():
+    assert find_task("SST-2").name == "sst2" and find_task("mnli-mm").validation_split == "validation_mismatched"
+    assert find_task("xnli").config == "en" and find_task("xnli:de").config == "de"
+    assert find_task("squad_v2").is_questions and find_task("stsb").regression
+    with pytest.raises(UserError, match="choose one of cola"):
+        find_task("wnli")
+
+
+def test_a_checkpoint_s_labels_may_come_in_another_order():
+    mnli = find_task("mnli")
+    assert mnli.order_of(["CONTRADICTION", "neutral", "Entailment"]) == [2, 1, 0]
+    assert mnli.order_of(["LABEL_0", "LABEL_1", "LABEL_2"]) == [0, 1, 2]
+    assert mnli.order_of(["no", "yes", "maybe"]) is None and mnli.order_of(["entailment", "neutral"]) is None
+    assert find_task("stsb").order_of(["whatever"]) == [0]

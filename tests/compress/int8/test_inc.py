@@ -1,0 +1,112 @@
+"""neural-compressor's quantizers, and torch.compile running what they make. One compilation serves all tests here."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compress.int8 import inc as quantize_inc
+from compress.int8.quantize import open_graph
+from compress.recipe.groups import Quantize
+from tests.compress.training_kit import windows
+from zoo.engines.inductor import InductorEngine
+from zoo.errors import UserError
+from zoo.features import load_tokenizer, make_windows, pad
+from zoo.modeling import LengthAdaptiveModel
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torchao, torch.export and inductor warn of their own ways
+
+READ = [sample.window for sample in windows(8)]
+
+
+def recipe(**settings):
+    return SimpleNamespace(quantize=Quantize(**settings))
+
+
+def loaded(folder) -> Any:
+    from neural_compressor.torch.quantization import load
+
+    return load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def static(tiny_model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("inc") / "static"
+    return out, quantize_inc.build(tiny_model, out, recipe(), READ)
+
+
+def batch_of(folder):
+    questions, contexts = ["Who?", "Who was born in Warsaw, and when?"], ["Marie Curie was born in Warsaw."] * 2
+    return pad(make_windows(load_tokenizer(folder), questions, contexts))
+
+
+def test_the_folder_says_how_it_was_made(static):
+    out, facts = static
+    assert {key: facts[key] for key in ("approach", "weight_bits", "calibration_windows", "kept_float")} == {
+        "approach": "static",
+        "weight_bits": 7,
+        "calibration_windows": 8,
+        "kept_float": ["qa_outputs"],
+    }
+    assert facts["bytes"] > 0 and (out / "config.json").is_file() and not list(out.parent.glob("*.draft"))
+    rounded = [node for node in loaded(out).graph.nodes if "quantize_per_channel" in str(node.target)]
+    weights = {str(node.args[0]) for node in rounded if "dequantize" not in str(node.target)}
+    assert len(weights) == 12 and not any("qa_outputs" in name for name in weights)
+    assert all(node.args[4:6] == (-63, 63) for node in rounded)
+
+
+def test_integer_products_compiled_once_give_what_was_quantized(static, tiny_model):
+    folder, _ = static
+    engine, model, graph = InductorEngine(folder, 1), LengthAdaptiveModel.load(tiny_model), loaded(folder)
+    batch = batch_of(folder)
+    counts = batch["attention_mask"].sum(1)
+    lengths = np.repeat(counts[:, None], 2, 1)
+    torch._dynamo.utils.counters.clear()
+    out = engine.run(batch, lengths)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "two lengths, one compilation"
+    assert counts[0] != counts[1] and all(kept.sum() == counts.sum() for kept in out.kept)
+    tensors = {key: torch.from_numpy(value) for key, value in batch.items()}
+    with torch.no_grad():
+        exact = model(**tensors).logits.numpy()
+        for row, count in enumerate(counts):
+            expected = graph(*(value[row : row + 1, :count] for value in tensors.values()))[0].numpy()
+            got = np.stack([out.start[row], out.end[row]], -1)[:count]
+            assert np.median(np.abs(got - expected)) < 0.02 * expected.std()
+            assert np.corrcoef(got.ravel(), exact[row, :count].ravel())[0, 1] > 0.9
+    assert out.start.shape == batch["input_ids"].shape and (out.start[0, counts[0] :] == -1e4).all()
+    with pytest.raises(UserError, match="full length only"):
+        engine.run(batch, lengths // 2)
+
+
+def test_ranges_found_in_every_run_need_no_windows_and_products_may_stay_float(tiny_model, tmp_path):
+    settings = recipe(approach="dynamic", reduce_range=False, keep_float=["layers.0.qkv"])
+    facts = quantize_inc.build(tiny_model, tmp_path / "dynamic", settings)
+    assert facts["kept_float"] == ["layers.0.query", "layers.0.key", "layers.0.value", "qa_outputs"]
+    assert (facts["calibration_windows"], facts["weight_bits"]) == (0, 8)
+    graph, model = loaded(tmp_path / "dynamic"), LengthAdaptiveModel.load(tiny_model)
+    assert any("choose_qparams" in str(node.target) for node in graph.graph.nodes)
+    tensors = {key: torch.from_numpy(value) for key, value in pad(READ[:1]).items()}
+    with torch.no_grad():
+        got, exact = graph(*tensors.values()), model(**tensors).logits
+    assert 0 < (got - exact).abs().median() < 0.2 * exact.std()
+
+
+def test_what_is_absent_is_told(static, tiny_model, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="No product is called"):
+        quantize_inc.build(tiny_model, tmp_path / "x", recipe(keep_float=["nothing"]), READ)
+    shutil.copytree(tiny_model, tmp_path / "plain")
+    with pytest.raises(UserError, match="holds no model of neural-compressor"):
+        open_graph(tmp_path / "plain", 1, "inductor")
+    for name in [name for name in sys.modules if name.split(".")[0] == "neural_compressor"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "neural_compressor", None)
+    with pytest.raises(UserError, match="pip install neural-compressor-pt"):
+        quantize_inc.build(tiny_model, tmp_path / "x", recipe(), READ)
+    with pytest.raises(UserError, match="or choose onnxruntime"):
+        InductorEngine(static[0], 1)

@@ -1,0 +1,232 @@
+"""The recipe `nncf` from beginning to end on the tiny model: its stages, what they leave, and the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from compress.__main__ import app, main
+from compress.nncf.stages import CHECKED, learning, windows_to_check
+from compress.nncf.store import load_model
+from compress.recipe.load import load
+from compress.results.simulated import score_simulated
+from compress.run.run import run
+from tests.compress.text_kit import mnli
+from zoo import catalog
+from zoo.ask import QuestionAnswerer
+from zoo.errors import UserError
+from zoo.features import load_tokenizer
+from zoo.files import read_json, write_json
+
+QUICK = ["evaluate.latency_rounds=1"]
+
+
+@pytest.fixture(scope="module")
+def sources(tiny_model, tiny_data):
+    return [
+        f"model={tiny_model}",
+        f"dataset.train={tiny_data.train}",
+        f"dataset.validation={tiny_data.validation}",
+        f"dataset.evaluation={tiny_data.evaluation}",
+        *(f"dataset.{part}titles=null" for part in ("", "validation_", "evaluation_")),
+        *QUICK,
+    ]
+
+
+@pytest.fixture(scope="module")
+def made(sources, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("nncf")
+    return folder, run(load("nncf_tiny", sources), folder)
+
+
+def test_every_engine_is_scored_and_agrees(made):
+    folder, results = made
+    scores = read_json(folder / "evaluate/engines.json")
+    assert set(scores["engines"]) == {"float", "simulated", "onnxruntime", "openvino"}
+    assert results["quantize"]["graph"] == "house" and results["quantize"]["distance"] < 0.1
+    simulated, real = scores["engines"]["simulated"]["f1"], scores["engines"]["onnxruntime"]["f1"]
+    assert abs(simulated - real) <= 10.01, "of ten questions one may round either way"
+    assert scores["measured_on"]["n"] == scores["engines"]["float"]["n"] == 10
+
+
+def test_the_entries_load_and_answer(made):
+    folder, results = made
+    assert results["package"]["entries"] == ["tiny-qa-nncf", "tiny-qa-nncf-int8"]
+    entry = catalog.find(str(folder / "package/tiny-qa-nncf-int8"))
+    assert entry.method == "nncf-int8"
+    assert catalog.find(str(folder / "package/tiny-qa-nncf")).method == "none"
+    reply = QuestionAnswerer(entry, "onnxruntime", 1).ask("Who?", "Marie Curie was born in Warsaw.")
+    assert reply.answers[0].text in "Marie Curie was born in Warsaw."
+
+
+def test_the_simulation_opens_from_the_run_and_from_the_entry(made):
+    from compress.nncf.store import open_simulated
+    from zoo.features import load_tokenizer, make_windows, pad
+
+    folder, _ = made
+    entry = folder / "package/tiny-qa-nncf-int8"
+    window = make_windows(load_tokenizer(entry), ["Who was born?"], ["Marie Curie was born in Warsaw."])[0]
+    batch = pad([window])
+    lengths = np.full((1, 2), len(window.input_ids))
+    learned, packed = (open_simulated(place, 1).run(batch, lengths).said for place in (folder, entry))
+    assert np.abs(learned - packed).max() < 1e-3
+    with pytest.raises(UserError, match="holds nothing"):
+        open_simulated(folder / "teacher", 1)
+
+
+def test_fp32_and_the_simulation_side_by_side(made, tiny_data, tmp_path):
+    folder, _ = made
+    scores, out = read_json(folder / "evaluate/engines.json")["engines"], tmp_path / "scores.json"
+    for name, words in (
+        (folder, "NNCF simulated, learned ranges, placement products  F1 "),
+        (folder / "package/tiny-qa-nncf", "NNCF simulated, int8 graph  F1 "),
+        (folder / "package/tiny-qa-nncf-int8", "NNCF simulated, int8 graph  F1 "),
+    ):
+        line = ["evaluate", "--quantsim", "--entry", str(name), "--eval-file", str(tiny_data.evaluation)]
+        done = CliRunner().invoke(app, [*line, "--json", str(out)], catch_exceptions=False)
+        assert done.exit_code == 0 and done.stdout.startswith("fp32 ") and f"\n{words}" in done.stdout
+        report = read_json(out)
+        assert report["by"] == "NNCF" and report["n"] == 10
+        assert report["simulated"]["f1"] == pytest.approx(scores["simulated"]["f1"])
+        assert report["loss"] == pytest.approx(report["float"]["f1"] - report["simulated"]["f1"])
+
+
+def test_what_nncf_has_not_simulated_is_told(made, tiny_data, tmp_path):
+    folder, _ = made
+    packaged = shutil.copytree(folder / "package", tmp_path / "package")
+    facts = read_json(packaged / "tiny-qa-nncf-int8/entry.json")
+    write_json(packaged / "tiny-qa-nncf-int8/entry.json", {**facts, "method": "static-int8"})
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    shutil.copy(folder / "recipe.yaml", begun)
+    for name in (*(packaged / each for each in ("tiny-qa-nncf", "tiny-qa-nncf-int8")), begun):
+        with pytest.raises(UserError, match="holds no simulation of AIMET or NNCF"):
+            score_simulated(str(name), str(tiny_data.evaluation))
+
+
+def test_the_checkpoint_is_scored_again_without_training(made, sources, tmp_path, monkeypatch, capsys):
+    folder, _ = made
+    again = shutil.copytree(made[0], tmp_path / "run")
+    shutil.rmtree(again / "evaluate")
+    stamp = (again / "nncf/done.json").read_bytes()
+    target = tmp_path / "out" / "model.onnx"
+    monkeypatch.setattr("sys.argv", ["compress", "run", str(again), "--stage", "evaluate", "--to-onnx", str(target)])
+    main_ends_well()
+    assert (again / "nncf/done.json").read_bytes() == stamp
+    before, after = (read_json(at / "evaluate/engines.json")["engines"] for at in (folder, again))
+    assert before == after
+    assert "graph house" in capsys.readouterr().out
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(target.read_bytes(), providers=["CPUExecutionProvider"])
+    for tokens in (7, 19):
+        feed = {part.name: np.ones((2, tokens), np.int64) for part in session.get_inputs()}
+        said: Any = session.run(None, feed)
+        assert [out.shape for out in said] == [(2, tokens)] * 2
+
+
+def main_ends_well():
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code
+
+
+def test_a_configuration_from_the_command_line_stands_in_the_run(sources, tmp_path, monkeypatch):
+    config = tmp_path / "mine.json"
+    config.write_text(json.dumps({"compression": {"algorithm": "quantization", "ignored_scopes": ["{re}no such"]}}))
+    changes = [part for change in sources for part in ("--set", change)]
+    command = ["compress", "run", "nncf_tiny", "--folder", str(tmp_path / "run"), "--nncf-config", str(config)]
+    monkeypatch.setattr("sys.argv", [*command, "--set", "distill.apply=false", *changes])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    kept = getattr(load(tmp_path / "run"), "nncf_config", "")
+    assert json.loads(kept) == json.loads(config.read_text())
+
+
+def pairs(folder, subset, splits):
+    (folder / subset).mkdir(parents=True)
+    for split, rows in splits.items():
+        lines = [json.dumps({**row, "idx": i}) for i, row in enumerate(rows)]
+        (folder / subset / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["nncf_minilm_l6_xnli", "nncf_xnli_zh"])
+def test_entailment_is_learned_on_one_set_and_reported_on_another(name, tiny_model, tmp_path):
+    learned = {"train": mnli(45, 5), "validation_matched": mnli(6, 6), "validation": mnli(6, 6)}
+    train = pairs(tmp_path / "glue", "mnli" if name.endswith("xnli") else "zh", learned)
+    reported = train
+    if name.endswith("xnli"):
+        reported = pairs(tmp_path / "xnli", "en", {"validation": mnli(9, 8)})
+    changes = [
+        f"model={tiny_model}",
+        f"dataset.train={train}",
+        f"dataset.evaluation={reported}",
+        "finetune.epochs=1",
+        "tune.epochs=1",
+        "nncf.subset_size=4",
+        "tune.batch_size=8",
+        *QUICK,
+    ]
+    recipe = load(name, changes)
+    results = run(recipe, tmp_path / "run")
+    checked = windows_to_check(learning(recipe, tmp_path / "run"), load_tokenizer(tmp_path / "run/nncf"))
+    assert len(checked) > 4 * CHECKED, "a text has few logits"
+    scores = read_json(tmp_path / "run/evaluate/scores.json")["measured_on"]
+    assert scores["task"] == ("xnli_en" if name.endswith("xnli") else "xnli_zh")
+    assert results["evaluate"]["n"] == (9 if name.endswith("xnli") else 6)
+    made = results["package"]["entries"][-1]
+    assert catalog.find(str(tmp_path / "run/package" / made)).task == "classification"
+
+
+def test_roberta_runs_by_its_published_configuration(tiny_model, tmp_path):
+    from compress.nncf.stages import plan_of_recipe
+    from zoo.modeling import LengthAdaptiveModel
+
+    config = {
+        **read_json(tiny_model / "config.json"),
+        "model_type": "roberta",
+        "architectures": ["RobertaForSequenceClassification"],
+        "id2label": {"0": "CONTRADICTION", "1": "NEUTRAL", "2": "ENTAILMENT"},
+        "type_vocab_size": 1,
+    }
+    import torch
+
+    torch.manual_seed(0)
+    source = tmp_path / "roberta"
+    LengthAdaptiveModel(config).save(source)
+    for part in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tiny_model / part, source / part)
+    data = pairs(tmp_path / "glue", "mnli", {"train": mnli(30, 5), "validation_matched": mnli(6, 6)})
+    changes = [f"model={source}", f"dataset.train={data}", f"dataset.evaluation={data}", "tune.epochs=1", *QUICK]
+    recipe = load("nncf_mnli", changes)
+    assert plan_of_recipe(recipe).samples == 24
+    results = run(recipe, tmp_path / "run")
+    assert results["quantize"]["graph"] == "house" and results["nncf"]["samples"] == 24
+    assert results["evaluate"]["n"] == 6
+
+
+def test_the_published_configuration_for_questions_runs(sources, tmp_path):
+    changes = [*sources, "tune.epochs=1", "tune.batch_size=4", "tune.learning_rate=1e-7", "tune.range_step=0.02"]
+    results = run(load("nncf_squad", changes), tmp_path / "run")
+    begun, ended = (dict(load_model(tmp_path / "run/nncf" / at)[0].named_parameters()) for at in ("start", ""))
+    lows = {key: low.detach() for key, low in begun.items() if key.endswith("input_low")}
+    assert any(float((ended[key].detach() - low).abs().max()) > 1e-3 for key, low in lows.items())
+    assert results["nncf"]["samples"] == 16, "four steps of four windows"
+    assert results["nncf"]["remarks"]
+    assert results["quantize"]["graph"] == "house"
+
+
+def test_accuracy_control_keeps_the_loss_below_its_bound(sources, tmp_path):
+    changes = [*sources, "control.max_drop=5", "nncf.subset_size=4"]
+    results = run(load("nncf_post_training", changes), tmp_path / "run")
+    assert results["nncf"]["drop"] <= 5 and results["nncf"]["file"] == "model.nncf.xml"
+    assert set(read_json(tmp_path / "run/evaluate/engines.json")["engines"]) == {"float", "openvino"}
+    assert results["package"]["entries"] == []

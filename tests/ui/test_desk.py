@@ -1,0 +1,156 @@
+import threading
+from dataclasses import replace
+
+import pytest
+
+from ui import text
+from ui.desk import BUDGET, FLOAT, FULL, Desk, Recent, Superseded, Wish
+from zoo.errors import UserError
+from zoo.lengths import LengthConfig
+
+WISH = Wish("small", "onnxruntime", "macs", 60.0, "q", "p")
+HALF = LengthConfig((0.5, 0.5))
+
+
+def test_recent_forgets_what_was_not_used_for_longest():
+    recent = Recent(2)
+    made = []
+    for key in ("a", "b", "a", "c", "a", "b"):
+        recent.get(key, lambda key=key: made.append(key) or key)
+    assert made == ["a", "b", "c", "b"] and "a" in recent and "c" not in recent
+
+
+def test_two_threads_make_a_value_once():
+    recent, made = Recent(2), []
+    go = threading.Event()
+
+    def make():
+        go.wait(5)
+        made.append(1)
+        return object()
+
+    got = []
+    threads = [threading.Thread(target=lambda: got.append(recent.get("k", make))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    go.set()
+    for thread in threads:
+        thread.join(5)
+    assert len(made) == 1 and len(set(map(id, got))) == 1
+
+
+def test_a_failure_is_not_remembered():
+    recent = Recent(2)
+    with pytest.raises(ZeroDivisionError):
+        recent.get("k", lambda: 1 // 0)
+    assert recent.get("k", lambda: 7) == 7
+
+
+def test_a_model_is_loaded_once_an_engine(desk, entry):
+    for engine in ("onnxruntime", "torch", "onnxruntime"):
+        desk.ask(entry, engine, "q", "two words", None)
+    assert [m.engine for m in desk.made] == ["onnxruntime", "torch"]
+
+
+def test_the_reference_is_fp32_and_computed_once_an_input(desk, entry):
+    for _ in range(3):
+        _, in_float = desk.reference(entry, "onnxruntime", "q", "two words")
+    assert in_float and len(desk.made[0].asked) == 1 and desk.made[0].engine == "torch"
+    assert desk.made[0].asked[0][2] is None
+
+
+def test_siblings_of_the_same_name_are_told_apart(entry, tmp_path):
+    from tests.ui.conftest import FakeAnswerer
+
+    one, other = (replace(entry, name=name, folder=tmp_path / name) for name in ("one", "other"))
+    siblings = {one.folder: tmp_path / "a" / "float", other.folder: tmp_path / "b" / "float"}
+    desk = Desk(lambda _: one, lambda e: replace(e, name="float", folder=siblings[e.folder]), FakeAnswerer)
+    for which in (one, other):
+        desk.reference(which, "onnxruntime", "q", "two words")
+        sibling = replace(entry, name="float", folder=siblings[which.folder])
+        assert desk.model(sibling, "torch").entry.folder == siblings[which.folder]
+        assert desk.model(sibling, "torch").asked == [("q", "two words", None)]
+
+
+def test_without_fp32_weights_full_length_of_the_same_stands_in(entry):
+    def missing(_):
+        raise UserError("no network")
+
+    from tests.ui.conftest import FakeAnswerer
+
+    desk = Desk(lambda _: entry, missing, FakeAnswerer)
+    assert desk.reference(entry, "openvino", "q", "two words")[1] is False
+
+
+def test_measuring_times_all_in_the_same_rounds(desk, entry):
+    found = desk.measure(entry, "onnxruntime", "q", "two words", HALF)
+    assert set(found.timings) == {BUDGET, FULL, FLOAT} and set(found.speedups) == {FULL, FLOAT}
+    assert len({t.n for t in found.timings.values()}) == 1
+    assert found.tokens == [2] and not found.disturbed and found.machine["threads"] == 1
+
+
+def test_on_torch_there_is_no_third_row(desk, entry):
+    assert set(desk.measure(entry, "torch", "q", "two words", HALF).timings) == {BUDGET, FULL}
+
+
+def test_full_length_is_not_timed_against_itself(desk, entry):
+    found = desk.measure(entry, "onnxruntime", "q", "two words", LengthConfig.full(2))
+    assert found.timings[BUDGET] is found.timings[FULL] and found.speedups[FULL] == (1, 1, 1)
+    shown = text.show_latency(found, "onnxruntime")
+    assert "this budget is full length" in shown and "this budget (ONNX" not in shown
+
+
+def test_a_stale_measurement_stops(desk, entry):
+    calls = []
+
+    def stale():
+        calls.append(1)
+        return len(calls) > 4
+
+    with pytest.raises(Superseded):
+        desk.measure(entry, "onnxruntime", "q", "two words", HALF, stale)
+    assert len(calls) == 5
+
+
+def test_only_the_last_wish_of_the_same_visitor_counts(desk):
+    assert not desk.is_stale("ann", WISH)
+    desk.wish("ann", WISH)
+    desk.wish("bob", Wish("small", "torch", "macs", 1.0, "q", "p"))
+    assert not desk.is_stale("ann", WISH)
+    desk.wish("ann", Wish("small", "onnxruntime", "macs", 61.0, "q", "p"))
+    assert desk.is_stale("ann", WISH)
+
+
+def test_nothing_is_wanted_by_who_has_left(desk):
+    desk.wish("ann", WISH)
+    desk.wish("bob", WISH)
+    desk.leave("ann")
+    assert desk.is_stale("ann", WISH) and not desk.is_stale("bob", WISH)
+    desk.wish("ann", WISH)
+    assert not desk.is_stale("ann", WISH), "the page was loaded again"
+
+
+def test_milliseconds_of_full_length_stay_once_measured(desk, entry):
+    assert desk.full_ms(entry, "onnxruntime", "q", "two words") is None
+    first = desk.full_ms(entry, "onnxruntime", "q", "two words", now=True)
+    desk.measure(entry, "onnxruntime", "q", "two words", HALF)
+    assert desk.full_ms(entry, "onnxruntime", "q", "two words") == first
+    assert desk.full_ms(entry, "onnxruntime", "q", "other words") is None
+
+
+def test_an_entry_is_found_once_and_anew_when_asked(entry):
+    found = []
+    desk = Desk(lambda name: found.append(name) or entry)
+    desk.entry("small")
+    desk.entry(" small ")
+    assert found == ["small"]
+    desk.entry("small", fresh=True)
+    assert found == ["small", "small"]
+
+
+def test_a_failed_warm_up_is_only_logged(desk, caplog):
+    desk.warm_up("nothing", "torch", "q", "p")
+    assert "Not warmed up" in caplog.text
+    caplog.clear()
+    desk.warm_up("small", "torch", "crash", "p q")
+    assert "boom" in caplog.text

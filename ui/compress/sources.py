@@ -1,0 +1,154 @@
+"""What a person picks as source and data -> the keys of a recipe. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from compress.data.tasks import find_task
+from compress.recipe.load import places
+from ui.compress import form
+from zoo.errors import UserError
+
+OWN, ZOO, HUB, FOLDER = "own", "zoo", "hub", "folder"
+EXAMPLES, FILE = "examples", "file"
+# Belongs to the checkpoint that the preset names: with another one it would be wrong.
+OF_THE_MODEL = ("tokenizer", "package.base_model", "average.checkpoints", "average.shares", "search.start")
+# The bundled questions in three parts that share no article, as in the recipe length_adaptive_tiny.
+EXAMPLE_TITLES = {"titles": ["[!E-M]*"], "validation_titles": ["[LM]*"], "evaluation_titles": ["[EH]*"]}
+DATA_KEYS = ("task", "train", "validation", "evaluation", *EXAMPLE_TITLES, "version_2")
+GUIDED = ("finetune.significance_weight", "length_drop.significance_weight")  # by the answer, which texts have not
+
+
+def pick(
+    base: Mapping[str, Any],
+    source: str,
+    name: str,
+    data: str,
+    hub_data: str,
+    uploaded: Mapping[str, Any] | None,
+    task: str = OWN,
+) -> dict[str, Any]:
+    """The keys that the Source step decides, as `{"model": …, "dataset.train": …}`.
+
+    Args:
+        base: the preset's own data, which `OWN` goes back to.
+        source: `OWN`, `ZOO`, `HUB` or `FOLDER`.
+        name: the checkpoint, for all but `OWN`.
+        data: `OWN`, `EXAMPLES`, `HUB` or `FILE`.
+        hub_data: id of a data set, for `HUB`.
+        uploaded: `{"task": name, "parts": {role: path}, "impossible": n}`, for `FILE`.
+        task: a name of `compress.data.tasks`, or `OWN`.
+
+    Raises:
+        UserError: what was picked is not there yet.
+    """
+    found = {key: _get(base, key) for key in ("model", *OF_THE_MODEL)}
+    if source != OWN:
+        if not (name or "").strip():
+            raise UserError("Say which checkpoint to start from.")
+        if name.strip() != found["model"]:
+            found = {"model": name.strip(), **dict.fromkeys(OF_THE_MODEL)}
+    dataset = {key: _get(base, f"dataset.{key}") for key in DATA_KEYS}
+    named = dataset["task"] if task == OWN else task
+    if named and not find_task(named).is_questions:
+        if named != dataset["task"]:
+            found |= dict.fromkeys(GUIDED, 0.0)
+        dataset |= _texts(named, data, hub_data, uploaded, named == dataset["task"])
+        return found | {f"dataset.{key}": value for key, value in dataset.items()}
+    if task not in (OWN, dataset["task"]) and data == OWN and not find_task(dataset["task"] or task).is_questions:
+        data = EXAMPLES  # the recipe's own are texts
+    if data == EXAMPLES:
+        dataset = {**dict.fromkeys(("train", "validation", "evaluation"), EXAMPLES), **EXAMPLE_TITLES}
+        dataset["version_2"] = False
+    elif data == HUB:
+        if not (hub_data or "").strip():
+            raise UserError("Say which data set of the Hub to use, as owner/name.")
+        called = hub_data.strip().partition(":")[0]
+        # The part that is reported on is never searched on, so the search takes some articles of the training part.
+        dataset |= {
+            "train": f"{called}:train",
+            "validation": f"{called}:train",
+            "evaluation": f"{called}:validation",
+            "titles": ["[!V-Z]*"],
+            "validation_titles": ["[V-Z]*"],
+            "evaluation_titles": None,
+        }
+    elif data == FILE:
+        uploaded = _read_for(uploaded, named or "squad")
+        dataset |= {**uploaded["parts"], **dict.fromkeys(EXAMPLE_TITLES)}
+        dataset["version_2"] = uploaded["impossible"] > 0
+    return found | {f"dataset.{key}": value for key, value in (dataset | {"task": named}).items()}
+
+
+def _texts(task: str, data: str, hub_data: str, uploaded: Mapping[str, Any] | None, is_own: bool) -> dict[str, Any]:
+    """The data of a task for texts; `is_own` where it is the recipe's."""
+    if data == OWN and is_own:
+        return {}
+    nothing = {"task": task, "version_2": False, **dict.fromkeys(EXAMPLE_TITLES)}
+    if data == EXAMPLES:
+        raise UserError(
+            f"The bundled examples are questions, and {task} is about texts: take the recipe's own data, which are the "
+            "task's, a data set of the Hub with the same columns, or your own file."
+        )
+    if data == FILE:
+        return nothing | dict(_read_for(uploaded, task)["parts"])
+    if data == HUB and not (hub_data or "").strip():
+        raise UserError("Say which data set of the Hub to use, as owner/name.")
+    source = hub_data.strip() if data == HUB else "hub"
+    return nothing | {"train": source, "validation": "held-out", "evaluation": source}
+
+
+def _read_for(uploaded: Mapping[str, Any] | None, task: str) -> Mapping[str, Any]:
+    """What was uploaded, if it was read for this task or for one with the same columns and labels."""
+    if not uploaded:
+        raise UserError("Give your own file first, or pick other data.")
+    mine, its = find_task(task), find_task(uploaded["task"])
+    if (mine.columns, mine.labels, mine.regression) != (its.columns, its.labels, its.regression):
+        raise UserError(
+            f"Your file was read for {its.title}, and the task is {mine.title} now. Go back to the source and pick "
+            f"{mine.title} there: the file is then read again."
+        )
+    return uploaded
+
+
+def apply(model: type[BaseModel], data: Mapping[str, Any], picked: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's data with the picked keys put in, as far as this kind of recipe has them."""
+    known = {field.key: field for field in form.fields(model)}
+    changed = {key: form.show(known[key], value) for key, value in picked.items() if key in known}
+    return form.collect(model, form.spread(model, data) | changed)
+
+
+def command(base: str, changes: list[str], name: str = "", launcher: str = "local") -> str:
+    """The command line that does what the page does."""
+    words = ["python", "-m", "compress", "submit", base]
+    for change in changes:
+        words += ["--set", change]
+    words += ["--name", name] if name else []
+    words += ["--launcher", launcher] if launcher != "local" else []
+    return shlex.join(words)
+
+
+def refuse_paths(data: Mapping[str, Any], uploads: str) -> None:
+    """On a Space the folders are the host's: a recipe may name none of them but what was uploaded.
+
+    Raises:
+        UserError: it names one.
+    """
+    for text in places(data):
+        if text.lstrip().startswith("{"):
+            continue  # a configuration, written out
+        inside = text.startswith(f"{uploads}/") and ".." not in text
+        if not inside and (re.match(r"[/~.$\\]", text) or ".." in text or text.count("/") > 1 or "\\" in text):
+            raise UserError(f"“{text[:80]}” is a path of this server. Take a Hub id, a bundled model or your own file.")
+
+
+def _get(data: Mapping[str, Any], key: str) -> Any:
+    here: Any = data
+    for part in key.split("."):
+        here = here.get(part) if isinstance(here, Mapping) else None
+    return here

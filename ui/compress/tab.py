@@ -1,0 +1,202 @@
+"""The Compress tab: source -> recipe -> check -> start. The form is made from the recipes' schemas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from compress.data.tasks import TASKS
+from compress.data.uploads import KINDS
+from ui.compress import composing, sources
+from ui.compress.composing import Composing
+from ui.explore.parts import markdown
+from ui.explore.tab import QUICK, RAW
+from zoo import catalog
+from zoo.settings import get_settings
+
+FORM = Path(__file__).with_name("form.js")
+FIRST = "static_int8"  # the preset that the tab opens with: offline, and done in minutes
+LAUNCHERS = [("this machine", "local"), ("several processes (torchrun)", "torchrun"), ("a Ray cluster", "ray")]
+
+
+@dataclass
+class ComposeParts:
+    """Every component that an event reads or writes.
+
+    `form` is one component for whatever kind of recipe: with one for each field, the page would load and every event
+    send the fields of all kinds. Its value is what it holds, `form.js` builds it.
+    """
+
+    off: gr.Markdown
+    notice: gr.Markdown
+    walk: gr.Walkthrough
+    source: gr.Radio
+    zoo: gr.Dropdown
+    other: gr.Textbox
+    task: gr.Dropdown
+    data: gr.Radio
+    hub_data: gr.Textbox
+    file_box: gr.Column
+    file: gr.File
+    upload_note: gr.Markdown
+    to_recipe: gr.Button
+    preset: gr.Dropdown
+    about: gr.Markdown
+    faults: gr.Markdown
+    form: gr.HTML
+    to_check: gr.Button
+    estimate: gr.Markdown
+    yaml: gr.Code
+    command: gr.Code
+    to_start: gr.Button
+    name: gr.Textbox
+    launcher: gr.Radio
+    start: gr.Button
+    backs: dict[int, gr.Button]
+    started: gr.Textbox
+    uploaded: gr.State
+    choices: gr.State
+
+
+def build_compress(demo: gr.Blocks) -> tuple[ComposeParts, Composing]:
+    """Put the tab's content where the Blocks stands, and wire it. `started` changes to a new job's id."""
+    p = _place()
+    h = Composing(p)
+    filled = [p.form, p.about, p.faults]
+    calm: dict[str, Any] = {**RAW, "concurrency_limit": None}
+    demo.load(h.open, None, [*filled, p.start, p.off, p.notice], **QUICK)
+    boxes = [p.zoo, p.other, p.hub_data, p.file_box]
+    gr.on([p.source.input, p.data.input], h.show_source, [p.source, p.data], boxes, **QUICK)
+    # Preprocessed, unlike everything else: gradio then makes sure that the path is that of an upload.
+    kept = [p.uploaded, p.upload_note]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+    gr.on([p.file.change, p.task.input, p.data.input], h.upload, [p.file, p.task, p.preset], kept, **quiet)
+
+    picked = [p.preset, p.source, p.zoo, p.other, p.data, p.hub_data, p.uploaded, p.task]
+    p.to_recipe.click(h.take_source, [*picked, p.form], [*filled, p.walk, p.notice], **calm)
+    p.preset.input(h.take_preset, picked, [*filled, p.notice], **calm)
+    marks = [p.form, p.faults, p.notice]
+    p.form.blur(h.look, p.form, marks, **QUICK, trigger_mode="always_last")
+    checked = [*marks, p.estimate, p.yaml, p.command, p.name, p.walk]
+    p.to_check.click(h.check, [p.preset, p.form], checked, **calm)
+    p.to_start.click(lambda: gr.Walkthrough(selected=composing.START), None, p.walk, **QUICK)
+    for step, back in p.backs.items():
+        back.click(lambda step=step: gr.Walkthrough(selected=step), None, p.walk, **QUICK)
+    named = [p.preset, p.name, p.launcher, p.form]
+    gr.on([p.name.blur, p.launcher.input], h.name_it, named, [p.command, p.notice], **QUICK)
+    p.start.click(h.start, named, [p.started, p.walk, p.notice], **calm, trigger_mode="once")
+    return p, h
+
+
+def _place() -> ComposeParts:
+    p: dict[str, Any] = {name: gr.State(None) for name in ("uploaded", "choices")}
+    p["started"] = gr.Textbox(visible="hidden", elem_id="started")
+    p["backs"] = {}
+    with gr.Column(elem_classes="card", elem_id="compress-card"):
+        markdown("## Make a model smaller\nA recipe runs as a job of its own: close the page, come back tomorrow.")
+        p["off"] = markdown(visible=False, elem_id="compress-off", elem_classes="note")
+        p["notice"] = markdown(visible=False, elem_id="compress-notice", elem_classes="note")
+        with gr.Walkthrough(selected=composing.SOURCE, elem_id="walk") as walk:
+            p["walk"] = walk
+            with gr.Step("Source", id=composing.SOURCE):
+                _place_source(p)
+            with gr.Step("Recipe", id=composing.RECIPE):
+                _place_recipe(p)
+            with gr.Step("Check", id=composing.CHECK):
+                _place_check(p)
+            with gr.Step("Start", id=composing.START):
+                _place_start(p)
+    return ComposeParts(**p)
+
+
+def _place_source(p: dict[str, Any]) -> None:
+    entries = [(entry.title, entry.name) for entry in catalog.bundled()]
+    choices = [("the recipe's own", sources.OWN), ("from the zoo", sources.ZOO), ("Hub id", sources.HUB)]
+    choices += [] if get_settings().on_space else [("folder", sources.FOLDER)]
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=300):
+            p["source"] = gr.Radio(choices, value=sources.OWN, label="Checkpoint to start from", elem_id="source")
+            first = entries[0][1] if entries else None
+            p["zoo"] = gr.Dropdown(entries, value=first, label="Of the zoo", visible=False, elem_id="source-zoo")
+            p["other"] = gr.Textbox(label="Hub id", max_lines=1, max_length=400, visible=False, elem_id="source-other")
+        with gr.Column(min_width=300):
+            tasks = [("the recipe's own", sources.OWN)]
+            tasks += [(task.title or task.name, name) for name, task in TASKS.items() if name != "squad_v2"]
+            p["task"] = gr.Dropdown(tasks, value=sources.OWN, label="Task", elem_id="source-task")
+            p["data"] = gr.Radio(
+                [
+                    ("the recipe's own", sources.OWN),
+                    ("bundled examples", sources.EXAMPLES),
+                    ("Hub data set", sources.HUB),
+                    ("my own file", sources.FILE),
+                ],
+                value=sources.OWN,
+                label="Data to learn from and to report on",
+                elem_id="data",
+            )
+            p["hub_data"] = gr.Textbox(
+                label="Data set (owner/name, with the task's columns)", max_lines=1, max_length=200, visible=False,
+                elem_id="hub-data",
+            )  # fmt: skip
+            with gr.Column(visible=False) as box:
+                p["file_box"] = box
+                p["file"] = gr.File(
+                    label="Questions or texts of the task: CSV, TSV, JSON Lines, SQuAD JSON",
+                    file_types=list(KINDS),
+                    type="filepath",
+                    height=120,
+                    elem_id="own-file",
+                )
+                p["upload_note"] = markdown(elem_id="upload-note", elem_classes="quiet")
+    with gr.Row(elem_classes="steps"):
+        p["to_recipe"] = gr.Button("Next: recipe", variant="primary", min_width=140, elem_id="to-recipe")
+
+
+def _place_recipe(p: dict[str, Any]) -> None:
+    from compress.recipe.load import shipped
+
+    names = sorted(shipped(), key=lambda name: (name != FIRST, name))
+    p["preset"] = gr.Dropdown(
+        [(name.replace("_", " "), name) for name in names],
+        value=names[0] if names else None,
+        label="Preset",
+        elem_id="preset",
+    )
+    p["about"] = markdown(elem_id="preset-about", elem_classes="quiet")
+    p["faults"] = markdown(visible=False, elem_id="recipe-faults", elem_classes="note")
+    p["form"] = gr.HTML(
+        None,
+        groups=[],
+        html_template='<div class="recipe-form"></div>',
+        js_on_load=FORM.read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id="recipe-form",
+    )
+    with gr.Row(elem_classes="steps"):
+        p["backs"][composing.SOURCE] = gr.Button("Back", min_width=90, elem_id="back-to-source")
+        p["to_check"] = gr.Button("Next: check", variant="primary", min_width=140, elem_id="to-check")
+
+
+def _place_check(p: dict[str, Any]) -> None:
+    markdown("### What it will take")
+    p["estimate"] = markdown(elem_id="estimate", elem_classes="plain-table")
+    p["yaml"] = gr.Code(language="yaml", label="The recipe", interactive=False, max_lines=24, elem_id="recipe-yaml")
+    with gr.Row(elem_classes="steps"):
+        p["backs"][composing.RECIPE] = gr.Button("Back", min_width=90, elem_id="back-to-recipe")
+        p["to_start"] = gr.Button("Next: start", variant="primary", min_width=140, elem_id="to-start")
+
+
+def _place_start(p: dict[str, Any]) -> None:
+    with gr.Row(equal_height=False):
+        p["name"] = gr.Textbox(label="Name of the job", max_lines=1, max_length=80, min_width=260, elem_id="job-name")
+        p["launcher"] = gr.Radio(LAUNCHERS, value="local", label="Where it runs", min_width=260, elem_id="launcher")
+    p["command"] = gr.Code(
+        language="shell", label="The same from the command line", interactive=False, wrap_lines=True, lines=2,
+        max_lines=12, elem_id="command",
+    )  # fmt: skip
+    with gr.Row(elem_classes="steps"):
+        p["backs"][composing.CHECK] = gr.Button("Back", min_width=90, elem_id="back-to-check")
+        p["start"] = gr.Button("Start", variant="primary", min_width=140, elem_id="start-job")

@@ -1,0 +1,228 @@
+"""The components of the Explore tab and where they stand; what they do is in `explore`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from ui import budget
+from ui.explore import pareto, tokens
+from ui.reading import NAMES, Reading
+from ui.text import ENGINE_LABELS
+from zoo.catalog import Entry
+
+AMBER, TEAL, BLUE = "#f59e0b", "#14b8a6", "#60a5fa"
+ANSWER_COLOURS = {tokens.ANSWER: AMBER, tokens.FULL: BLUE, tokens.BOTH: AMBER}
+KEPT_COLOURS = {tokens.KEPT: TEAL}
+
+
+@dataclass
+class Parts:
+    """Every component that an event reads or writes."""
+
+    hint: gr.Markdown
+    notice: gr.Markdown
+    task: gr.Radio
+    model: gr.Dropdown
+    facts: gr.Markdown
+    other: gr.Textbox
+    load: gr.Button
+    engine: gr.Radio
+    example: gr.Dropdown
+    another: gr.Button
+    question: gr.Textbox
+    passage: gr.Textbox
+    ask: gr.Button
+    unit: gr.Radio
+    slider: gr.Slider
+    readout: gr.HTML
+    answer: gr.Markdown
+    full_answer: gr.Markdown
+    verdict: gr.Markdown
+    marked: gr.HighlightedText
+    more: gr.Accordion
+    n_best: gr.Markdown
+    bars: gr.HTML
+    latency: gr.Markdown
+    stamp: gr.Markdown
+    spread: gr.Plot
+    axis: gr.Radio
+    front: gr.HTML
+    origin: gr.Markdown
+    accounts: gr.Markdown
+    csv: gr.Button
+    csv_text: gr.Textbox
+    layer: gr.Slider
+    window: gr.Dropdown
+    kept: gr.HighlightedText
+    heat: gr.Plot
+    link: gr.Textbox
+    copy: gr.Button
+    dark: gr.Button
+    states: dict[str, gr.State]
+
+
+def markdown(value: str = "", **options: Any) -> gr.Markdown:
+    """Markdown without LaTeX: a passage about prices is no formula."""
+    return gr.Markdown(value, latex_delimiters=[], **options)
+
+
+def list_samples(reading: Reading) -> list[tuple[str, int]]:
+    """Choices for picking one of what there is to try."""
+    return [(sample.label, i) for i, sample in enumerate(reading.samples)]
+
+
+def place_top(sign_in: bool = False) -> dict[str, gr.Button]:
+    """What stands above all tabs: the name, a link to what is shown, light or dark, and on a Space signing in."""
+    p: dict[str, gr.Button] = {}
+    with gr.Row(elem_id="top"):
+        markdown("# Budget Zoo\nAsk a question, drag the budget, see what is still answered.", elem_id="brand")
+        with gr.Row(elem_id="tools"):
+            if sign_in:
+                gr.LoginButton("Sign in", size="sm", elem_id="sign-in", min_width=90)
+            p["copy"] = gr.Button("Copy link", size="sm", elem_id="copy-link", min_width=90)
+            p["dark"] = gr.Button("Light / dark", size="sm", elem_id="dark-mode", min_width=90)
+    return p
+
+
+def place(entries: list[Entry], reading: Reading, on_space: bool, top: dict[str, gr.Button] | None = None) -> Parts:
+    """Create the components inside the Blocks that is open.
+
+    Args:
+        entries: to pick from; those of the first one's task are offered first.
+        reading: what the first one reads.
+        on_space: folders are out of the visitor's reach.
+        top: what `place_top` made, where it did already.
+    """
+    p: dict[str, Any] = dict(top or place_top())
+    p["hint"] = markdown(visible=False, elem_id="hint", elem_classes="note")
+    with gr.Row(elem_id="desk", equal_height=False):
+        with gr.Column(scale=4, min_width=300, elem_id="inputs"):
+            _place_inputs(p, entries, reading, on_space)
+        with gr.Column(scale=7, min_width=320, elem_id="heroes"):
+            _place_budget(p)
+            p["notice"] = markdown(visible=False, elem_id="notice", elem_classes="note")
+            _place_answer(p)
+    with gr.Row(elem_id="evidence", equal_height=False):
+        with gr.Column(scale=1, min_width=320, elem_classes="card"):
+            _place_front(p)
+        with gr.Column(scale=1, min_width=320, elem_classes="card"):
+            _place_latency(p)
+    with gr.Column(elem_classes="card", elem_id="kept-card"):
+        _place_kept(p)
+    p["link"] = gr.Textbox(visible="hidden", elem_id="link")
+    p["csv_text"] = gr.Textbox(visible="hidden", elem_id="csv-text")
+    names = ("pinned", "unit", "tokens", "full_ms", "kept", "choices", "reading", "others")
+    p["states"] = {name: gr.State(None) for name in names}
+    return Parts(**p)
+
+
+def _place_inputs(p: dict[str, Any], entries: list[Entry], reading: Reading, on_space: bool) -> None:
+    with gr.Group():
+        kinds = [(name, task) for task, name in NAMES.items()]
+        first = entries[0].task if entries else kinds[0][1]
+        p["task"] = gr.Radio(
+            kinds, value=first, label="What it does", visible=len({e.task for e in entries}) > 1, elem_id="task"
+        )
+        choices = [(e.title, e.name) for e in entries if e.task == first]
+        p["model"] = gr.Dropdown(choices, value=None, label="Checkpoint", elem_id="model")
+        p["engine"] = gr.Radio(
+            [(label, name) for name, label in ENGINE_LABELS.items()], value=None, label="Engine", elem_id="engine"
+        )
+    p["facts"] = markdown(elem_id="facts")
+    with gr.Accordion("Another checkpoint", open=False):
+        what = "Hub id (owner/name)" if on_space else "Folder, or Hub id (owner/name)"
+        p["other"] = gr.Textbox(label=what, max_lines=1, max_length=400, elem_id="other-model")
+        p["load"] = gr.Button("Load", size="sm", elem_id="load")
+    with gr.Group():
+        p["example"] = gr.Dropdown(list_samples(reading), value=None, label="Examples", elem_id="example")
+        p["question"] = gr.Textbox(label="Question", lines=2, max_lines=6, elem_id="question", max_length=reading.most)
+        # No max_length: what is too long is cut with a notice, which a silent limit would not give.
+        p["passage"] = gr.Textbox(label="Passage", lines=7, max_lines=11, elem_id="passage")
+    with gr.Row():
+        p["another"] = gr.Button("Next example", elem_id="another", min_width=120)
+        p["ask"] = gr.Button("Ask", variant="primary", elem_id="ask", min_width=120)
+
+
+def _place_budget(p: dict[str, Any]) -> None:
+    with gr.Column(elem_classes="card hero", elem_id="budget-card"):
+        with gr.Row(elem_classes="head"):
+            markdown("## Budget")
+            p["unit"] = gr.Radio(
+                [(label, unit) for unit, label in budget.UNITS.items()],
+                value="macs",
+                show_label=False,
+                container=False,
+                elem_id="unit",
+                elem_classes="switch",
+            )
+        p["slider"] = gr.Slider(0, 100, 100, step=0.5, label=budget.TITLES["macs"], buttons=[], elem_id="budget")
+        p["readout"] = gr.HTML(elem_id="readout")
+
+
+def _place_answer(p: dict[str, Any]) -> None:
+    with gr.Column(elem_classes="card hero", elem_id="answer-card"):
+        with gr.Row(elem_classes="head"):
+            markdown("## Answer")
+            p["verdict"] = markdown(elem_id="verdict")
+        with gr.Row(elem_id="answers", equal_height=True):
+            p["answer"] = markdown(elem_id="answer", elem_classes="reply")
+            p["full_answer"] = markdown(elem_id="full-answer", elem_classes="reply")
+        p["marked"] = gr.HighlightedText(
+            show_label=False,
+            container=False,
+            color_map=ANSWER_COLOURS,
+            show_legend=False,
+            show_inline_category=False,
+            elem_id="marked",
+        )
+        p["bars"] = gr.HTML(visible=False, elem_id="bars")
+        with gr.Accordion("More answers", open=False) as p["more"]:
+            p["n_best"] = markdown(elem_id="n-best")
+
+
+def _place_front(p: dict[str, Any]) -> None:
+    with gr.Row(elem_classes="head"):
+        markdown("## Accuracy against cost")
+        p["axis"] = gr.Radio(
+            [("compute", "macs"), ("latency", "ms")],
+            value="macs",
+            show_label=False,
+            container=False,
+            elem_id="axis",
+            elem_classes="switch",
+        )
+    p["front"] = gr.HTML(elem_id="front", js_on_load=pareto.ON_LOAD)
+    markdown("Click a point to move the slider there. Grey points are dominated.", elem_classes="quiet")
+    p["csv"] = gr.Button("Download CSV", size="sm", elem_id="csv")
+    with gr.Accordion("How compute is counted", open=False):
+        p["accounts"] = markdown(elem_id="accounts")
+        p["origin"] = markdown(elem_id="origin", elem_classes="quiet")
+
+
+def _place_latency(p: dict[str, Any]) -> None:
+    markdown("## Latency, measured live")
+    p["latency"] = markdown("Ask something, and this input is timed here.", elem_id="latency")
+    p["spread"] = gr.Plot(show_label=False, container=False, elem_id="spread")
+    p["stamp"] = markdown(elem_id="stamp", elem_classes="quiet")
+
+
+def _place_kept(p: dict[str, Any]) -> None:
+    markdown("## What was kept")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=1, min_width=320):
+            with gr.Row():
+                p["layer"] = gr.Slider(1, 6, 6, step=1, label="After layer", buttons=[], elem_id="layer")
+                p["window"] = gr.Dropdown([], label="Window", visible=False, elem_id="window")
+            p["kept"] = gr.HighlightedText(
+                show_label=False,
+                container=False,
+                color_map=KEPT_COLOURS,
+                show_legend=True,
+                show_inline_category=False,
+                elem_id="kept",
+            )
+        with gr.Column(scale=1, min_width=320):
+            p["heat"] = gr.Plot(show_label=False, container=False, elem_id="heat")

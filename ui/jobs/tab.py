@@ -1,0 +1,137 @@
+"""The Jobs tab: all jobs, live; one of them in detail; publishing what it made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from ui.explore.parts import markdown
+from ui.explore.tab import QUICK, RAW
+from ui.jobs import views as jobviews
+from ui.jobs.publish import Publishing, PublishParts, place_publish, wire_publish
+from ui.jobs.watching import Watching
+
+SECONDS = 2.0  # between two looks at what runs
+
+
+@dataclass
+class JobParts:
+    """Every component that an event reads or writes."""
+
+    timer: gr.Timer
+    notice: gr.Markdown
+    refresh: gr.Button
+    empty: gr.Markdown
+    table: gr.Dataframe
+    job: gr.Textbox
+    details: gr.Column
+    head: gr.Markdown
+    cancel: gr.Button
+    retry: gr.Button
+    again: gr.Button
+    publish: gr.Button
+    stages: gr.Markdown
+    waiting: gr.Markdown
+    curves: gr.Plot
+    growth: gr.Plot
+    sensitive: gr.Column
+    sensitivity: gr.Plot
+    operators: gr.Markdown
+    log: gr.Textbox
+    load: gr.Markdown
+    seen: gr.State
+
+    def shown(self) -> list[Any]:
+        """What a look at the jobs may change."""
+        return [
+            self.timer, self.notice, self.empty, self.table, self.details, self.head, self.cancel, self.retry,
+            self.publish, self.stages, self.waiting, self.curves, self.growth, self.sensitive, self.sensitivity,
+            self.operators, self.log, self.load, self.seen,
+        ]  # fmt: skip
+
+
+@dataclass
+class JobsTab:
+    """What other tabs need of this one."""
+
+    parts: JobParts
+    publish: PublishParts
+    watching: Watching
+    publishing: Publishing
+
+
+def build_jobs(demo: gr.Blocks, tab: gr.Tab) -> JobsTab:
+    """Put the tab's content where the Blocks stands, and wire it; `tab` is looked at anew whenever it is opened."""
+    parts, publish = _place()
+    watching, publishing = Watching(parts), Publishing(publish)
+    p, h = parts, watching
+    shown = p.shown()
+    looks: dict[str, Any] = {"fn": h.refresh, "inputs": [p.job, p.seen], "outputs": shown, **QUICK}
+    gr.on([p.timer.tick, p.refresh.click, tab.select], **looks)
+    demo.load(h.open, None, [p.job, *shown], **QUICK)
+    p.table.select(h.pick, None, [p.job, *shown], **QUICK).then(
+        None, None, None, js="() => { budgetZoo.reveal('#job-details'); }", **QUICK
+    )
+    p.cancel.click(h.cancel, p.job, shown, **RAW, concurrency_limit=None)
+    p.retry.click(h.retry, p.job, shown, **RAW, concurrency_limit=None)
+    p.job.change(None, p.job, None, js="(job) => { budgetZoo.setJob(job); }", **QUICK)
+    wire_publish(publish, publishing, p.publish, p.job, looks)
+    return JobsTab(parts, publish, watching, publishing)
+
+
+def _place() -> tuple[JobParts, PublishParts]:
+    p: dict[str, Any] = {}
+    p["timer"] = gr.Timer(SECONDS, active=False)
+    p["seen"] = gr.State(None)
+    with gr.Column(elem_classes="card", elem_id="jobs-card"):
+        with gr.Row(elem_classes="head"):
+            markdown("## Jobs")
+            p["refresh"] = gr.Button("Refresh", size="sm", elem_id="refresh-jobs", min_width=90)
+        p["notice"] = markdown(visible=False, elem_id="jobs-notice", elem_classes="note")
+        p["empty"] = markdown("Nothing was started yet. The tab Compress starts a recipe.", elem_classes="quiet")
+        p["table"] = gr.Dataframe(
+            headers=jobviews.HEADERS,
+            datatype="str",
+            column_widths=list(jobviews.WIDTHS),
+            interactive=False,
+            show_label=False,
+            buttons=[],
+            max_height=360,
+            max_chars=40,
+            visible=False,
+            elem_id="jobs",
+        )
+        markdown("Click a row to see that job. Jobs go on without this page.", elem_classes="quiet")
+    p["job"] = gr.Textbox(visible="hidden", elem_id="job")
+    with gr.Column(visible=False, elem_id="job-details") as details:
+        p["details"] = details
+        with gr.Column(elem_classes="card hero"):
+            p["head"] = markdown(elem_id="job-head")
+            with gr.Row(elem_id="job-actions"):
+                p["cancel"] = gr.Button("Cancel", size="sm", variant="stop", min_width=90, elem_id="cancel-job")
+                p["retry"] = gr.Button("Retry", size="sm", min_width=90, elem_id="retry-job")
+                p["again"] = gr.Button("Again with changes", size="sm", min_width=150, elem_id="again-job")
+                p["publish"] = gr.Button("Publish…", size="sm", variant="primary", min_width=100, elem_id="publish-job")
+            p["stages"] = markdown(elem_id="stages", elem_classes="plain-table")
+            p["load"] = markdown(elem_id="load-now", elem_classes="quiet")
+        publish = place_publish()
+        with gr.Row(equal_height=False, elem_id="job-evidence"):
+            with gr.Column(scale=1, min_width=320, elem_classes="card"):
+                markdown("## Curves")
+                p["waiting"] = markdown("No figures yet.", elem_classes="quiet")
+                p["growth"] = gr.Plot(show_label=False, container=False, visible=False, elem_id="growth")
+                p["curves"] = gr.Plot(show_label=False, container=False, visible=False, elem_id="curves")
+            with gr.Column(scale=1, min_width=320, elem_classes="card"):
+                markdown("## Log")
+                p["log"] = gr.Textbox(
+                    show_label=False, lines=14, max_lines=24, interactive=False, autoscroll=True, elem_id="job-log"
+                )
+        with gr.Column(visible=False, elem_classes="card", elem_id="job-sensitivity") as sensitive:
+            p["sensitive"] = sensitive
+            markdown("## Sensitivity to eight bits")
+            p["sensitivity"] = gr.Plot(show_label=False, container=False, elem_id="sensitivity")
+            with gr.Accordion("As a table", open=False, elem_id="sensitivity-table"):
+                p["operators"] = markdown(elem_classes="plain-table")
+    return JobParts(**p), publish

@@ -1,0 +1,119 @@
+"""Events of the Jobs tab: the table, one job's details, cancelling and retrying."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui import curves, people
+from ui.events import Speaker, Updates, spoken
+from ui.jobs import sensitivity
+from ui.jobs import views as jobviews
+from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from compress.jobs.jobs import Job
+
+SHOWN, LOG_LINES, LONGEST_ID = 200, 200, 80
+
+
+class Watching(Speaker):
+    """What looks at jobs, and stops or retries them. Whoever asks only ever reaches their own."""
+
+    @spoken("notice")
+    def open(self, request: gr.Request, profile: gr.OAuthProfile | None) -> Updates:
+        """The page opens: the table, and the job that the link names."""
+        wanted = str(request.query_params.get("job") or "")[:LONGEST_ID]
+        return {self.parts.job: wanted} | self._look_at(people.who(profile), wanted)
+
+    @spoken("notice")
+    def refresh(self, job_id: str | None, seen: dict | None, profile: gr.OAuthProfile | None) -> Updates:
+        """What has changed since `seen`."""
+        updates = self._show(people.who(profile), job_id, seen)
+        if not job_id:
+            # A link opens its tab and its job at once; the look at the tab knows no job yet, and may come back later.
+            del updates[self.parts.details]
+        return updates
+
+    @spoken("notice")
+    def pick(self, event: gr.SelectData, profile: gr.OAuthProfile | None) -> Updates:
+        """A row of the table was clicked."""
+        row = event.row_value or []
+        job_id = str(row[-1]) if row else ""
+        return {self.parts.job: job_id} | self._look_at(people.who(profile), job_id)
+
+    @spoken("notice")
+    def cancel(self, job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
+        """End the job; what it made so far is kept."""
+        return self._do("cancel", job_id, profile)
+
+    @spoken("notice")
+    def retry(self, job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
+        """Go on with a job that failed or was cancelled, from its last checkpoint."""
+        people.must_start(people.who(profile))
+        return self._do("retry", job_id, profile)
+
+    def _do(self, action: str, job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
+        from compress.jobs import jobs
+
+        person = people.who(profile)
+        job = people.job_of(person, job_id)
+        getattr(jobs, action)(job.id)
+        return self._look_at(person, job.id)
+
+    def _look_at(self, person: people.Person, job_id: str) -> Updates:
+        """Everything anew. What was said before goes, what this look says stays."""
+        return self.note("notice", None) | self._show(person, job_id, None)
+
+    def _show(self, person: people.Person, job_id: str | None, seen: dict | None) -> Updates:
+        p, seen = self.parts, seen or {}
+        found = people.jobs_of(person, SHOWN)
+        rows = jobviews.tabulate(found)
+        updates: Updates = {p.timer: gr.Timer(active=jobviews.is_live(found))}
+        if rows != seen.get("rows"):
+            updates[p.table] = gr.update(value={"headers": jobviews.HEADERS, "data": rows}, visible=bool(rows))
+        updates[p.empty] = gr.update(visible=not rows)
+        mark = None
+        try:
+            job = people.job_of(person, job_id) if job_id else None
+        except UserError as error:
+            job = None
+            updates |= self.note("notice", str(error))
+        if job is None:
+            updates[p.details] = gr.update(visible=False)
+        else:
+            shown, mark = self._detail(job, seen.get("mark"))
+            updates |= shown
+        return updates | {p.seen: {"rows": rows, "mark": mark}}
+
+    def _detail(self, job: Job, before: Any) -> tuple[Updates, Any]:
+        from compress.jobs import jobs
+
+        p = self.parts
+        lines = jobs.progress(job.id)
+        results, stages = jobs.results(job.id), jobs.stages(job.id)
+        able = jobviews.actions(job, len(results))
+        updates: Updates = {
+            p.details: gr.update(visible=True),
+            p.head: jobviews.describe(job),
+            p.stages: jobviews.list_stages(stages, job),
+            p.log: jobs.logs(job.id, LOG_LINES),
+            p.load: jobviews.describe_load() if job.state in jobviews.LIVE else "",
+            p.cancel: gr.update(interactive=able["cancel"]),
+            p.retry: gr.update(interactive=able["retry"]),
+            p.publish: gr.update(interactive=able["publish"]),
+        }
+        mark = [job.id, job.state, len(lines), lines[-1].get("time") if lines else None]
+        if mark != before:
+            curve = curves.draw_curves(lines)
+            growth = curves.draw_growth(lines) or curves.draw_candidates(lines, stages)
+            updates[p.curves] = gr.update(value=curve, visible=curve is not None)
+            updates[p.growth] = gr.update(value=growth, visible=growth is not None)
+            report = jobs.sensitivity(job.id)
+            bars = sensitivity.draw(report)
+            updates[p.sensitive] = gr.update(visible=bars is not None)
+            updates[p.sensitivity] = gr.update(value=bars)
+            updates[p.operators] = sensitivity.tabulate(report)
+            updates[p.waiting] = gr.update(visible=curve is None and growth is None)
+        return updates, mark

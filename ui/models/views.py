@@ -1,0 +1,77 @@
+"""The zoo's rows -> the table of the Models tab. Pure; whatever others wrote is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ui.explore.rivals import predicted
+from ui.jobs.views import size
+from ui.text import escape
+from zoo.metrics import shown
+
+if TYPE_CHECKING:
+    from zoo.library import Row
+
+HEADERS = ["compare", "model", "method", "task", "base model", "MB", "score", "metric", "p50 ms", "int8", "from"]
+TYPES = ["str", "str", "str", "str", "str", "number", "number", "str", "number", "str", "str"]
+WIDTHS = [92, 240, 140, 104, 170, 62, 68, 88, 78, 54, 90]  # pixels: narrow screens scroll
+TICK, NAME = 0, 1  # columns that an event reads
+ON, OFF = "☑", "☐"
+ANY = "any"
+ORIGINS = {"bundled": "bundled", "local": "your result", "hub": "Hub"}
+
+
+def options(rows: Iterable[Row], key: str) -> list[tuple[str, str]]:
+    """What a filter offers: `ANY`, then each value that occurs."""
+    values = sorted({str(getattr(row, key)) for row in rows if getattr(row, key)})
+    shown = ORIGINS if key == "origin" else {}
+    return [(ANY, ANY), *((shown.get(value, value), value) for value in values)]
+
+
+def tabulate(rows: Sequence[Row], ticked: Iterable[str] = ()) -> list[list[Any]]:
+    """One row a model, as `HEADERS` say."""
+    chosen = set(ticked)
+    return [
+        [
+            ON if row.name in chosen else OFF,
+            row.name,
+            row.method,
+            row.task,
+            row.base_model,
+            round(row.bytes / 1e6, 1) if row.bytes else None,
+            None if row.score is None else round(row.score, 1),
+            shown(row.metric) if row.score is not None else "",
+            None if row.p50_ms is None else round(row.p50_ms, 1),
+            "yes" if row.int8 else "",
+            ORIGINS.get(row.origin, row.origin),
+        ]
+        for row in rows
+    ]
+
+
+def toggle(ticked: Sequence[str], name: str, most: int) -> tuple[list[str], str]:
+    """The ticks after a click on a name, and what to say where it cannot be added."""
+    if name in ticked:
+        return [other for other in ticked if other != name], ""
+    if len(ticked) >= most:
+        return list(ticked), f"At most {most} can be compared: untick another first."
+    return [*ticked, name], ""
+
+
+def describe(row: Row, provenance: Mapping[str, Any] | None = None) -> str:
+    """The head of a model's card; of what an architecture search found, its latency as predicted and as measured."""
+    facts = [ORIGINS.get(row.origin, row.origin)]
+    facts += [f"{row.parameters / 1e6:.1f} M parameters"] if row.parameters else []
+    facts += [size(row.bytes)] if row.bytes else []
+    facts += [f"{shown(row.metric)} {row.score:.1f}"] if row.score is not None else []
+    facts += [f"{row.p50_ms:.1f} ms (median)"] if row.p50_ms is not None else []
+    facts += [str(row.license)] if row.license else []
+    facts += [told] if (told := predicted(provenance or {})) else []
+    return f"## {escape(row.title or row.name)}\n\n{' · '.join(escape(fact) for fact in facts)}"
+
+
+def to_dict(row: Row) -> dict[str, Any]:
+    """What the endpoint `models` tells of a row: no folders of this machine."""
+    keys = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "score", "metric")
+    return {key: getattr(row, key) for key in (*keys, "p50_ms", "int8", "license", "url")}
