@@ -198,7 +198,7 @@ def _tasks(chosen: argparse.Namespace) -> int:
 
 def _predictor(chosen: argparse.Namespace) -> int:
     from bench import predictor
-    from compress.nas.latency_table import Table, refuse_foreign
+    from compress.nas.table import Table, refuse_foreign
     from zoo.files import write_json
     from zoo.latency import machine
     from zoo.settings import get_settings

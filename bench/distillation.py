@@ -68,9 +68,9 @@ def compare(student: Path | None = None, rounds: int = 3, questions: int = QUEST
     import torch
 
     from compress.data.squad import load_squad
-    from compress.learn.finetune import checkpoint_of
-    from compress.learn.loop import samples
     from compress.learn.teacher import teacher_for
+    from compress.tasks.samples import samples
+    from zoo.catalog import checkpoint_of
     from zoo.features import load_tokenizer, make_windows
     from zoo.modeling import LengthAdaptiveModel
 
@@ -131,9 +131,9 @@ def _measure(name: str, student: Any, guide: Any, data: list[Any], folder: Path,
 def _slice(student: Any, guide: Any, data: list[Any], folder: Path, pad_id: int) -> float:
     """Examples a second of one epoch, as the training loop counts them; checkpoints and loading aside."""
     from compress.learn.distill import distilled
-    from compress.learn.finetune import span
     from compress.learn.loop import Schedule, train
     from compress.recipe.training_groups import Distill
+    from compress.tasks.losses import span
 
     model, heard = copy.deepcopy(student), Quiet()
     plan = Schedule(epochs=1, batch_size=BATCH, checkpoint_minutes=1e9)
@@ -146,7 +146,8 @@ def _differences(stored: Any, guide: Any, data: list[Any], pad_id: int) -> Itera
     """The largest difference of a logit between what is stored and the live teacher, batch by shuffled batch."""
     import torch
 
-    from compress.learn.loop import batches, collate
+    from compress.learn.loop import batches
+    from compress.tasks.samples import collate
 
     for rows in batches([len(sample.window.input_ids) for sample in data], BATCH, seed=1, epoch=0):
         batch = collate([data[row] for row in rows], pad_id)

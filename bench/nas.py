@@ -14,10 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from compress.archive import Archive
 from compress.nas.space import Arch, Space
 from zoo.errors import UserError
-from zoo.files import read_json
+from zoo.files import Archive, read_json
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +206,7 @@ class Bench:
         return self._once(f"ms {arch.key}", lambda: time_row(arch, mode, self.base.setup, settings))["p50_ms"]
 
     def _final(self, arch: Arch) -> float:
-        from compress.tasks.scores import trained_on
+        from compress.tasks.subjects import trained_on
 
         judge, most = self._judge("ptq", 0), self.recipe.evaluate.max_questions
         examples = judge.subject.load("evaluation", most, self.recipe.seed)

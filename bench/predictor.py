@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from compress.nas.latency_table import Table, measure_table, plan, time_call, time_row
+from compress.nas.latency_table import measure_table, plan, time_call, time_row
 from compress.nas.predictor import BASES, errors, train
 from compress.nas.space import GENES, Arch, Space
+from compress.nas.table import Table
 from compress.nas.timed import Setup
 from compress.recipe.nas_search_groups import LatencyPredictor, LatencyTable
 from zoo.settings import get_settings
@@ -69,8 +70,8 @@ class Pace:
 
 def make_table(modes: Sequence[str], rows: int, folder: Path, tokens: int, space: Space = MINILM) -> Table:
     """Measures a table of the space, or goes on with the one in `folder`."""
-    from compress.archive import Archive
     from compress.progress import Progress
+    from zoo.files import Archive
 
     settings = LatencyTable.model_validate({"modes": list(modes), "rows": rows, "tokens": tokens})
     setup = Setup(tokens=tokens, threads=get_settings().threads)

@@ -13,7 +13,7 @@ import numpy as np
 from bench.contenders import Batch
 from bench.latency import LOSS, OURS, passage
 from zoo import catalog, latency
-from zoo.engines import idle_layers
+from zoo.engines.base import idle_layers
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.graph import build, read

@@ -98,9 +98,9 @@ def compare(settings: Settings, folder: Path | None = None, approaches: Sequence
     torchvision_fix.mend()
     import torch
 
-    from compress.learn.finetune import checkpoint_of
     from compress.learn.pruning.prune import check
     from compress.recipe.training_groups import PRUNING_TYPES
+    from zoo.catalog import checkpoint_of
     from zoo.features import load_tokenizer
 
     source = checkpoint_of(settings.model)
@@ -226,7 +226,8 @@ def _model(settings: Settings, source: Path) -> Any:
 def _texts(settings: Settings, tokenizer: Any) -> Course:
     from compress.data.tasks import find_task
     from compress.data.texts import draw, load_texts
-    from compress.tasks.texts import classes, evaluate_texts, text_samples
+    from compress.tasks.losses import classes
+    from compress.tasks.texts import evaluate_texts, text_samples
     from zoo.engines.torch import TorchEngine
 
     task = find_task(settings.task)
@@ -245,10 +246,11 @@ def _texts(settings: Settings, tokenizer: Any) -> Course:
 def _questions(settings: Settings, tokenizer: Any) -> Course:
     import random
 
+    from compress.data.fingerprints import refuse_overlap
     from compress.data.squad import fingerprint, load_squad
-    from compress.learn.finetune import span
-    from compress.learn.loop import samples
-    from compress.tasks.scores import evaluate, refuse_overlap
+    from compress.tasks.losses import span
+    from compress.tasks.samples import samples
+    from compress.tasks.scores import evaluate
     from zoo.ask import predict
     from zoo.engines.torch import TorchEngine
     from zoo.features import make_windows

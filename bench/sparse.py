@@ -14,7 +14,7 @@ from bench.latency import passage
 from bench.prunings import prune_of
 from zoo import latency, torchvision_fix
 from zoo.checkpoints import most_tokens
-from zoo.engines import Engine
+from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.settings import get_settings
@@ -74,8 +74,8 @@ def compare(model: str = MODEL, sparsity: float = 0.8, tokens: int = 384, rounds
         UserError: no such checkpoint, a sparsity or length that cannot be, or another measurement uses the machine.
     """
     torchvision_fix.mend()
-    from compress.learn.finetune import checkpoint_of
     from compress.learn.pruning.report import compressed_bytes
+    from zoo.catalog import checkpoint_of
     from zoo.engines.onnx import OnnxEngine
     from zoo.engines.openvino import OpenVinoEngine
     from zoo.features import load_tokenizer

@@ -262,3 +262,6 @@ class Desk:
             log.info("No fp32 to stand beside %s: %s", entry.name, error)
             sibling = None
         return (sibling, "torch") if sibling else (entry, engine)
+
+
+DEFAULT_ENGINE = "onnxruntime"

@@ -10,9 +10,6 @@ from typing import Any
 import gradio as gr
 
 from ui import text
-from ui.desk import Desk
-from ui.explore.parts import Parts
-from zoo.catalog import Entry
 from zoo.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -63,16 +60,11 @@ class Speaker:
         return {component: gr.update(value=text.escape(message or ""), visible=bool(message))}
 
 
-class Handlers(Speaker):
-    """The events of one page. `preprocess=False` everywhere, so values arrive as the browser sent them."""
+# Whatever runs a model queues here, so that no two ever share the processor.
+DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1}
 
-    parts: Parts
 
-    def __init__(self, parts: Parts, desk: Desk, entries: list[Entry], default: str | None):
-        super().__init__(parts)
-        self.desk, self.default = desk, default
-        self.bundled: list[Known] = [[entry.title, entry.name, entry.task] for entry in entries]
+# Values arrive as the browser sent them: a number being typed is out of range for a moment, which is no error.
+RAW: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
 
-    def known(self, loaded: list[Known] | None) -> list[Known]:
-        """Everything that can be picked: what is bundled, and what this visitor loaded."""
-        return [*self.bundled, *(one for one in loaded or [] if one not in self.bundled)]
+QUICK: dict[str, Any] = {**RAW, "queue": False}

@@ -11,13 +11,14 @@ from ui import api, people
 from ui.compare.comparing import Comparing
 from ui.compare.tab import CompareParts, build_compare
 from ui.compress.composing import Composing
-from ui.compress.tab import ComposeParts, build_compress
+from ui.compress.parts import ComposeParts
+from ui.compress.tab import build_compress
 from ui.desk import Desk
-from ui.events import Updates
-from ui.explore.parts import place_top
-from ui.explore.tab import QUICK, RAW, Handlers, build_explore
+from ui.events import QUICK, RAW, Updates
+from ui.explore.tab import Handlers, build_explore
 from ui.jobs.tab import JobsTab, build_jobs
 from ui.models.tab import ModelParts, build_models, unstamped
+from ui.widgets import place_top
 from zoo.errors import UserError
 from zoo.settings import get_settings
 

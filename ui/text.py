@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ui import outcome
 from ui.desk import BUDGET, FLOAT, FULL, Measured
-from ui.explore.rivals import predicted
 from ui.outcome import Outcome
 from zoo.answers import Answer
 from zoo.ask import Reply
 from zoo.catalog import Entry
-from zoo.engines import BF16
+from zoo.engines.base import BF16
 from zoo.lengths import PAPER_TOKENS, Choice, Shape, macs_ratio
 from zoo.metrics import shown
 
@@ -149,3 +149,23 @@ def describe_origin(measured_on: dict[str, Any]) -> str:
     """Where a front's figures come from."""
     plain = {k: v for k, v in measured_on.items() if isinstance(v, str | int | float) and not isinstance(v, bool)}
     return " · ".join(f"{escape(k.replace('_', ' '))}: {escape(str(v))}" for k, v in plain.items())
+
+
+def predicted(provenance: Mapping[str, Any]) -> str:
+    """The latency that an architecture search predicted of its result, beside the measured one; empty elsewhere."""
+    values = [provenance.get(f"{word} latency, ms") for word in ("predicted", "measured")]
+    if not all(isinstance(value, int | float) and value > 0 for value in values):
+        return ""
+    before, after = map(float, values)  # pyright: ignore[reportArgumentType]
+    how = provenance.get("latency measured with")
+    return f"latency predicted {before:.3g} ms, measured {after:.3g} ms ({100 * (before / after - 1):+.0f} %)" + (
+        f" at {how}" if how else ""
+    )
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= limit:
+            return f"{count / limit:.1f} {unit}"
+    return f"{count:.0f} bytes"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from zoo.answers import Answer, find_answers
-from zoo.engines import Engine
+from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Window, make_windows
 from zoo.lengths import LengthConfig

@@ -9,6 +9,7 @@ import yaml
 
 from zoo import card_files
 from zoo.errors import UserError
+from zoo.hub import TAG
 from zoo.lengths import PAPER_TOKENS, TEXT_TOKENS
 from zoo.metrics import OTHER_KEYS, listed, scores_of, shown
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from zoo.catalog import Entry
     from zoo.lengths import Front
 
-TAG = "budget-zoo"
 TASKS = {"qa": "question-answering", "classification": "text-classification"}
 # Of the provenance, told in other sections.
 ELSEWHERE = ("trained on", "calibrated on", "searched on", "reported on", "base_revision", "zeros")

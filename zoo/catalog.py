@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from zoo import hub, safety
+from zoo import hub, safety, shelf
 from zoo.checkpoints import FAMILIES, HEADS, labels_of
 from zoo.errors import UserError
 from zoo.files import read_json
@@ -138,10 +138,9 @@ def look_at(folder: str | Path, name: str) -> Entry:
 
 
 def _registered(name: str) -> Path | None:
-    from zoo import library
 
     try:
-        return library.folder_of(name)
+        return shelf.folder_of(name)
     except UserError as error:
         log.warning("%s", error)
         return None
@@ -281,3 +280,15 @@ def _header(path: Path) -> tuple[list[str], int]:
         raise UserError(
             f"{path} is no safetensors file, or it is cut short ({error}). Download or save it again."
         ) from error
+
+
+def checkpoint_of(name: str) -> Path:
+    """The folder of a checkpoint: a local folder, a bundled entry or a Hub id (downloaded, safetensors only)."""
+    from zoo import catalog, hub, safety
+
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return safety.check_folder(folder)
+    if any(entry.name == name for entry in catalog.bundled()):
+        return catalog.find(name).float_folder
+    return hub.pull(safety.check_repo_id(name))[0]

@@ -12,7 +12,7 @@ import numpy as np
 from zoo.answers import Label, find_labels
 from zoo.ask import KeptWindow
 from zoo.checkpoints import labels_of, most_tokens
-from zoo.engines import Engine
+from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Window, make_texts
 from zoo.lengths import LengthConfig

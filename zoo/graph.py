@@ -350,3 +350,6 @@ def read(path: Path) -> tuple[Weights, dict[str, Any]]:
         ) from error
     weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if not t.name.startswith("const_")}
     return weights, spec
+
+
+MODEL_FILE = "model.int8.onnx"

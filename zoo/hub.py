@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo import safety
-from zoo.card import TAG
 from zoo.errors import UserError
 from zoo.settings import get_settings
 from zoo.tokens import hide_tokens, redact
@@ -259,3 +258,6 @@ def _cached(repo_id: str, revision: str | None, error: Exception) -> tuple[Path,
         ) from error
     log.warning("the Hub cannot be reached: %s comes from the cache", repo_id)
     return folder, folder.name
+
+
+TAG = "budget-zoo"

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from zoo.checkpoints import head_size, normalized
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
@@ -292,3 +294,14 @@ class Front:
         if value <= 0:
             raise UserError("A speed-up is a number above 0, for example 1.5.")
         return (lambda p: (p.p50_ms or 0) * scale), stored * scale / value, f"a speed-up of {value:g}"
+
+
+def ladder(config: dict[str, Any], budgets: Any) -> list[LengthConfig]:
+    """Full length and, where the checkpoint was trained to drop tokens, evenly spaced steps down from it."""
+    layers, drops = normalized(config)["num_hidden_layers"], config.get("length_drop_layers") or []
+    made = [LengthConfig.full(layers)]
+    for step in range(1, budgets.points + 1 if drops else 1):
+        share = 1 - budgets.drop * step / budgets.points
+        kept = np.cumprod([share if layer in drops else 1.0 for layer in range(layers)])
+        made.append(LengthConfig(tuple(float(k) for k in kept.round(4))))
+    return made

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from zoo.engines import Engine, EngineOutput, open_engine
+from zoo.engines import open_engine
+from zoo.engines.base import Engine, EngineOutput
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
 from zoo.files import read_json

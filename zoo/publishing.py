@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import card, card_files, catalog, library, safety
+from zoo import card, card_files, catalog, safety, shelf
 from zoo.catalog import Entry
 from zoo.commits import Item, State, look, push, unchanged
 from zoo.errors import UserError
@@ -157,7 +157,7 @@ def publish(
     found = compare(repo_id, items, Path(folder), commit, token)
     checks += found.checks + [f"NOT VERIFIED: {problem}" for problem in found.problems]
     try:
-        library.note_published(Path(folder), f"{api.endpoint}/{repo_id}")
+        shelf.note_published(Path(folder), f"{api.endpoint}/{repo_id}")
     except UserError as error:  # the catalogue on this machine is no reason to call the publishing failed
         log.warning("%s", error)
     return Published(repo_id, commit, f"{api.endpoint}/{repo_id}", changed, found.ok, checks)

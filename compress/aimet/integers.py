@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from compress.aimet.simulation import FACTOR, Simulated
-from compress.int8.quantize import float_weights, integer_weights, linears, spec_of, write
+from compress.aimet.simulable import FACTOR
+from compress.aimet.simulation import Simulated
+from compress.int8.quantize import integer_weights
 from zoo.checkpoints import head_size
 from zoo.errors import UserError
 from zoo.graph import Weights
+from zoo.weights import float_weights, linears, spec_of, write
 
 
 def integers_of(model: Simulated) -> Weights:

@@ -18,8 +18,7 @@ from aimet_torch.quantsim import QuantizationSimModel
 from torch import Tensor, nn
 
 from compress.aimet.backend import quiet
-from compress.aimet.simulable import Simulable
-from compress.aimet.simulation import FACTOR, MASKS
+from compress.aimet.simulable import FACTOR, MASKS, Simulable
 from zoo.errors import UserError
 from zoo.modeling import MASK, LengthAdaptiveModel
 
@@ -105,8 +104,8 @@ def _round_products(net: Any, settings: Any) -> None:
 
     With smoothing every product has factors for its input's columns, ones until `Simulated.calibrate` settles them.
     """
-    from compress.int8.quantize import linears
     from compress.learn.aware import round_rows
+    from zoo.weights import linears
 
     held: Any = SimpleNamespace(blocks=list(net.layers))  # what `linears` asks of a model
     products: dict[str, list[Any]] = {k: v for k, v in linears(held).items() if k not in settings.keep_float}

@@ -110,3 +110,8 @@ class Simulable(nn.Module):
 
 def _dropped(x: Tensor, dropout: float, training: bool) -> Tensor:
     return F.dropout(x, dropout, training) if dropout and training else x
+
+
+FACTOR = "x_factor"  # of a linear layer: what the columns of its input are multiplied with before they are rounded
+
+MASKS = {"-6": -6.0, "clamp": MASK, "as_is": MASK}

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from compress.aimet.backend import load, quiet
+from compress.aimet.simulable import FACTOR
 from zoo.errors import UserError
 from zoo.features import Window, pad
 from zoo.files import read_json, write_json
-from zoo.modeling import LOST, MASK, LengthAdaptiveModel, Output
+from zoo.modeling import LOST, LengthAdaptiveModel, Output
 
 STATE, SETTINGS, ENCODINGS = "aimet.safetensors", "aimet.json", "aimet_encodings.json"
-FACTOR = "x_factor"  # of a linear layer: what the columns of its input are multiplied with before they are rounded
-MASKS = {"-6": -6.0, "clamp": MASK, "as_is": MASK}
 BELOW = 6.0  # policy clamp: how far below the lowest score of a real token the range of scores reaches
 BATCH = 8  # windows that are calibrated on together: padding among them is as it will be in training
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -31,7 +30,7 @@ class Settings:
     """What decides how a model is simulated; kept beside its weights. The fields are those of the recipe's `aimet`.
 
     `weight_bits` may be 7, too: what CPUs without VNNI need of a model that is to run. `keep_float` are names of
-    products, see `compress.int8.quantize.linears`.
+    products, see `zoo.weights.linears`.
     """
 
     scope: str = "full"
@@ -51,7 +50,8 @@ class Settings:
         Raises:
             UserError: a pattern of `quantize.keep_float` fits no product.
         """
-        from compress.int8.quantize import linears, matching
+        from compress.int8.quantize import matching
+        from zoo.weights import linears
 
         held = recipe.aimet.settings | {"weight_bits": recipe.weight_bits}
         kept = matching(list(linears(model)), recipe.quantize.keep_float)
@@ -155,8 +155,8 @@ class Simulated(nn.Module):
 
     def _smooth(self, windows: Sequence[Window], pad_id: int) -> None:
         """Divides outlying columns of what enters products down, and multiplies the weights that they meet."""
-        from compress.int8.quantize import linears
         from compress.int8.ranges import calibrate
+        from zoo.weights import linears
 
         batches = [{key: torch.from_numpy(value) for key, value in pad([one], pad_id).items()} for one in windows]
         found = calibrate(self.plain(), batches, [])

@@ -13,11 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.archive import Archive
-from compress.tasks.subject import subject_of
+from compress.tasks.subjects import subject_of
 from zoo.checkpoints import check_simulable
 from zoo.errors import UserError
-from zoo.files import read_json, write_json
+from zoo.files import Archive, read_json, write_json
 
 RANGES, DRAFT = "learned_ranges.json", ".float"
 START = ".calibrated"  # what an interrupted training goes on from: ranges by signal and noise take minutes
@@ -25,7 +24,9 @@ START = ".calibrated"  # what an interrupted training goes on from: ranges by si
 
 def finetune(ctx: Any) -> dict[str, Any]:
     """Stage `finetune`: a checkpoint -> one that is fine-tuned in float; nothing where the recipe leaves it out."""
-    from compress.learn.finetune import checkpoint_of, learn, start, training_samples
+    from compress.learn.finetune import learn, start
+    from compress.tasks.subjects import training_samples
+    from zoo.catalog import checkpoint_of
 
     recipe = ctx.recipe
     check_simulable(read_json(checkpoint_of(recipe.model) / "config.json").get("model_type"))
@@ -46,9 +47,10 @@ def aimet(ctx: Any) -> dict[str, Any]:
         UserError: the checkpoint is not fine-tuned for the task, or aimet-torch is missing or broken.
     """
     from compress.aimet.simulation import SETTINGS, Settings, Simulated, windows_of
-    from compress.int8.stage import trained_in
     from compress.learn.distill import distillation
-    from compress.learn.finetune import learn, training_samples
+    from compress.learn.finetune import learn
+    from compress.recipe.stage import trained_in
+    from compress.tasks.subjects import training_samples
 
     recipe, subject = ctx.recipe, subject_of(ctx.recipe)
     source, _ = trained_in(ctx)
@@ -139,10 +141,11 @@ def package(ctx: Any) -> dict[str, Any]:
         UserError: an entry, loaded as users load it, says something else than what was trained and quantized.
     """
     from compress.aimet.simulation import ENCODINGS, SETTINGS, STATE
-    from compress.int8.stage import trained_in
-    from compress.results.package import TOKENIZER, assemble, measured, provenance, shown, size
+    from compress.data.names import shown
+    from compress.recipe.stage import trained_in
+    from compress.results.package import TOKENIZER, assemble, measured, provenance, size
     from compress.results.verify import verify_loading
-    from compress.tasks.scores import trained_on
+    from compress.tasks.subjects import trained_on
 
     recipe, evaluated, learned = ctx.recipe, ctx.inputs["evaluate"], ctx.inputs["aimet"]
     settings, known, deploy = recipe.package, trained_on(ctx), recipe.aimet.scope == "deploy"
@@ -194,7 +197,7 @@ def _check_head(source: Path, subject: Any) -> None:
 
 
 def _tokenizer(ctx: Any, source: Path) -> Any:
-    from compress.learn.finetune import checkpoint_of
+    from zoo.catalog import checkpoint_of
     from zoo.features import load_tokenizer
 
     given = ctx.recipe.tokenizer if not ctx.recipe.finetune.apply else None
@@ -217,7 +220,7 @@ def _score_simulated(ctx: Any, more: bool) -> dict[str, dict[str, float]]:
     from compress.aimet.engine import SimulatedEngine
     from compress.aimet.simulation import open_simulated
     from compress.results.evaluate import beside
-    from compress.tasks.scores import trained_on
+    from compress.tasks.subjects import trained_on
     from zoo.features import load_tokenizer
     from zoo.settings import get_settings
 
@@ -242,7 +245,7 @@ def _score_simulated(ctx: Any, more: bool) -> dict[str, dict[str, float]]:
 def _float_alone(ctx: Any) -> dict[str, Any]:
     """What `compress.results.evaluate.run` does, where there is no int8 model: the float model on all there is."""
     from compress.results.evaluate import beside, score_float
-    from compress.tasks.scores import trained_on
+    from compress.tasks.subjects import trained_on
     from zoo.latency import machine
     from zoo.settings import get_settings
 
@@ -309,7 +312,7 @@ def _float_folder(ctx: Any, evaluated: Path) -> Path:
     """The float model in half precision; written here where it is a published checkpoint that was scored as it is."""
     import torch
 
-    from compress.int8.stage import trained_in
+    from compress.recipe.stage import trained_in
     from zoo.features import load_tokenizer
     from zoo.modeling import LengthAdaptiveModel
 

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.archive import Archive
 from compress.int8 import quantize as quantize_onnx
 from compress.int8.ranges import Range
-from compress.run.traces import CRITERION
-from zoo.engines import Engine
+from compress.recipe.layout import CRITERION
+from zoo import engines
+from zoo.engines.base import Engine
 from zoo.features import Window
-from zoo.files import write_json
+from zoo.files import Archive, write_json
 from zoo.lengths import LengthConfig
 
 SENSITIVITY_WINDOWS = 32
@@ -226,7 +226,7 @@ def answering(recipe: Any, folder: Path) -> Scorer:
 
     They are the recipe's to choose by, or those to calibrate with where it has none; never those that are reported on.
     """
-    from compress.tasks.subject import subject_of
+    from compress.tasks.subjects import subject_of
     from zoo.engines.torch import TorchEngine
     from zoo.features import load_tokenizer
     from zoo.files import read_json
@@ -245,6 +245,6 @@ def answering(recipe: Any, folder: Path) -> Scorer:
         return score(TorchEngine(folder, threads), folder)
 
     def quantized(made: Path) -> float:
-        return score(quantize_onnx.open_graph(made, threads, recipe.evaluate.engine), made)
+        return score(engines.open_graph(made, threads, recipe.evaluate.engine), made)
 
     return Scorer(quantized, exact, subject.primary, len(examples))

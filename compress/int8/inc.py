@@ -23,11 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.int8.quantize import calibration_windows, linears, matching, operators
+from compress.int8.quantize import calibration_windows, matching, operators
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
 from zoo.files import write_json
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import linears
 
 FOLDER = "neural_compressor"  # within a stage's
 HEADS = ("qa_outputs", "dense", "classifier")

@@ -77,7 +77,7 @@ def calibrate(
     Args:
         percentile: 100 takes the extremes; less takes, per run, that percentile and its mirror, averaged over runs.
     """
-    from compress.int8.quantize import linears
+    from zoo.weights import linears
 
     seen: dict[str, list[Range]] = {}
 

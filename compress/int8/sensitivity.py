@@ -12,23 +12,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from compress.int8.quantize import (
-    WORDS,
-    Prepared,
-    float_weights,
-    integer_weights,
-    linears,
-    operators,
-    place,
-    prepare,
-    simulate,
-)
-from compress.learn.length_drop import distance
+from compress.int8.quantize import WORDS, Prepared, integer_weights, operators, place, prepare, simulate
+from compress.tasks.losses import distance
 from zoo.errors import UserError
 from zoo.features import Window, make_windows, pad
 from zoo.files import read_json
 from zoo.graph import Weights
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import float_weights, linears
 
 
 @dataclass(frozen=True)
@@ -165,8 +156,8 @@ def of_entry(
 
     Args:
         name: a bundled name, a folder or a Hub id.
-        source: questions, see `load_squad`, or a classifier's texts, see `load_texts`; by default the bundled questions,
-            or the task's own data set. Some are measured on, others calibrated with.
+        source: questions, see `load_squad`, or a classifier's texts, see `load_texts`; by default the bundled
+            questions, or the task's own data set. Some are measured on, others calibrated with.
         questions: how many are measured on, drawn at random with `seed`.
         approach: "static" or "dynamic".
         task: of a classifier, one of `compress.data.tasks`.

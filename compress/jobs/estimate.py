@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from compress.data.names import HELD_OUT, HELD_PART, OWN
 from compress.data.squad import BUNDLED, load_squad
 from compress.data.tasks import find_task
 from compress.data.texts import load_texts
 from compress.jobs import ledger
-from compress.recipe.groups import HELD_OUT, HELD_PART, OWN
 from zoo.checkpoints import normalized
 from zoo.errors import UserError
 from zoo.files import read_json

@@ -14,9 +14,10 @@ from compress.jobs.estimate import disk_gib, estimate
 from compress.jobs.launchers import launcher_of
 from compress.jobs.ledger import OPEN, STATES, Job
 from compress.jobs.limits import GIB, check_space
+from compress.recipe import layout
 from compress.recipe.load import expanded
+from compress.recipe.stages import STAGES
 from compress.run import traces
-from compress.run.run import STAGES
 from zoo.errors import UserError
 from zoo.settings import get_settings
 
@@ -131,7 +132,7 @@ def retry(job_id: str) -> Job:
 
 def logs(job_id: str, lines: int = 200) -> str:
     """The last lines of what the job's process said, "" before."""
-    return traces.tail(find(job_id).folder / traces.LOG, lines)
+    return traces.tail(find(job_id).folder / layout.LOG, lines)
 
 
 def progress(job_id: str) -> list[dict[str, Any]]:
@@ -203,7 +204,7 @@ def _check(recipe: Any) -> None:
         raise UserError(lacking)
     spread = [getattr(recipe, name, None) for name in ("search", "latency_table")]
     if any(getattr(group, "workers", 1) > 1 for group in spread):
-        from compress.jobs.launchers import require_ray
+        from compress.children import require_ray
 
         require_ray()
     if get_settings().on_space:

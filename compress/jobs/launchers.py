@@ -12,12 +12,11 @@ import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from compress.jobs.limits import PROJECT, environment
-from compress.run.traces import LOG
+from compress.children import PROJECT, environment, require_ray
+from compress.recipe.layout import LOG
 from zoo.errors import UserError
 from zoo.settings import get_settings
 
@@ -216,12 +215,6 @@ class _RayRun:
         until = time.monotonic() + grace + 3  # Ray kills what has not ended after three seconds
         while self.poll() is None and time.monotonic() < until:
             time.sleep(0.1)
-
-
-def require_ray() -> None:
-    """Raises UserError where Ray is not installed."""
-    if find_spec("ray") is None:
-        raise UserError('Ray is not installed. Install it: pip install "ray[default]>=2.50,<3".')
 
 
 def _ray_jobs() -> Any:

@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from compress.run.traces import LOG, tail
+from compress.recipe.layout import FAILURE, LOG
+from compress.run.traces import tail
 from zoo.errors import UserError
 from zoo.settings import get_settings
 
 GIB = 2**30
-FAILURE = "failure.txt"  # what a run that stops with a UserError leaves
 FULL = re.compile(r"No space left on device|Errno 28\b|database or disk is full|Disk quota exceeded")
 MEMORY = re.compile(
     r"MemoryError|std::bad_alloc|can't allocate memory|Cannot allocate memory|out of memory", re.IGNORECASE
@@ -179,32 +178,3 @@ def _error_line(text: str) -> str | None:
         if match and match[1].rpartition(".")[2] not in NOISE:
             found = f"{match[1].rpartition('.')[2]}: {match[2]}" if match[2] else match[1].rpartition(".")[2]
     return found
-
-
-def environment(extra: dict[str, Any] | None = None, base: dict[str, str] | None = None) -> dict[str, str]:
-    """The environment of a job's process: what it needs of ours by an allow-list, and no secret.
-
-    Args:
-        extra: set beside.
-        base: by default this process's.
-    """
-    found = dict(os.environ if base is None else base)
-    kept = {name: value for name, value in found.items() if name in ALLOWED or name.startswith("LC_")}
-    kept |= {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
-    kept["RAY_USAGE_STATS_ENABLED"] = "0"
-    path = [str(PROJECT), *found.get("PYTHONPATH", "").split(os.pathsep)]
-    kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(part for part in path if part))
-    return kept | {key: str(value) for key, value in (extra or {}).items()}
-
-
-PROJECT = Path(__file__).parents[2]
-ALLOWED = {
-    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "SHELL"),
-    *("SYSTEMROOT", "COMSPEC", "PATHEXT", "LOCALAPPDATA", "APPDATA", "USERPROFILE", "XDG_DATA_HOME", "XDG_CACHE_HOME"),
-    *("VIRTUAL_ENV", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS"),
-    *("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"),
-    *("HF_HUB_DISABLE_XET", "TRANSFORMERS_OFFLINE", "TOKENIZERS_PARALLELISM", "RAY_ADDRESS"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NO_PROXY", "no_proxy"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"),
-    *("BUDGET_ZOO_HOME", "BUDGET_ZOO_DATA", "BUDGET_ZOO_THREADS"),
-}

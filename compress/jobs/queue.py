@@ -18,8 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from compress.children import PROJECT, environment
 from compress.jobs import ledger
-from compress.jobs.limits import PROJECT, environment
 from compress.jobs.supervisor import execute
 from zoo.errors import UserError
 from zoo.files import read_json, write_json, write_text

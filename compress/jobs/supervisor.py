@@ -16,8 +16,9 @@ from compress.jobs import ledger
 from compress.jobs.launchers import UNKNOWN, Handle, Launcher, launcher_of
 from compress.jobs.ledger import Job
 from compress.jobs.limits import Limits, Watch, kills_by_memory, lacking_space, reason_of
+from compress.recipe.layout import LOCK
 from compress.run import traces
-from compress.run.run import LOCK, register
+from compress.run.run import register
 from zoo.errors import UserError
 
 log = logging.getLogger(__name__)

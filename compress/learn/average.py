@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from compress.learn.finetune import checkpoint_of
-from compress.tasks.scores import TRAINED_ON, load_fingerprints, save_fingerprints
+from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
+from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel

@@ -21,13 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compress.int8.quantize import linears
 from compress.int8.ranges import RANGES_FILE, Range, calibrate, grid, save_ranges
-from compress.learn.loop import Hook, Sample
+from compress.learn.loop import Hook
+from compress.tasks.samples import Sample
 from zoo.errors import UserError
 from zoo.features import pad
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import linears
 
 MEMORY = 0.99  # share of a range that a step leaves as it was
 FROZEN = 0.8  # share of the steps after which ranges stay, if nothing else is said
@@ -216,8 +217,8 @@ def check(settings: Any, total_steps: int) -> None:
 
 def smaller_lengths(model: LengthAdaptiveModel) -> list[LengthConfig]:
     """Configurations that a model which was made to drop tokens will be run at, beside full length."""
-    from compress.int8.stage import ladder
     from compress.recipe.groups import Budgets
+    from zoo.lengths import ladder
 
     return ladder(model.config, Budgets())[1:]
 

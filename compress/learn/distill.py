@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,21 +13,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compress.learn.loop import Loss, Sample, computing
+from compress.learn.loop import computing
 from compress.learn.teacher import TASKS, Teacher, TeacherLogits, check_fit, check_reading, mark_of, teacher_for
+from compress.tasks.samples import Loss, Sample
 from zoo.errors import UserError
 from zoo.modeling import MASK, LengthAdaptiveModel
 
 
-def teacher(ctx: Any) -> dict[str, Any]:
+def teacher(ctx: Any, check: Callable[[int], None] | None = None) -> dict[str, Any]:
     """Stage `teacher`: asks the teacher about the training data and keeps its logits, where the recipe wants that.
+
+    Args:
+        check: called with the number of windows to train on before the teacher is asked about them.
 
     Raises:
         UserError: the teacher does not fit, or the training after it would not reach a step that the recipe names.
     """
-    from compress.learn.finetune import training_samples
-    from compress.learn.train import check_steps
-    from compress.results.package import shown
+    from compress.data.names import shown
+    from compress.tasks.subjects import training_samples
 
     recipe, settings = ctx.recipe, ctx.recipe.distill
     if not settings.apply:
@@ -37,8 +40,8 @@ def teacher(ctx: Any) -> dict[str, Any]:
     if not settings.store_logits:
         return {}
     data = training_samples(recipe, tokenizer, recipe.finetune)
-    if recipe.kind == "train":
-        check_steps(recipe, len(data))
+    if check:
+        check(len(data))
     if (data[0].label is None) != (model.head == "qa"):
         task = TASKS["qa" if data[0].label is None else "classification"]
         raise UserError(f"The training data are for {task}, the teacher is not. Set distill.teacher to one that is.")
@@ -77,7 +80,7 @@ def open_teacher(recipe: Any, tokenizer: Any) -> tuple[Path, LengthAdaptiveModel
     Raises:
         UserError: it has no head for a task, another vocabulary or too few positions.
     """
-    from compress.learn.finetune import checkpoint_of
+    from zoo.catalog import checkpoint_of
     from zoo.features import load_tokenizer
 
     folder = checkpoint_of(recipe.distill.teacher or recipe.model)
@@ -92,7 +95,7 @@ def open_teacher(recipe: Any, tokenizer: Any) -> tuple[Path, LengthAdaptiveModel
 
 def tokenizer_of(recipe: Any) -> Any:
     """The tokenizer that a recipe reads with: its own, else that of its checkpoint."""
-    from compress.learn.finetune import checkpoint_of
+    from zoo.catalog import checkpoint_of
     from zoo.features import load_tokenizer
 
     return load_tokenizer(checkpoint_of(recipe.tokenizer or recipe.model))

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from compress.learn import length_drop
-from compress.learn.loop import Hook, Sample, Schedule, span_loss, train
+from compress.learn.loop import Hook, Schedule, train
 from compress.learn.vocabulary import renumber
-from compress.tasks.subject import subject_of
+from compress.tasks import dropping
+from compress.tasks.samples import Sample
+from compress.tasks.subjects import subject_of, training_samples
+from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
@@ -33,9 +33,9 @@ def run(ctx: Any) -> dict[str, Any]:
     from compress.learn.distill import distillation
 
     recipe = ctx.recipe
-    model, tokenizer = start(recipe, **length_drop.dropping(recipe.length_drop))
+    model, tokenizer = start(recipe, **dropping.dropping(recipe.length_drop))
     data = training_samples(recipe, tokenizer, recipe.finetune)
-    bounds = length_drop.bounds_of(recipe.length_drop, model)
+    bounds = dropping.bounds_of(recipe.length_drop, model)
     loss = subject_of(recipe).loss(recipe.finetune.significance_weight, bounds)
     if recipe.distill.apply:
         loss = distillation(ctx, loss, model, tokenizer, data)
@@ -135,50 +135,3 @@ def mask_of(tokenizer: Any) -> int:
 def stage_seed(seed: int, stage: str) -> int:
     """A seed of the stage's own: cut short, two stages with one data order would learn from the same part of it."""
     return zlib.crc32(f"{seed}/{stage}".encode())
-
-
-def span(significance_weight: float = 0.0, bounds: Sequence[float] = ()):
-    """The loss of `compress.learn.loop.train` for fine-tuning: cross-entropy of the answer's start and end.
-
-    Args:
-        significance_weight: of the hinge on attention, see `compress.learn.length_drop`.
-        bounds: share of the tokens that each layer will be asked to drop.
-    """
-
-    def loss(model: Any, batch: dict[str, Tensor], _chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
-        out = model(**inputs, scored=significance_weight > 0)
-        value = span_loss(out.logits, batch["start"], batch["end"])
-        told = {"loss": value.item()}
-        if significance_weight:
-            goal = length_drop.smallest(batch["attention_mask"].sum(1), bounds)
-            hinge = length_drop.attention_hinge(out.significance, batch["start"], batch["end"], goal)
-            value, told["hinge_full"] = value + significance_weight * hinge, hinge.item()
-        yield value, told
-
-    return loss
-
-
-def training_samples(recipe: Any, tokenizer: Any, settings: Any) -> list[Sample]:
-    """The recipe's training data as labelled windows.
-
-    Args:
-        settings: the group of the training, which says how long windows are.
-
-    Raises:
-        UserError: nothing of it can be used.
-    """
-    subject = subject_of(recipe, settings)
-    return subject.samples(tokenizer, subject.load("train"))
-
-
-def checkpoint_of(name: str) -> Path:
-    """The folder of a checkpoint: a local folder, a bundled entry or a Hub id (downloaded, safetensors only)."""
-    from zoo import catalog, hub, safety
-
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return safety.check_folder(folder)
-    if any(entry.name == name for entry in catalog.bundled()):
-        return catalog.find(name).float_folder
-    return hub.pull(safety.check_repo_id(name))[0]

@@ -22,7 +22,7 @@ from pymoo.core.repair import Repair
 from pymoo.core.sampling import Sampling
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
-from compress.archive import Archive
+from zoo.files import Archive
 from zoo.lengths import LengthConfig
 
 GRID = 64
@@ -262,11 +262,10 @@ def run(ctx: Any) -> dict[str, Any]:
         UserError: the examples to search on are also trained or reported on.
     """
     from compress.int8 import quantize as quantize_onnx
-    from compress.int8.stage import trained_in
+    from compress.recipe.stage import trained_in
     from compress.tasks.fanout import scoring
     from compress.tasks.judge import Judge
-    from compress.tasks.scores import trained_on
-    from compress.tasks.subject import subject_of
+    from compress.tasks.subjects import subject_of, trained_on
     from zoo.files import write_json
     from zoo.lengths import Front, Point
 

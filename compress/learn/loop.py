@@ -7,7 +7,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from compress.memory import give_back
-from zoo.features import Window, label, pad
+from compress.tasks.samples import Loss, Sample, collate
 from zoo.files import read_json, write_json
 from zoo.latency import multiplies_bf16
 from zoo.modeling import LengthAdaptiveModel
@@ -59,20 +59,6 @@ class Schedule:
     special_ids: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A training window with what is to be learned from it: its answer's token positions, or a class or score.
-
-    `key` names it among all windows of its data set, whatever their order.
-    """
-
-    window: Window
-    start: int = 0
-    end: int = 0
-    label: int | float | None = None
-    key: str = ""
-
-
 class Hook:
     """What takes part in every step of a training beside the loss: a pruner, fake quantization."""
 
@@ -96,24 +82,6 @@ class Hook:
         """Goes on from `state_dict`."""
 
 
-def samples(
-    windows: Sequence[Window], answers: Sequence[tuple[int, int] | None], ids: Sequence[str] = ()
-) -> list[Sample]:
-    """Labels windows. `answers` holds the character span of every example's answer, None for "no answer".
-
-    A window that lacks an existing answer is left out: it would teach "no answer" where there is one. With the
-    examples' `ids`, a sample's key is its example's and the place of its first token in the passage.
-    """
-    made = []
-    for window in windows:
-        answer = answers[window.example]
-        start, end = label(window, *answer) if answer else (0, 0)
-        if answer is None or (start, end) != (0, 0):
-            at = next((offset[0] for offset in window.offsets if offset), 0)
-            made.append(Sample(window, start, end, key=f"{ids[window.example]}@{at}" if ids else ""))
-    return made
-
-
 def batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[list[int]]:
     """Indices of one epoch in batches of like length, in random order; the same for the same seed and epoch.
 
@@ -129,16 +97,6 @@ def batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[li
         made += [pool[i : i + size] for i in range(0, len(pool), size)]
     chance.shuffle(made)
     return made
-
-
-def collate(rows: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
-    """int64 tensors `[batch, tokens]` and what is to be learned `[batch]`: `start` and `end`, and `label` if any."""
-    batch = {key: torch.from_numpy(value) for key, value in pad([row.window for row in rows], pad_id).items()}
-    batch["start"] = torch.tensor([row.start for row in rows])
-    batch["end"] = torch.tensor([row.end for row in rows])
-    if rows[0].label is not None:
-        batch["label"] = torch.tensor([row.label for row in rows])
-    return batch
 
 
 def best_precision(wish: str = "auto") -> str:
@@ -157,9 +115,6 @@ def computing(wish: str, device: str) -> torch.autocast:
 def steps_of(samples: int, epochs: float, batch_size: int) -> int:
     """Steps that `train` plans for."""
     return max(1, math.ceil(math.ceil(samples / batch_size) * epochs))
-
-
-Loss = Callable[[Any, dict[str, Tensor], random.Random], Iterator[tuple[Tensor, dict[str, float]]]]
 
 
 def train(
@@ -337,9 +292,3 @@ def hidden_words(ids: Tensor, schedule: Schedule) -> Tensor:
     special = torch.tensor(schedule.special_ids, device=ids.device)
     chosen = (torch.rand(ids.shape, device=ids.device) < schedule.word_dropout) & ~torch.isin(ids, special)
     return ids.masked_fill(chosen, schedule.mask_id)
-
-
-def span_loss(logits: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Mean cross-entropy of the start and the end position."""
-    cross = torch.nn.functional.cross_entropy
-    return (cross(logits[..., 0].float(), start) + cross(logits[..., 1].float(), end)) / 2

@@ -2,169 +2,107 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from compress.data.squad import BUNDLED
-from compress.learn.loop import steps_of
-from zoo import catalog
-from zoo.errors import UserError
-from zoo.files import read_json, sha256
+from zoo.checkpoints import FAMILIES, theirs
+from zoo.files import write_json
+from zoo.modeling import MASK, LengthAdaptiveModel
 
-SHARE = 0.15  # of the tokens are to be told
-HIDDEN, SWAPPED = 0.8, 0.1  # of those are masked, and are other tokens; the rest stand as they are
+# Where a family's checkpoints keep what turns hidden states into words: transform, its norm, and the words' bias.
+HEADS = {
+    "bert": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
+    "roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    "mpnet": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    "distilbert": ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
+}
 
-
-def run(ctx: Any) -> dict[str, Any]:
-    """Stage `text`: the recipe's text in blocks of tokens.
-
-    Raises:
-        UserError: there is no text, or what later stages need does not fit; before anything is trained.
-    """
-    from compress.learn.distill import open_teacher, tokenizer_of
-    from compress.learn.finetune import checkpoint_of
-    from compress.learn.pretrain import open_teacher as open_dense
-    from compress.learn.pruning.prune import check
-    from compress.learn.shards import read_text
-
-    recipe = ctx.recipe
-    tokenizer = tokenizer_of(recipe)
-    settings, config = recipe.pretrain, read_json(checkpoint_of(recipe.model) / "config.json")
-    check(config, recipe.prune, settings.steps)
-    open_dense(recipe, tokenizer)
-    if recipe.distill.apply:
-        open_teacher(recipe, tokenizer)
-    _check_second(recipe, tokenizer)
-    blocks = read_text(ctx, settings)
-    if settings.steps is None:
-        check(config, recipe.prune, steps_of(len(blocks), settings.epochs, settings.batch_size))
-    return {"blocks": len(blocks), "tokens": len(blocks) * settings.block_tokens}
+OWN_HEAD = ("qa_outputs.", "dense.", "classifier.")  # of a LengthAdaptiveModel, for its task
 
 
-def _check_second(recipe: Any, tokenizer: Any) -> None:
-    """Tells now which step of the second fine-tuning is not reached; data are read only where one is named."""
-    from compress.learn.aware import check
-    from compress.learn.finetune import training_samples
-
-    settings = recipe.aware
-    if settings.apply and (settings.start_step or settings.freeze_step is not None):
-        samples = len(training_samples(recipe, tokenizer, settings))
-        check(settings, steps_of(samples, settings.epochs, settings.batch_size))
-
-
-def passages(source: str, config: str | None = None) -> Iterator[str]:
-    """The lines of text files, by name of the file, the `text` column of a Hub data set, or the bundled passages.
-
-    Blank ones are left out.
-
-    Raises:
-        UserError: not found, not readable as text, or empty.
-    """
-    path = Path(source).expanduser()
-    if source == BUNDLED:
-        found = iter(dict.fromkeys(example["context"] for example in catalog.examples()))
-    else:
-        found = _from_files(path) if _is_local(path) else _from_hub(source, config)
-    some = False
-    for text in found:
-        if text := text.strip():
-            some = True
-            yield text
-    if not some:
-        raise UserError(f"{source} holds no text: put .txt files there, one passage a line.")
-
-
-def _is_local(path: Path) -> bool:
-    return path.exists() or path.suffix == ".txt" or path.is_absolute()
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise UserError(f"There is no text at {path}. Give a .txt file, a folder of them, or a Hub id.")
-    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
-    if not files:
-        raise UserError(f"{path} holds no .txt files. Put text there, one passage a line.")
-    return files
-
-
-def _from_files(path: Path) -> Iterator[str]:
-    for file in _files(path):
-        try:
-            with file.open(encoding="utf-8") as lines:
-                yield from lines
-        except UnicodeDecodeError as error:
-            raise UserError(f"{file} is not UTF-8 text ({error}). Save it as UTF-8.") from error
-        except OSError as error:
-            raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
-
-
-def _from_hub(source: str, config: str | None) -> Iterator[str]:
-    from zoo.safety import check_repo_id
-
-    name, _, split = source.partition(":")
-    name, split = check_repo_id(name), split or "train"
-    try:
-        import datasets
-
-        for row in datasets.load_dataset(name, config, split=split, streaming=True):
-            yield row["text"]  # type: ignore[index]
-    except KeyError as error:
-        raise UserError(f"The data set {name} has no column “text”. Take another one, or a folder of text.") from error
-    except Exception as error:  # the library raises dozens of kinds, for no network, no such name, no such split
-        raise UserError(
-            f"The text {name} ({config or 'default'}, split {split}) could not be read: "
-            f"{(str(error) or repr(error)).splitlines()[0]}. Check the name, text_config and the network, or "
-            "give a folder of .txt files."
-        ) from error
-
-
-def source_mark(source: str, config: str | None) -> Any:
-    """What tells one source of text from another: the files' names and hashes, or the name of what is elsewhere."""
-    path = Path(source).expanduser()
-    if source == BUNDLED or not _is_local(path):
-        return [source, config]
-    return [[file.name, sha256(file)] for file in _files(path)]
-
-
-class Masking:
-    """Makes holes in texts, of which a model has to tell what stood there.
-
-    Of all but the special tokens 15 % are to be told; of those 80 % are masked, 10 % are replaced by any other token
-    and 10 % are left.
+class MaskedLanguageModel(nn.Module):
+    """An encoder and what tells from its hidden states which words were masked; these are those of its embeddings.
 
     Args:
-        tokenizer: of the model.
+        encoder: its own head is neither used nor trained.
     """
 
-    def __init__(self, tokenizer: Any):
-        self.mask = tokenizer.mask_token_id
-        if self.mask is None:
-            raise UserError("The tokenizer has no mask token: take a checkpoint that was made for masked texts.")
-        special = set(tokenizer.all_special_ids)
-        self.ordinary = torch.tensor([token for token in range(len(tokenizer)) if token not in special])
-        self._is_special = torch.zeros(len(tokenizer), dtype=torch.bool)
-        self._is_special[torch.tensor(sorted(special))] = True
+    def __init__(self, encoder: LengthAdaptiveModel):
+        super().__init__()
+        config = encoder.config
+        hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
+        self.encoder = encoder
+        self.transform, self.norm = nn.Linear(hidden, hidden), nn.LayerNorm(hidden, eps=eps)
+        nn.init.normal_(self.transform.weight, std=config.get("initializer_range", 0.02))
+        nn.init.zeros_(self.transform.bias)
+        self.bias = nn.Parameter(torch.zeros(config["vocab_size"]))
+        self.has_head = False
+        for name, parameter in encoder.named_parameters():
+            if name.startswith(OWN_HEAD):
+                parameter.requires_grad_(False)
 
-    def __call__(self, batch: dict[str, Tensor], chance: random.Random) -> tuple[Tensor, Tensor]:
-        """The holes that `chance`, which a training seeds by its step, and the first of the rows decide on.
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, holes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Hidden states `[batch, tokens, hidden]` and, at the `holes` `[batch, tokens]`, logits `[holes, words]`.
 
-        Returns:
-            int64 ids with holes, and where they are, bool, both `[batch, tokens]`; there is one at least.
+        Without holes there are no logits: over all tokens they would be most of the work.
         """
-        ids = batch["input_ids"].cpu()
-        draw = torch.Generator().manual_seed(chance.getrandbits(62) ^ int(batch["row"][0]))
-        possible = batch["attention_mask"].cpu().bool() & ~self._is_special[ids]
-        order = torch.rand(ids.shape, generator=draw).masked_fill(~possible, 2.0)
-        holes = order < SHARE
-        if not holes.any():
-            holes = order == order.min()
-        fate = torch.rand(ids.shape, generator=draw)
-        others = self.ordinary[torch.randint(len(self.ordinary), ids.shape, generator=draw)]
-        filled = torch.where(fate < HIDDEN, self.mask, torch.where(fate < HIDDEN + SWAPPED, others, ids))
-        device = batch["input_ids"].device
-        return torch.where(holes, filled, ids).to(device), holes.to(device)
+        encoder = self.encoder
+        x = encoder.embed(input_ids, None)
+        alive = attention_mask.bool()
+        bias = (1.0 - alive[:, None, None, :].to(x.dtype)) * MASK
+        for layer in encoder.blocks:
+            x, _ = layer.attend(x, bias, encoder.dropout, False)
+            x = layer.feed(x, encoder.dropout)
+        if holes is None:
+            return x, None
+        told = self.norm(F.gelu(self.transform(x[holes])))
+        return x, F.linear(told, encoder.words.weight, self.bias)
+
+    @classmethod
+    def load(cls, folder: Path, dropout: float = 0.0) -> MaskedLanguageModel:
+        """Reads a checkpoint folder, with its head for masked words where it has one; else that is new.
+
+        Raises:
+            UserError: the folder is no checkpoint that can be used.
+        """
+        from safetensors import safe_open
+
+        model = cls(LengthAdaptiveModel.load(folder, "qa", dropout))
+        names = head_names(model.encoder.family)
+        with safe_open(str(folder / "model.safetensors"), "pt") as file:
+            old = {key.replace(".gamma", ".weight").replace(".beta", ".bias"): key for key in file.keys()}  # noqa: SIM118
+            tied = model.encoder.config.get("tie_word_embeddings", True)  # an own matrix of words is not read
+            if tied and all(there in old for there in names.values()):
+                head = {ours: file.get_tensor(old[there]).float() for ours, there in names.items()}
+                model.load_state_dict(head, strict=False)
+                model.has_head = True
+        return model.eval()
+
+    def save(self, folder: Path) -> None:
+        """Writes a checkpoint for masked texts, that transformers and `LengthAdaptiveModel.load(head=…)` read."""
+        from safetensors.torch import save_file
+
+        family, encoder = self.encoder.family, self.encoder
+        state = {theirs(k, family): v for k, v in encoder.state_dict().items() if not k.startswith(OWN_HEAD)}
+        own = self.state_dict()
+        state |= {there: own[ours] for ours, there in head_names(family).items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / "model.safetensors.tmp"
+        save_file({k: v.detach().float().cpu().contiguous() for k, v in state.items()}, draft, {"format": "pt"})
+        draft.replace(folder / "model.safetensors")
+        config = {**encoder.config, "architectures": [f"{FAMILIES[family]}ForMaskedLM"], "dtype": "float32"}
+        write_json(folder / "config.json", config)
+
+
+def head_names(family: str) -> dict[str, str]:
+    """Our names of the weights of the head for masked words -> those of a family's checkpoints."""
+    transform, norm, bias = HEADS[family]
+    pairs = {
+        f"{ours}.{kind}": f"{there}.{kind}"
+        for ours, there in (("transform", transform), ("norm", norm))
+        for kind in ("weight", "bias")
+    }
+    return {**pairs, "bias": bias}

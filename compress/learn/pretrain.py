@@ -5,31 +5,20 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from compress.learn.distill import hidden_distance, paired_layers, tokenizer_of, watching
-from compress.learn.loop import Hook, Loss, Schedule, train
-from compress.learn.masked_lm import Masking
+from compress.learn.loop import Hook, Schedule, train
+from compress.learn.masked_lm import MaskedLanguageModel
+from compress.learn.masking import Masking
 from compress.learn.shards import Shards
 from compress.learn.teacher import check_reading
-from zoo.checkpoints import FAMILIES, theirs
+from compress.tasks.samples import Loss
 from zoo.errors import UserError
-from zoo.files import write_json
-from zoo.modeling import MASK, LengthAdaptiveModel
-
-# Where a family's checkpoints keep what turns hidden states into words: transform, its norm, and the words' bias.
-HEADS = {
-    "bert": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
-    "roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
-    "mpnet": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
-    "distilbert": ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
-}
-OWN_HEAD = ("qa_outputs.", "dense.", "classifier.")  # of a LengthAdaptiveModel, for its task
 
 
 def run(ctx: Any) -> dict[str, Any]:
@@ -38,9 +27,10 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the checkpoint, its teacher or the way of pruning do not fit.
     """
-    from compress.learn.finetune import checkpoint_of, freeze
+    from compress.learn.finetune import freeze
     from compress.learn.pruning.prune import Pruner
     from compress.learn.pruning.report import sparsity_of
+    from zoo.catalog import checkpoint_of
 
     recipe, settings, training = ctx.recipe, ctx.recipe.pretrain, ctx.recipe.training
     source, tokenizer = checkpoint_of(recipe.model), tokenizer_of(recipe)
@@ -75,7 +65,7 @@ def open_teacher(recipe: Any, tokenizer: Any) -> MaskedLanguageModel | None:
     Raises:
         UserError: it cannot tell words, where that is wanted, or does not fit the tokenizer.
     """
-    from compress.learn.finetune import checkpoint_of
+    from zoo.catalog import checkpoint_of
     from zoo.features import load_tokenizer
 
     settings = recipe.pretrain
@@ -91,91 +81,6 @@ def open_teacher(recipe: Any, tokenizer: Any) -> MaskedLanguageModel | None:
     known = load_tokenizer(folder) if settings.teacher else tokenizer
     check_reading(model.encoder, known, tokenizer, settings.block_tokens)
     return model.eval().requires_grad_(False)
-
-
-class MaskedLanguageModel(nn.Module):
-    """An encoder and what tells from its hidden states which words were masked; these are those of its embeddings.
-
-    Args:
-        encoder: its own head is neither used nor trained.
-    """
-
-    def __init__(self, encoder: LengthAdaptiveModel):
-        super().__init__()
-        config = encoder.config
-        hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
-        self.encoder = encoder
-        self.transform, self.norm = nn.Linear(hidden, hidden), nn.LayerNorm(hidden, eps=eps)
-        nn.init.normal_(self.transform.weight, std=config.get("initializer_range", 0.02))
-        nn.init.zeros_(self.transform.bias)
-        self.bias = nn.Parameter(torch.zeros(config["vocab_size"]))
-        self.has_head = False
-        for name, parameter in encoder.named_parameters():
-            if name.startswith(OWN_HEAD):
-                parameter.requires_grad_(False)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, holes: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Hidden states `[batch, tokens, hidden]` and, at the `holes` `[batch, tokens]`, logits `[holes, words]`.
-
-        Without holes there are no logits: over all tokens they would be most of the work.
-        """
-        encoder = self.encoder
-        x = encoder.embed(input_ids, None)
-        alive = attention_mask.bool()
-        bias = (1.0 - alive[:, None, None, :].to(x.dtype)) * MASK
-        for layer in encoder.blocks:
-            x, _ = layer.attend(x, bias, encoder.dropout, False)
-            x = layer.feed(x, encoder.dropout)
-        if holes is None:
-            return x, None
-        told = self.norm(F.gelu(self.transform(x[holes])))
-        return x, F.linear(told, encoder.words.weight, self.bias)
-
-    @classmethod
-    def load(cls, folder: Path, dropout: float = 0.0) -> MaskedLanguageModel:
-        """Reads a checkpoint folder, with its head for masked words where it has one; else that is new.
-
-        Raises:
-            UserError: the folder is no checkpoint that can be used.
-        """
-        from safetensors import safe_open
-
-        model = cls(LengthAdaptiveModel.load(folder, "qa", dropout))
-        names = head_names(model.encoder.family)
-        with safe_open(str(folder / "model.safetensors"), "pt") as file:
-            old = {key.replace(".gamma", ".weight").replace(".beta", ".bias"): key for key in file.keys()}  # noqa: SIM118
-            tied = model.encoder.config.get("tie_word_embeddings", True)  # an own matrix of words is not read
-            if tied and all(there in old for there in names.values()):
-                head = {ours: file.get_tensor(old[there]).float() for ours, there in names.items()}
-                model.load_state_dict(head, strict=False)
-                model.has_head = True
-        return model.eval()
-
-    def save(self, folder: Path) -> None:
-        """Writes a checkpoint for masked texts, that transformers and `LengthAdaptiveModel.load(head=…)` read."""
-        from safetensors.torch import save_file
-
-        family, encoder = self.encoder.family, self.encoder
-        state = {theirs(k, family): v for k, v in encoder.state_dict().items() if not k.startswith(OWN_HEAD)}
-        own = self.state_dict()
-        state |= {there: own[ours] for ours, there in head_names(family).items()}
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / "model.safetensors.tmp"
-        save_file({k: v.detach().float().cpu().contiguous() for k, v in state.items()}, draft, {"format": "pt"})
-        draft.replace(folder / "model.safetensors")
-        config = {**encoder.config, "architectures": [f"{FAMILIES[family]}ForMaskedLM"], "dtype": "float32"}
-        write_json(folder / "config.json", config)
-
-
-def head_names(family: str) -> dict[str, str]:
-    """Our names of the weights of the head for masked words -> those of a family's checkpoints."""
-    transform, norm, bias = HEADS[family]
-    pairs = {
-        f"{ours}.{kind}": f"{there}.{kind}"
-        for ours, there in (("transform", transform), ("norm", norm))
-        for kind in ("weight", "bias")
-    }
-    return {**pairs, "bias": bias}
 
 
 def masked(

@@ -42,10 +42,10 @@ def aware(ctx: Any) -> dict[str, Any]:
 
 def _train(ctx: Any, source: Path, settings: Any, simulated: bool) -> dict[str, Any]:
     from compress.learn.distill import distillation
-    from compress.learn.finetune import learn, start, training_samples
+    from compress.learn.finetune import learn, start
     from compress.learn.pruning.prune import Pruner
     from compress.recipe.training_groups import Prune
-    from compress.tasks.subject import subject_of
+    from compress.tasks.subjects import subject_of, training_samples
 
     recipe = ctx.recipe
     model, tokenizer = start(recipe.model_copy(update={"model": str(source), "tokenizer": None}))

@@ -19,8 +19,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from compress.learn.loop import Sample
-from compress.learn.masked_lm import HIDDEN, SHARE, SWAPPED, passages, source_mark
+from compress.data.passages import passages, source_mark
+from compress.learn.masking import HIDDEN, SHARE, SWAPPED
+from compress.tasks.samples import Sample
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer
 from zoo.files import read_json, write_json
@@ -48,7 +49,7 @@ def run(ctx: Any) -> dict[str, Any]:
 
 def read_text(ctx: Any, settings: Any, **more: Any) -> Shards:
     """The text that a group of a recipe names, as `make_shards` leaves it in the stage's folder."""
-    from compress.learn.finetune import checkpoint_of
+    from zoo.catalog import checkpoint_of
 
     return make_shards(
         ctx.folder,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compress.learn.loop import Sample, collate
+from compress.tasks.samples import Sample, collate
 from zoo.checkpoints import labels_of, most_tokens
 from zoo.errors import UserError
 from zoo.files import read_json, sha256, write_json
@@ -43,7 +43,7 @@ class Teacher:
         self._has_segments = model.family == "bert" and model.config.get("type_vocab_size", 2) > 1
 
     def __call__(self, batch: dict[str, Tensor]) -> Output:
-        """What it makes of a batch of `compress.learn.loop.collate`, in tensors that a loss can use."""
+        """What it makes of a batch of `compress.tasks.samples.collate`, in tensors that a loss can use."""
         ids, types = batch["input_ids"], None
         if self._has_segments:
             types = batch["token_type_ids"] if self.separator is None else segments(ids, self.separator)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
-from compress.learn import aware
+from compress.learn import aware, distill
 from compress.learn.aware import FakeQuant
 from compress.learn.distill import distillation
-from compress.learn.finetune import checkpoint_of, learn, start, training_samples
+from compress.learn.finetune import learn, start
 from compress.learn.loop import Hook, steps_of
 from compress.learn.pruning import prune
 from compress.learn.pruning.prune import Pruner
 from compress.learn.shrink import shrink
-from compress.tasks.subject import subject_of
+from compress.tasks.subjects import subject_of, training_samples
+from zoo.catalog import checkpoint_of
 from zoo.files import read_json
+
+
+def teacher(ctx: Any) -> dict[str, Any]:
+    """Stage `teacher`: see `compress.learn.distill.teacher`; what the training could not reach is told before."""
+    return distill.teacher(ctx, partial(check_steps, ctx.recipe))
 
 
 def run(ctx: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.nas.space import Space
+from compress.nas.space import Space, space_of
 from compress.nas.timed import Setup
 from zoo.checkpoints import normalized
 from zoo.files import read_json
@@ -39,7 +39,7 @@ def base_of(ctx: Any) -> Base:
     recipe = ctx.recipe
     folder = ctx.inputs["supernet" if recipe.search.scoring == "finetune" else "tune"]
     config = normalized(read_json(folder / "config.json"))
-    space = recipe.space.of(config)
+    space = space_of(recipe.space, config)
     return Base(folder, space, setup_of(recipe, config))
 
 

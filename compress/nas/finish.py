@@ -17,7 +17,7 @@ def finetune(ctx: Any) -> dict[str, Any]:
     """Stage `finetune`: the winner's slice of the supernet -> a checkpoint that has learned the task by itself."""
     from compress.nas.judge import net_of
     from compress.nas.scoring import finetune_candidate
-    from compress.tasks.subject import subject_of
+    from compress.tasks.subjects import subject_of
     from zoo.features import load_tokenizer
 
     alone()
@@ -34,7 +34,8 @@ def evaluate(ctx: Any) -> dict[str, Any]:
 
     What the search wrote is left as `search.json` here with the finished model's latency in it.
     """
-    from compress.nas.latency_table import stamp, time_again
+    from compress.nas.latency_table import time_again
+    from compress.nas.table import stamp
     from compress.nas.timed import whole_run
     from compress.results import evaluate as report
     from zoo.files import read_json
@@ -65,8 +66,8 @@ def evaluate(ctx: Any) -> dict[str, Any]:
 
 def provenance(ctx: Any, arch: str, latency: dict[str, Any]) -> dict[str, Any]:
     """What the entry tells about the search."""
+    from compress.data.names import called
     from compress.recipe.load import load
-    from compress.results.package import called
 
     recipe: Any = load(ctx.root)
     settings, setup = recipe.search, latency["setup"]
@@ -84,12 +85,13 @@ def provenance(ctx: Any, arch: str, latency: dict[str, Any]) -> dict[str, Any]:
 
 def _engine(mode: str, quantized: Path, checkpoint: Path, threads: int) -> Any:
     """The finished model as the mode of the search runs it."""
-    from compress.int8.quantize import MODEL_FILE, float_weights, spec_of
     from compress.nas.scoring import HeldEngine
     from compress.nas.timed import HeldOnnx, dynamic
     from zoo.engines.onnx import OnnxEngine
     from zoo.engines.openvino import OpenVinoEngine
+    from zoo.graph import MODEL_FILE
     from zoo.modeling import LengthAdaptiveModel
+    from zoo.weights import float_weights, spec_of
 
     if mode == "onnxruntime_int8":
         return OnnxEngine(quantized / MODEL_FILE, threads)

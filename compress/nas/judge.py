@@ -24,8 +24,7 @@ class Candidates:
     """
 
     def __init__(self, ctx: Any, base: Base):
-        from compress.tasks.scores import trained_on
-        from compress.tasks.subject import subject_of
+        from compress.tasks.subjects import subject_of, trained_on
         from zoo.features import load_tokenizer
 
         self.ctx, self.base, self.settings = ctx, base, ctx.recipe.search

@@ -6,150 +6,23 @@ their machine, and a table takes those of one machine only.
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from compress.archive import Archive
 from compress.nas.space import GENES, Arch, Space
+from compress.nas.table import STRAY, Job, Measured, Row, Table, _key, refuse_foreign, setup_json, stamp
 from compress.nas.timed import MODES, Setup, ready
-from zoo.errors import UserError
-from zoo.files import read_json, write_text
-from zoo.latency import device_lock, machine, measure
+from zoo.files import Archive
+from zoo.latency import device_lock, measure
 
-STAMP = ("cpu", "cores", "vnni", "amx", "avx512")  # what has to agree for a latency to mean the same
-STRAY = 3.0  # standard deviations above what the sizes let expect, beyond which a row is measured again
 PATIENCE = 3600.0  # seconds to wait for other measurements on this machine
-
-Job = tuple[str, Arch]
-Measured = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Row:
-    """An encoder timed in a mode.
-
-    Attributes:
-        p50_ms, p90_ms: milliseconds of a call.
-        noise: distance of the quartiles as a share of the median.
-        n: calls that counted.
-    """
-
-    arch: Arch
-    mode: str
-    p50_ms: float
-    p90_ms: float
-    noise: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of one machine at one setup.
-
-    Attributes:
-        rows: in the order in which they were planned.
-        machine: its stamp.
-        setup: see `Setup`, as a dictionary.
-        space: what the encoders were drawn from.
-    """
-
-    rows: list[Row]
-    machine: dict[str, Any]
-    setup: dict[str, Any]
-    space: Space
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def modes(self) -> list[str]:
-        return list(dict.fromkeys(row.mode for row in self.rows))
-
-    def of(self, mode: str) -> list[Row]:
-        """The rows of a mode.
-
-        Raises:
-            UserError: it was not measured.
-        """
-        found = [row for row in self.rows if row.mode == mode]
-        if not found:
-            raise UserError(
-                f"The latency table holds nothing of {mode}: it has {', '.join(self.modes)}. Add the mode to "
-                "latency_table.modes, or search by another one."
-            )
-        return found
-
-    def save(self, path: Path) -> None:
-        """Writes `table.json`: one line a row."""
-        head = {"machine": self.machine, "setup": self.setup, "space": self.space.to_json(), "facts": self.facts}
-        names = [f.name for f in fields(Row)]
-        lines = [json.dumps([row.arch.key, *(getattr(row, n) for n in names[1:])]) for row in self.rows]
-        text = json.dumps(head, indent=1)[:-2] + f',\n "columns": {json.dumps(names)},\n "rows": [\n'
-        write_text(path, text + ",\n".join(lines) + "\n]}\n")
-
-    @classmethod
-    def load(cls, path: Path | str) -> Table:
-        """Reads `table.json`, or the one in a folder.
-
-        Raises:
-            UserError: it is none.
-        """
-        path = Path(path).expanduser()
-        path = path / "table.json" if path.is_dir() else path
-        data = read_json(path)
-        try:
-            rows = [Row(Arch.parse(key), *values) for key, *values in data["rows"]]
-            return cls(rows, data["machine"], data["setup"], Space.from_json(data["space"]), data.get("facts", {}))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{path} is no latency table: {error!r}. Measure one: stage latency_table.") from error
-
-    def check(self, setup: Setup, space: Space) -> None:
-        """Makes sure that the table speaks of this machine, this setup and this space.
-
-        Raises:
-            UserError: it does not.
-        """
-        refuse_foreign(self.machine, "The latency table")
-        other = {key: value for key, value in setup_json(setup).items() if self.setup.get(key) != value}
-        if other:
-            differs = ", ".join(f"{key} {self.setup.get(key)} instead of {value}" for key, value in other.items())
-            raise UserError(f"The latency table was measured with {differs}. Measure one, or change the recipe.")
-        for name in GENES:
-            seen = [getattr(row.arch, name) for row in self.rows]
-            wanted = getattr(space, name)
-            if min(seen) > wanted[0] or max(seen) < wanted[-1]:
-                raise UserError(
-                    f"The latency table goes from {min(seen)} to {max(seen)} in {name}, the search space from "
-                    f"{wanted[0]} to {wanted[-1]}. Measure a table for this space, or make the space smaller."
-                )
-
-
-def stamp() -> dict[str, Any]:
-    """What a latency holds for: this machine, without the date."""
-    facts = machine()
-    return {key: facts[key] for key in STAMP}
-
-
-def refuse_foreign(other: dict[str, Any], what: str) -> None:
-    """Raises UserError where `other` is the stamp of another machine; `what` begins the message."""
-    here = stamp()
-    differs = [key for key in STAMP if other.get(key) != here[key]]
-    if differs:
-        told = ", ".join(f"{key}: {other.get(key)} there, {here[key]} here" for key in differs)
-        raise UserError(f"{what} is from another machine ({told}). Latencies do not carry over: measure them here.")
-
-
-def setup_json(setup: Setup) -> dict[str, Any]:
-    """A setup as JSON gives it back."""
-    return {**asdict(setup), "keep_float": list(setup.keep_float)}
 
 
 def plan(space: Space, count: int, seed: int) -> list[Arch]:
@@ -280,11 +153,6 @@ def strays(rows: Sequence[Row]) -> list[Job]:
 def _settled(row: Row, second: Measured | None) -> Row:
     """The faster of two measurements: what disturbs one only ever slows it down."""
     return row if second is None or second["p50_ms"] >= row.p50_ms else Row(row.arch, row.mode, **second)  # type: ignore[arg-type]
-
-
-def _key(job: Job, turn: int = 1) -> str:
-    mode, arch = job
-    return f"{mode} {arch.key}" + (f" {turn}" if turn > 1 else "")
 
 
 @contextmanager

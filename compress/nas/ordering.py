@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.learn.loop import collate
-from compress.learn.pretrain import MaskedLanguageModel
+from compress.learn.masked_lm import MaskedLanguageModel
+from compress.nas.space import space_of
 from compress.nas.supernet import Net, encoder_of
+from compress.tasks.samples import collate
 from zoo.files import read_json, write_json
 from zoo.modeling import Layer
 
@@ -48,14 +49,14 @@ def run(ctx: Any) -> dict[str, Any]:
         UserError: the space does not fit the checkpoint.
     """
     from compress.learn.distill import tokenizer_of
-    from compress.learn.finetune import checkpoint_of
     from compress.learn.shards import Shards
+    from zoo.catalog import checkpoint_of
 
     recipe, settings = ctx.recipe, ctx.recipe.supernet
     if settings.checkpoint:
         return {}
     source = checkpoint_of(recipe.model)
-    recipe.space.of(read_json(source / "config.json"))
+    space_of(recipe.space, read_json(source / "config.json"))
     torch.manual_seed(recipe.training.seed)
     model = MaskedLanguageModel.load(source)
     facts: dict[str, Any] = {"words_head": model.has_head, "ordered": settings.order}
@@ -73,7 +74,7 @@ def run(ctx: Any) -> dict[str, Any]:
 
 
 def importance(model: Net, batches: Iterable[dict[str, Tensor]]) -> Importance:
-    """Runs the encoder on batches of `compress.learn.loop.collate` and tells what matters in it.
+    """Runs the encoder on batches of `compress.tasks.samples.collate` and tells what matters in it.
 
     Of a channel, its mean size after GELU times the length of what `contract` makes of it. Of a head, the mean length
     of what it adds to the hidden states. Of a column of hidden states, its mean square at each of the norms times the

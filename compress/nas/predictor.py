@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from compress.nas.latency_table import Table, refuse_foreign
 from compress.nas.space import Arch
+from compress.nas.table import Table, refuse_foreign
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 

@@ -16,17 +16,18 @@ from typing import Any, cast
 
 import torch
 
-from compress.int8.quantize import MODEL_FILE, Prepared, store
+from compress.int8.quantize import Prepared, store
 from compress.int8.ranges import calibrate
 from compress.nas.extract import check_plain, extract
 from compress.nas.space import Arch
 from compress.nas.supernet import SuperNet
 from compress.recipe.groups import Quantize
-from zoo.engines import Engine
+from zoo.engines.base import Engine
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import Window, pad
+from zoo.graph import MODEL_FILE
 from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 
@@ -135,7 +136,7 @@ def finetune_candidate(
         UserError: nothing can be learned from the recipe's data.
     """
     from compress.learn.finetune import learn
-    from compress.tasks.subject import subject_of
+    from compress.tasks.subjects import subject_of
 
     subject, start = subject_of(recipe, settings), folder / "start"
     if (folder / "model.safetensors").is_file():

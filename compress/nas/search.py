@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.archive import Archive
 from compress.nas.space import Arch, Space
 from zoo.errors import UserError
-from zoo.files import read_json, write_json
+from zoo.files import Archive, read_json, write_json
 
 SEARCHED = "search.json"
 ATTEMPTS = 200  # at making a child that is new and fast enough, before one is drawn at random
@@ -175,8 +174,9 @@ def run(ctx: Any) -> dict[str, Any]:
     """
     from compress.nas.base import alone, base_of
     from compress.nas.judge import Candidates
-    from compress.nas.latency_table import stamp, time_row
+    from compress.nas.latency_table import time_row
     from compress.nas.predictor import Predictor
+    from compress.nas.table import stamp
 
     alone()
     settings, base = ctx.recipe.search, base_of(ctx)

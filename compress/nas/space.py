@@ -15,6 +15,7 @@ from dataclasses import asdict, astuple, dataclass, fields, replace
 from itertools import product
 from typing import Any
 
+from compress.recipe.nas_groups import SearchSpace
 from zoo.checkpoints import head_size, normalized
 from zoo.errors import UserError
 from zoo.lengths import Shape, macs
@@ -263,3 +264,14 @@ class Space:
                 f"The search space has heads of size {self.head_size}, {name} has heads of size {own.head_size}. "
                 "Take a checkpoint of this space, or make a space for this one."
             )
+
+
+def space_of(bounds: SearchSpace, config: dict[str, Any]) -> Space:
+    """The space that a recipe's bounds span for a checkpoint with this `config.json`.
+
+    Raises:
+        UserError: its heads do not divide the widths, or it is too small.
+    """
+    space = Space.spanned(bounds.layers, bounds.hidden, bounds.intermediate, head_size(config), bounds.step)
+    space.check(config)
+    return space

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from compress.learn.pretrain import MaskedLanguageModel
+from compress.learn.masked_lm import MaskedLanguageModel
 from compress.nas.space import GENES, Arch, Space
 from zoo.checkpoints import SIZES
 from zoo.errors import UserError

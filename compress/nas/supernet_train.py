@@ -19,14 +19,16 @@ from torch.nn import functional as F
 
 from compress.learn.distill import hidden_distance
 from compress.learn.finetune import freeze
-from compress.learn.loop import Loss, train
-from compress.learn.masked_lm import Masking
-from compress.learn.pretrain import MaskedLanguageModel, schedule_on
+from compress.learn.loop import train
+from compress.learn.masked_lm import MaskedLanguageModel
+from compress.learn.masking import Masking
+from compress.learn.pretrain import schedule_on
 from compress.learn.shards import Shards
 from compress.learn.teacher import check_reading
 from compress.nas.ordering import FACTS
-from compress.nas.space import Arch, Space
+from compress.nas.space import Arch, Space, space_of
 from compress.nas.supernet import Net, SuperNet, encoder_of
+from compress.tasks.samples import Loss
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json
@@ -40,10 +42,10 @@ def run(ctx: Any) -> dict[str, Any]:
         UserError: the teacher does not fit, or the supernet that was given is of another space.
     """
     from compress.learn.distill import tokenizer_of
-    from compress.learn.finetune import checkpoint_of
+    from zoo.catalog import checkpoint_of
 
     recipe, settings, training = ctx.recipe, ctx.recipe.supernet, ctx.recipe.training
-    space = recipe.space.of(read_json(checkpoint_of(recipe.model) / "config.json"))
+    space = space_of(recipe.space, read_json(checkpoint_of(recipe.model) / "config.json"))
     if settings.checkpoint:
         folder = Path(settings.checkpoint).expanduser()
         net = SuperNet.load(folder, space)
@@ -77,7 +79,7 @@ def open_teacher(recipe: Any, ordered: Path, tokenizer: Any) -> MaskedLanguageMo
     Raises:
         UserError: it cannot tell words, where that is wanted, or does not fit the tokenizer.
     """
-    from compress.learn.finetune import checkpoint_of
+    from zoo.catalog import checkpoint_of
 
     settings = recipe.supernet
     folder = checkpoint_of(settings.teacher) if settings.teacher else ordered

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from compress.learn.distill import Listener, divergence
-from compress.learn.loop import Loss
-from compress.nas.space import Space
+from compress.nas.space import Space, space_of
 from compress.nas.supernet import SuperNet
 from compress.nas.supernet_train import sandwich
+from compress.tasks.samples import Loss
 
 
 def run(ctx: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def run(ctx: Any) -> dict[str, Any]:
         UserError: the supernet is of another space, or nothing can be learned from the data.
     """
     from compress.learn.finetune import learn
-    from compress.tasks.subject import subject_of
+    from compress.tasks.subjects import subject_of
     from zoo.features import load_tokenizer
     from zoo.files import read_json
 
@@ -34,7 +34,7 @@ def run(ctx: Any) -> dict[str, Any]:
         return {}
     subject, tokenizer = subject_of(recipe, settings), load_tokenizer(source)
     torch.manual_seed(recipe.training.seed)
-    space = recipe.space.of(read_json(source / "config.json"))
+    space = space_of(recipe.space, read_json(source / "config.json"))
     net = SuperNet.load(source, space, lambda folder: subject.load_model(folder, settings.dropout))
     data = subject.samples(tokenizer, subject.load("train"))
     loss = in_place(subject.loss(), settings, space, net.encoder.head)

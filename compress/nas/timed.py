@@ -19,7 +19,7 @@ import numpy as np
 
 from compress.nas.space import Arch
 from zoo.checkpoints import architecture
-from zoo.engines import Engine
+from zoo.engines.base import Engine
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
 from zoo.errors import UserError
@@ -88,7 +88,7 @@ class HeldOpenVino(OpenVinoEngine):
 
 
 def spec_of(arch: Arch, setup: Setup) -> dict[str, Any]:
-    """What `zoo.graph` needs to know beside the weights, as `compress.int8.quantize.spec_of` tells it."""
+    """What `zoo.graph` needs to know beside the weights, as `zoo.weights.spec_of` tells it."""
     return {
         "layers": arch.layers,
         "hidden": arch.hidden,

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from compress.int8.quantize import float_weights, linears, spec_of
 from compress.nncf.export import PLAIN, PlainOnnx, PlainOpenVino
 from compress.nncf.load import load_nncf, quiet
 from compress.nncf.model import options, overflow
@@ -18,6 +17,7 @@ from compress.nncf.scopes import matching, operators
 from compress.recipe.nncf_config import Numbers, Plan
 from zoo.errors import UserError
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import float_weights, linears, spec_of
 
 INTERMEDIATE = "model.nncf.xml"  # OpenVINO's form, with the weights beside it
 SINGLE = ("f1", "em", "accuracy")  # scores that one example by itself has, which operators are ranked by

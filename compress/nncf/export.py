@@ -18,16 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress.int8.quantize import float_weights, linears, spec_of
 from compress.nncf.load import load_nncf, quiet
 from compress.nncf.model import HOOKS, operations
 from compress.nncf.store import SimulatedEngine
 from zoo.checkpoints import head_size
-from zoo.engines import EngineOutput
+from zoo.engines.base import EngineOutput
 from zoo.errors import UserError
 from zoo.graph import Weights
 from zoo.graph import build as build_graph
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import float_weights, linears, spec_of
 
 PLAIN = "model.nncf.onnx"  # what NNCF's way of exporting leaves
 AGREE = 0.25  # mean distance of logits from the simulation's allowed, as a share of the float model's distance
@@ -242,7 +242,7 @@ def _run(engine: Any, batch: dict[str, Tensor]) -> np.ndarray:
 
 
 class PlainOnnx:
-    """Any ONNX file of an encoder at full length, on onnxruntime; see `zoo.engines.Engine`."""
+    """Any ONNX file of an encoder at full length, on onnxruntime; see `zoo.engines.base.Engine`."""
 
     name = "onnxruntime"
 

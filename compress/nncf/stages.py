@@ -14,25 +14,27 @@ from typing import Any
 
 import torch
 
-from compress.archive import Archive
+from compress.data import names
 from compress.data.tasks import find_task
-from compress.int8.quantize import MODEL_FILE, open_graph, spec_of, write
 from compress.learn import distill
-from compress.learn.finetune import learn, start, training_samples
+from compress.learn.finetune import learn, start
 from compress.nncf.control import SINGLE, open_exported, quantize_exported
 from compress.nncf.export import PLAIN, PlainOnnx, PlainOpenVino, Unfit, compare, export_onnx, graph_weights
 from compress.nncf.model import quantized
 from compress.nncf.store import FACTS, SimulatedEngine, load_model, save_model
 from compress.recipe.nncf_config import Plan, parse_config
 from compress.results import evaluate, package
-from compress.tasks.subject import subject_of
+from compress.tasks.subjects import subject_of, training_samples
 from zoo.checkpoints import check_simulable, head_of
+from zoo.engines import open_graph
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
-from zoo.files import read_json, write_json, write_text
+from zoo.files import Archive, read_json, write_json, write_text
+from zoo.graph import MODEL_FILE
 from zoo.latency import machine
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import spec_of, write
 
 SCORES = "engines.json"  # every engine's score beside the others
 WIDTHS = {  # the parameters of NNCF's quantizers: what holds a range's width, and all that moves its ends
@@ -48,7 +50,7 @@ def finetune(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: it is to be taken as it is, but has no head for the task.
     """
-    from compress.learn.finetune import checkpoint_of
+    from zoo.catalog import checkpoint_of
 
     recipe = learning(ctx.recipe, ctx.root)
     if not recipe.finetune.apply:
@@ -60,7 +62,7 @@ def finetune(ctx: Any) -> dict[str, Any]:
             fits = False
         if not fits:
             raise UserError(
-                f"{package.shown(recipe.model)} has not learned {recipe.dataset.task} yet: set finetune.apply to true, "
+                f"{names.shown(recipe.model)} has not learned {recipe.dataset.task} yet: set finetune.apply to true, "
                 "or take a checkpoint that has."
             )
     model, tokenizer = start(recipe)
@@ -71,7 +73,7 @@ def finetune(ctx: Any) -> dict[str, Any]:
     if _first():
         model.save(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))
-    return {"taken": package.shown(ctx.recipe.model)}
+    return {"taken": names.shown(ctx.recipe.model)}
 
 
 def teacher(ctx: Any) -> dict[str, Any]:
@@ -214,7 +216,7 @@ def run_evaluate(ctx: Any) -> dict[str, Any]:
     if house and ctx.recipe.dataset.evaluation_task:
         _restamp(ctx)
     examples = subject.load("evaluation", settings.max_questions, ctx.recipe.seed)
-    from compress.tasks.scores import trained_on
+    from compress.tasks.subjects import trained_on
     from zoo.settings import get_settings
 
     if not house:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from compress.nncf.load import load_nncf, quiet
-from zoo.engines import EngineOutput
+from zoo.engines.base import EngineOutput
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 from zoo.modeling import LengthAdaptiveModel
@@ -59,7 +59,7 @@ def load_model(folder: Path, dropout: float = 0.0) -> tuple[Any, str]:
 
 
 class SimulatedEngine:
-    """Runs a quantized model with its rounding simulated in float; see `zoo.engines.Engine`."""
+    """Runs a quantized model with its rounding simulated in float; see `zoo.engines.base.Engine`."""
 
     name = "nncf"
 
@@ -86,8 +86,8 @@ def open_simulated(folder: Path | str, threads: int) -> SimulatedEngine:
     Raises:
         UserError: there is nothing of the kind.
     """
-    from compress.int8.quantize import MODEL_FILE, simulate
-    from zoo.graph import read
+    from compress.int8.quantize import simulate
+    from zoo.graph import MODEL_FILE, read
 
     folder = Path(folder)
     for place in (folder / "nncf", folder):

@@ -6,12 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from compress.data.names import HELD_OUT, OWN
 from compress.data.tasks import find_task
 from zoo.errors import UserError
 
-OWN = "hub"  # as a source: the task's own data set on the Hub
-HELD_OUT = "held-out"  # as a source to search or choose on: texts that are kept out of those to train on,
-HELD_PART = 20  # one in so many
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1000)]  # of a part of the loss
 LearningRate = Annotated[float, Field(gt=0, le=1, description="highest learning rate of AdamW")]

@@ -6,34 +6,18 @@ import difflib
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from compress.recipe.aimet import AimetRecipe
-from compress.recipe.groups import (
-    Average,
-    Budgets,
-    Dataset,
-    Evaluate,
-    Finetune,
-    Group,
-    Learning,
-    LengthDrop,
-    Package,
-    PackageInt8,
-    Quantize,
-    Questions,
-    Reading,
-    Search,
-    Trained,
-    Training,
-)
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.nas import NasRecipe
 from compress.recipe.nncf import NncfRecipe
 from compress.recipe.prune_once import PruneOnceRecipe
-from compress.recipe.training_groups import Aware, Criterion, Distill, Prune
+from compress.recipe.quantize import QuantizeRecipe
+from compress.recipe.train import TrainRecipe
 from zoo.errors import UserError
 from zoo.files import write_text
 
@@ -43,66 +27,6 @@ PLACES = {
     "model", "tokenizer", "train", "validation", "evaluation", "checkpoint", "checkpoints", "teacher", "text", "table",
     "nncf_config", "start",
 }  # fmt: skip
-
-
-class LengthAdaptiveRecipe(Trained):
-    """teacher -> finetune -> length_drop -> average -> search -> quantize -> evaluate -> package.
-
-    QuaLA-MiniLM, arXiv 2210.17114.
-    """
-
-    kind: Literal["length_adaptive"] = Field(default="length_adaptive", description="which method")
-    dataset: Dataset
-    finetune: Finetune = Finetune()
-    length_drop: LengthDrop = LengthDrop()
-    distill: Distill = Distill()
-    average: Average = Average()
-    search: Search = Search()
-    quantize: Quantize = Quantize()
-    evaluate: Evaluate = Evaluate()
-    package: Package = Package()
-    training: Training = Training()
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> LengthAdaptiveRecipe:
-        if self.distill.apply and self.distill.store_logits:
-            self.check_windows("finetune", "length_drop")
-        if self.dataset.has_texts and (self.finetune.significance_weight or self.length_drop.significance_weight):
-            raise ValueError("significance_weight guides attention to answers, which texts have not: set both to 0")
-        return self
-
-
-class QuantizeRecipe(Group):
-    """quantize -> evaluate -> package: a checkpoint as it is in eight-bit integers, without training."""
-
-    trains: ClassVar[bool] = False
-    kind: Literal["quantize"] = Field(default="quantize", description="which method")
-    model: str = Field(description="checkpoint to quantize: a folder, a bundled entry or a Hub id")
-    dataset: Questions = Questions()
-    reading: Reading = Reading()
-    budgets: Budgets = Budgets()
-    quantize: Quantize = Quantize()
-    criterion: Criterion = Criterion()
-    evaluate: Evaluate = Evaluate()
-    package: PackageInt8 = PackageInt8()
-    seed: int = Field(default=0, ge=0, description="the same seed draws the same examples")
-
-
-class TrainRecipe(Trained):
-    """teacher -> train -> quantize -> evaluate -> package: fine-tuning with pruning, distillation, simulated int8."""
-
-    kind: Literal["train"] = Field(default="train", description="which method")
-    dataset: Dataset
-    finetune: Learning = Learning()
-    prune: Prune = Prune()
-    distill: Distill = Distill()
-    aware: Aware = Aware()
-    budgets: Budgets = Budgets(points=0)
-    quantize: Quantize = Quantize()
-    criterion: Criterion = Criterion()
-    evaluate: Evaluate = Evaluate()
-    package: Package = Package()
-    training: Training = Training()
 
 
 AnyRecipe = LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe | NasRecipe | AimetRecipe | NncfRecipe

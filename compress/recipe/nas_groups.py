@@ -13,11 +13,8 @@ tokenizer, space, supernet and training; `tune` on space, dataset, tune, trainin
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field, field_validator, model_validator
 
-from compress.nas.space import Space
 from compress.recipe.groups import Decay, Epochs, Group, Learning, LearningRate, MaxNorm, Share, Weight
 
 
@@ -37,18 +34,6 @@ class SearchSpace(Group):
         if len(value) != 2 or not 0 < value[0] <= value[1]:
             raise ValueError("two numbers from 1 on, the smaller first")
         return value
-
-    def of(self, config: dict[str, Any]) -> Space:
-        """The space for a checkpoint with this `config.json`.
-
-        Raises:
-            UserError: its heads do not divide the widths, or it is too small.
-        """
-        from zoo.checkpoints import head_size
-
-        space = Space.spanned(self.layers, self.hidden, self.intermediate, head_size(config), self.step)
-        space.check(config)
-        return space
 
 
 class GenerateData(Group):

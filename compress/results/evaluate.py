@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.archive import Archive
 from compress.data.texts import TextExample
 from compress.tasks.judge import Judge
-from compress.tasks.scores import effective, trained_on
-from compress.tasks.subject import Subject, subject_of
-from zoo.files import read_json, write_json
+from compress.tasks.scores import effective
+from compress.tasks.subject import Subject
+from compress.tasks.subjects import subject_of, trained_on
+from zoo.files import Archive, read_json, write_json
 from zoo.latency import machine
 from zoo.lengths import Front, LengthConfig, Point, non_dominated
 
@@ -106,9 +106,9 @@ def beside(ctx: Any, subject: Subject, known: set[str]) -> tuple[list[TextExampl
     Returns:
         The texts; and where there are none, what to say about it. Both are empty for tasks that have no such other.
     """
+    from compress.data.names import OWN
     from compress.data.tasks import find_task
     from compress.data.texts import draw, fingerprint, has_split, load_texts
-    from compress.recipe.groups import OWN
 
     if not subject.task.beside:
         return [], ""
@@ -147,7 +147,7 @@ def score_float(ctx: Any, examples: list[Any], threads: int, progress: Callable[
     """
     import torch
 
-    from compress.int8.stage import trained_in
+    from compress.recipe.stage import trained_in
     from zoo.engines.torch import TorchEngine
     from zoo.features import load_tokenizer
     from zoo.modeling import LengthAdaptiveModel

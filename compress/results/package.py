@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.data.tasks import find_task
-from compress.int8.stage import trained_in
+from compress.data.fingerprints import TRAINED_ON, save_fingerprints
+from compress.data.names import called, shown
 from compress.learn.pruning.report import zeros_left, zeros_stored
-from compress.recipe.groups import HELD_OUT, HELD_PART, OWN
+from compress.recipe.stage import trained_in
 from compress.results.verify import verify_loading
-from compress.tasks.scores import TRAINED_ON, save_fingerprints, trained_on
-from compress.tasks.subject import subject_of
+from compress.tasks.subjects import subject_of, trained_on
 from zoo import card, catalog
 from zoo.card_files import versions
 from zoo.files import read_json, write_json
@@ -163,23 +162,6 @@ def provenance(ctx: Any) -> dict[str, Any]:
         "date": machine()["date"],
         "versions": versions(),
     }
-
-
-def called(dataset: Any, part: str) -> str:
-    """What a recipe's data to train on, to choose by or to report on are called."""
-    task, source = find_task(dataset.task), getattr(dataset, part)
-    if source == HELD_OUT:
-        return f"{called(dataset, 'train')}: one text in {HELD_PART}, held out of the training"
-    if task.is_questions:
-        return task.hub if source == OWN else shown(source)
-    split = task.train_split if part == "train" else task.validation_split
-    return f"{task.title}: {task.hub} ({task.config}, {split})" if source == OWN else f"{task.title}: {shown(source)}"
-
-
-def shown(source: str) -> str:
-    """A name without the folders that it lies in; a Hub id stays whole."""
-    is_path = source.startswith(("/", ".", "~", "$")) or source.endswith((".json", ".jsonl")) or Path(source).exists()
-    return Path(source).name if is_path else source
 
 
 def size(folder: Path) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from compress.data.fingerprints import load_fingerprints
+from compress.data.names import OWN
 from compress.data.squad import load_squad
 from compress.data.tasks import TASKS, find_task
 from compress.data.texts import load_texts
 from compress.progress import Progress
-from compress.recipe.groups import OWN
-from compress.tasks.scores import drop_layers_of, effective, load_fingerprints, macs_share
-from compress.tasks.subject import Subject, subject_for
+from compress.tasks.scores import drop_layers_of, effective, macs_share
+from compress.tasks.subject import Subject
+from compress.tasks.subjects import subject_for
 from zoo import catalog
 from zoo.checkpoints import labels_of
 from zoo.engines import open_engine

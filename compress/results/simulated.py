@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.data.fingerprints import load_fingerprints
 from compress.progress import Progress
 from compress.results.score import subject_of_entry
-from compress.tasks.scores import load_fingerprints
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -65,9 +65,9 @@ def score_simulated(
         UserError: no such entry, none that was simulated, data that it was trained on, or the package that simulates
             is missing.
     """
+    from compress.data.names import OWN
     from compress.data.squad import load_squad
     from compress.data.texts import load_texts
-    from compress.recipe.groups import OWN
     from zoo.engines.torch import TorchEngine
 
     kind, entry, place = places(name)
@@ -167,8 +167,8 @@ def _nothing(name: str) -> UserError:
 
 def _trained(root: Path) -> Path:
     """The float checkpoint that a run started its simulation from."""
-    from compress.int8.stage import source_of
     from compress.recipe.load import expanded, load
+    from compress.recipe.stage import source_of
 
     trained = root / "finetune"
     return trained if (trained / "model.safetensors").is_file() else source_of(expanded(load(root)))[0]

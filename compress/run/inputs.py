@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.recipe.load import PLACES, Recipe, places
+from compress.recipe.stages import TRAINS_ON
 from zoo.errors import UserError
 from zoo.files import sha256
 
 if TYPE_CHECKING:
-    from compress.run.run import Stage
+    from compress.recipe.stage import Stage
 
 VERSION = 1  # part of every hash: raise it when old stages no longer fit, as when a default changes
 WEIGHTS = (".safetensors", ".bin", ".onnx")
@@ -24,8 +25,6 @@ IRRELEVANT = {  # keys that do not change what comes out
     "generate_data": {"workers"},
     "latency_table": {"workers"},
 }
-# The data that only later stages read does not matter to training.
-TRAINS_ON = {"train", "titles", "version_2", "max_train_examples"}
 
 
 def fingerprint(recipe: Recipe, stage: Stage, before: str) -> str:

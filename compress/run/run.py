@@ -2,194 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from compress.jobs.limits import FAILURE
 from compress.memory import give_back
 from compress.progress import Progress
+from compress.recipe.layout import FAILURE, LOCK
 from compress.recipe.load import Recipe, expanded, save
-from compress.run.inputs import TRAINS_ON, check_places, contents, fingerprint, same
+from compress.recipe.stage import StageContext
+from compress.recipe.stages import stages_of
+from compress.run.inputs import check_places, contents, fingerprint, same
 from zoo.errors import UserError
 from zoo.files import read_json, sha256, write_json, write_text
 
 log = logging.getLogger(__name__)
-
-LOCK = ".lock"  # held while a folder is run
-
-
-@dataclass
-class StageContext:
-    """What a stage gets: the recipe, where to write, where to tell, and what the stages before it left.
-
-    Attributes:
-        recipe: with the settings' paths filled in.
-        root: the run's folder.
-        folder: `root/<stage>`; what it holds is this stage's own, from an interrupted run too.
-        progress: to be told of every step.
-        inputs: folders of the finished stages before.
-    """
-
-    recipe: Any
-    root: Path
-    folder: Path
-    progress: Progress
-    inputs: dict[str, Path] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A step of a recipe.
-
-    Attributes:
-        target: `module:function`, imported when it runs; the function takes a StageContext and returns facts for JSON.
-        parts: keys of the recipe that decide what comes out.
-        spread: every process of a `torchrun` takes part; else the first alone.
-        only_if: key of the recipe; where it is false, a run has no such stage.
-    """
-
-    target: str
-    parts: tuple[str, ...]
-    spread: bool = False
-    only_if: str = ""
-
-    def load(self) -> Callable[[StageContext], dict[str, Any]]:
-        module, _, name = self.target.partition(":")
-        return getattr(importlib.import_module(module), name)
-
-
-_NAS = "compress.nas"
-_AIMET = "compress.aimet.stages"
-_NNCF = "compress.nncf.stages"
-_TAUGHT = ("distill.apply", "distill.teacher", "distill.store_logits")
-_BITS, _LEFT, _FLOAT = "quantize.reduce_range", "prune.excluded", "quantize.keep_float"
-_TEXT = tuple(f"pretrain.{key}" for key in ("text", "text_config", "max_passages", "block_tokens"))
-_DATA = tuple(f"dataset.{key}" for key in sorted(TRAINS_ON))
-_SUPERNET = tuple(f"supernet.{key}" for key in ("checkpoint", "apply", "order", "order_blocks"))
-STAGES: dict[str, dict[str, Stage]] = {
-    "length_adaptive": {
-        "teacher": Stage(
-            "compress.learn.distill:teacher",
-            ("model", "tokenizer", *_DATA, "finetune.max_length", "finetune.stride", *_TAUGHT),
-            only_if="distill.apply",
-        ),
-        "finetune": Stage(
-            "compress.learn.finetune:run",
-            ("model", "tokenizer", "dataset", "finetune", "distill", "training"),
-            spread=True,
-        ),
-        "length_drop": Stage(
-            "compress.learn.length_drop:run", ("dataset", "length_drop", "distill", "training"), spread=True
-        ),
-        "average": Stage("compress.learn.average:run", ("average",)),
-        "search": Stage("compress.learn.length_search:run", ("dataset", "search", "quantize", "evaluate.engine")),
-        "quantize": Stage("compress.int8.quantize:run", ("quantize",)),
-        "evaluate": Stage("compress.results.evaluate:run", ("dataset", "evaluate")),
-        "package": Stage("compress.results.package:run", ("package", "evaluate")),
-    },
-    "quantize": {
-        "quantize": Stage(
-            "compress.int8.stage:run",
-            ("model", "dataset.train", "dataset.titles", "reading", "budgets", "quantize", "criterion", "seed"),
-        ),
-        "evaluate": Stage("compress.results.evaluate:run", ("dataset", "reading", "evaluate", "seed")),
-        "package": Stage("compress.int8.stage:package", ("package", "evaluate")),
-    },
-    "train": {
-        "teacher": Stage(
-            "compress.learn.distill:teacher",
-            ("model", "tokenizer", *_DATA, "finetune.max_length", "finetune.stride", *_TAUGHT),
-        ),
-        "train": Stage(
-            "compress.learn.train:run",
-            ("model", "tokenizer", "dataset", "finetune", "prune", "distill", "aware", _BITS, "training"),
-            spread=True,
-        ),
-        "quantize": Stage("compress.int8.stage:run", ("dataset", "budgets", "quantize", "criterion", "aware")),
-        "evaluate": Stage("compress.results.evaluate:run", ("dataset", "evaluate")),
-        "package": Stage("compress.results.package:run", ("package", "evaluate")),
-    },
-    "prune_once": {
-        "text": Stage("compress.learn.masked_lm:run", ("model", "tokenizer", *_TEXT)),
-        "pretrain": Stage(
-            "compress.learn.pretrain:run", ("model", "tokenizer", "pretrain", "prune", "training"), spread=True
-        ),
-        "teacher": Stage(
-            "compress.learn.distill:teacher",
-            ("model", "tokenizer", *_DATA, "lock.max_length", "lock.stride", *_TAUGHT),
-        ),
-        "lock": Stage("compress.learn.prune_once:lock", ("dataset", "lock", "distill", _LEFT, "training"), spread=True),
-        "aware": Stage(
-            "compress.learn.prune_once:aware", ("dataset", "aware", "distill", _BITS, _LEFT, "training"), spread=True
-        ),
-        "quantize": Stage("compress.int8.stage:run", ("dataset", "budgets", "quantize", "criterion", "aware")),
-        "evaluate": Stage("compress.results.evaluate:run", ("dataset", "evaluate")),
-        "package": Stage("compress.results.package:run", ("package", "evaluate")),
-    },
-    "nncf": {
-        "finetune": Stage(f"{_NNCF}:finetune", ("model", "tokenizer", "dataset", "finetune", "training"), spread=True),
-        "teacher": Stage(f"{_NNCF}:teacher", (*_DATA, "finetune.max_length", "finetune.stride", *_TAUGHT)),
-        "nncf": Stage(
-            f"{_NNCF}:run", ("dataset", "nncf_config", "nncf", "tune", "distill", "control", "training"), spread=True
-        ),
-        "quantize": Stage(f"{_NNCF}:quantize", ()),
-        "evaluate": Stage(f"{_NNCF}:run_evaluate", ("dataset", "evaluate")),
-        "package": Stage(f"{_NNCF}:run_package", ("package", "evaluate")),
-    },
-    "aimet_w8a8": {
-        "finetune": Stage(f"{_AIMET}:finetune", ("model", "tokenizer", "dataset", "finetune", "training"), spread=True),
-        "aimet": Stage(f"{_AIMET}:aimet", ("dataset", "aimet", _BITS, _FLOAT, "training"), spread=True),
-        "quantize": Stage(f"{_AIMET}:quantize", ("quantize",)),
-        "evaluate": Stage(f"{_AIMET}:evaluate", ("dataset", "evaluate")),
-        "package": Stage(f"{_AIMET}:package", ("package", "evaluate")),
-    },
-    "nas": {
-        "generate_data": Stage("compress.learn.shards:run", ("model", "tokenizer", "generate_data", *_SUPERNET[:3])),
-        "order": Stage(f"{_NAS}.ordering:run", ("model", "tokenizer", "space", "training", *_SUPERNET)),
-        "supernet": Stage(
-            f"{_NAS}.supernet_train:run", ("model", "tokenizer", "space", "supernet", "training"), spread=True
-        ),
-        "tune": Stage(
-            f"{_NAS}.supernet_tune:run", ("space", "dataset", "tune", "training", "search.scoring"), spread=True
-        ),
-        "latency_table": Stage(
-            f"{_NAS}.latency_table:run", ("space", "latency_table", "dataset.task", "quantize.approach", _FLOAT)
-        ),
-        "predictor": Stage(f"{_NAS}.predictor:run", ("predictor",)),
-        "search": Stage(f"{_NAS}.search:run", ("dataset", "space", "search", "quantize", "finetune", "training")),
-        "finetune": Stage(f"{_NAS}.finish:finetune", ("dataset", "finetune", "training")),
-        "quantize": Stage("compress.int8.stage:run", ("dataset", "quantize", "criterion")),
-        "evaluate": Stage(f"{_NAS}.finish:evaluate", ("dataset", "evaluate")),
-        "package": Stage("compress.results.package:run", ("package", "evaluate")),
-    },
-}
-
-
-def stages_of(kind: str, settings: Mapping[str, Any]) -> dict[str, Stage]:
-    """The stages of a run by name, in their order.
-
-    Args:
-        kind: of the recipe.
-        settings: the recipe's, as of `recipe.yaml`.
-    """
-
-    def wanted(stage: Stage) -> bool:
-        value: Any = settings
-        for key in filter(None, stage.only_if.split(".")):
-            value = value.get(key) or {}
-        return bool(value) or not stage.only_if
-
-    return {name: stage for name, stage in STAGES[kind].items() if wanted(stage)}
 
 
 def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[str, Any]:

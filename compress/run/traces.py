@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LOG, PROGRESS, CRITERION, PER_STAGE = "log.txt", "progress.jsonl", "criterion.json", 500
+from compress.recipe.layout import CRITERION, PER_STAGE, PROGRESS
+
 TAIL, LONGEST = 65_536, 4_194_304  # bytes that are read from the end of a file: at first, and at most
 
 
@@ -46,7 +47,7 @@ def stages(folder: Path, kind: str, current: str | None, state: str) -> list[dic
     """The recipe's stages in order: `name`, `state` (done, running, waiting, failed), `seconds` and `result`."""
     import yaml
 
-    from compress.run.run import stages_of
+    from compress.recipe.stages import stages_of
 
     recipe = folder / "recipe.yaml"
     settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None

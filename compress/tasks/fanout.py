@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from compress.children import environment, require_ray
 from compress.data.squad import Example
-from compress.jobs.launchers import require_ray
-from compress.jobs.limits import environment
 from zoo.lengths import LengthConfig
 from zoo.settings import get_settings
 

@@ -7,10 +7,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from compress.int8.quantize import open_graph
 from compress.tasks.scores import PaddedLengths, drop_layers_of, effective, macs_share
-from compress.tasks.subject import subject_of
-from zoo.engines import Engine
+from compress.tasks.subjects import subject_of
+from zoo.engines import open_graph
+from zoo.engines.base import Engine
 from zoo.features import load_tokenizer
 from zoo.files import read_json
 from zoo.latency import Timing, device_lock, measure

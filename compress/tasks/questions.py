@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from compress.data import squad as questions
-from compress.data import texts
+from compress.data.fingerprints import refuse_overlap
+from compress.data.names import OWN
 from compress.data.tasks import Task
-from compress.recipe.groups import HELD_OUT, HELD_PART, OWN
-from compress.tasks.scores import evaluate, refuse_overlap
-from compress.tasks.subject import SPLITS, Tell
-from zoo.checkpoints import labels_of
-from zoo.engines import Engine
+from compress.tasks.scores import evaluate
+from compress.tasks.subject import Tell, _present, _stated
+from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Window, make_windows
 from zoo.files import read_json
-from zoo.lengths import PAPER_TOKENS, TEXT_TOKENS
+from zoo.lengths import PAPER_TOKENS
 
 
 class Questions:
@@ -53,7 +51,7 @@ class Questions:
         return make_windows(tokenizer, asked, contexts, self._reading.max_length, self._reading.stride)
 
     def samples(self, tokenizer: Any, examples: Sequence[questions.Example]) -> list[Any]:
-        from compress.learn.loop import samples
+        from compress.tasks.samples import samples
 
         if not any(e.answers for e in examples):
             raise UserError(
@@ -75,7 +73,7 @@ class Questions:
         return made
 
     def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Any:
-        from compress.learn.finetune import span
+        from compress.tasks.losses import span
 
         return span(significance_weight, bounds)
 
@@ -133,130 +131,3 @@ class Questions:
             **own,
             **_stated(settings),
         }
-
-
-class Texts:
-    """Texts, or pairs of texts, to classify or to score (GLUE, XNLI)."""
-
-    padded, noun = TEXT_TOKENS, "texts"
-
-    def __init__(self, task: Task, recipe: Any, reading: Any):
-        self.task, self.primary = task, task.primary
-        self._recipe, self._longest = recipe, reading.max_length
-
-    def load(self, split: str, limit: int | None = None, seed: int = 0) -> list[texts.TextExample]:
-        found = self._learned() if split == "train" else self._read(split)
-        most = getattr(self._recipe.dataset, "max_train_examples", None) if split == "train" else None
-        if most:
-            found = texts.draw(found, most, self._recipe.seed)
-        return texts.draw(found, limit, seed)
-
-    def _read(self, split: str) -> list[texts.TextExample]:
-        split = _present(self._recipe.dataset, split)
-        source = getattr(self._recipe.dataset, split)
-        if source == HELD_OUT:
-            reported = texts.fingerprint(self._read("evaluation"))
-            return [e for e in self._read("train") if _is_held(e) and not texts.fingerprint([e]) & reported]
-        return texts.load_texts(
-            self.task,
-            None if source == OWN else source,
-            self.task.train_split if split == "train" else self.task.validation_split,
-        )
-
-    def _learned(self) -> list[texts.TextExample]:
-        """What may be trained on: neither texts that are reported on (some of GLUE's stand in both splits) nor those
-        that are chosen by."""
-        found, data = self._read("train"), self._recipe.dataset
-        if not self._recipe.trains:
-            return found
-        held = getattr(data, "validation", None) == HELD_OUT
-        others = ["evaluation", *([] if held or not hasattr(data, "validation") else ["validation"])]
-        known = set().union(*(texts.fingerprint(self._read(split)) for split in others))
-        kept = [e for e in found if not (held and _is_held(e)) and not texts.fingerprint([e]) & known]
-        if not kept:
-            raise UserError("All texts to train on are searched or reported on, too. Take other data for one of these.")
-        return kept
-
-    def windows(self, tokenizer: Any, examples: Sequence[texts.TextExample]) -> list[Window]:
-        from compress.tasks.texts import text_windows
-
-        return text_windows(tokenizer, examples, self._longest)
-
-    def samples(self, tokenizer: Any, examples: Sequence[texts.TextExample]) -> list[Any]:
-        from compress.tasks.texts import text_samples
-
-        return text_samples(tokenizer, self.task, examples, self._longest)
-
-    def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Any:
-        from compress.tasks.texts import classes
-
-        return classes()
-
-    def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> Any:
-        from compress.tasks.texts import load_classifier
-
-        return load_classifier(folder, self.task, dropout, **overrides)
-
-    def score(
-        self,
-        engine: Engine,
-        tokenizer: Any,
-        examples: Sequence[texts.TextExample],
-        config: Any = None,
-        progress: Tell | None = None,
-        settings: dict[str, Any] | None = None,
-    ) -> dict[str, float]:
-        from compress.tasks.texts import evaluate_texts
-
-        names = None if settings is None else labels_of(settings)
-        say = partial(evaluate_texts, names=names, max_length=self._longest)
-        return say(engine, tokenizer, self.task, examples, config, progress)
-
-    def fingerprints(self, examples: Sequence[texts.TextExample]) -> set[str]:
-        return texts.fingerprint(examples)
-
-    def refuse_overlap(
-        self,
-        known: set[str],
-        examples: Sequence[texts.TextExample],
-        what: str = "the data to report on",
-        why: str = "were trained on",
-    ) -> None:
-        refuse_overlap(known, texts.passages(examples), what, why)
-
-    def everything_learned(self) -> set[str]:
-        return texts.fingerprint(self._learned())
-
-    def named(self, n: int) -> dict[str, Any]:
-        source, task = self._recipe.dataset.evaluation, self.task
-        own = {"dataset": task.hub, "split": task.validation_split} if source == OWN else {"dataset": Path(source).name}
-        remarks = [task.remark] if task.remark else []
-        if n < task.rows:
-            remarks.append(f"{n:,} texts were scored, the task's own validation set has {task.rows:,}")
-        return {
-            "metric": task.title,
-            "task": task.name,
-            **own,
-            **({"config": task.config} if task.config else {}),
-            **_stated(self._recipe.evaluate),
-            "columns": ", ".join(task.columns),
-            **({"remark": "; ".join(remarks)} if remarks else {}),
-        }
-
-
-def _present(dataset: Any, split: str) -> str:
-    """The split, or "train" for recipes that choose by what they calibrate with."""
-    if split not in SPLITS:
-        raise ValueError(f"there is no split {split!r}")
-    return split if hasattr(dataset, split) else "train"
-
-
-def _stated(settings: Any) -> dict[str, str]:
-    """What the recipe says that the data are called."""
-    return {key: name for key, name in (("dataset", settings.dataset_name), ("split", settings.dataset_split)) if name}
-
-
-def _is_held(example: texts.TextExample) -> bool:
-    """Whether a text is held out: settled by the text itself, so that equal ones share their fate."""
-    (mark,) = texts.fingerprint([example])
-    return int(mark, 16) % HELD_PART == 0

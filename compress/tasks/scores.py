@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from compress.data.squad import Example, fingerprint
+from compress.data.squad import Example
 from compress.tasks.metrics import squad_scores
 from zoo.checkpoints import normalized
 from zoo.errors import UserError
-from zoo.files import read_json, write_json
 from zoo.lengths import PAPER_TOKENS, LengthConfig, Shape, macs
 
-TRAINED_ON = "trained_on.json"
 CHUNK = 1024  # questions between two signs of progress
 
 
@@ -117,65 +114,3 @@ def effective(config: LengthConfig, drop_layers: Sequence[int]) -> LengthConfig:
         now = fraction if layer in drop_layers else now
         fractions.append(now)
     return LengthConfig(tuple(fractions))
-
-
-def save_fingerprints(path: Path, found: set[str], **facts: Any) -> None:
-    """Stores which passages a model learned from; `path` is `trained_on.json` of a run or an entry."""
-    what = "the first 12 hexadecimal digits of the SHA-1 of every passage trained on"
-    write_json(path, {"what": what, **facts, "contexts": sorted(found)})
-
-
-def load_fingerprints(folder: Path) -> set[str]:
-    """The passages that the model in `folder` learned from; empty where nothing is known."""
-    path = folder / TRAINED_ON
-    if not path.is_file():
-        return set()
-    contexts = read_json(path).get("contexts")
-    if not isinstance(contexts, list):
-        raise UserError(f"{path} holds no list of passages. Restore it, or run the recipe again.")
-    return set(contexts)
-
-
-def refuse_overlap(
-    known: set[str], examples: Sequence[Example], what: str = "the data to report on", why: str = "were trained on"
-) -> None:
-    """Stops a score on passages that the model knows.
-
-    Args:
-        known: fingerprints, see `compress.data.squad.fingerprint`.
-        examples: what is to be scored.
-        what, why: for the message.
-
-    Raises:
-        UserError: some passage is in both.
-    """
-    shared = fingerprint(examples) & known
-    if shared:
-        raise UserError(f"{len(shared)} passages of {what} {why}: a score there would mean little. Take other data.")
-
-
-def trained_on(ctx: Any) -> set[str]:
-    """The passages that a run's model learned from.
-
-    Those of its starting checkpoint, of its teacher and of the ones it was averaged with are included, where these
-    tell. The training data are read once and kept in the run's folder. A recipe that trains nothing adds none.
-    """
-    from compress.learn.finetune import checkpoint_of
-    from compress.tasks.subject import subject_of
-
-    path, data = ctx.root / TRAINED_ON, ctx.recipe.dataset
-    learns, subject = ctx.recipe.trains, subject_of(ctx.recipe)
-    source = {"source": data.train, "titles": data.titles} if learns else {"source": ctx.recipe.model}
-    distill = getattr(ctx.recipe, "distill", None)
-    teacher = distill.teacher if distill and distill.apply else None
-    if teacher:
-        source["teacher"] = teacher
-    if learns and not subject.task.is_questions:
-        source |= {"task": data.task, "kept_out": [data.validation, data.evaluation]}
-    if not path.is_file() or any(read_json(path).get(key) != value for key, value in source.items()):
-        found = load_fingerprints(checkpoint_of(ctx.recipe.model))
-        found |= load_fingerprints(checkpoint_of(teacher)) if teacher else set()
-        found |= subject.everything_learned() if learns else set()
-        save_fingerprints(path, found, **source)
-    averaged = load_fingerprints(ctx.inputs["average"]) if "average" in ctx.inputs else set()
-    return load_fingerprints(ctx.root) | averaged

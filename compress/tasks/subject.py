@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from compress.data.tasks import Task, find_task
-from zoo.engines import Engine
+from compress.data import texts
+from compress.data.names import HELD_PART
+from compress.data.tasks import Task
+from zoo.engines.base import Engine
 from zoo.features import Window
 
 SPLITS = ("train", "validation", "evaluation")
@@ -43,7 +45,7 @@ class Subject(Protocol):
         ...
 
     def samples(self, tokenizer: Any, examples: Sequence[Any]) -> list[Any]:
-        """Labelled windows to learn from (`compress.learn.loop.Sample`), with keys.
+        """Labelled windows to learn from (`compress.tasks.samples.Sample`), with keys.
 
         Raises:
             UserError: nothing can be learned from the examples.
@@ -106,7 +108,7 @@ class Subject(Protocol):
         what: str = "the data to report on",
         why: str = "were trained on",
     ) -> None:
-        """Stops a score on what the model knows, see `compress.tasks.scores.refuse_overlap`."""
+        """Stops a score on what the model knows, see `compress.data.fingerprints.refuse_overlap`."""
         ...
 
     def everything_learned(self) -> set[str]:
@@ -123,30 +125,19 @@ class Subject(Protocol):
         ...
 
 
-def subject_of(recipe: Any, reading: Any = None) -> Subject:
-    """What a recipe is about.
-
-    Args:
-        recipe: with a group `dataset`.
-        reading: the group that says how long windows are; by default `recipe.reading`.
-    """
-    from compress.tasks.questions import Questions, Texts
-
-    task = find_task(recipe.dataset.task)
-    return (Questions if task.is_questions else Texts)(task, recipe, reading or recipe.reading)
+def _present(dataset: Any, split: str) -> str:
+    """The split, or "train" for recipes that choose by what they calibrate with."""
+    if split not in SPLITS:
+        raise ValueError(f"there is no split {split!r}")
+    return split if hasattr(dataset, split) else "train"
 
 
-def subject_for(task: str, max_length: int | None = None) -> Subject:
-    """A task without a recipe, for scoring and reading; `load` has nothing to load from.
+def _stated(settings: Any) -> dict[str, str]:
+    """What the recipe says that the data are called."""
+    return {key: name for key, name in (("dataset", settings.dataset_name), ("split", settings.dataset_split)) if name}
 
-    Args:
-        task: a name of `compress.data.tasks`.
-        max_length: tokens of a window at most; by default as the published results have it.
-    """
-    from types import SimpleNamespace
 
-    from compress.tasks.questions import Questions, Texts
-
-    found = find_task(task)
-    kind = Questions if found.is_questions else Texts
-    return kind(found, None, SimpleNamespace(max_length=max_length or kind.padded, stride=128))
+def _is_held(example: texts.TextExample) -> bool:
+    """Whether a text is held out: settled by the text itself, so that equal ones share their fate."""
+    (mark,) = texts.fingerprint([example])
+    return int(mark, 16) % HELD_PART == 0

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
-from torch import Tensor
 
+from compress.data import texts
+from compress.data.fingerprints import refuse_overlap
+from compress.data.names import HELD_OUT, OWN
 from compress.data.tasks import Task
 from compress.data.texts import TextExample
-from compress.learn.loop import Loss, Sample
 from compress.tasks.metrics import task_scores
+from compress.tasks.samples import Sample
+from compress.tasks.subject import Tell, _is_held, _present, _stated
 from zoo.checkpoints import head_of, labels_of
 from zoo.classify import MAX_LENGTH, predict
-from zoo.engines import Engine
+from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Window, make_texts
 from zoo.files import read_json
-from zoo.lengths import LengthConfig
+from zoo.lengths import TEXT_TOKENS, LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 
 
@@ -67,29 +69,6 @@ def check_labels(task: Task, examples: Sequence[TextExample], purpose: str) -> N
             f"{len(unlabelled)} of the texts to {purpose} have no label of {task.name}, first {unlabelled[0]!r}. "
             "Take a split with labels: those of GLUE's test sets are kept secret."
         )
-
-
-def class_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Mean cross-entropy of the class; mean squared error where there is one output, a score."""
-    if logits.shape[-1] == 1:
-        return F.mse_loss(logits[:, 0].float(), label.float())
-    return F.cross_entropy(logits.float(), label)
-
-
-def of_label(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """The task's loss for texts, from logits and batch."""
-    return class_loss(logits, batch["label"])
-
-
-def classes() -> Loss:
-    """The loss of `compress.learn.loop.train` for classification and regression."""
-
-    def loss(model: Any, batch: dict[str, Tensor], _chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
-        value = class_loss(model(**inputs).logits, batch["label"])
-        yield value, {"loss": value.item()}
-
-    return loss
 
 
 def head_settings(task: Task) -> dict[str, Any]:
@@ -175,3 +154,112 @@ def evaluate_texts(
         )
     said = logits[:, 0] if task.regression else logits[:, order].argmax(1)
     return task_scores(task, said, np.array([e.label for e in examples]))
+
+
+class Texts:
+    """Texts, or pairs of texts, to classify or to score (GLUE, XNLI)."""
+
+    padded, noun = TEXT_TOKENS, "texts"
+
+    def __init__(self, task: Task, recipe: Any, reading: Any):
+        self.task, self.primary = task, task.primary
+        self._recipe, self._longest = recipe, reading.max_length
+
+    def load(self, split: str, limit: int | None = None, seed: int = 0) -> list[texts.TextExample]:
+        found = self._learned() if split == "train" else self._read(split)
+        most = getattr(self._recipe.dataset, "max_train_examples", None) if split == "train" else None
+        if most:
+            found = texts.draw(found, most, self._recipe.seed)
+        return texts.draw(found, limit, seed)
+
+    def _read(self, split: str) -> list[texts.TextExample]:
+        split = _present(self._recipe.dataset, split)
+        source = getattr(self._recipe.dataset, split)
+        if source == HELD_OUT:
+            reported = texts.fingerprint(self._read("evaluation"))
+            return [e for e in self._read("train") if _is_held(e) and not texts.fingerprint([e]) & reported]
+        return texts.load_texts(
+            self.task,
+            None if source == OWN else source,
+            self.task.train_split if split == "train" else self.task.validation_split,
+        )
+
+    def _learned(self) -> list[texts.TextExample]:
+        """What may be trained on: neither texts that are reported on (some of GLUE's stand in both splits) nor those
+        that are chosen by."""
+        found, data = self._read("train"), self._recipe.dataset
+        if not self._recipe.trains:
+            return found
+        held = getattr(data, "validation", None) == HELD_OUT
+        others = ["evaluation", *([] if held or not hasattr(data, "validation") else ["validation"])]
+        known = set().union(*(texts.fingerprint(self._read(split)) for split in others))
+        kept = [e for e in found if not (held and _is_held(e)) and not texts.fingerprint([e]) & known]
+        if not kept:
+            raise UserError("All texts to train on are searched or reported on, too. Take other data for one of these.")
+        return kept
+
+    def windows(self, tokenizer: Any, examples: Sequence[texts.TextExample]) -> list[Window]:
+        from compress.tasks.texts import text_windows
+
+        return text_windows(tokenizer, examples, self._longest)
+
+    def samples(self, tokenizer: Any, examples: Sequence[texts.TextExample]) -> list[Any]:
+        from compress.tasks.texts import text_samples
+
+        return text_samples(tokenizer, self.task, examples, self._longest)
+
+    def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Any:
+        from compress.tasks.losses import classes
+
+        return classes()
+
+    def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> Any:
+        from compress.tasks.texts import load_classifier
+
+        return load_classifier(folder, self.task, dropout, **overrides)
+
+    def score(
+        self,
+        engine: Engine,
+        tokenizer: Any,
+        examples: Sequence[texts.TextExample],
+        config: Any = None,
+        progress: Tell | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> dict[str, float]:
+        from compress.tasks.texts import evaluate_texts
+
+        names = None if settings is None else labels_of(settings)
+        say = partial(evaluate_texts, names=names, max_length=self._longest)
+        return say(engine, tokenizer, self.task, examples, config, progress)
+
+    def fingerprints(self, examples: Sequence[texts.TextExample]) -> set[str]:
+        return texts.fingerprint(examples)
+
+    def refuse_overlap(
+        self,
+        known: set[str],
+        examples: Sequence[texts.TextExample],
+        what: str = "the data to report on",
+        why: str = "were trained on",
+    ) -> None:
+        refuse_overlap(known, texts.passages(examples), what, why)
+
+    def everything_learned(self) -> set[str]:
+        return texts.fingerprint(self._learned())
+
+    def named(self, n: int) -> dict[str, Any]:
+        source, task = self._recipe.dataset.evaluation, self.task
+        own = {"dataset": task.hub, "split": task.validation_split} if source == OWN else {"dataset": Path(source).name}
+        remarks = [task.remark] if task.remark else []
+        if n < task.rows:
+            remarks.append(f"{n:,} texts were scored, the task's own validation set has {task.rows:,}")
+        return {
+            "metric": task.title,
+            "task": task.name,
+            **own,
+            **({"config": task.config} if task.config else {}),
+            **_stated(self._recipe.evaluate),
+            "columns": ", ".join(task.columns),
+            **({"remark": "; ".join(remarks)} if remarks else {}),
+        }

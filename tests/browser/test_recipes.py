@@ -7,8 +7,8 @@ import re
 import pytest
 
 from compress.jobs import ledger
+from compress.recipe.layout import CRITERION
 from compress.recipe.load import load
-from compress.run.traces import CRITERION
 from zoo.files import write_json
 from zoo.settings import get_settings
 

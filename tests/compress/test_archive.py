@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from compress.archive import Archive
 from zoo.errors import UserError
+from zoo.files import Archive
 
 
 def test_results_are_there_for_the_next_process(tmp_path):

@@ -9,9 +9,9 @@ import pytest
 
 from compress import memory
 from compress.learn import loop as training
-from compress.learn.finetune import span
 from compress.learn.loop import Schedule, train
 from compress.progress import Progress
+from compress.tasks.losses import span
 from tests.compress.training_kit import windows
 from zoo.modeling import LengthAdaptiveModel
 

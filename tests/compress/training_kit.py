@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from compress.learn.loop import Sample
 from compress.progress import Progress
 from compress.recipe.prune_once import PruneOnceRecipe
+from compress.tasks.samples import Sample
 from tests.conftest import TinyData
 from zoo.features import Window
 

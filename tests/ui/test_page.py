@@ -349,7 +349,7 @@ def hub(monkeypatch):
     monkeypatch.setattr(publishing, "namespaces", lambda token: asked.append(("spaces", token)) or ["ann", "org"])
     monkeypatch.setattr(publishing, "preview", lambda *a, **k: asked.append(("preview", *a, k)) or look)
     monkeypatch.setattr(publishing, "publish", publish)
-    monkeypatch.setattr(library, "note_published", lambda *a: asked.append(("noted", *a)))
+    monkeypatch.setattr(shelf, "note_published", lambda *a: asked.append(("noted", *a)))
     return asked
 
 

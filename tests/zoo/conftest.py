@@ -13,6 +13,7 @@ from tests.hub_server import HubServer
 from zoo import engines
 from zoo.engines import ENGINES
 from zoo.settings import get_settings
+from zoo.weights import float_weights, linears, spec_of, write
 
 METRICS = {"f1": 80.0, "em": 70.0, "dataset": "rajpurkar/squad", "split": "validation", "n": 100, "cpu": "Chip"}
 
@@ -71,8 +72,8 @@ def made_int8(tiny_model, tmp_path_factory) -> Path:
     folder = root / "package" / "tiny-int8"
     shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     model = LengthAdaptiveModel.load(tiny_model)
-    weights = q.integer_weights(q.float_weights(model), q.linears(model), None, reduce_range=True)
-    q.write(weights, q.spec_of(model), folder)
+    weights = q.integer_weights(float_weights(model), linears(model), None, reduce_range=True)
+    write(weights, spec_of(model), folder)
     half = Point(LengthConfig((0.7, 0.5)), 0.6, {"f1": 79, "em": 69}, 5.0)
     stamp = {"engine": "onnxruntime", "cpu": "Chip"}
     Front(Point(LengthConfig.full(2), 1.0, {"f1": 80, "em": 70}, 9.0), [half], stamp).save(folder / "front.json")

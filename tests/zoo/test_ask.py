@@ -11,11 +11,13 @@ import torch
 from compress.int8 import quantize as q
 from zoo import catalog
 from zoo.ask import QuestionAnswerer, predict
-from zoo.engines import BF16, ENGINES, engines_here, open_engine
+from zoo.engines import ENGINES, engines_here, open_engine
+from zoo.engines.base import BF16
 from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.lengths import Front, LengthConfig, Point
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import float_weights, linears, spec_of, write
 
 QUESTION, CONTEXT = "Which river leaves the lake?", "The Angara is the only river that leaves the lake. " * 3
 HALF = LengthConfig((0.7, 0.5))
@@ -28,8 +30,8 @@ def entry(tiny_model, tmp_path_factory):
     shutil.copytree(tiny_model, root / "tiny")
     shutil.copytree(tiny_model, root / "tiny-int8", ignore=shutil.ignore_patterns("*.safetensors"))
     model = LengthAdaptiveModel.load(tiny_model)
-    weights = q.integer_weights(q.float_weights(model), q.linears(model), None, reduce_range=True)
-    q.write(weights, q.spec_of(model), root / "tiny-int8")
+    weights = q.integer_weights(float_weights(model), linears(model), None, reduce_range=True)
+    write(weights, spec_of(model), root / "tiny-int8")
     Front(Point(LengthConfig.full(2), 1.0, {"f1": 80, "em": 70}), [Point(HALF, 0.6, {"f1": 79, "em": 69})]).save(
         root / "tiny-int8" / "front.json"
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from compress.int8.stage import ladder
 from compress.recipe.groups import Budgets
 from compress.tasks.scores import drop_layers_of
 from zoo.checkpoints import architecture, labels_of, most_tokens, normalized, ours, theirs
 from zoo.errors import UserError
-from zoo.lengths import Shape
+from zoo.lengths import Shape, ladder
 
 DISTIL = {"model_type": "distilbert", "dim": 8, "hidden_dim": 16, "n_layers": 3, "n_heads": 2, "activation": "gelu"}
 

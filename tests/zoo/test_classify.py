@@ -20,6 +20,7 @@ from zoo.features import load_tokenizer, make_texts
 from zoo.files import write_json
 from zoo.lengths import Front, LengthConfig, Point
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import float_weights, linears, spec_of, write
 
 TEXT, OTHER = "The Angara is the only river that leaves the lake.", "Who plays chess on the lake?"
 HALF = LengthConfig((0.7, 0.5))
@@ -35,8 +36,8 @@ def make_entry(tiny_model, root, labels):
     model.save(root / "tiny")
     for name in ("tiny", "tiny-int8"):
         load_tokenizer(tiny_model).save_pretrained(str(root / name))
-    weights = q.integer_weights(q.float_weights(model), q.linears(model), None, reduce_range=True)
-    q.write(weights, q.spec_of(model), root / "tiny-int8")
+    weights = q.integer_weights(float_weights(model), linears(model), None, reduce_range=True)
+    write(weights, spec_of(model), root / "tiny-int8")
     shutil.copy(root / "tiny" / "config.json", root / "tiny-int8")
     Front(Point(LengthConfig.full(2), 1.0, {"f1": 80, "em": 70}), [Point(HALF, 0.6, {"f1": 79, "em": 69})]).save(
         root / "tiny-int8" / "front.json"

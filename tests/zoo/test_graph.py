@@ -7,13 +7,14 @@ import onnxruntime
 import pytest
 import torch
 
-from compress.int8.quantize import calibrate, float_weights, integer_weights, linears, simulate, spec_of, write
+from compress.int8.quantize import calibrate, integer_weights, simulate
 from tests.zoo.test_modeling import CONFIGS, SHIFTED, both, inputs
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
 from zoo.errors import UserError
 from zoo.graph import build, read
 from zoo.lengths import LengthConfig
+from zoo.weights import float_weights, linears, spec_of, write
 
 
 def arrays(batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from tests.zoo.test_catalog import models  # noqa: F401 - a fixture: a zoo of `plain` and `small`
-from zoo import catalog, hub, library
+from zoo import catalog, hub, library, shelf
 from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.settings import get_settings
@@ -81,13 +81,13 @@ def test_results_that_are_gone_are_dropped(models):  # noqa: F811
     folder = result(models)
     library.register(folder)
     shutil.rmtree(folder)
-    assert library.folder_of("mine") is None and names() == ["plain", "small"]
+    assert shelf.folder_of("mine") is None and names() == ["plain", "small"]
 
 
 def test_where_a_result_was_published_stays_known(models):  # noqa: F811
     folder = result(models)
     library.register(folder)
-    library.note_published(folder, "https://hub.test/me/mine")
+    shelf.note_published(folder, "https://hub.test/me/mine")
     library.register(folder)
     (row,) = library.listing(origin="local").rows
     assert row.url == "https://hub.test/me/mine"
@@ -198,9 +198,9 @@ def test_only_one_owners_models_where_that_is_set(local_hub, monkeypatch):
 @pytest.mark.parametrize("damage", [b"not a database at all" * 100, b"SQLite format 3\0" + bytes(4000)])
 def test_a_broken_file_is_set_aside(models, home, damage):  # noqa: F811
     library.register(result(models))
-    for path in home.glob(f"{library.FILE}*"):
+    for path in home.glob(f"{shelf.FILE}*"):
         path.unlink()
-    (home / library.FILE).write_bytes(damage)
+    (home / shelf.FILE).write_bytes(damage)
     found = library.listing()
     assert [row.name for row in found.rows] == ["plain", "small"] and "broken" in found.banner
     assert any(path.read_bytes() == damage for path in home.glob("library.sqlite.broken-*"))
@@ -211,13 +211,13 @@ def test_a_broken_file_is_set_aside(models, home, damage):  # noqa: F811
 def test_a_newer_file_is_refused_and_left_as_it_is(models, home):  # noqa: F811
     folder = result(models)
     library.register(folder)
-    with sqlite3.connect(home / library.FILE) as database:
+    with sqlite3.connect(home / shelf.FILE) as database:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(UserError, match="newer version"):
         library.register(folder)
     found = library.listing()
     assert [row.name for row in found.rows] == ["plain", "small"] and "newer version" in found.banner
-    with sqlite3.connect(home / library.FILE) as database:
+    with sqlite3.connect(home / shelf.FILE) as database:
         assert database.execute("SELECT count(*) FROM models").fetchone()[0] >= 1
     with pytest.raises(UserError, match="no folder|no model id|asked the Hub"):
         catalog.find("./mine")
@@ -226,15 +226,15 @@ def test_a_newer_file_is_refused_and_left_as_it_is(models, home):  # noqa: F811
 @pytest.mark.usefixtures("models")
 def test_an_older_file_is_brought_up_to_date_and_keeps_its_rows(home):
     home.mkdir()
-    with sqlite3.connect(home / library.FILE) as database:
-        for statement in filter(str.strip, library.MIGRATIONS[0].split(";")):
+    with sqlite3.connect(home / shelf.FILE) as database:
+        for statement in filter(str.strip, shelf.MIGRATIONS[0].split(";")):
             database.execute(statement)
         database.execute("INSERT INTO models VALUES ('hub','a/b','B','qa','m','',1,2,3.0,4.0,1,'mit','u','')")
         database.execute("PRAGMA user_version = 1")
     (row,) = library.listing(origin="hub").rows
     assert (row.name, row.owner, row.metric, row.score) == ("a/b", "", "f1", 3.0)
-    with sqlite3.connect(home / library.FILE) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (len(library.MIGRATIONS),)
+    with sqlite3.connect(home / shelf.FILE) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (len(shelf.MIGRATIONS),)
 
 
 def test_many_at_once(models):  # noqa: F811
@@ -257,7 +257,7 @@ def test_many_at_once(models):  # noqa: F811
 
 
 def test_looking_up_a_name_makes_no_file(home):
-    assert library.folder_of("anything") is None and not home.exists()
+    assert shelf.folder_of("anything") is None and not home.exists()
 
 
 def test_the_hub_is_asked_for_the_tag(monkeypatch):

@@ -11,13 +11,12 @@ from typing import Any
 import gradio as gr
 
 from ui import curves, outcome, text
-from ui.desk import Desk, time_in_turn
+from ui.desk import DEFAULT_ENGINE, Desk, time_in_turn
 from ui.events import Speaker, Updates, explain, spoken
-from ui.explore.parts import list_samples
-from ui.explore.selecting import DEFAULT_ENGINE
-from ui.jobs.views import size
 from ui.outcome import Outcome
 from ui.reading import QA, questions, reading_of
+from ui.text import size
+from ui.widgets import list_samples
 from zoo import latency
 from zoo.catalog import Entry
 from zoo.errors import UserError

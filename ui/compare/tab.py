@@ -10,9 +10,9 @@ import gradio as gr
 
 from ui.compare.comparing import LEAST, LETTERS, MOST, Comparing
 from ui.desk import Desk
-from ui.explore.parts import list_samples, markdown
-from ui.explore.tab import DEVICE, QUICK, RAW
+from ui.events import DEVICE, QUICK, RAW
 from ui.reading import QA, Reading, Sample, questions, reading_of
+from ui.widgets import list_samples, markdown
 from zoo import catalog
 from zoo.catalog import Entry
 

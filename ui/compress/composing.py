@@ -9,6 +9,7 @@ import gradio as gr
 
 from ui import people
 from ui.compress import form, sources
+from ui.compress.parts import about, kinds
 from ui.events import Speaker, Updates, explain, spoken
 from ui.jobs import views as jobviews
 from ui.text import escape
@@ -16,32 +17,10 @@ from zoo.errors import UserError
 from zoo.settings import get_settings
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from ui.compress.tab import ComposeParts
+    from ui.compress.parts import ComposeParts
 
 EARLIER = "job:"  # begins the name of a base that is an earlier job's recipe
 SOURCE, RECIPE, CHECK, START = 1, 2, 3, 4  # the steps of the walkthrough
-
-
-def kinds() -> dict[str, type[BaseModel]]:
-    """Every kind of recipe, and its model."""
-    from compress.recipe.load import KINDS
-
-    return dict(KINDS)
-
-
-def about(preset: str) -> str:
-    """What a shipped recipe says of itself, in its first lines."""
-    from compress.recipe.load import RECIPES
-
-    lines = (RECIPES / f"{preset}.yaml").read_text(encoding="utf-8").splitlines()
-    said = []
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        said.append(line.lstrip("# "))
-    return said[0] if said else ""
 
 
 class Composing(Speaker):

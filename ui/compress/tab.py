@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +11,15 @@ from compress.data.tasks import TASKS
 from compress.data.uploads import KINDS
 from ui.compress import composing, sources
 from ui.compress.composing import Composing
-from ui.explore.parts import markdown
-from ui.explore.tab import QUICK, RAW
+from ui.compress.parts import ComposeParts
+from ui.events import QUICK, RAW
+from ui.widgets import markdown
 from zoo import catalog
 from zoo.settings import get_settings
 
 FORM = Path(__file__).with_name("form.js")
 FIRST = "static_int8"  # the preset that the tab opens with: offline, and done in minutes
 LAUNCHERS = [("this machine", "local"), ("several processes (torchrun)", "torchrun"), ("a Ray cluster", "ray")]
-
-
-@dataclass
-class ComposeParts:
-    """Every component that an event reads or writes.
-
-    `form` is one component for whatever kind of recipe: with one for each field, the page would load and every event
-    send the fields of all kinds. Its value is what it holds, `form.js` builds it.
-    """
-
-    off: gr.Markdown
-    notice: gr.Markdown
-    walk: gr.Walkthrough
-    source: gr.Radio
-    zoo: gr.Dropdown
-    other: gr.Textbox
-    task: gr.Dropdown
-    data: gr.Radio
-    hub_data: gr.Textbox
-    file_box: gr.Column
-    file: gr.File
-    upload_note: gr.Markdown
-    to_recipe: gr.Button
-    preset: gr.Dropdown
-    about: gr.Markdown
-    faults: gr.Markdown
-    form: gr.HTML
-    to_check: gr.Button
-    estimate: gr.Markdown
-    yaml: gr.Code
-    command: gr.Code
-    to_start: gr.Button
-    name: gr.Textbox
-    launcher: gr.Radio
-    start: gr.Button
-    backs: dict[int, gr.Button]
-    started: gr.Textbox
-    uploaded: gr.State
-    choices: gr.State
 
 
 def build_compress(demo: gr.Blocks) -> tuple[ComposeParts, Composing]:

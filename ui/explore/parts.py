@@ -8,9 +8,12 @@ from typing import Any
 import gradio as gr
 
 from ui import budget
+from ui.desk import Desk
+from ui.events import Known, Speaker
 from ui.explore import pareto, tokens
 from ui.reading import NAMES, Reading
 from ui.text import ENGINE_LABELS
+from ui.widgets import list_samples, markdown, place_top
 from zoo.catalog import Entry
 
 AMBER, TEAL, BLUE = "#f59e0b", "#14b8a6", "#60a5fa"
@@ -62,29 +65,6 @@ class Parts:
     copy: gr.Button
     dark: gr.Button
     states: dict[str, gr.State]
-
-
-def markdown(value: str = "", **options: Any) -> gr.Markdown:
-    """Markdown without LaTeX: a passage about prices is no formula."""
-    return gr.Markdown(value, latex_delimiters=[], **options)
-
-
-def list_samples(reading: Reading) -> list[tuple[str, int]]:
-    """Choices for picking one of what there is to try."""
-    return [(sample.label, i) for i, sample in enumerate(reading.samples)]
-
-
-def place_top(sign_in: bool = False) -> dict[str, gr.Button]:
-    """What stands above all tabs: the name, a link to what is shown, light or dark, and on a Space signing in."""
-    p: dict[str, gr.Button] = {}
-    with gr.Row(elem_id="top"):
-        markdown("# Budget Zoo\nAsk a question, drag the budget, see what is still answered.", elem_id="brand")
-        with gr.Row(elem_id="tools"):
-            if sign_in:
-                gr.LoginButton("Sign in", size="sm", elem_id="sign-in", min_width=90)
-            p["copy"] = gr.Button("Copy link", size="sm", elem_id="copy-link", min_width=90)
-            p["dark"] = gr.Button("Light / dark", size="sm", elem_id="dark-mode", min_width=90)
-    return p
 
 
 def place(entries: list[Entry], reading: Reading, on_space: bool, top: dict[str, gr.Button] | None = None) -> Parts:
@@ -226,3 +206,18 @@ def _place_kept(p: dict[str, Any]) -> None:
             )
         with gr.Column(scale=1, min_width=320):
             p["heat"] = gr.Plot(show_label=False, container=False, elem_id="heat")
+
+
+class Handlers(Speaker):
+    """The events of one page. `preprocess=False` everywhere, so values arrive as the browser sent them."""
+
+    parts: Parts
+
+    def __init__(self, parts: Parts, desk: Desk, entries: list[Entry], default: str | None):
+        super().__init__(parts)
+        self.desk, self.default = desk, default
+        self.bundled: list[Known] = [[entry.title, entry.name, entry.task] for entry in entries]
+
+    def known(self, loaded: list[Known] | None) -> list[Known]:
+        """Everything that can be picked: what is bundled, and what this visitor loaded."""
+        return [*self.bundled, *(one for one in loaded or [] if one not in self.bundled)]

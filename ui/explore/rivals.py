@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ui.text import predicted
 from zoo import catalog
 from zoo.card import TOKENS
 from zoo.catalog import Entry
@@ -96,18 +97,6 @@ def rival_of(entry: Entry, other: Entry) -> Rival | None:
     words = (other.provenance.get("architecture"), f"MACs at {tokens} tokens", predicted(other.provenance))
     told = ", ".join(str(word) for word in words if word)
     return Rival(other.name, other.method.startswith("nas"), point, why, data, told)
-
-
-def predicted(provenance: Mapping[str, Any]) -> str:
-    """The latency that an architecture search predicted of its result, beside the measured one; empty elsewhere."""
-    values = [provenance.get(f"{word} latency, ms") for word in ("predicted", "measured")]
-    if not all(isinstance(value, int | float) and value > 0 for value in values):
-        return ""
-    before, after = map(float, values)  # pyright: ignore[reportArgumentType]
-    how = provenance.get("latency measured with")
-    return f"latency predicted {before:.3g} ms, measured {after:.3g} ms ({100 * (before / after - 1):+.0f} %)" + (
-        f" at {how}" if how else ""
-    )
 
 
 def _differs(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:

@@ -9,8 +9,9 @@ import gradio as gr
 
 from ui import budget, figures, links, outcome, people, text
 from ui.desk import FULL, Superseded, Wish
-from ui.events import Handlers, Updates, explain, spoken
+from ui.events import Updates, explain, spoken
 from ui.explore import labels, pareto, readout, rivals, tokens
+from ui.explore.parts import Handlers
 from ui.explore.rivals import Rival
 from ui.outcome import Outcome
 from ui.reading import reading_of

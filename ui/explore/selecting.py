@@ -7,17 +7,17 @@ from typing import Any
 import gradio as gr
 
 from ui import budget, links, text
-from ui.events import Handlers, Known, Updates, spoken
-from ui.explore.parts import list_samples
+from ui.desk import DEFAULT_ENGINE
+from ui.events import Known, Updates, spoken
+from ui.explore.parts import Handlers
 from ui.explore.rivals import Rival
 from ui.reading import QA, Reading, Sample, questions, reading_of
+from ui.widgets import list_samples
 from zoo.catalog import Entry
 from zoo.engines import engines_here
 from zoo.errors import UserError
 from zoo.lengths import Front, Point
 from zoo.metrics import shown
-
-DEFAULT_ENGINE = "onnxruntime"
 
 
 class Selecting(Handlers):

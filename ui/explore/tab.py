@@ -8,19 +8,14 @@ from typing import Any
 import gradio as gr
 
 from ui import api
-from ui.desk import Desk
+from ui.desk import DEFAULT_ENGINE, Desk
+from ui.events import DEVICE, QUICK, RAW
 from ui.explore.parts import Parts, place
 from ui.explore.running import Running
-from ui.explore.selecting import DEFAULT_ENGINE, Selecting
+from ui.explore.selecting import Selecting
 from ui.reading import CLASSIFICATION, QA, questions, reading_of
 from zoo import catalog
 from zoo.settings import get_settings
-
-# Whatever runs a model queues here, so that no two ever share the processor.
-DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1}
-# Values arrive as the browser sent them: a number being typed is out of range for a moment, which is no error.
-RAW: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
-QUICK: dict[str, Any] = {**RAW, "queue": False}
 
 
 class Handlers(Selecting, Running):

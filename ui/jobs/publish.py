@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui import people
-from ui.events import Speaker, Updates, explain, spoken
-from ui.explore.parts import markdown
-from ui.explore.tab import QUICK, RAW
-from ui.jobs.views import size
-from ui.text import escape
-from zoo import card
+from ui.events import QUICK, RAW, Speaker, Updates, explain, spoken
+from ui.text import escape, size
+from ui.widgets import markdown
+from zoo import card, shelf
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -122,7 +120,7 @@ class Publishing(Speaker):
         p = self.parts
         try:
             from compress.jobs import jobs
-            from zoo import library, publishing
+            from zoo import publishing
 
             folder = self._folder(job_id, entry, profile)
             job = people.job_of(people.who(profile), job_id)
@@ -145,7 +143,7 @@ class Publishing(Speaker):
                         yield {p.result: escape(told[-1])}
                 done = running.result()
             jobs.mark_published(job.id, done.repo_id, done.commit)
-            library.note_published(folder, done.url)
+            shelf.note_published(folder, done.url)
             yield {p.result: describe_published(done), p.go: gr.update(interactive=True)}
         except Exception as error:
             yield {p.result: "", p.go: gr.update(interactive=True)} | self.note("notice", explain(error))

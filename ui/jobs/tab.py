@@ -7,11 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from ui.explore.parts import markdown
-from ui.explore.tab import QUICK, RAW
+from ui.events import QUICK, RAW
 from ui.jobs import views as jobviews
 from ui.jobs.publish import Publishing, PublishParts, place_publish, wire_publish
 from ui.jobs.watching import Watching
+from ui.widgets import markdown
 
 SECONDS = 2.0  # between two looks at what runs
 

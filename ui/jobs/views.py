@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from ui.text import escape
+from ui.text import escape, size
 
 if TYPE_CHECKING:
     from compress.jobs.jobs import Job
@@ -148,18 +148,10 @@ def ago(moment: float | None, now: float | None = None) -> str:
     if moment is None:
         return ""
     seconds = max(0.0, (time.time() if now is None else now) - moment)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size:.0f} {unit} ago"
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
     return "just now"
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= limit:
-            return f"{count / limit:.1f} {unit}"
-    return f"{count:.0f} bytes"
 
 
 def describe_load() -> str:

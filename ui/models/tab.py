@@ -13,17 +13,17 @@ import gradio as gr
 
 from ui import people
 from ui.compare.comparing import LEAST, MOST
-from ui.events import Speaker, Updates, spoken
-from ui.explore.parts import markdown
-from ui.explore.tab import QUICK, RAW
+from ui.events import QUICK, RAW, Speaker, Updates, spoken
 from ui.models import views as modelviews
 from ui.reading import NAMES
+from ui.widgets import markdown
 from zoo import card
 from zoo.errors import UserError
 from zoo.files import read_json
 
 if TYPE_CHECKING:
-    from zoo.library import Listing, Row
+    from zoo.library import Listing
+    from zoo.shelf import Row
 
 FILTERS = {"task": "Task", "method": "Method", "base_model": "Base model", "origin": "From", "int8": "int8"}
 

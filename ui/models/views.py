@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ui.explore.rivals import predicted
-from ui.jobs.views import size
-from ui.text import escape
+from ui.text import escape, predicted, size
 from zoo.metrics import shown
 
 if TYPE_CHECKING:
-    from zoo.library import Row
+    from zoo.shelf import Row
 
 HEADERS = ["compare", "model", "method", "task", "base model", "MB", "score", "metric", "p50 ms", "int8", "from"]
 TYPES = ["str", "str", "str", "str", "str", "number", "number", "str", "number", "str", "str"]

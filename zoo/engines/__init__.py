@@ -2,83 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from zoo.engines.base import BF16, Engine
 from zoo.errors import UserError
+from zoo.graph import MODEL_FILE
 from zoo.latency import multiplies_bf16
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
 
-BF16 = "torch-bf16"
 ENGINES = ("torch", "onnxruntime", "openvino", BF16)
-
-
-@dataclass
-class EngineOutput:
-    """Logits of one batch.
-
-    Attributes:
-        start, end: float32 `[batch, tokens]`; empty for a classifier.
-        kept: for every layer the tokens alive after it, bool `[batch, tokens]`.
-        logits: float32 `[batch, labels]` of a classifier; empty for question answering.
-    """
-
-    start: np.ndarray
-    end: np.ndarray
-    kept: list[np.ndarray] = field(default_factory=list)
-    logits: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
-
-    @classmethod
-    def of(cls, heads: Sequence[np.ndarray], kept: list[np.ndarray]) -> EngineOutput:
-        """From what a model says: start and end logits, or a classifier's alone."""
-        if len(heads) == 1:
-            return cls(np.empty((0, 0), np.float32), np.empty((0, 0), np.float32), kept, heads[0])
-        return cls(heads[0], heads[1], kept)
-
-    @property
-    def said(self) -> np.ndarray:
-        """As `zoo.modeling.Output.logits`: `[batch, tokens, 2]`, or `[batch, labels]` of a classifier."""
-        return self.logits if self.logits.size else np.stack([self.start, self.end], -1)
-
-
-class Engine(Protocol):
-    """A loaded model."""
-
-    name: str
-    layers: int
-
-    def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
-        """Runs one batch: int64 arrays `input_ids`, `attention_mask`, `token_type_ids` `[batch, tokens]` and `lengths`
-        `[batch, layers]`, the tokens that go on after each layer."""
-        ...
-
-
-def kept_masks(mask: np.ndarray, kept: dict[int, np.ndarray], layers: int) -> list[np.ndarray]:
-    """Per layer which tokens are alive, from the positions that each drop gave (`[batch, longest]`, -1 for none)."""
-    now, found = mask.astype(bool), []
-    for i in range(layers):
-        if i in kept:
-            now = np.zeros_like(now)
-            for row, places in enumerate(kept[i]):
-                now[row, places[places >= 0]] = True
-        found.append(now)
-    return found
-
-
-def idle_layers(lengths: np.ndarray, counts: np.ndarray, drop_layers: list[int]) -> list[int]:
-    """The drop layers at which some row really loses tokens (`counts`: real tokens, `[batch]`)."""
-    active, before = [], counts
-    for i in drop_layers:
-        goal = np.minimum(np.maximum(lengths[:, i], 2), before)
-        if (goal < before).any():
-            active.append(i)
-        before = goal
-    return active
 
 
 def engines_here(entry: Entry) -> list[str]:
@@ -119,3 +54,18 @@ def open_engine(name: str, entry: Entry, threads: int | None = None) -> Engine:
     from zoo.engines.openvino import OpenVinoEngine
 
     return OpenVinoEngine(path, threads)
+
+
+def open_graph(folder: Path, threads: int, engine: str = "onnxruntime") -> Engine:
+    """The int8 model in `folder`, loaded.
+
+    The engine "inductor" runs what `quantize_inc` wrote, at full length only; the others run the graph.
+    """
+    from zoo.engines.onnx import OnnxEngine
+    from zoo.engines.openvino import OpenVinoEngine
+
+    if engine == "inductor":
+        from zoo.engines.inductor import InductorEngine
+
+        return InductorEngine(folder, threads)
+    return (OpenVinoEngine if engine == "openvino" else OnnxEngine)(folder / MODEL_FILE, threads)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.engines import EngineOutput
+from zoo.engines.base import EngineOutput
 from zoo.errors import UserError
 from zoo.files import read_json
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.engines import EngineOutput, idle_layers, kept_masks
+from zoo.engines.base import EngineOutput, idle_layers, kept_masks
 from zoo.graph import Weights, build, read
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.engines import BF16, EngineOutput
+from zoo.engines.base import BF16, EngineOutput
 
 
 class TorchEngine:

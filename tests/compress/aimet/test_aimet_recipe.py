@@ -17,10 +17,11 @@ from compress.aimet.simulation import Simulated
 from compress.learn import finetune
 from compress.recipe import load as recipes
 from compress.recipe.load import load, shipped
+from compress.recipe.stages import STAGES
 from compress.results import verify
 from compress.results.simulated import score_simulated
 from compress.run.inputs import fingerprint
-from compress.run.run import STAGES, run
+from compress.run.run import run
 from tests.compress.training_kit import Stop
 from zoo import card, catalog
 from zoo.errors import UserError

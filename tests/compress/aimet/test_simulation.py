@@ -15,20 +15,22 @@ import torch
 from compress.aimet import backend
 from compress.aimet.engine import SimulatedEngine
 from compress.aimet.integers import integers_of, write_graph
-from compress.aimet.simulation import MASKS, SETTINGS, STATE, Settings, Simulated, open_simulated
+from compress.aimet.simulable import MASKS
+from compress.aimet.simulation import SETTINGS, STATE, Settings, Simulated, open_simulated
 from compress.int8 import quantize as q
-from compress.learn.finetune import freeze, span
+from compress.learn.finetune import freeze
 from compress.learn.loop import Schedule, train
 from compress.progress import Progress
 from compress.recipe.groups import Training
 from compress.recipe.load import load
+from compress.tasks.losses import span
 from tests.compress.training_kit import Interrupting, Stop, windows
 from tests.conftest import ROOT
 from zoo.engines.onnx import OnnxEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
 from zoo.files import read_json, write_json
-from zoo.graph import read
+from zoo.graph import MODEL_FILE, read
 from zoo.modeling import LengthAdaptiveModel
 
 PLAN = Schedule(learning_rate=2e-3, epochs=1, batch_size=4, precision="fp32", checkpoint_minutes=0)
@@ -308,14 +310,14 @@ def test_the_integers_are_what_was_simulated(model, data, tmp_path, tiny_model, 
     assert distance(said(made.plain(), batch), expected, batch) > 0.01  # rounding is felt
     facts = write_graph(made, load_tokenizer(tiny_model), tmp_path / "int8")
     assert facts["weight_bits"] == bits
-    weights, _ = read(tmp_path / "int8" / q.MODEL_FILE)
+    weights, _ = read(tmp_path / "int8" / MODEL_FILE)
     assert ("layers.0.expand.x_factor" in weights) == bool(smoothing) and "layers.0.project.x_factor" not in weights
     held = weights["layers.0.expand.q"]
     assert held.min() >= -(2 ** (bits - 1)) and held.max() <= 2 ** (bits - 1) - 1
     twin = q.simulate(model, {name: value.copy() for name, value in weights.items()})
     assert distance(said(twin, batch), expected, batch) < 1e-4
     if bits == 7:  # with 8, CPUs without VNNI overflow
-        engine = OnnxEngine(tmp_path / "int8" / q.MODEL_FILE, 1)
+        engine = OnnxEngine(tmp_path / "int8" / MODEL_FILE, 1)
         inputs = {key: value.numpy() for key, value in batch.items()}
         got = torch.from_numpy(engine.run(inputs, np.full((6, 2), tokens, np.int64)).said)
         # An input on the edge between two integers may round either way, in a few places.

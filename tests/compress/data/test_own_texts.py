@@ -15,7 +15,7 @@ from compress.data.tasks import TASKS, find_task
 from compress.data.texts import fingerprint, load_texts
 from compress.jobs import jobs
 from compress.recipe.load import load
-from compress.tasks.subject import subject_of
+from compress.tasks.subjects import subject_of
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from compress.data.fingerprints import refuse_overlap
 from compress.data.tasks import find_task
 from compress.data.texts import TextExample, draw, fingerprint, load_texts, passages
-from compress.tasks.scores import refuse_overlap
 from zoo.errors import UserError
 
 SST2, MRPC, STSB, MNLI = map(find_task, ("sst2", "mrpc", "stsb", "mnli"))

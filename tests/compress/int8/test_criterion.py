@@ -21,7 +21,7 @@ from zoo.engines.openvino import OpenVinoEngine
 from zoo.errors import UserError
 from zoo.features import make_windows, pad
 from zoo.files import read_json
-from zoo.graph import read
+from zoo.graph import MODEL_FILE, read
 from zoo.lengths import LengthConfig
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
@@ -88,7 +88,7 @@ def test_a_stage_returns_products_to_float_and_reports_every_trial(tiny_model, t
     scored = []
 
     def score(folder):
-        floats = [name for name in read(folder / q.MODEL_FILE)[0] if name.startswith("layers.") and name.endswith(".w")]
+        floats = [name for name in read(folder / MODEL_FILE)[0] if name.startswith("layers.") and name.endswith(".w")]
         scored.append(floats)
         return 80.0 + len(floats)
 
@@ -96,7 +96,7 @@ def test_a_stage_returns_products_to_float_and_reports_every_trial(tiny_model, t
     facts = criterion.quantize(ctx, tiny_model, scorer=Scorer(score, lambda: 90.0, "points", 4))
     told = facts["criterion"]
     assert told["holds"] and told["score"] == 83.0 and len(told["returned"]) == 3
-    weights, _ = read(tmp_path / q.MODEL_FILE)
+    weights, _ = read(tmp_path / MODEL_FILE)
     assert sorted(facts["kept_float"]) == sorted(["words", *told["returned"]])
     assert all(f"{name}.w" in weights and f"{name}.q" not in weights for name in facts["kept_float"])
     assert sum(name.endswith(".q") for name in weights) == 8 - 3
@@ -120,7 +120,7 @@ def test_questions_are_scored_by_f1_and_a_lost_criterion_is_told(tiny_model, tin
     facts = criterion.quantize(ctx, tiny_model, scorer=Scorer(scorer.quantized, lambda: 101.0, "f1", 4))
     told = facts["criterion"]
     assert not told["holds"] and told["trials"] == 2 and told["loss"] >= 1
-    assert (tmp_path / q.MODEL_FILE).is_file(), "the best one that was found"
+    assert (tmp_path / MODEL_FILE).is_file(), "the best one that was found"
 
 
 def test_without_a_criterion_nothing_is_scored(tiny_model, tiny_data, tmp_path):
@@ -158,16 +158,14 @@ def test_products_in_float_and_in_integers_mix_in_every_dialect(tiny_model, tiny
     ready = q.prepare(tiny_model, ctx.recipe, ())
     kept = q.store(ready, tmp_path, ctx.recipe, ["layers.0.qkv", "layers.1.expand"])["kept_float"]
     assert kept == ["words", "layers.0.qkv", "layers.1.expand"]
-    weights, spec = read(tmp_path / q.MODEL_FILE)
+    weights, spec = read(tmp_path / MODEL_FILE)
     twin = q.simulate(ready.model, weights)
     batch = pad(make_windows(ready.tokenizer, ["Who was born?"], ["Marie Curie was born in Warsaw."]))
     lengths = np.array([LengthConfig((1.0, 0.5)).tokens(int(batch["attention_mask"].sum()))])
     if dialect == "portable":
         start, end, *_ = portable(weights, spec)(batch, lengths)
     else:
-        out = (OnnxEngine if dialect == "onnxruntime" else OpenVinoEngine)(tmp_path / q.MODEL_FILE, 1).run(
-            batch, lengths
-        )
+        out = (OnnxEngine if dialect == "onnxruntime" else OpenVinoEngine)(tmp_path / MODEL_FILE, 1).run(batch, lengths)
         start, end = out.start, out.end
     with torch.no_grad():
         tensors = {key: torch.from_numpy(value) for key, value in batch.items()}

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from compress.int8 import inc as quantize_inc
-from compress.int8.quantize import open_graph
 from compress.recipe.groups import Quantize
 from tests.compress.training_kit import windows
+from zoo.engines import open_graph
 from zoo.engines.inductor import InductorEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_windows, pad

@@ -7,16 +7,16 @@ import shutil
 
 import pytest
 
+from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
 from compress.data.squad import fingerprint, load_squad
-from compress.int8.stage import ladder
 from compress.recipe.groups import Budgets
 from compress.recipe.load import load
 from compress.run.run import run
-from compress.tasks.scores import TRAINED_ON, load_fingerprints, save_fingerprints
 from zoo import card, catalog
 from zoo.ask import QuestionAnswerer
 from zoo.errors import UserError
 from zoo.files import read_json
+from zoo.lengths import ladder
 
 QUICK = ["evaluate.latency_rounds=1", "quantize.calibration_samples=6", "package.name=tiny-int8"]
 

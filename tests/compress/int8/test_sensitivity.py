@@ -18,6 +18,7 @@ from tests.compress.training_kit import windows
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import float_weights, linears
 
 PLAIN = Quantize(smoothing=0)
 
@@ -52,8 +53,8 @@ def test_the_product_that_eight_bits_hurt_comes_first_and_smoothing_helps_it(rea
 def test_a_product_alone_is_what_the_graph_computes_and_leaves_no_trace(ready):
     model, read = ready
     before = {key: value.clone() for key, value in model.model.state_dict().items()}
-    integers = q.integer_weights(q.float_weights(model.model), q.linears(model.model), model.ranges, True)
-    mixed = {**q.float_weights(model.model), **{k: v for k, v in integers.items() if k.startswith("layers.1.qkv")}}
+    integers = q.integer_weights(float_weights(model.model), linears(model.model), model.ranges, True)
+    mixed = {**float_weights(model.model), **{k: v for k, v in integers.items() if k.startswith("layers.1.qkv")}}
     batch = {"input_ids": torch.tensor([read[0].input_ids])}
     batch["attention_mask"] = torch.ones_like(batch["input_ids"])
     with torch.no_grad():

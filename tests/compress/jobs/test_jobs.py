@@ -212,7 +212,7 @@ def test_two_that_look_after_one_job_run_it_once(home):
 def test_a_folder_that_somebody_runs_by_hand_is_waited_for(home):
     from filelock import FileLock
 
-    from compress.run.run import LOCK
+    from compress.recipe.layout import LOCK
 
     script(home, FINISH)
     job = submit()

@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from compress.__main__ import app
-from compress.archive import Archive
 from compress.jobs import jobs, ledger, queue, supervisor
 from compress.learn.length_search import Space, evolve
 from compress.progress import Progress
@@ -20,6 +19,7 @@ from compress.recipe.load import load, save
 from tests.compress.jobs import jobs_kit
 from tests.compress.jobs.jobs_kit import FINISH, script
 from zoo.errors import UserError
+from zoo.files import Archive
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from compress.children import environment
 from compress.jobs import launchers
 from compress.jobs.launchers import UNKNOWN, Local, launcher_of, run_command
-from compress.jobs.limits import environment
 from compress.recipe.load import load, save
 from tests.compress.jobs.jobs_kit import ROOT, lives, until
 from zoo.errors import UserError

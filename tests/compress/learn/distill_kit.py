@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from compress.data.squad import load_squad
-from compress.learn.loop import Sample, samples
+from compress.tasks.samples import Sample, samples
 from zoo.features import make_windows
 from zoo.modeling import LengthAdaptiveModel
 

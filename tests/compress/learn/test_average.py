@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
 from compress.learn import average
 from compress.recipe.groups import Average
-from compress.tasks.scores import TRAINED_ON, load_fingerprints, save_fingerprints
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 from zoo.modeling import LengthAdaptiveModel

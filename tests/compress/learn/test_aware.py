@@ -14,16 +14,17 @@ import torch
 from compress.int8 import quantize as q
 from compress.int8.ranges import grid, load_ranges
 from compress.learn.aware import RANGES_FILE, FakeQuant, round_inputs, round_rows
-from compress.learn.finetune import span
 from compress.learn.loop import Hook, Schedule, train
 from compress.progress import Progress
 from compress.recipe.training_groups import Aware
+from compress.tasks.losses import span
 from tests.compress.training_kit import Interrupting, Stop, windows
 from zoo.engines.onnx import OnnxEngine
 from zoo.errors import UserError
 from zoo.features import pad
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import float_weights, linears, spec_of, write
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = Aware(apply=True, calibration_samples=8)
@@ -63,8 +64,8 @@ def test_what_is_simulated_is_what_the_file_computes(model, data, tmp_path):
         exact = model(**batch).logits
     ranges = fake.ranges()
     assert any((found.by != 1).any() for found in ranges.values()), "outliers are divided down"
-    weights = q.integer_weights(q.float_weights(model), q.linears(model), ranges, True, smoothing=0.75)
-    engine = OnnxEngine(q.write(weights, q.spec_of(model), tmp_path), 1)
+    weights = q.integer_weights(float_weights(model), linears(model), ranges, True, smoothing=0.75)
+    engine = OnnxEngine(write(weights, spec_of(model), tmp_path), 1)
     counts = batch["attention_mask"].sum(1).tolist()
     out = engine.run(
         {key: value.numpy() for key, value in batch.items()},
@@ -72,7 +73,7 @@ def test_what_is_simulated_is_what_the_file_computes(model, data, tmp_path):
     )
     real = torch.stack([torch.from_numpy(out.start), torch.from_numpy(out.end)], -1)
     assert distance(real, simulated, batch) < 0.02 * distance(real, exact, batch)
-    np.testing.assert_array_equal(weights["layers.0.qkv.bias"][32:], q.float_weights(model)["layers.0.qkv.bias"][32:])
+    np.testing.assert_array_equal(weights["layers.0.qkv.bias"][32:], float_weights(model)["layers.0.qkv.bias"][32:])
 
 
 def test_eight_bit_weights_are_simulated_as_such(model, data):
@@ -84,7 +85,7 @@ def test_eight_bit_weights_are_simulated_as_such(model, data):
     fake.finish()
     far = {}
     for reduce_range in (True, False):
-        weights = q.integer_weights(q.float_weights(model), q.linears(model), fake.ranges(), reduce_range)
+        weights = q.integer_weights(float_weights(model), linears(model), fake.ranges(), reduce_range)
         with torch.no_grad():
             far[reduce_range] = distance(q.simulate(model, weights)(**batch).logits, simulated, batch)
     assert far[False] < 0.1 * far[True]
@@ -247,7 +248,7 @@ def test_zeros_stay_zeros_in_training_and_in_the_file(model, data, tmp_path):
             layer.expand.weight[:, ::2] = 0
     fake = FakeQuant(model, SETTINGS, data, 0, 0)
     learn(model, data, tmp_path, Schedule(learning_rate=1e-3, epochs=1, batch_size=4, average=0.9), [Mask(model), fake])
-    weights = q.integer_weights(q.float_weights(model), q.linears(model), fake.ranges(), True)
+    weights = q.integer_weights(float_weights(model), linears(model), fake.ranges(), True)
     for i, layer in enumerate(model.blocks):
         assert (layer.expand.weight[:, ::2] == 0).all() and (layer.expand.weight[:, 1::2] != 0).any()
         assert (weights[f"layers.{i}.expand.q"][::2] == 0).all()

@@ -13,14 +13,15 @@ from torch.nn import functional as F
 
 from compress.learn.distill import Listener, distillation, distilled, divergence, paired_layers
 from compress.learn.distill import teacher as stage_teacher
-from compress.learn.finetune import span
 from compress.learn.length_drop import sandwich
-from compress.learn.loop import Schedule, collate, computing, train
+from compress.learn.loop import Schedule, computing, train
 from compress.learn.teacher import Teacher, TeacherLogits
 from compress.progress import Progress
 from compress.recipe.groups import Dataset, Learning, LengthDrop, Training
+from compress.recipe.stage import StageContext
 from compress.recipe.training_groups import Aware, Distill, Prune
-from compress.run.run import StageContext
+from compress.tasks.losses import span
+from compress.tasks.samples import collate
 from tests.compress.learn.distill_kit import disturbed, question_samples
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -197,7 +198,7 @@ def context(tiny_model, teacher, train_file, folder: Path, **distill) -> StageCo
 
 
 def test_the_stage_stores_what_the_training_looks_up(tiny_model, tiny_data, student, tokenizer, tmp_path):
-    from compress.learn.finetune import training_samples
+    from compress.tasks.subjects import training_samples
 
     teacher = tmp_path / "big-teacher"
     disturbed(LengthAdaptiveModel.load(tiny_model), 2).save(teacher)
@@ -221,7 +222,7 @@ def test_the_stage_stores_what_the_training_looks_up(tiny_model, tiny_data, stud
 
 
 def test_what_is_stored_is_computed_as_in_the_training(tiny_model, tiny_data, tokenizer, tmp_path):
-    from compress.learn.finetune import training_samples
+    from compress.tasks.subjects import training_samples
 
     ctx = context(tiny_model, None, tiny_data.train, tmp_path)
     ctx.recipe.training = Training(precision="bf16")

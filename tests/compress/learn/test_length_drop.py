@@ -6,20 +6,13 @@ import random
 import pytest
 import torch
 
-from compress.learn.finetune import span
-from compress.learn.length_drop import (
-    attention_hinge,
-    bounds_of,
-    distance,
-    ratios,
-    sampled,
-    sandwich,
-    smallest,
-    surviving_layers,
-)
-from compress.learn.loop import Sample, Schedule, collate, train
+from compress.learn.length_drop import sandwich
+from compress.learn.loop import Schedule, train
 from compress.progress import Progress
-from compress.recipe.load import LengthDrop
+from compress.recipe.groups import LengthDrop
+from compress.tasks.dropping import bounds_of, ratios, sampled, smallest, surviving_layers
+from compress.tasks.losses import attention_hinge, distance, span
+from compress.tasks.samples import Sample, collate
 from zoo.features import Window
 from zoo.modeling import LengthAdaptiveModel, choose
 

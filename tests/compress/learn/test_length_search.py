@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.archive import Archive
 from compress.learn.length_search import (
     GRID,
     Found,
@@ -22,7 +21,7 @@ from compress.learn.length_search import (
 from compress.progress import Progress
 from zoo import catalog
 from zoo.errors import UserError
-from zoo.files import write_json
+from zoo.files import Archive, write_json
 from zoo.lengths import LengthConfig, Shape, macs_ratio
 
 SHAPE = Shape(6, 384, 1536)

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from compress.learn.finetune import mask_of, span, stage_seed
-from compress.learn.loop import Hook, Schedule, batches, best_precision, collate, hidden_words, samples, train
+from compress.learn.finetune import mask_of, stage_seed
+from compress.learn.loop import Hook, Schedule, batches, best_precision, hidden_words, train
 from compress.progress import Progress
+from compress.tasks.losses import span
+from compress.tasks.samples import collate, samples
 from tests.compress.training_kit import Interrupting, Stop, windows
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, make_windows

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from compress.learn.masked_lm import Masking, passages
+from compress.data.passages import passages
+from compress.learn.masking import Masking
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from compress.learn.loop import Schedule, collate, train
-from compress.learn.masked_lm import Masking
-from compress.learn.pretrain import MaskedLanguageModel, masked, open_teacher
+from compress.learn.loop import Schedule, train
+from compress.learn.masked_lm import MaskedLanguageModel
+from compress.learn.masking import Masking
+from compress.learn.pretrain import masked, open_teacher
 from compress.learn.shards import Shards, make_shards
 from compress.progress import Progress
 from compress.recipe.training_groups import Pretrain
+from compress.tasks.samples import collate
 from tests.compress.training_kit import Interrupting, Stop
 from zoo.errors import UserError
 from zoo.features import load_tokenizer

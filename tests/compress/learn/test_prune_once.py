@@ -9,7 +9,8 @@ import torch
 
 from compress.learn.prune_once import check_zeros
 from compress.progress import Progress
-from compress.run.run import StageContext, run
+from compress.recipe.stage import StageContext
+from compress.run.run import run
 from tests.compress.learn.distill_kit import disturbed
 from tests.compress.training_kit import prune_once as recipe
 from zoo.errors import UserError

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from compress.learn import shards
-from compress.learn.loop import collate
-from compress.learn.masked_lm import Masking
+from compress.learn.masking import Masking
 from compress.learn.shards import MASKING, Shards, make_shards
 from compress.progress import Progress
 from compress.recipe.nas_groups import GenerateData, Supernet
+from compress.tasks.samples import collate
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 

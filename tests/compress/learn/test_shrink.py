@@ -146,8 +146,8 @@ def test_a_model_with_fewer_heads_becomes_the_same_graph(tiny_model):
     import numpy as np
     import onnxruntime
 
-    from compress.int8.quantize import float_weights, spec_of
     from zoo.graph import build
+    from zoo.weights import float_weights, spec_of
 
     small, _ = shrink(pruned(tiny_model, heads=True))
     values, mask = ids()

@@ -14,11 +14,12 @@ import torch
 
 from compress.learn import teacher as teaching
 from compress.learn.distill import distilled
-from compress.learn.finetune import span
-from compress.learn.loop import Sample, batches, collate
+from compress.learn.loop import batches
 from compress.learn.teacher import Teacher, TeacherLogits, check_fit, check_reading, mark_of, segments, teacher_for
 from compress.progress import Progress
 from compress.recipe.training_groups import Distill
+from compress.tasks.losses import span
+from compress.tasks.samples import Sample, collate
 from tests.compress.learn.distill_kit import disturbed, question_samples, shuffled
 from zoo.errors import UserError
 from zoo.features import load_tokenizer

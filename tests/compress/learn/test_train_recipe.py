@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from compress.data.fingerprints import load_fingerprints
 from compress.int8.ranges import grid, load_ranges
 from compress.jobs import jobs
 from compress.learn.pruning.report import zeros_left, zeros_stored
 from compress.recipe.load import load
+from compress.recipe.stages import STAGES
 from compress.recipe.training_groups import PRUNING_TYPES
 from compress.results.verify import verify_loading
-from compress.run.run import STAGES, run
-from compress.tasks.scores import load_fingerprints
+from compress.run.run import run
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.features import load_tokenizer

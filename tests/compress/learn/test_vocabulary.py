@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from compress.data.fingerprints import load_fingerprints
 from compress.data.squad import fingerprint, load_squad
 from compress.learn.finetune import freeze
 from compress.learn.vocabulary import renumber
 from compress.recipe.groups import Training
 from compress.recipe.load import load
-from compress.run.run import STAGES, run
-from compress.tasks.scores import load_fingerprints
+from compress.recipe.stages import STAGES
+from compress.run.run import run
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from compress.nas.latency_table import Row, Table, setup_json, stamp
 from compress.nas.space import Arch, Space
+from compress.nas.table import Row, Table, setup_json, stamp
 from compress.nas.timed import Setup
 from compress.recipe.nas_search_groups import LatencyTable
 

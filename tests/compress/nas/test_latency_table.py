@@ -10,14 +10,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from compress.archive import Archive
 from compress.nas import latency_table
-from compress.nas.latency_table import Row, Table, machines, measure_table, plan, refuse_foreign, stamp, strays
+from compress.nas.latency_table import machines, measure_table, plan, strays
 from compress.nas.space import Space
+from compress.nas.table import Row, Table, refuse_foreign, stamp
 from compress.nas.timed import MODES, HeldOnnx, Setup, made_up, ready, spec_of, whole_run
 from compress.tasks import fanout
 from tests.compress.nas.nas_kit import SETUP, SPACE, Silent, milliseconds, settings, table
 from zoo.errors import UserError
+from zoo.files import Archive
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -37,12 +38,13 @@ def test_families_classifiers_and_floats_are_timed_too(family, approach, keep):
 
 
 def test_what_is_timed_has_the_operators_of_the_real_thing(tiny_model):
-    from compress.int8.quantize import float_weights, integer_weights, linears
-    from compress.int8.quantize import spec_of as real_spec
+    from compress.int8.quantize import integer_weights
     from compress.int8.ranges import Range
     from compress.nas.space import Arch
     from zoo.graph import build
     from zoo.modeling import LengthAdaptiveModel
+    from zoo.weights import float_weights, linears
+    from zoo.weights import spec_of as real_spec
 
     model = LengthAdaptiveModel.load(tiny_model)
     arch, ones = Arch.from_config(model.config), np.ones(0)
@@ -205,10 +207,10 @@ def test_a_table_of_something_else_is_refused(tmp_path):
 
 
 def test_a_held_engine_is_the_stored_one(tiny_model, tmp_path):
-    from compress.int8.quantize import float_weights, write
-    from compress.int8.quantize import spec_of as real_spec
     from zoo.engines.onnx import OnnxEngine
     from zoo.modeling import LengthAdaptiveModel
+    from zoo.weights import float_weights, write
+    from zoo.weights import spec_of as real_spec
 
     model = LengthAdaptiveModel.load(tiny_model)
     weights, spec = float_weights(model), real_spec(model)

@@ -7,12 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from compress.nas.latency_table import Table
 from compress.nas.predictor import Predictor
 from compress.nas.search import winner_of
 from compress.nas.space import Arch
+from compress.nas.table import Table
 from compress.recipe.load import load
-from compress.run.run import STAGES, run
+from compress.recipe.stages import STAGES
+from compress.run.run import run
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 

@@ -7,12 +7,12 @@ from math import log
 
 import pytest
 
-from compress.archive import Archive
 from compress.nas.search import best_of, evolve, limit_of, mutate, within
 from compress.nas.space import Space
 from compress.recipe.nas_search_groups import ArchSearch
 from tests.compress.nas.nas_kit import SPACE, Silent, milliseconds
 from zoo.errors import UserError
+from zoo.files import Archive
 
 PREDICTED = {arch: milliseconds(arch) for arch in SPACE}
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from compress.int8.quantize import MODEL_FILE, build
-from compress.learn.pretrain import MaskedLanguageModel
+from compress.int8.quantize import build
+from compress.learn.masked_lm import MaskedLanguageModel
 from compress.nas import scoring
 from compress.nas.extract import extract
 from compress.nas.scoring import (
@@ -27,12 +27,13 @@ from compress.nas.supernet import SuperNet
 from compress.progress import Progress
 from compress.recipe.groups import Dataset, Learning, Quantize, Training
 from compress.recipe.nas_groups import Tune
-from compress.tasks.subject import subject_of
+from compress.tasks.subjects import subject_of
 from tests.compress.training_kit import Interrupting, Stop
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
+from zoo.graph import MODEL_FILE
 from zoo.modeling import LengthAdaptiveModel
 
 SPACE = Space.spanned([1, 2], [8, 32], [16, 64], 8, 16)

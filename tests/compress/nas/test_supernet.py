@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from compress.learn.pretrain import MaskedLanguageModel
+from compress.learn.masked_lm import MaskedLanguageModel
 from compress.learn.shards import make_shards
 from compress.nas.extract import extract
 from compress.nas.ordering import arrange, importance, reorder

@@ -15,9 +15,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from compress.learn.loop import Schedule, collate, train
-from compress.learn.masked_lm import Masking
-from compress.learn.pretrain import MaskedLanguageModel
+from compress.learn.loop import Schedule, train
+from compress.learn.masked_lm import MaskedLanguageModel
+from compress.learn.masking import Masking
 from compress.learn.shards import Shards, make_shards
 from compress.nas.ordering import run as order
 from compress.nas.space import Space
@@ -28,7 +28,8 @@ from compress.nas.supernet_tune import run as tune
 from compress.progress import Progress
 from compress.recipe.groups import Dataset, Training
 from compress.recipe.nas_groups import GenerateData, SearchSpace, Supernet, Tune
-from compress.tasks.subject import subject_of
+from compress.tasks.samples import collate
+from compress.tasks.subjects import subject_of
 from tests.compress.training_kit import Interrupting, Stop
 from zoo.errors import UserError
 from zoo.features import load_tokenizer

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.int8.quantize import open_graph, spec_of, write
 from compress.learn.distill import distilled
-from compress.learn.finetune import span
 from compress.learn.loop import Schedule, train
 from compress.nncf import export as nncf_export
 from compress.nncf import store as nncf_store
@@ -26,10 +24,13 @@ from compress.progress import Progress
 from compress.recipe.nncf import Control, Rounding
 from compress.recipe.nncf_config import Numbers, Override, Plan
 from compress.recipe.training_groups import Distill
+from compress.tasks.losses import span
 from tests.compress.training_kit import Interrupting, Stop, windows
+from zoo.engines import open_graph
 from zoo.errors import UserError
 from zoo.features import pad
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import spec_of, write
 
 PLAN = Schedule(learning_rate=1e-3, epochs=2, batch_size=4, precision="fp32", checkpoint_minutes=0)
 PRODUCTS = Rounding(subset_size=4)
@@ -224,7 +225,7 @@ def test_ranges_move_by_a_share_of_their_width(model, data, tmp_path):
 
 
 def batch(data, at):
-    from compress.learn.loop import collate
+    from compress.tasks.samples import collate
 
     return collate(data[at : at + 4], 0)
 

@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from compress.recipe import load as recipes
-from compress.recipe.load import LengthAdaptiveRecipe, QuantizeRecipe, describe, dump, expanded, load, shipped
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
+from compress.recipe.load import describe, dump, expanded, load, shipped
+from compress.recipe.quantize import QuantizeRecipe
 from zoo.errors import UserError
 from zoo.settings import get_settings
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from compress.data.fingerprints import load_fingerprints
 from compress.data.squad import fingerprint, load_squad
 from compress.recipe.load import load, shipped
+from compress.recipe.stages import STAGES
 from compress.run.inputs import fingerprint as inputs_of
-from compress.run.run import STAGES, run
-from compress.tasks.scores import load_fingerprints
+from compress.run.run import run
 from zoo import card, catalog
 from zoo.errors import UserError
 from zoo.files import read_json
@@ -111,7 +112,7 @@ def test_it_is_known_what_was_trained_on(finished_run, tiny_data):
 )
 def test_data_that_is_known_is_refused(finished_run, tiny_data, tiny_changes, tmp_path, stage, part, source, message):
     from compress.progress import Progress
-    from compress.run.run import StageContext
+    from compress.recipe.stage import StageContext
 
     recipe = load("length_adaptive_tiny", [*tiny_changes, f"dataset.{part}={getattr(tiny_data, source)}"])
     inputs = {name: finished_run / name for name in STAGES[recipe.kind]}

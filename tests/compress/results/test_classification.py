@@ -14,7 +14,7 @@ from compress.recipe.load import load
 from compress.results.evaluate import beside
 from compress.results.score import score_entry
 from compress.run.run import run
-from compress.tasks.subject import subject_of
+from compress.tasks.subjects import subject_of
 from tests.compress.text_kit import SHARED
 from zoo import card, catalog
 from zoo.classify import TextClassifier

@@ -10,6 +10,7 @@ import pytest
 from compress.jobs import ledger
 from compress.jobs.estimate import estimate
 from compress.jobs.limits import Limits, Watch, folder_size
+from compress.recipe import layout
 from compress.recipe.load import load
 from compress.run import traces
 from tests.compress.text_kit import write_glue
@@ -54,7 +55,7 @@ def test_the_end_of_a_long_log_is_read_alone(tmp_path):
 
 def test_what_the_criterion_measured_is_found_in_the_run(tmp_path):
     assert traces.sensitivity(tmp_path) is None
-    at = tmp_path / "quantize" / traces.CRITERION
+    at = tmp_path / "quantize" / layout.CRITERION
     at.parent.mkdir()
     written(at, {"holds": True, "returned": []})
     assert traces.sensitivity(tmp_path) is None, "all integers held: nothing was measured"
@@ -69,7 +70,7 @@ def test_progress_is_thinned_but_keeps_notes_and_the_end(tmp_path):
     written(tmp_path / "progress.jsonl", *lines, "nonsense\n", {"stage": "b", "step": 1, "total": 1})
     found = traces.progress(tmp_path)
     first = [line for line in found if line["stage"] == "a"]
-    assert 400 < len(first) <= traces.PER_STAGE and len(found) == len(first) + 1
+    assert 400 < len(first) <= layout.PER_STAGE and len(found) == len(first) + 1
     assert first[0]["step"] == 0 and first[-1]["step"] == 2999 and {"stage": "a", "note": "begins anew"} in first
     assert traces.progress(tmp_path / "absent") == []
 

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compress.data import fingerprints
+from compress.data.fingerprints import refuse_overlap
 from compress.data.squad import Example, fingerprint
 from compress.tasks import scores as evaluation
-from compress.tasks.scores import PaddedLengths, effective, evaluate, macs_share, refuse_overlap
+from compress.tasks.scores import PaddedLengths, effective, evaluate, macs_share
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.files import read_json
@@ -45,15 +47,15 @@ def test_squad_2_and_bad_sets():
 
 def test_what_was_trained_on_is_not_reported_on(tmp_path):
     known, other = question("1"), question("2", "dog")
-    evaluation.save_fingerprints(tmp_path / evaluation.TRAINED_ON, fingerprint([known]))
-    stored = evaluation.load_fingerprints(tmp_path)
+    fingerprints.save_fingerprints(tmp_path / fingerprints.TRAINED_ON, fingerprint([known]))
+    stored = fingerprints.load_fingerprints(tmp_path)
     refuse_overlap(stored, [other])
     with pytest.raises(UserError, match="1 passages of the data to report on were trained on"):
         refuse_overlap(stored, [other, question("9")])
-    assert evaluation.load_fingerprints(tmp_path / "elsewhere") == set()
-    (tmp_path / evaluation.TRAINED_ON).write_text("{}")
+    assert fingerprints.load_fingerprints(tmp_path / "elsewhere") == set()
+    (tmp_path / fingerprints.TRAINED_ON).write_text("{}")
     with pytest.raises(UserError, match="no list of passages"):
-        evaluation.load_fingerprints(tmp_path)
+        fingerprints.load_fingerprints(tmp_path)
 
 
 def test_the_papers_accounting_counts_dropped_padding():

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from compress.data import texts
+from compress.data.names import HELD_PART
 from compress.data.texts import TextExample
-from compress.recipe.groups import HELD_PART
 from compress.recipe.load import load
-from compress.tasks.subject import subject_for, subject_of
-from zoo.engines import EngineOutput
+from compress.tasks.subjects import subject_for, subject_of
+from zoo.engines.base import EngineOutput
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 

@@ -13,19 +13,13 @@ import torch
 from compress.data.tasks import find_task
 from compress.data.texts import TextExample
 from compress.int8 import quantize as q
-from compress.learn.loop import Schedule, collate, train
+from compress.learn.loop import Schedule, train
 from compress.progress import Progress
-from compress.tasks.texts import (
-    class_loss,
-    classes,
-    evaluate_texts,
-    has_head,
-    head_settings,
-    load_classifier,
-    text_samples,
-)
+from compress.tasks.losses import class_loss, classes
+from compress.tasks.samples import collate
+from compress.tasks.texts import evaluate_texts, has_head, head_settings, load_classifier, text_samples
 from zoo import torchvision_fix
-from zoo.engines import EngineOutput
+from zoo.engines.base import EngineOutput
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
@@ -33,6 +27,7 @@ from zoo.features import load_tokenizer
 from zoo.files import read_json
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import float_weights, linears, spec_of, write
 
 torchvision_fix.mend()
 import transformers  # noqa: E402
@@ -90,8 +85,8 @@ def test_a_separable_task_is_learned_and_kept_in_eight_bits(encoder, tmp_path):
         for i in (0, 4, 8)
     ]
     ranges = q.calibrate(model, batches, [LengthConfig((0.6, 0.4))])
-    weights = q.integer_weights(q.float_weights(model), q.linears(model), ranges, reduce_range=True)
-    engine = OnnxEngine(q.write(weights, q.spec_of(model), tmp_path / "int8"), 1)
+    weights = q.integer_weights(float_weights(model), linears(model), ranges, reduce_range=True)
+    engine = OnnxEngine(write(weights, spec_of(model), tmp_path / "int8"), 1)
     seen = []
     int8 = evaluate_texts(engine, tokenizer, SST2, held_out, progress=lambda *at: seen.append(at))
     assert int8["accuracy"] >= scores["accuracy"] - 5 and seen[-1] == (60, 60)
@@ -116,7 +111,7 @@ def test_a_score_is_learned_towards(encoder, tmp_path):
     data = text_samples(tokenizer, STSB, examples)
     train(model, data, classes(), schedule, tmp_path / "run", progress)
     model.save(tmp_path / "model")
-    engine = OnnxEngine(q.write(q.float_weights(model), q.spec_of(model), tmp_path / "onnx"), 1)
+    engine = OnnxEngine(write(float_weights(model), spec_of(model), tmp_path / "onnx"), 1)
     scores = evaluate_texts(engine, tokenizer, STSB, examples)
     assert set(scores) == {"pearson", "spearman", "n"} and scores["pearson"] > 60
 

@@ -1,7 +1,7 @@
 import html
 
 from ui.models import views as modelviews
-from zoo.library import Row
+from zoo.shelf import Row
 
 ROWS = [
     Row(

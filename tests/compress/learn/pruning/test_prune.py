@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from compress.learn.finetune import span
-from compress.learn.loop import Sample, Schedule, train
+from compress.learn.loop import Schedule, train
 from compress.learn.pruning.prune import Pruner, check
 from compress.learn.pruning.report import compressed_bytes, sparsity_of
 from compress.progress import Progress
 from compress.recipe.training_groups import PRUNING_TYPES, Prune
+from compress.tasks.losses import span
+from compress.tasks.samples import Sample
 from tests.compress.training_kit import Interrupting, Stop
 from zoo.errors import UserError
 from zoo.features import Window

@@ -1,0 +1,31 @@
+"""What data are called: the words that a recipe names them by, and how a card tells of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from compress.data.tasks import find_task
+
+OWN = "hub"  # as a source: the task's own data set on the Hub
+
+HELD_OUT = "held-out"  # as a source to search or choose on: texts that are kept out of those to train on,
+
+HELD_PART = 20  # one in so many
+
+
+def called(dataset: Any, part: str) -> str:
+    """What a recipe's data to train on, to choose by or to report on are called."""
+    task, source = find_task(dataset.task), getattr(dataset, part)
+    if source == HELD_OUT:
+        return f"{called(dataset, 'train')}: one text in {HELD_PART}, held out of the training"
+    if task.is_questions:
+        return task.hub if source == OWN else shown(source)
+    split = task.train_split if part == "train" else task.validation_split
+    return f"{task.title}: {task.hub} ({task.config}, {split})" if source == OWN else f"{task.title}: {shown(source)}"
+
+
+def shown(source: str) -> str:
+    """A name without the folders that it lies in; a Hub id stays whole."""
+    is_path = source.startswith(("/", ".", "~", "$")) or source.endswith((".json", ".jsonl")) or Path(source).exists()
+    return Path(source).name if is_path else source

@@ -1,0 +1,86 @@
+"""Plain text to pre-train on: passages from files, from the Hub, or the bundled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from compress.data.squad import BUNDLED
+from zoo import catalog
+from zoo.errors import UserError
+from zoo.files import sha256
+
+
+def passages(source: str, config: str | None = None) -> Iterator[str]:
+    """The lines of text files, by name of the file, the `text` column of a Hub data set, or the bundled passages.
+
+    Blank ones are left out.
+
+    Raises:
+        UserError: not found, not readable as text, or empty.
+    """
+    path = Path(source).expanduser()
+    if source == BUNDLED:
+        found = iter(dict.fromkeys(example["context"] for example in catalog.examples()))
+    else:
+        found = _from_files(path) if _is_local(path) else _from_hub(source, config)
+    some = False
+    for text in found:
+        if text := text.strip():
+            some = True
+            yield text
+    if not some:
+        raise UserError(f"{source} holds no text: put .txt files there, one passage a line.")
+
+
+def _is_local(path: Path) -> bool:
+    return path.exists() or path.suffix == ".txt" or path.is_absolute()
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise UserError(f"There is no text at {path}. Give a .txt file, a folder of them, or a Hub id.")
+    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"{path} holds no .txt files. Put text there, one passage a line.")
+    return files
+
+
+def _from_files(path: Path) -> Iterator[str]:
+    for file in _files(path):
+        try:
+            with file.open(encoding="utf-8") as lines:
+                yield from lines
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file} is not UTF-8 text ({error}). Save it as UTF-8.") from error
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
+
+
+def _from_hub(source: str, config: str | None) -> Iterator[str]:
+    from zoo.safety import check_repo_id
+
+    name, _, split = source.partition(":")
+    name, split = check_repo_id(name), split or "train"
+    try:
+        import datasets
+
+        for row in datasets.load_dataset(name, config, split=split, streaming=True):
+            yield row["text"]  # type: ignore[index]
+    except KeyError as error:
+        raise UserError(f"The data set {name} has no column “text”. Take another one, or a folder of text.") from error
+    except Exception as error:  # the library raises dozens of kinds, for no network, no such name, no such split
+        raise UserError(
+            f"The text {name} ({config or 'default'}, split {split}) could not be read: "
+            f"{(str(error) or repr(error)).splitlines()[0]}. Check the name, text_config and the network, or "
+            "give a folder of .txt files."
+        ) from error
+
+
+def source_mark(source: str, config: str | None) -> Any:
+    """What tells one source of text from another: the files' names and hashes, or the name of what is elsewhere."""
+    path = Path(source).expanduser()
+    if source == BUNDLED or not _is_local(path):
+        return [source, config]
+    return [[file.name, sha256(file)] for file in _files(path)]

@@ -1,0 +1,58 @@
+"""Labelled windows to learn from, in batches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.features import Window, label, pad
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A training window with what is to be learned from it: its answer's token positions, or a class or score.
+
+    `key` names it among all windows of its data set, whatever their order.
+    """
+
+    window: Window
+    start: int = 0
+    end: int = 0
+    label: int | float | None = None
+    key: str = ""
+
+
+def samples(
+    windows: Sequence[Window], answers: Sequence[tuple[int, int] | None], ids: Sequence[str] = ()
+) -> list[Sample]:
+    """Labels windows. `answers` holds the character span of every example's answer, None for "no answer".
+
+    A window that lacks an existing answer is left out: it would teach "no answer" where there is one. With the
+    examples' `ids`, a sample's key is its example's and the place of its first token in the passage.
+    """
+    made = []
+    for window in windows:
+        answer = answers[window.example]
+        start, end = label(window, *answer) if answer else (0, 0)
+        if answer is None or (start, end) != (0, 0):
+            at = next((offset[0] for offset in window.offsets if offset), 0)
+            made.append(Sample(window, start, end, key=f"{ids[window.example]}@{at}" if ids else ""))
+    return made
+
+
+def collate(rows: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
+    """int64 tensors `[batch, tokens]` and what is to be learned `[batch]`: `start` and `end`, and `label` if any."""
+    batch = {key: torch.from_numpy(value) for key, value in pad([row.window for row in rows], pad_id).items()}
+    batch["start"] = torch.tensor([row.start for row in rows])
+    batch["end"] = torch.tensor([row.end for row in rows])
+    if rows[0].label is not None:
+        batch["label"] = torch.tensor([row.label for row in rows])
+    return batch
+
+
+Loss = Callable[[Any, dict[str, Tensor], random.Random], Iterator[tuple[Tensor, dict[str, float]]]]

@@ -1,0 +1,203 @@
+"""The structure of the code, measured: `python -m tests.house_kit` prints the table, `test_house` holds it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TOPS = ("zoo", "compress", "ui", "bench")
+# Floors from the ground up; a folder may import its own floor and those below.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("zoo", "zoo.engines", "zoo.families"),
+    ("compress", "compress.data"),
+    ("compress.recipe",),
+    ("compress.tasks", "compress.run"),
+    ("compress.int8", "compress.jobs"),
+    ("compress.learn", "compress.learn.pruning", "ui"),
+    ("compress.results", "ui.explore", "ui.compare", "ui.compress", "ui.jobs", "ui.models"),
+    ("compress.aimet", "compress.nncf", "compress.nas"),
+    ("__main__", "ui.page", "bench", "app"),
+)
+TOP_FLOOR = {"compress.__main__", "zoo.__main__", "bench.__main__", "ui.page"}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the program by its dotted name."""
+    found = {}
+    for top in TOPS:
+        for path in sorted((ROOT / top).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _nodes_under(roots: Iterator[ast.AST]) -> set[int]:
+    return {id(node) for root in roots for node in ast.walk(root)}
+
+
+def imports(name: str) -> Iterator[tuple[str, bool]]:
+    """What a module imports, as full dotted names, and whether inside a function; `TYPE_CHECKING` does not count."""
+    whole = tree(modules()[name])
+    typing = (n for n in ast.walk(whole) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test))
+    unseen = _nodes_under(typing)
+    functions = (n for n in ast.walk(whole) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+    inner = _nodes_under(functions)
+    for node in ast.walk(whole):
+        if id(node) in unseen:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) in inner) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from ((f"{node.module}.{alias.name}", id(node) in inner) for alias in node.names)
+
+
+def hidden_imports() -> list[tuple[str, int]]:
+    """Import statements inside functions: module and line."""
+    found = []
+    for name, path in modules().items():
+        functions = (n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+        inner = _nodes_under(functions)
+        found += [
+            (name, node.lineno)
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Import | ast.ImportFrom) and id(node) in inner
+        ]
+    return found
+
+
+@cache
+def arrows() -> dict[str, set[str]]:
+    """By module, the modules of the program that it imports, wherever the import stands."""
+    found: dict[str, set[str]] = {name: set() for name in modules()}
+    for name in modules():
+        for wanted, _ in imports(name):
+            while wanted and wanted not in modules():
+                wanted = wanted.rpartition(".")[0]
+            if wanted and wanted != name:
+                found[name].add(wanted)
+    return found
+
+
+def circles() -> list[list[str]]:
+    """Groups of modules that import each other in a circle, the largest first (Tarjan's components)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    groups: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in arrows()[name]:
+            if other not in index:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], index[other])
+        if low[name] == index[name]:
+            group = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            if len(group) > 1:
+                groups.append(sorted(group))
+
+    for name in arrows():
+        if name not in index:
+            visit(name)
+    return sorted(groups, key=len, reverse=True)
+
+
+def folder(name: str) -> str:
+    """The folder of a module; a package's `__init__` lies in itself."""
+    return name if modules()[name].name == "__init__.py" else name.rpartition(".")[0]
+
+
+def floor(name: str) -> int:
+    """How high a module stands."""
+    if name in TOP_FLOOR:
+        return len(FLOORS) - 1
+    place = folder(name)
+    while place:
+        for height, rooms in enumerate(FLOORS):
+            if place in rooms:
+                return height
+        place = place.rpartition(".")[0]
+    raise ValueError(f"{name} stands on no floor")
+
+
+def upward() -> list[tuple[str, str]]:
+    """Arrows to a higher floor."""
+    return sorted((a, b) for a, others in arrows().items() for b in others if floor(b) > floor(a))
+
+
+def flat(package: str = "compress") -> list[str]:
+    """Modules that lie in a package itself, not in a folder of it."""
+    return [n for n in modules() if n.rpartition(".")[0] == package and modules()[n].name != "__init__.py"]
+
+
+def _functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for name, path in modules().items():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield name, node
+
+
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
+    return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+
+
+def any_parameters() -> list[tuple[str, str, str]]:
+    """Parameters typed `Any`: module, function, parameter."""
+    return [
+        (name, node.name, each.arg)
+        for name, node in _functions()
+        for each in _parameters(node)
+        if isinstance(each.annotation, ast.Name) and each.annotation.id == "Any"
+    ]
+
+
+def wide_functions(most: int = 7) -> list[tuple[str, str, int]]:
+    """Functions with more parameters than that, `self` and `cls` aside, outside the command lines."""
+    return [
+        (name, node.name, count)
+        for name, node in _functions()
+        if not name.endswith("__main__") and not any("command" in ast.dump(d) for d in node.decorator_list)
+        for count in [sum(each.arg not in ("self", "cls") for each in _parameters(node))]
+        if count > most
+    ]
+
+
+def lines() -> int:
+    """Source lines, blank ones and comments too."""
+    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in [*modules().values(), ROOT / "app.py"])
+
+
+def main() -> None:
+    rings = circles()
+    rows = [
+        ("circles (files in the largest)", f"{len(rings)} ({len(rings[0]) if rings else 0})"),
+        ("imports inside functions", str(len(hidden_imports()))),
+        ("arrows upwards", str(len(upward()))),
+        ("modules flat in compress/", str(len(flat()))),
+        ("parameters typed Any", str(len(any_parameters()))),
+        ("functions with 8 or more parameters", str(len(wide_functions()))),
+        ("source lines", f"{lines():,}"),
+    ]
+    for what, value in rows:
+        print(f"{what:<40} {value:>10}")
+    for ring in rings:
+        print("circle:", ", ".join(ring))
+    for pair in upward():
+        print("upwards:", " -> ".join(pair))
+
+
+if __name__ == "__main__":
+    main()

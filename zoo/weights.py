@@ -1,0 +1,83 @@
+"""The weights that `zoo.graph` writes: taken from a float model, named as the graph names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo.checkpoints import first_position, head_size, most_tokens
+from zoo.graph import MODEL_FILE, Weights
+from zoo.graph import build as build_graph
+from zoo.modeling import LengthAdaptiveModel, distance_buckets
+
+
+def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
+    """What `zoo.graph` needs to know beside the weights."""
+    config = model.config
+    return {
+        "layers": model.shape.layers,
+        "hidden": model.shape.hidden,
+        "intermediate": model.shape.intermediate,
+        "heads": config["num_attention_heads"],
+        "eps": config.get("layer_norm_eps", 1e-12),
+        "family": model.family,
+        "head": model.head,
+        "pad": config.get("pad_token_id", 0),
+        "drop_layers": list(model.drop_layers),
+        "keep_first": bool(model.keep_first),
+    }
+
+
+def float_weights(model: LengthAdaptiveModel) -> Weights:
+    """The checkpoint under the graph's names: query, key, value in one matrix, 1/sqrt(head size) in the query."""
+    state = {key: value.detach().float().numpy() for key, value in model.state_dict().items()}
+    scale = head_size(model.config) ** -0.5
+    tables = [name for name in ("words", "positions", "types") if f"{name}.weight" in state]
+    weights: Weights = {f"{name}.w": state[f"{name}.weight"] for name in tables}
+    if model.family == "mpnet":  # positions from the first that tokens have, and a row for every distance
+        weights["positions.w"] = weights["positions.w"][first_position(model.config) :]
+        most = most_tokens(model.config)
+        buckets = distance_buckets(torch.arange(1 - most, most), model.distances.num_embeddings)
+        weights["distances.w"] = state["distances.weight"][buckets.numpy()]
+    weights |= {f"norm.{k}": state[f"norm.{k}"] for k in ("weight", "bias")}
+    for name in ("qa_outputs",) if model.head == "qa" else ("dense", "classifier"):
+        weights |= {f"{name}.w": state[f"{name}.weight"].T.copy(), f"{name}.bias": state[f"{name}.bias"]}
+    for i in range(model.shape.layers):
+        at = f"layers.{i}."
+        weights[f"{at}qkv.w"] = np.concatenate(
+            [state[f"{at}query.weight"].T * scale, state[f"{at}key.weight"].T, state[f"{at}value.weight"].T], 1
+        )
+        weights[f"{at}qkv.bias"] = np.concatenate(
+            [state[f"{at}query.bias"] * scale, state[f"{at}key.bias"], state[f"{at}value.bias"]]
+        )
+        for name in ("project", "expand", "contract"):
+            weights[f"{at}{name}.w"] = state[f"{at}{name}.weight"].T.copy()
+            weights[f"{at}{name}.bias"] = state[f"{at}{name}.bias"]
+        for name in ("attention_norm", "output_norm"):
+            weights |= {f"{at}{name}.{k}": state[f"{at}{name}.{k}"] for k in ("weight", "bias")}
+    return weights
+
+
+def linears(model: LengthAdaptiveModel) -> dict[str, list[torch.nn.Linear]]:
+    """Quantized products by their graph name, with the modules that they stand for."""
+    found: dict[str, list[torch.nn.Linear]] = {}
+    for i, layer in enumerate(model.blocks):
+        found[f"layers.{i}.qkv"] = [layer.query, layer.key, layer.value]
+        for name in ("project", "expand", "contract"):
+            found[f"layers.{i}.{name}"] = [getattr(layer, name)]
+    return found
+
+
+def write(weights: Weights, spec: dict[str, Any], folder: Path) -> Path:
+    """Stores the portable graph; returns its path."""
+    import onnx
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / MODEL_FILE
+    unfinished = path.with_suffix(".tmp")
+    onnx.save(build_graph(weights, spec), str(unfinished))
+    unfinished.replace(path)
+    return path
