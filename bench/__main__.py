@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from bench import distillation as distillation_of
+from bench import entries, nas, predictor, profile, prunings, sparse, tasks
+from bench import load as load_of
+from bench.latency import compare, table
+from compress.nas.table import Table, refuse_foreign
 from zoo.errors import UserError
+from zoo.files import write_json
+from zoo.latency import machine, running_job
+from zoo.settings import get_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,13 +97,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.command == "tasks" and (chosen.minutes <= 0 or chosen.questions < 1):
         parser.error("--minutes must be more than 0 and --questions at least 1")
 
-    from bench import distillation as distillation_of
-    from bench import load as load_of
-    from bench import profile
-    from bench.latency import compare, table
-    from zoo.files import write_json
-    from zoo.latency import machine
-
     try:
         if chosen.command == "profile":
             print(profile.table(profile.profile()))
@@ -139,10 +140,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prunings(chosen: argparse.Namespace) -> int:
-    from bench import prunings
-    from zoo.files import write_json
-    from zoo.latency import machine
-
     settings = prunings.Settings(
         task=chosen.task,
         steps=chosen.steps,
@@ -163,10 +160,6 @@ def _prunings(chosen: argparse.Namespace) -> int:
 
 
 def _sparse(chosen: argparse.Namespace) -> int:
-    from bench import sparse
-    from zoo.files import write_json
-    from zoo.latency import machine
-
     rows = sparse.compare(chosen.model, chosen.sparsity, chosen.tokens)
     print(sparse.table(rows))
     print(f"\n{json.dumps(machine())}")
@@ -176,11 +169,6 @@ def _sparse(chosen: argparse.Namespace) -> int:
 
 
 def _tasks(chosen: argparse.Namespace) -> int:
-    from bench import tasks
-    from zoo.files import write_json
-    from zoo.latency import machine
-    from zoo.settings import get_settings
-
     folder = chosen.folder or get_settings().home / "bench" / "tasks"
     named = chosen.tasks or tasks.TASKS
     rows = tasks.compare(named, folder, chosen.model or tasks.MODEL, minutes=chosen.minutes, questions=chosen.questions)
@@ -197,12 +185,6 @@ def _tasks(chosen: argparse.Namespace) -> int:
 
 
 def _predictor(chosen: argparse.Namespace) -> int:
-    from bench import predictor
-    from compress.nas.table import Table, refuse_foreign
-    from zoo.files import write_json
-    from zoo.latency import machine
-    from zoo.settings import get_settings
-
     if chosen.table:
         made = Table.load(chosen.table)
         refuse_foreign(made.machine, "The latency table")
@@ -225,10 +207,6 @@ def _predictor(chosen: argparse.Namespace) -> int:
 
 
 def _nas(chosen: argparse.Namespace) -> int:
-    from bench import nas
-    from zoo.files import write_json
-    from zoo.latency import machine, running_job
-
     with running_job():
         bench = nas.Bench(chosen.run, chosen.final)
         rows = bench.rows(chosen.limits, range(chosen.seeds))
@@ -243,10 +221,6 @@ def _nas(chosen: argparse.Namespace) -> int:
 
 
 def _entries(chosen: argparse.Namespace) -> int:
-    from bench import entries
-    from zoo.files import write_json
-    from zoo.latency import machine
-
     rows = entries.compare(chosen.names, chosen.tokens, chosen.points, chosen.engine)
     print(entries.table(rows))
     print(f"\n{json.dumps(machine())}")

@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers import optimizer
+from transformers import AutoModelForQuestionAnswering, BertConfig, BertForQuestionAnswering
 
 from zoo import torchvision_fix
 from zoo.files import read_json, sha256
@@ -25,8 +32,6 @@ Runner = Callable[[Batch], Callable[[], object]]
 def bert_base(threads: int) -> Runner:
     """A BERT-base with random weights in float32: its time does not depend on them."""
     torchvision_fix.mend()
-    from transformers import BertConfig, BertForQuestionAnswering
-
     return _on_torch(BertForQuestionAnswering._from_config(BertConfig(), attn_implementation="sdpa"), threads)
 
 
@@ -37,8 +42,6 @@ def pretrained(folder: Path, threads: int) -> Runner:
 
 def onnxruntime_int8(folder: Path, cache: Path, threads: int, reduce_range: bool) -> Runner:
     """The checkpoint exported, fused by onnxruntime's transformer optimizer and dynamically quantized."""
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
@@ -79,8 +82,6 @@ def openvino_int8(folder: Path, cache: Path, threads: int, reduce_range: bool, s
 
 
 def _on_torch(model: Any, threads: int) -> Runner:
-    import torch
-
     torch.set_num_threads(threads)
     model.eval()
 
@@ -98,9 +99,6 @@ def _on_torch(model: Any, threads: int) -> Runner:
 
 def _load(folder: Path, attention: str) -> Any:
     torchvision_fix.mend()
-    import torch
-    from transformers import AutoModelForQuestionAnswering
-
     return AutoModelForQuestionAnswering.from_pretrained(
         str(folder), dtype=torch.float32, attn_implementation=attention, local_files_only=True, use_safetensors=True
     ).eval()
@@ -121,8 +119,6 @@ def _made(make: Callable[..., None], folder: Path, cache: Path, *arguments: Any)
 
 
 def _export(folder: Path, path: Path) -> None:
-    import torch
-
     class Logits(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -149,9 +145,6 @@ def _export(folder: Path, path: Path) -> None:
 
 
 def _dynamic(folder: Path, path: Path, reduce_range: bool) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.transformers import optimizer
-
     plain, fused = path.with_name("plain.onnx"), path.with_name("fused.onnx")
     _export(folder, plain)
     config = read_json(folder / "config.json")
@@ -173,10 +166,6 @@ def _dynamic(folder: Path, path: Path, reduce_range: bool) -> None:
 
 
 def _static(folder: Path, path: Path, reduce_range: bool, samples: list[Batch]) -> None:
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     class Samples(CalibrationDataReader):
         def __init__(self) -> None:
             self.left: Iterator[Batch] = iter(samples)

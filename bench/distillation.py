@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from compress.data.squad import load_squad
+from compress.learn.distill import distilled
+from compress.learn.loop import Schedule, batches, train
+from compress.learn.teacher import VALUES, TeacherLogits, teacher_for
+from compress.recipe.training_groups import Distill
+from compress.tasks.losses import span
+from compress.tasks.samples import collate, samples
 from zoo import latency, torchvision_fix
+from zoo.catalog import checkpoint_of
+from zoo.features import load_tokenizer, make_windows
+from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
@@ -65,15 +77,6 @@ def compare(student: Path | None = None, rounds: int = 3, questions: int = QUEST
         UserError: the machine is in use by another measurement.
     """
     torchvision_fix.mend()
-    import torch
-
-    from compress.data.squad import load_squad
-    from compress.learn.teacher import teacher_for
-    from compress.tasks.samples import samples
-    from zoo.catalog import checkpoint_of
-    from zoo.features import load_tokenizer, make_windows
-    from zoo.modeling import LengthAdaptiveModel
-
     folder = student or checkpoint_of(STUDENT)
     torch.set_num_threads(get_settings().threads)
     tokenizer, model = load_tokenizer(folder), LengthAdaptiveModel.load(folder)
@@ -111,8 +114,6 @@ def as_json(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def _measure(name: str, student: Any, guide: Any, data: list[Any], folder: Path, rounds: int, tokenizer: Any) -> Row:
-    from compress.learn.teacher import VALUES, TeacherLogits
-
     row = Row(name, len(data), statistics.mean(len(sample.window.input_ids) for sample in data))
     begun = time.monotonic()
     stored = TeacherLogits.make(folder / "store", guide, data, {}, Quiet(), tokenizer.pad_token_id)
@@ -130,11 +131,6 @@ def _measure(name: str, student: Any, guide: Any, data: list[Any], folder: Path,
 
 def _slice(student: Any, guide: Any, data: list[Any], folder: Path, pad_id: int) -> float:
     """Examples a second of one epoch, as the training loop counts them; checkpoints and loading aside."""
-    from compress.learn.distill import distilled
-    from compress.learn.loop import Schedule, train
-    from compress.recipe.training_groups import Distill
-    from compress.tasks.losses import span
-
     model, heard = copy.deepcopy(student), Quiet()
     plan = Schedule(epochs=1, batch_size=BATCH, checkpoint_minutes=1e9)
     loss = distilled(span(), Distill(apply=True), model, guide)
@@ -144,11 +140,6 @@ def _slice(student: Any, guide: Any, data: list[Any], folder: Path, pad_id: int)
 
 def _differences(stored: Any, guide: Any, data: list[Any], pad_id: int) -> Iterator[float]:
     """The largest difference of a logit between what is stored and the live teacher, batch by shuffled batch."""
-    import torch
-
-    from compress.learn.loop import batches
-    from compress.tasks.samples import collate
-
     for rows in batches([len(sample.window.input_ids) for sample in data], BATCH, seed=1, epoch=0):
         batch = collate([data[row] for row in rows], pad_id)
         yield float((stored.lookup(torch.tensor(rows)) - guide(batch).logits).abs().max())

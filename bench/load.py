@@ -20,7 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gradio_client import Client
+
+from zoo import catalog
 from zoo.errors import UserError
+from zoo.settings import get_settings
 
 ROOT = Path(__file__).parents[1]
 STARTUP_SECONDS = 120
@@ -53,8 +57,6 @@ def run(clients: int, seconds: float) -> tuple[Load, Load]:
     Returns:
         The steady load, and the burst: more questions at once than the queue has places.
     """
-    from zoo.settings import get_settings
-
     with _served() as url:
         questions, expected = _questions(url)
         steady = Load(clients, seconds)
@@ -136,8 +138,6 @@ def _ask_until(url: str, load: Load, questions: list[dict], expected: dict[str, 
 
 def _questions(url: str) -> tuple[list[dict], dict[str, str]]:
     """The bundled questions, and what a client that is alone is answered."""
-    from zoo import catalog
-
     client, questions = _client(url), catalog.examples()
     expected = {}
     for one in questions:
@@ -147,16 +147,12 @@ def _questions(url: str) -> tuple[list[dict], dict[str, str]]:
 
 
 def _look_up(url: str) -> urllib.request.Request:
-    from zoo import catalog
-
     name = next(entry.name for entry in catalog.bundled() if entry.front)
     kind = {"Content-Type": "application/json"}
     return urllib.request.Request(f"{url}/gradio_api/run/front", json.dumps({"data": [name]}).encode(), kind)
 
 
 def _client(url: str) -> Any:
-    from gradio_client import Client
-
     return Client(url, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 120})
 
 

@@ -14,7 +14,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
+from compress.nas.base import base_of
+from compress.nas.judge import Candidates
+from compress.nas.latency_table import time_row
+from compress.nas.predictor import Predictor
+from compress.nas.scoring import finetune_candidate, inside, score_model
+from compress.nas.search import best_of, evolve, within
 from compress.nas.space import Arch, Space
+from compress.nas.supernet import SuperNet
+from compress.progress import Progress
+from compress.recipe.load import expanded, load
+from compress.tasks.metrics import spearman
+from compress.tasks.subjects import trained_on
 from zoo.errors import UserError
 from zoo.files import Archive, read_json
 
@@ -75,11 +88,6 @@ class Bench:
     """
 
     def __init__(self, run: Path, final: str = "inside"):
-        from compress.nas.base import base_of
-        from compress.nas.predictor import Predictor
-        from compress.progress import Progress
-        from compress.recipe.load import expanded, load
-
         recipe: Any = expanded(load(run))
         found = [(run / stage / "done.json").is_file() for stage in NEEDED]
         if recipe.kind != "nas" or not all(found) or not (run / "tune" / "space.json").is_file():
@@ -126,9 +134,6 @@ class Bench:
     def agreement(self, sample: int, seed: int = 0) -> Agreement:
         """Scores of encoders spread over the space, inside the tuned supernet and, as in the paper, each cut out of the
         one that was trained on text alone, and fine-tuned."""
-        from compress.nas.supernet import SuperNet
-        from compress.tasks.metrics import spearman
-
         archs, judge = spread(self.predicted, sample), self._judge("ptq", seed)
         inside = [self._score(arch, "ptq", seed) for arch in archs]
         untuned = SuperNet.load(self.run / "supernet", self.base.space)
@@ -137,8 +142,6 @@ class Bench:
         return Agreement([arch.key for arch in archs], inside, trained, rho)
 
     def _searched(self, method: str, limit: float, seed: int) -> Row:
-        from compress.nas.search import best_of, evolve, within
-
         approach, strategy = METHODS[method]
         settings = self.recipe.search.model_copy(update={"seed": seed, "approach": approach, "strategy": strategy})
         candidates = within(self.predicted, limit, settings.band)
@@ -177,8 +180,6 @@ class Bench:
         )
 
     def _judge(self, approach: str, seed: int) -> Any:
-        from compress.nas.judge import Candidates
-
         if (approach, seed) not in self._judges:
             search = self.recipe.search.model_copy(update={"approach": approach, "seed": seed})
             ctx = SimpleNamespace(**{**vars(self.ctx), "recipe": self.recipe.model_copy(update={"search": search})})
@@ -200,20 +201,15 @@ class Bench:
         return self._once(f"{approach} {seed} {arch.key}", lambda: judge.score(arch))[judge.primary]
 
     def _measured(self, arch: Arch) -> float:
-        from compress.nas.latency_table import time_row
-
         mode, settings = self.recipe.search.mode, self.recipe.latency_table
         return self._once(f"ms {arch.key}", lambda: time_row(arch, mode, self.base.setup, settings))["p50_ms"]
 
     def _final(self, arch: Arch) -> float:
-        from compress.tasks.subjects import trained_on
-
         judge, most = self._judge("ptq", 0), self.recipe.evaluate.max_questions
         examples = judge.subject.load("evaluation", most, self.recipe.seed)
         judge.subject.refuse_overlap(trained_on(self.ctx), examples)
         if self.final == "finetune":
             return self._trained(judge.net, arch, examples, "reported")
-        from compress.nas.scoring import inside, score_model
 
         def score() -> dict[str, float]:
             model = inside(judge.net, arch)
@@ -223,8 +219,6 @@ class Bench:
 
     def _trained(self, net: Any, arch: Arch, examples: Sequence[Any], name: str) -> float:
         """The int8 score of the encoder after the recipe's fine-tuning; its checkpoint stays."""
-        from compress.nas.scoring import finetune_candidate, score_model
-
         judge = self._judge("ptq", 0)
 
         def score() -> dict[str, float]:
@@ -288,6 +282,4 @@ def as_json(rows: Sequence[Row], agreement: Agreement | None) -> dict[str, Any]:
 
 
 def _array(values: Sequence[float]) -> Any:
-    import numpy as np
-
     return np.array(values)

@@ -17,13 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from torch import nn
+from transformers import BertConfig, BertForQuestionAnswering
 
 from compress.nas.latency_table import measure_table, plan, time_call, time_row
 from compress.nas.predictor import BASES, errors, train
 from compress.nas.space import GENES, Arch, Space
 from compress.nas.table import Table
 from compress.nas.timed import Setup
+from compress.progress import Progress
 from compress.recipe.nas_search_groups import LatencyPredictor, LatencyTable
+from zoo import torchvision_fix
+from zoo.files import Archive
 from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
@@ -70,9 +78,6 @@ class Pace:
 
 def make_table(modes: Sequence[str], rows: int, folder: Path, tokens: int, space: Space = MINILM) -> Table:
     """Measures a table of the space, or goes on with the one in `folder`."""
-    from compress.progress import Progress
-    from zoo.files import Archive
-
     settings = LatencyTable.model_validate({"modes": list(modes), "rows": rows, "tokens": tokens})
     setup = Setup(tokens=tokens, threads=get_settings().threads)
     with Progress(folder / "progress.jsonl", "latency_table") as progress:
@@ -114,9 +119,6 @@ def share_that_falls(space: Space, predicted: Sequence[float]) -> float:
 
 
 def _network(made: Table, mode: str, unseen: set[str], steps: int, seed: int) -> Row:
-    import torch
-    from torch import nn
-
     def sizes(archs: Sequence[Arch]) -> torch.Tensor:
         wide = made.space.largest
         largest = (wide.hidden, wide.layers, wide.intermediate, wide.qkv)
@@ -184,14 +186,7 @@ def pace(space: Space, encoders: int, tokens: int) -> Pace:
 
 
 def _exported_row(arch: Arch, setup: Setup, settings: Any) -> dict[str, float]:
-    from zoo import torchvision_fix
-
     torchvision_fix.mend()
-    import onnxruntime
-    import torch
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from transformers import BertConfig, BertForQuestionAnswering
-
     config = BertConfig(
         num_hidden_layers=arch.layers,
         hidden_size=arch.hidden,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from bench.contenders import Batch
 from bench.latency import LOSS, OURS, passage
@@ -53,8 +54,6 @@ def table(found: dict[str, dict[str, float]]) -> str:
 
 
 def _spent(weights: Any, spec: dict, config: LengthConfig, batch: Batch, runs: int) -> Counter[str]:
-    import onnxruntime
-
     count = batch["attention_mask"].sum(1)
     lengths = np.array([config.tokens(int(count[0]))], np.int64)
     active = idle_layers(lengths, count, spec["drop_layers"])

@@ -5,15 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from pydantic import ValidationError
+
+from compress.data.fingerprints import refuse_overlap
+from compress.data.squad import fingerprint, load_squad
+from compress.data.tasks import find_task
+from compress.data.texts import draw, load_texts
+from compress.learn.loop import Schedule, train
+from compress.learn.pruning.prune import Pruner, check
+from compress.learn.pruning.report import compressed_bytes, sparsity_of
+from compress.progress import Progress
+from compress.recipe.training_groups import PRUNING_TYPES, Prune
+from compress.tasks.losses import classes, span
+from compress.tasks.samples import samples
+from compress.tasks.scores import evaluate
+from compress.tasks.texts import evaluate_texts, load_classifier, text_samples
 from zoo import torchvision_fix
+from zoo.ask import predict
+from zoo.catalog import checkpoint_of
+from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
+from zoo.features import load_tokenizer, make_windows
 from zoo.files import read_json, sha256, write_json
 from zoo.latency import running_job
+from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
@@ -96,13 +118,6 @@ def compare(settings: Settings, folder: Path | None = None, approaches: Sequence
         UserError: no data, or settings that cannot work, before anything is trained.
     """
     torchvision_fix.mend()
-    import torch
-
-    from compress.learn.pruning.prune import check
-    from compress.recipe.training_groups import PRUNING_TYPES
-    from zoo.catalog import checkpoint_of
-    from zoo.features import load_tokenizer
-
     source = checkpoint_of(settings.model)
     for approach in PRUNING_TYPES:
         check(read_json(source / "config.json"), _prune(settings, approach), settings.steps)
@@ -135,12 +150,6 @@ def table(rows: list[Row]) -> str:
 
 
 def _row(settings: Settings, course: Course, root: Path, approach: str, tokenizer: Any) -> Row:
-    import torch
-
-    from compress.learn.pruning.prune import Pruner
-    from compress.learn.pruning.report import compressed_bytes, sparsity_of
-    from zoo.modeling import LengthAdaptiveModel
-
     here = root / approach
     if (here / "row.json").is_file():
         return Row(**read_json(here / "row.json"))
@@ -174,10 +183,6 @@ def prune_of(**keys: Any) -> Any:
     Raises:
         UserError: they cannot be.
     """
-    from pydantic import ValidationError
-
-    from compress.recipe.training_groups import Prune
-
     try:
         return Prune.model_validate({"apply": True, **keys})
     except ValidationError as error:
@@ -192,9 +197,6 @@ def _learn(
     settings: Settings, course: Course, model: Any, folder: Path, steps: int, tokenizer: Any, hooks: Any = ()
 ) -> dict[str, float]:
     """Trains, and leaves the checkpoint and the tokenizer in the folder."""
-    from compress.learn.loop import Schedule, train
-    from compress.progress import Progress
-
     per_epoch = -(-len(course.data) // settings.batch)
     plan = Schedule(
         learning_rate=settings.learning_rate,
@@ -210,12 +212,6 @@ def _learn(
 
 
 def _model(settings: Settings, source: Path) -> Any:
-    import torch
-
-    from compress.data.tasks import find_task
-    from compress.tasks.texts import load_classifier
-    from zoo.modeling import LengthAdaptiveModel
-
     torch.manual_seed(settings.seed)
     if not settings.task.startswith("squad"):
         return load_classifier(source, find_task(settings.task))
@@ -224,12 +220,6 @@ def _model(settings: Settings, source: Path) -> Any:
 
 
 def _texts(settings: Settings, tokenizer: Any) -> Course:
-    from compress.data.tasks import find_task
-    from compress.data.texts import draw, load_texts
-    from compress.tasks.losses import classes
-    from compress.tasks.texts import evaluate_texts, text_samples
-    from zoo.engines.torch import TorchEngine
-
     task = find_task(settings.task)
     place = get_settings().data
     local = place / "glue" if place and (place / "glue" / (task.config or task.name)).is_dir() else None
@@ -244,17 +234,6 @@ def _texts(settings: Settings, tokenizer: Any) -> Course:
 
 
 def _questions(settings: Settings, tokenizer: Any) -> Course:
-    import random
-
-    from compress.data.fingerprints import refuse_overlap
-    from compress.data.squad import fingerprint, load_squad
-    from compress.tasks.losses import span
-    from compress.tasks.samples import samples
-    from compress.tasks.scores import evaluate
-    from zoo.ask import predict
-    from zoo.engines.torch import TorchEngine
-    from zoo.features import make_windows
-
     place = get_settings().data
     local = place / "qa" if place and (place / "qa").is_dir() else None
     train = load_squad(local / "train.json" if local else "rajpurkar/squad:train")

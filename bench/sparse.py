@@ -12,11 +12,21 @@ import numpy as np
 
 from bench.latency import passage
 from bench.prunings import prune_of
+from compress.int8 import quantize as quantize_onnx
+from compress.learn.pruning.prune import Pruner
+from compress.learn.pruning.report import compressed_bytes
+from compress.learn.shrink import shrink
+from compress.recipe.load import load
 from zoo import latency, torchvision_fix
+from zoo.catalog import checkpoint_of
 from zoo.checkpoints import most_tokens
 from zoo.engines.base import Engine
+from zoo.engines.onnx import OnnxEngine
+from zoo.engines.openvino import OpenVinoEngine
 from zoo.errors import UserError
+from zoo.features import load_tokenizer
 from zoo.files import read_json
+from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
@@ -74,12 +84,6 @@ def compare(model: str = MODEL, sparsity: float = 0.8, tokens: int = 384, rounds
         UserError: no such checkpoint, a sparsity or length that cannot be, or another measurement uses the machine.
     """
     torchvision_fix.mend()
-    from compress.learn.pruning.report import compressed_bytes
-    from zoo.catalog import checkpoint_of
-    from zoo.engines.onnx import OnnxEngine
-    from zoo.engines.openvino import OpenVinoEngine
-    from zoo.features import load_tokenizer
-
     source = checkpoint_of(model)
     most = most_tokens(read_json(source / "config.json"))
     if not LEAST <= tokens <= most:
@@ -125,13 +129,6 @@ def table(rows: list[Row]) -> str:
 
 def _make(source: Path, name: str, sparsity: float, folder: Path) -> tuple[float, Path]:
     """Leaves the pruned checkpoint and its static int8 file in `folder`; returns the share of zeros, and the file."""
-    from compress.int8 import quantize as quantize_onnx
-    from compress.learn.pruning.prune import Pruner
-    from compress.learn.shrink import shrink
-    from compress.recipe.load import load
-    from zoo.features import load_tokenizer
-    from zoo.modeling import LengthAdaptiveModel
-
     model, zeros = LengthAdaptiveModel.load(source), 0.0
     if name != DENSE:
         settings = {"approach": "magnitude", "target_sparsity": sparsity, "start_step": 0, "end_step": 0}

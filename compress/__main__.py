@@ -12,7 +12,15 @@ from typing import Annotated, Any
 
 import typer
 
+from compress.data import uploads
+from compress.jobs import jobs, ledger
+from compress.jobs.queue import serve
+from compress.progress import Progress
+from compress.recipe.load import RECIPES, describe, load, shipped
+from compress.run.run import run as run_recipe
 from zoo.errors import UserError
+from zoo.files import write_json
+from zoo.metrics import listed
 
 app = typer.Typer(
     add_completion=False,
@@ -52,9 +60,6 @@ def run(
     data: OwnData = None,
 ) -> None:
     """Run a recipe, or one stage of it."""
-    from compress.recipe.load import load
-    from compress.run.run import run as run_recipe
-
     if folder is None:
         folder = Path(recipe).expanduser()
         if not (folder / "recipe.yaml").is_file():
@@ -77,8 +82,6 @@ def run(
 @app.command("list")
 def list_() -> None:
     """List the recipes that ship with the program."""
-    from compress.recipe.load import RECIPES, shipped
-
     for name in shipped():
         first = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
         typer.echo(f"{name:28} {first.lstrip('# ')}")
@@ -89,8 +92,6 @@ def show(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE|JOB", help="a recipe's name, a YAML file, or a job")],
 ) -> None:
     """Show every key of a recipe, with its value and its meaning; or how a job stands."""
-    from compress.recipe.load import describe, load, shipped
-
     if recipe not in shipped() and _is_job(recipe):
         _tell(recipe)
     else:
@@ -108,9 +109,6 @@ def submit(
     data: OwnData = None,
 ) -> None:
     """Queue a recipe for a worker in the background; prints the job's id."""
-    from compress.jobs import jobs
-    from compress.recipe.load import load, shipped
-
     repeated = jobs.find(recipe) if recipe not in shipped() and _is_job(recipe) else None
     source = repeated.folder if repeated else recipe
     made = load(source, [*_own_data(source, data, set_), *(set_ or ())])
@@ -122,8 +120,6 @@ def submit(
 @app.command("jobs")
 def jobs_(as_json: Annotated[bool, typer.Option("--json", help="for programs: every field")] = False) -> None:
     """List all jobs, newest first."""
-    from compress.jobs import jobs
-
     if as_json:
         typer.echo(json.dumps([job.to_dict() for job in jobs.jobs()], indent=1))
         return
@@ -138,24 +134,18 @@ def logs(
     lines: Annotated[int, typer.Option(min=1, help="so many, from the end")] = 200,
 ) -> None:
     """Print the last lines of a job's log."""
-    from compress.jobs import jobs
-
     typer.echo(jobs.logs(job, lines))
 
 
 @app.command()
 def cancel(job: Annotated[str, typer.Argument(help="its id")]) -> None:
     """End a job; what it has made stays."""
-    from compress.jobs import jobs
-
     typer.echo(jobs.cancel(job).state)
 
 
 @app.command()
 def retry(job: Annotated[str, typer.Argument(help="its id")]) -> None:
     """Queue a failed or cancelled job again; it goes on from what it has made."""
-    from compress.jobs import jobs
-
     typer.echo(jobs.retry(job).state)
 
 
@@ -164,8 +154,6 @@ def worker(
     idle: Annotated[float | None, typer.Option(min=0, help="end after so many seconds without a job")] = None,
 ) -> None:
     """Run jobs until ended. The app and `submit` start one by themselves."""
-    from compress.jobs.queue import serve
-
     serve(idle)
 
 
@@ -191,8 +179,6 @@ def evaluate(
 ) -> None:
     """Score an entry on questions or texts that it was not trained on."""
     from compress.results.score import score_entry
-    from zoo.files import write_json
-    from zoo.metrics import listed
 
     if quantsim:
         from compress.results.simulated import score_simulated, told
@@ -224,8 +210,6 @@ def sensitivity(
 ) -> None:
     """Show what each product of a model would suffer from eight bits, the others in float."""
     from compress.int8.sensitivity import of_entry
-    from compress.progress import Progress
-    from zoo.files import write_json
 
     with Progress(None, f"sensitivity of {entry}") as progress:
         approach = "dynamic" if dynamic else "static"
@@ -250,9 +234,6 @@ def extract(
 
 def _own_data(recipe: str | Path, data: Path | None, changes: list[str] | None) -> list[str]:
     """Changes that put somebody's own file in the place of a recipe's data."""
-    from compress.data import uploads
-    from compress.recipe.load import load
-
     if data is None:
         return []
     base = load(recipe)
@@ -265,8 +246,6 @@ def _own_data(recipe: str | Path, data: Path | None, changes: list[str] | None) 
 
 
 def _is_job(text: str) -> bool:
-    from compress.jobs import ledger
-
     return bool(ledger.ID.fullmatch(text)) and (ledger.root() / text / ledger.FILE).is_file()
 
 
@@ -278,8 +257,6 @@ def _user() -> str:
 
 
 def _tell(job_id: str) -> None:
-    from compress.jobs import jobs
-
     job = jobs.find(job_id)
     typer.echo(f"{job.id}  {job.name} ({job.kind} of {job.model}, {job.launcher})")
     typer.echo(f"{job.state}{_because(job)}")

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 EVERY, SHOWN_EVERY = 1.0, 30.0  # seconds between lines of the file, and between lines for people
 
 
@@ -94,8 +96,6 @@ class Progress:
         numbers = {k: v for k, v in line.items() if isinstance(v, int | float) and k not in ("step", "total", "rate")}
         if self._wants_bar:
             if self._bar is None:
-                from tqdm import tqdm
-
                 self._bar = tqdm(total=line["total"], initial=line["step"], desc=self.stage, dynamic_ncols=True)
             numbers.pop("eta_s", None)
             self._bar.total = line["total"]

@@ -13,6 +13,7 @@ from ui.desk import Desk
 from ui.events import explain
 from ui.models import views as modelviews
 from ui.reading import QA, Judged, reading_of
+from zoo import library
 from zoo.answers import Answer
 from zoo.ask import Reply
 from zoo.catalog import Entry
@@ -155,8 +156,6 @@ def add_look_ups() -> None:
         """The models of the zoo that are known here: bundled, results of jobs, and what was last seen on the Hub."""
 
         def work() -> list[dict]:
-            from zoo import library
-
             person = people.who(profile)
             found = library.listing(text=text, owner=None if person.trusted else person.name)
             return [modelviews.to_dict(row) for row in found.rows]

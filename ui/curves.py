@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
 from ui.figures import COLOURS, INK, dress
 from zoo.metrics import METRIC_NAMES
 from zoo.metrics import shown as name_metric
@@ -43,9 +46,6 @@ def series(lines: Lines) -> dict[tuple[str, str], dict[str, tuple[list[float], l
 
 def draw_curves(lines: Lines) -> Figure | None:
     """Losses and metrics over the steps, a panel each, the newest where there are too many; None: nothing yet."""
-    from plotly import graph_objects as go
-    from plotly.subplots import make_subplots
-
     panels = list(series(lines).items())[-PANELS:]
     if not panels:
         return None
@@ -87,8 +87,6 @@ def fronts(lines: Lines) -> list[list[tuple[float, float]]]:
 
 def draw_growth(lines: Lines) -> Figure | None:
     """The newest front over some earlier ones in grey; None before there is one."""
-    import plotly.graph_objects as go
-
     known = fronts(lines)
     if not known:
         return None
@@ -124,8 +122,6 @@ def draw_candidates(lines: Lines, stages: Lines = ()) -> Figure | None:
         lines: progress, with `points` as (milliseconds, score, generation, name), and with `limit_ms`.
         stages: of the job, with results; None before there is a candidate.
     """
-    import plotly.graph_objects as go
-
     found = next((line["points"] for line in reversed(lines) if isinstance(line.get("points"), list)), [])
     points = [p for p in found if _is_point(p) and len(p) >= 4 and _is_number(p[2])]
     if not points:
@@ -189,9 +185,6 @@ def _metric(lines: Lines) -> str:
 
 def draw_bars(bars: Mapping[str, Mapping[str, float | None]]) -> Figure:
     """Rows of bars: a panel for each measure, a bar for each contestant, `{measure: {contestant: value}}`."""
-    from plotly import graph_objects as go
-    from plotly.subplots import make_subplots
-
     measures = list(bars)
     figure = make_subplots(rows=len(measures), cols=1, subplot_titles=measures, vertical_spacing=0.36 / len(measures))
     rows = max((len(values) for values in bars.values()), default=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import plotly.graph_objects as go
+
 from zoo.ask import KeptWindow
 
 if TYPE_CHECKING:
@@ -17,8 +19,6 @@ ALIVE, GONE = "#0d9488", "rgba(124,135,148,0.16)"
 
 def draw_latencies(samples: Mapping[str, Sequence[float]]) -> Figure:
     """A box with every sample, one row a name, the first on top."""
-    import plotly.graph_objects as go
-
     figure = go.Figure()
     for i, (name, times) in enumerate(samples.items()):
         colour = COLOURS[i % len(COLOURS)]
@@ -41,8 +41,6 @@ def draw_latencies(samples: Mapping[str, Sequence[float]]) -> Figure:
 
 def draw_kept(window: KeptWindow) -> Figure:
     """Layers by tokens: coloured while a token is alive."""
-    import plotly.graph_objects as go
-
     layers = len(window.kept)
     rows = [[int(alive) for alive in layer] for layer in window.kept]
     figure = go.Figure(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from compress.jobs import jobs
+from zoo import publishing
 from zoo.errors import UserError
 from zoo.settings import get_settings
 
@@ -49,8 +51,6 @@ def read_only() -> bool:
 
 def jobs_of(person: Person, limit: int | None = None) -> list[Job]:
     """The jobs that a person may see, newest first."""
-    from compress.jobs import jobs
-
     if person.trusted:
         return jobs.jobs(limit=limit)
     return jobs.jobs(owner=person.name, limit=limit) if person.name else []
@@ -62,8 +62,6 @@ def job_of(person: Person, job_id: str | None) -> Job:
     Raises:
         UserError: none is given, there is none, or it is somebody else's, which is told in the same words.
     """
-    from compress.jobs import jobs
-
     if not job_id:
         raise UserError("Pick a job in the table first.")
     job = jobs.find(job_id)
@@ -93,8 +91,6 @@ def token_for(oauth: gr.OAuthToken | None, request: Any) -> str:
     client = getattr(request, "client", None)
     if getattr(client, "host", None) not in HERE:
         raise UserError("This machine's token is only for those who sit at it. Use `python -m zoo publish` there.")
-    from zoo import publishing
-
     token = publishing.standard_token()
     if not token:
         raise UserError(

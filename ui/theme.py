@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gradio.themes import Base
+
 HERE = Path(__file__).parent
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Consolas", "Noto Sans Mono", "monospace")
@@ -12,8 +14,6 @@ MONO = ("ui-monospace", "SFMono-Regular", "Consolas", "Noto Sans Mono", "monospa
 
 def make_theme() -> Any:
     """A calm theme: teal for what can be moved, amber for answers (in style.css)."""
-    from gradio.themes import Base
-
     return Base(
         primary_hue="teal",
         secondary_hue="teal",

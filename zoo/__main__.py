@@ -10,6 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+from zoo import hub, publishing, safety
+from zoo.catalog import find
+from zoo.deploy import deploy as push
+from zoo.library import listing
+from zoo.metrics import shown
+
 # Read when huggingface_hub is imported: nothing calls home, and no token is used but the one that is passed.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
@@ -46,9 +52,6 @@ def list_(
     descending: Annotated[bool, typer.Option("--descending", help="largest first")] = False,
 ) -> None:
     """List the zoo: bundled models, local results, and those of the Hub that are known."""
-    from zoo.library import listing
-    from zoo.metrics import shown
-
     found = listing(text, task=task, method=method, sort=sort, descending=descending, refresh=hub)
     if as_json:
         typer.echo(json.dumps({"models": [vars(row) for row in found.rows], "banner": found.banner}, indent=1))
@@ -68,9 +71,6 @@ def pull(
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit")] = None,
 ) -> None:
     """Download a model, check that this program can load it, and say where it is."""
-    from zoo import hub, safety
-    from zoo.catalog import find
-
     token = standard_token()
     folder, commit = hub.pull(safety.check_repo_id(repo), revision, token, typer.echo)
     entry = find(repo, commit, token)
@@ -88,9 +88,6 @@ def publish(
     collection: Annotated[str, typer.Option(help="title of the Collection; empty for none")] = "Budget Zoo",
 ) -> None:
     """Publish a model in one commit, pull it back and compare."""
-    from zoo import publishing
-    from zoo.catalog import find
-
     place = Path(folder) if Path(folder).is_dir() else find(folder).folder
     token = standard_token() if dry_run else _token()
     shown = publishing.preview(place, repo, token, private=not public)
@@ -122,8 +119,6 @@ def verify(
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit")] = None,
 ) -> None:
     """Pull a published model and compare it with a folder, or with what the Hub says of it."""
-    from zoo import publishing
-
     found = publishing.verify(repo, folder, revision, standard_token())
     for check in found.checks:
         typer.echo(check)
@@ -144,8 +139,6 @@ def deploy(
     secret: Annotated[list[str] | None, typer.Option(help="NAME; its value comes from the environment")] = None,
 ) -> None:
     """Put this program on a Hugging Face Space, or bring one up to date."""
-    from zoo.deploy import deploy as push
-
     variables = {}
     for pair in variable or ():
         key, equals, value = pair.partition("=")

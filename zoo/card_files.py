@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from zoo.metrics import listed, scores_of, shown
+from zoo.settings import get_settings
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
@@ -92,8 +93,6 @@ def is_pair(entry: Entry) -> bool:
 
 def picture(front: Front) -> bytes:
     """The front as a PNG: its metric against the share of the unpadded full model's MACs."""
-    from zoo.settings import get_settings
-
     os.environ.setdefault("MPLCONFIGDIR", str(get_settings().home / "matplotlib"))
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

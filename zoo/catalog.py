@@ -284,11 +284,9 @@ def _header(path: Path) -> tuple[list[str], int]:
 
 def checkpoint_of(name: str) -> Path:
     """The folder of a checkpoint: a local folder, a bundled entry or a Hub id (downloaded, safetensors only)."""
-    from zoo import catalog, hub, safety
-
     folder = Path(name).expanduser()
     if folder.is_dir():
         return safety.check_folder(folder)
-    if any(entry.name == name for entry in catalog.bundled()):
-        return catalog.find(name).float_folder
+    if any(entry.name == name for entry in bundled()):
+        return find(name).float_folder
     return hub.pull(safety.check_repo_id(name))[0]

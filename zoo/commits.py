@@ -11,6 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, RepoFile
+from huggingface_hub.errors import RepositoryNotFoundError
+
 from zoo.errors import UserError
 from zoo.files import sha256
 from zoo.hub import TRIES, explain, patiently, pause, response_of
@@ -65,9 +68,6 @@ class State:
 
 def look(api: HfApi, repo_id: str, kind: str = "model") -> State | None:
     """The repository's newest state, or None where this token sees none."""
-    from huggingface_hub import RepoFile
-    from huggingface_hub.errors import RepositoryNotFoundError
-
     try:
         info = patiently(lambda: api.repo_info(repo_id, repo_type=kind))
     except RepositoryNotFoundError:
@@ -108,8 +108,6 @@ def push(
     Raises:
         UserError: somebody else committed meanwhile, or the commit failed for another reason.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
     same = set(unchanged(items, state))
     changed = [item for item in items if item.path not in same]
     gone = [path for path in delete if path in state.files]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo import torchvision_fix
 from zoo.errors import UserError
 
 MAX_QUESTION_TOKENS = 64
@@ -39,8 +40,6 @@ def load_tokenizer(folder: Path | str) -> Any:
     Raises:
         UserError: the folder holds none.
     """
-    from zoo import torchvision_fix
-
     torchvision_fix.mend()
     from transformers import AutoTokenizer
 

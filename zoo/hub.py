@@ -9,6 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import httpx2
+from huggingface_hub import constants, get_session, snapshot_download
+from huggingface_hub import errors as hub
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import parse_ratelimit_headers
+
 from zoo import safety
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -32,9 +38,6 @@ def client(token: str | None = None) -> HfApi:
     A Hub of one's own (`HF_ENDPOINT`) rarely has the Xet store that huggingface_hub prefers to upload to, so there the
     plain LFS protocol is used, as `HF_HUB_DISABLE_XET=1` would do if it were set before the first import.
     """
-    import httpx2
-    from huggingface_hub import HfApi, constants, get_session
-
     endpoint = get_settings().hub
     if endpoint != constants._HF_DEFAULT_ENDPOINT:
         constants.HF_HUB_DISABLE_XET = True
@@ -67,10 +70,6 @@ def pull(
     Raises:
         UserError: no such model or revision, gated, no network, no safe weights, too large.
     """
-    import httpx2
-    from huggingface_hub import errors as hub
-    from huggingface_hub import snapshot_download
-
     api = client(token)
     try:
         info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=15)
@@ -114,9 +113,6 @@ def zoo_models(author: str | None = None, token: str | None = None) -> list[Mode
 @contextmanager
 def plainly(repo_id: str) -> Iterator[None]:
     """Whatever huggingface_hub raises inside comes out as a UserError that says what to do; see `explain`."""
-    import httpx2
-    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
-
     try:
         yield
     except UserError:
@@ -144,8 +140,6 @@ def patiently(call: Callable[[], T]) -> T:
 
 def pause(error: BaseException, attempt: int) -> float | None:
     """Seconds to wait before trying again; None where trying again is of no use."""
-    import httpx2
-
     response = response_of(error)
     if response is not None and response.status_code == 429:
         return _asked(response) or 5.0
@@ -158,9 +152,6 @@ def pause(error: BaseException, attempt: int) -> float | None:
 
 def explain(error: BaseException, repo_id: str) -> UserError:
     """What went wrong with a repository, and what to do, in plain words."""
-    import httpx2
-    from huggingface_hub import errors as hub
-
     response, cause = response_of(error), _root(error)
     status = response.status_code if response is not None else 0
     owner = repo_id.split("/")[0]
@@ -218,8 +209,6 @@ def _buried(error: BaseException) -> UserError | None:
 
 def _asked(response: Any) -> float | None:
     """Seconds that an answer asks to wait."""
-    from huggingface_hub.utils import parse_ratelimit_headers
-
     limits = parse_ratelimit_headers(response.headers)
     if limits is not None and limits.remaining == 0:
         return float(limits.reset_in_seconds)
@@ -246,9 +235,6 @@ def _wanted(info: ModelInfo) -> tuple[list[str], int]:
 
 
 def _cached(repo_id: str, revision: str | None, error: Exception) -> tuple[Path, str]:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
     try:
         folder = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:

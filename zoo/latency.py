@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
+from filelock import FileLock, Timeout
 
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -133,8 +135,6 @@ def device_lock(timeout: float = 60) -> Iterator[None]:
     Raises:
         UserError: somebody else kept it for more than `timeout` seconds.
     """
-    from filelock import FileLock, Timeout
-
     home = get_settings().home
     home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home / "device.lock", is_singleton=True)
@@ -153,8 +153,6 @@ def device_lock(timeout: float = 60) -> Iterator[None]:
 @contextmanager
 def running_job() -> Iterator[None]:
     """Mark that a job computes in this process, so that figures taken meanwhile are called disturbed."""
-    from filelock import FileLock
-
     jobs = get_settings().home / "jobs"
     jobs.mkdir(parents=True, exist_ok=True)
     with FileLock(jobs / f"{os.getpid()}.lock", is_singleton=True):
@@ -167,8 +165,6 @@ def disturbed(busy: float = 0.5) -> bool:
 
 
 def _job_runs() -> bool:
-    from filelock import FileLock, Timeout
-
     for path in (get_settings().home / "jobs").glob("*.lock"):
         # A killed job leaves its file behind but not its lock: the system lets go of that.
         try:
@@ -182,8 +178,6 @@ def _job_runs() -> bool:
 
 def _others_load(interval: float = 0.1) -> float:
     """CPUs kept busy by other processes, on average over `interval` seconds."""
-    import psutil
-
     own = psutil.Process()
     own.cpu_percent()
     everything = psutil.cpu_percent(interval) / 100 * (psutil.cpu_count() or 1)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from zoo.checkpoints import (
@@ -30,6 +31,7 @@ from zoo.checkpoints import (
     theirs,
 )
 from zoo.errors import UserError
+from zoo.files import write_json
 from zoo.lengths import Shape
 
 MASK = -1e4  # exp(MASK) is exactly 0 in float32, and unlike the smallest float it survives a later quantization
@@ -254,8 +256,6 @@ class LengthAdaptiveModel(nn.Module):
         Raises:
             UserError: the folder is no checkpoint of a family known here in safetensors, or weights are missing.
         """
-        from safetensors.torch import load_file
-
         folder = Path(folder)
         try:
             config = json.loads((folder / "config.json").read_text())
@@ -286,10 +286,6 @@ class LengthAdaptiveModel(nn.Module):
 
     def save(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
         """Writes a checkpoint folder that transformers loads too."""
-        from safetensors.torch import save_file
-
-        from zoo.files import write_json
-
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         held = self.state_dict().items()

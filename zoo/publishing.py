@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -205,8 +206,6 @@ def _stage(entry: Entry, repo_id: str, license: str | None) -> list[Item]:
 
 
 def _json(facts: dict[str, Any]) -> bytes:
-    import json
-
     return (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode()
 
 

@@ -8,6 +8,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
 from zoo.errors import UserError
 from zoo.files import read_json
 
@@ -34,9 +37,6 @@ def check_repo_id(repo_id: str) -> str:
     Raises:
         UserError: it is not of the form `name` or `owner/name`.
     """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
     repo_id = repo_id.strip()
     try:
         validate_repo_id(repo_id)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import logging
 import re
 
+from huggingface_hub import get_token
+
+from zoo.settings import get_settings
+
 _TOKEN = re.compile(r"hf_(?:(?:oauth|jwt)_[\w.\-]{4,}|[A-Za-z0-9]{8,})")
 _formatter = logging.Formatter()
 
@@ -46,12 +50,8 @@ def standard_token() -> str | None:
 
     On a Space always None: the host's token is not the visitor's.
     """
-    from zoo.settings import get_settings
-
     if get_settings().on_space:
         return None
-    from huggingface_hub import get_token
-
     return get_token()
 
 

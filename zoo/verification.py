@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from huggingface_hub import RepoFile, snapshot_download
 
 from zoo import catalog, safety
 from zoo.card_files import PICTURE
 from zoo.commits import Item
 from zoo.errors import UserError
+from zoo.features import load_tokenizer, make_windows
 from zoo.files import sha256
 from zoo.hub import client, patiently, plainly
+from zoo.lengths import Front
 from zoo.settings import get_settings
 
 if TYPE_CHECKING:
@@ -79,8 +82,6 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
     Returns:
         By file and budget; the length-adaptive graph at full length and at its cheapest point.
     """
-    from zoo.lengths import Front
-
     batch = _fixed_input(folder)
     found: dict[str, np.ndarray] = {}
     if (folder / catalog.GRAPH).is_file() and (folder / catalog.FRONT).is_file():
@@ -121,8 +122,6 @@ def _fixed_input(folder: Path) -> dict[str, np.ndarray]:
         text = tokenizer.encode(example["question"], example["context"])
         ids, types = text.ids, text.type_ids
     else:
-        from zoo.features import load_tokenizer, make_windows
-
         window = make_windows(load_tokenizer(folder), [example["question"]], [example["context"]])[0]
         ids, types = window.input_ids, window.token_type_ids or [0] * len(window.input_ids)
     ids, types = np.array([ids[:TOKENS]], np.int64), np.array([types[:TOKENS]], np.int64)
@@ -132,8 +131,6 @@ def _fixed_input(folder: Path) -> dict[str, np.ndarray]:
 def _download(
     api: HfApi, repo_id: str, revision: str | None, items: Sequence[Item] | None, place: Path
 ) -> tuple[dict[str, Any], str]:
-    from huggingface_hub import RepoFile, snapshot_download
-
     info = patiently(lambda: api.model_info(repo_id, revision=revision, timeout=15))
     commit = str(info.sha)
     tree = patiently(lambda: list(api.list_repo_tree(repo_id, recursive=True, revision=commit)))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 
 from zoo.checkpoints import first_position, head_size, most_tokens
@@ -73,8 +74,6 @@ def linears(model: LengthAdaptiveModel) -> dict[str, list[torch.nn.Linear]]:
 
 def write(weights: Weights, spec: dict[str, Any], folder: Path) -> Path:
     """Stores the portable graph; returns its path."""
-    import onnx
-
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MODEL_FILE
     unfinished = path.with_suffix(".tmp")

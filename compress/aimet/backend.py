@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from zoo import torchvision_fix
 from zoo.errors import UserError
 
 MISSING = (
@@ -56,8 +57,6 @@ def load() -> Any:
     Raises:
         UserError: it is not installed, or does not work beside the torch that is.
     """
-    from zoo import torchvision_fix
-
     torchvision_fix.mend()
     try:
         with quiet(), _no_log_of_its_own():

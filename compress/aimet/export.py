@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 
 from compress.aimet.backend import quiet
 from compress.aimet.simulation import INPUTS, Simulated
+from zoo.catalog import examples
 from zoo.errors import UserError
+from zoo.features import make_texts, pad
 
 FILE = "model.aimet.qdq.onnx"
 OPSET = 17
@@ -85,9 +88,6 @@ def _exportable(model: Simulated) -> Any:
 
 
 def _questions(model: Simulated, tokenizer: Any) -> dict[str, torch.Tensor]:
-    from zoo.catalog import examples
-    from zoo.features import make_texts, pad
-
     held = examples()[:4]
     longest = min(128, model.config["max_position_embeddings"])
     windows = make_texts(tokenizer, [e["question"] for e in held], [e["context"] for e in held], longest)
@@ -96,8 +96,6 @@ def _questions(model: Simulated, tokenizer: Any) -> dict[str, torch.Tensor]:
 
 
 def _distance(model: Simulated, path: Path, batch: dict[str, torch.Tensor]) -> float:
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])

@@ -12,6 +12,7 @@ from compress.aimet.simulation import Simulated
 from compress.int8.quantize import integer_weights
 from zoo.checkpoints import head_size
 from zoo.errors import UserError
+from zoo.files import write_json
 from zoo.graph import Weights
 from zoo.weights import float_weights, linears, spec_of, write
 
@@ -60,8 +61,6 @@ def write_graph(model: Simulated, tokenizer: Any, out: Path) -> dict[str, Any]:
     Raises:
         UserError: see `integers_of`.
     """
-    from zoo.files import write_json
-
     path = write(integers_of(model), spec_of(model.plain()), out)
     write_json(out / "config.json", model.config)
     tokenizer.save_pretrained(str(out))

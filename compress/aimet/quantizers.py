@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from compress.aimet.backend import quiet
 from compress.aimet.simulable import FACTOR, MASKS, Simulable
+from compress.learn.aware import round_rows
 from zoo.errors import UserError
 from zoo.modeling import MASK, LengthAdaptiveModel
+from zoo.weights import linears
 
 SCHEMES = {
     "min_max": QuantScheme.min_max,
@@ -104,9 +106,6 @@ def _round_products(net: Any, settings: Any) -> None:
 
     With smoothing every product has factors for its input's columns, ones until `Simulated.calibrate` settles them.
     """
-    from compress.learn.aware import round_rows
-    from zoo.weights import linears
-
     held: Any = SimpleNamespace(blocks=list(net.layers))  # what `linears` asks of a model
     products: dict[str, list[Any]] = {k: v for k, v in linears(held).items() if k not in settings.keep_float}
     rounded = {module for modules in products.values() for module in modules}

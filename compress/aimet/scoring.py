@@ -29,8 +29,6 @@ def open_engine(folder: Path, threads: int) -> SimulatedEngine:
     Raises:
         UserError: see `compress.aimet.simulation.open_simulated`.
     """
-    from compress.aimet.engine import SimulatedEngine
-
     return SimulatedEngine(open_simulated(folder), threads)
 
 

@@ -6,18 +6,24 @@ import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from compress.aimet.backend import load, quiet
+from compress.aimet.quantizers import simulate
 from compress.aimet.simulable import FACTOR
+from compress.int8.quantize import matching
+from compress.int8.ranges import calibrate
 from zoo.errors import UserError
 from zoo.features import Window, pad
 from zoo.files import read_json, write_json
 from zoo.modeling import LOST, LengthAdaptiveModel, Output
+from zoo.weights import linears
 
 STATE, SETTINGS, ENCODINGS = "aimet.safetensors", "aimet.json", "aimet_encodings.json"
 BELOW = 6.0  # policy clamp: how far below the lowest score of a real token the range of scores reaches
@@ -50,9 +56,6 @@ class Settings:
         Raises:
             UserError: a pattern of `quantize.keep_float` fits no product.
         """
-        from compress.int8.quantize import matching
-        from zoo.weights import linears
-
         held = recipe.aimet.settings | {"weight_bits": recipe.weight_bits}
         kept = matching(list(linears(model)), recipe.quantize.keep_float)
         return cls(**held, keep_float=tuple(kept))
@@ -78,8 +81,6 @@ class Simulated(nn.Module):
     def __init__(self, model: LengthAdaptiveModel, settings: Settings):
         super().__init__()
         load()
-        from compress.aimet.quantizers import simulate
-
         self.config, self.head, self.shape, self.family = model.config, model.head, model.shape, model.family
         self.settings = settings
         self.sim = simulate(model, settings)
@@ -155,9 +156,6 @@ class Simulated(nn.Module):
 
     def _smooth(self, windows: Sequence[Window], pad_id: int) -> None:
         """Divides outlying columns of what enters products down, and multiplies the weights that they meet."""
-        from compress.int8.ranges import calibrate
-        from zoo.weights import linears
-
         batches = [{key: torch.from_numpy(value) for key, value in pad([one], pad_id).items()} for one in windows]
         found = calibrate(self.plain(), batches, [])
         with torch.no_grad():
@@ -224,8 +222,6 @@ class Simulated(nn.Module):
         Raises:
             UserError: they are not those of such a simulation.
         """
-        from safetensors.torch import load_file
-
         path = Path(folder) / STATE
         state, held = load_file(path), self.held()
         odd = sorted(state.keys() ^ held.keys()) or [key for key in held if held[key].shape != state[key].shape]
@@ -240,8 +236,6 @@ class Simulated(nn.Module):
 
     def save(self, folder: Path | str) -> None:
         """Writes weights and ranges, what `open_simulated` needs beside them, and AIMET's encodings as JSON."""
-        from safetensors.torch import save_file
-
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         held = {name: value.detach().cpu().contiguous() for name, value in self.held().items()}
@@ -284,8 +278,6 @@ def windows_of(samples: Iterable[Any]) -> list[Window]:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         return version("aimet-torch")
     except PackageNotFoundError:

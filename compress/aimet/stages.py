@@ -13,10 +13,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.tasks.subjects import subject_of
-from zoo.checkpoints import check_simulable
+import numpy as np
+import torch
+
+from compress.aimet.engine import SimulatedEngine
+from compress.aimet.export import export
+from compress.aimet.integers import write_graph
+from compress.aimet.simulation import ENCODINGS, SETTINGS, STATE, Settings, Simulated, open_simulated, windows_of
+from compress.data.names import shown
+from compress.learn.distill import distillation
+from compress.learn.finetune import learn, start
+from compress.recipe.stage import trained_in
+from compress.results import evaluate as report
+from compress.results.evaluate import beside, score_float
+from compress.results.package import TOKENIZER, assemble, measured, provenance, size
+from compress.results.verify import verify_loading
+from compress.tasks.subjects import subject_of, trained_on, training_samples
+from compress.tasks.texts import has_head
+from zoo import catalog, metrics
+from zoo.catalog import checkpoint_of
+from zoo.checkpoints import check_simulable, head_of
 from zoo.errors import UserError
+from zoo.features import load_tokenizer
 from zoo.files import Archive, read_json, write_json
+from zoo.latency import machine
+from zoo.lengths import LengthConfig
+from zoo.modeling import LengthAdaptiveModel
+from zoo.settings import get_settings
 
 RANGES, DRAFT = "learned_ranges.json", ".float"
 START = ".calibrated"  # what an interrupted training goes on from: ranges by signal and noise take minutes
@@ -24,10 +47,6 @@ START = ".calibrated"  # what an interrupted training goes on from: ranges by si
 
 def finetune(ctx: Any) -> dict[str, Any]:
     """Stage `finetune`: a checkpoint -> one that is fine-tuned in float; nothing where the recipe leaves it out."""
-    from compress.learn.finetune import learn, start
-    from compress.tasks.subjects import training_samples
-    from zoo.catalog import checkpoint_of
-
     recipe = ctx.recipe
     check_simulable(read_json(checkpoint_of(recipe.model) / "config.json").get("model_type"))
     if not recipe.finetune.apply:
@@ -46,12 +65,6 @@ def aimet(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the checkpoint is not fine-tuned for the task, or aimet-torch is missing or broken.
     """
-    from compress.aimet.simulation import SETTINGS, Settings, Simulated, windows_of
-    from compress.learn.distill import distillation
-    from compress.learn.finetune import learn
-    from compress.recipe.stage import trained_in
-    from compress.tasks.subjects import training_samples
-
     recipe, subject = ctx.recipe, subject_of(ctx.recipe)
     source, _ = trained_in(ctx)
     _check_head(source, subject)
@@ -88,11 +101,6 @@ def aimet(ctx: Any) -> dict[str, Any]:
 
 def quantize(ctx: Any) -> dict[str, Any]:
     """Stage `quantize`: what scope `deploy` learned -> the int8 model; of scope `full` there is none, as is said."""
-    from compress.aimet.integers import write_graph
-    from compress.aimet.simulation import open_simulated
-    from zoo.features import load_tokenizer
-    from zoo.lengths import LengthConfig
-
     if ctx.recipe.aimet.scope == "full":
         told = "none: scope full is a simulation only, set aimet.scope to deploy for a model in real integers"
         ctx.progress.note(f"int8 model: {told}")
@@ -103,8 +111,6 @@ def quantize(ctx: Any) -> dict[str, Any]:
     tokenizer = load_tokenizer(learned)
     facts = write_graph(model, tokenizer, ctx.folder)
     if ctx.recipe.quantize.aimet_onnx:
-        from compress.aimet.export import export
-
         facts["aimet_onnx"] = export(model, tokenizer, ctx.folder)
     write_json(ctx.folder / "configs.json", [LengthConfig.full(model.shape.layers).fractions])
     ctx.progress.update(1, 1)
@@ -119,8 +125,6 @@ def evaluate(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the data to report on was trained on.
     """
-    from compress.results import evaluate as report
-
     subject, whole = subject_of(ctx.recipe), ctx.recipe.aimet.scope == "full"
     facts = _float_alone(ctx) if whole else report.run(ctx)
     scores = read_json(ctx.folder / "scores.json")
@@ -140,13 +144,6 @@ def package(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: an entry, loaded as users load it, says something else than what was trained and quantized.
     """
-    from compress.aimet.simulation import ENCODINGS, SETTINGS, STATE
-    from compress.data.names import shown
-    from compress.recipe.stage import trained_in
-    from compress.results.package import TOKENIZER, assemble, measured, provenance, size
-    from compress.results.verify import verify_loading
-    from compress.tasks.subjects import trained_on
-
     recipe, evaluated, learned = ctx.recipe, ctx.inputs["evaluate"], ctx.inputs["aimet"]
     settings, known, deploy = recipe.package, trained_on(ctx), recipe.aimet.scope == "deploy"
     about = {
@@ -181,9 +178,6 @@ def package(ctx: Any) -> dict[str, Any]:
 
 
 def _check_head(source: Path, subject: Any) -> None:
-    from compress.tasks.texts import has_head
-    from zoo.checkpoints import head_of
-
     config = read_json(source / "config.json")
     try:
         fits = head_of(config) == "qa" if subject.task.is_questions else has_head(config, subject.task)
@@ -197,17 +191,12 @@ def _check_head(source: Path, subject: Any) -> None:
 
 
 def _tokenizer(ctx: Any, source: Path) -> Any:
-    from zoo.catalog import checkpoint_of
-    from zoo.features import load_tokenizer
-
     given = ctx.recipe.tokenizer if not ctx.recipe.finetune.apply else None
     return load_tokenizer(checkpoint_of(given) if given else source)
 
 
 def _moved(before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]) -> float:
     """Median over the ranges of how far their ends have moved, as a share of the width they started with."""
-    import numpy as np
-
     shares = [
         (abs(after[name][0] - low) + abs(after[name][1] - high)) / max(high - low, 1e-12)
         for name, (low, high) in before.items()
@@ -217,13 +206,6 @@ def _moved(before: dict[str, tuple[float, float]], after: dict[str, tuple[float,
 
 def _score_simulated(ctx: Any, more: bool) -> dict[str, dict[str, float]]:
     """Scores of the simulation by what was scored: `simulated`, and `beside` where the task has more to report on."""
-    from compress.aimet.engine import SimulatedEngine
-    from compress.aimet.simulation import open_simulated
-    from compress.results.evaluate import beside
-    from compress.tasks.subjects import trained_on
-    from zoo.features import load_tokenizer
-    from zoo.settings import get_settings
-
     settings, subject, folder = ctx.recipe.evaluate, subject_of(ctx.recipe), ctx.inputs["aimet"]
     sets = {"simulated": subject.load("evaluation", settings.max_questions, ctx.recipe.seed)}
     if more:
@@ -244,11 +226,6 @@ def _score_simulated(ctx: Any, more: bool) -> dict[str, dict[str, float]]:
 
 def _float_alone(ctx: Any) -> dict[str, Any]:
     """What `compress.results.evaluate.run` does, where there is no int8 model: the float model on all there is."""
-    from compress.results.evaluate import beside, score_float
-    from compress.tasks.subjects import trained_on
-    from zoo.latency import machine
-    from zoo.settings import get_settings
-
     settings, subject, known = ctx.recipe.evaluate, subject_of(ctx.recipe), trained_on(ctx)
     examples = subject.load("evaluation", settings.max_questions, ctx.recipe.seed)
     subject.refuse_overlap(known, examples)
@@ -273,9 +250,6 @@ def _float_alone(ctx: Any) -> dict[str, Any]:
 
 def _told(ctx: Any, scores: dict[str, Any], subject: Any) -> dict[str, str]:
     """What the card says of the simulation."""
-    from compress.aimet.simulation import SETTINGS
-    from zoo.metrics import shown
-
     aimet, first = ctx.recipe.aimet, subject.primary
     held = read_json(ctx.inputs["aimet"] / SETTINGS)
     what = {
@@ -293,7 +267,8 @@ def _told(ctx: Any, scores: dict[str, Any], subject: Any) -> dict[str, str]:
             else {}
         ),
         **({"attention mask in the simulation": aimet.mask} if aimet.scope == "full" else {}),
-        "simulated scores": f"{shown(first)} {scores['simulated'][first]:.2f}, float {scores['float'][first]:.2f}",
+        "simulated scores": f"{metrics.shown(first)} {scores['simulated'][first]:.2f}, "
+        f"float {scores['float'][first]:.2f}",
     }
 
 
@@ -310,12 +285,6 @@ def _measured(evaluated: Path, subject: Any) -> dict[str, Any]:
 
 def _float_folder(ctx: Any, evaluated: Path) -> Path:
     """The float model in half precision; written here where it is a published checkpoint that was scored as it is."""
-    import torch
-
-    from compress.recipe.stage import trained_in
-    from zoo.features import load_tokenizer
-    from zoo.modeling import LengthAdaptiveModel
-
     if (evaluated / "float" / "model.safetensors").is_file():
         return evaluated / "float"
     source, folder = trained_in(ctx)[0], ctx.folder / DRAFT
@@ -325,6 +294,4 @@ def _float_folder(ctx: Any, evaluated: Path) -> Path:
 
 
 def _parameters(folder: Path) -> int:
-    from zoo import catalog
-
     return catalog.open_folder(folder).parameters

@@ -10,6 +10,7 @@ from compress.data.squad import BUNDLED
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.files import sha256
+from zoo.safety import check_repo_id
 
 
 def passages(source: str, config: str | None = None) -> Iterator[str]:
@@ -59,8 +60,6 @@ def _from_files(path: Path) -> Iterator[str]:
 
 
 def _from_hub(source: str, config: str | None) -> Iterator[str]:
-    from zoo.safety import check_repo_id
-
     name, _, split = source.partition(":")
     name, split = check_repo_id(name), split or "train"
     try:

@@ -9,8 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from zoo.catalog import MODELS
 from zoo.errors import UserError
 from zoo.files import read_json
+from zoo.safety import check_repo_id
 
 BUNDLED = "examples"  # names the questions that ship with the program
 
@@ -44,8 +46,6 @@ def load_squad(source: str | Path, split: str = "train", titles: Sequence[str] |
     """
     text, path = str(source), Path(source).expanduser()
     if text == BUNDLED:
-        from zoo.catalog import MODELS
-
         rows = _from_file(MODELS / "examples.json")
     elif path.is_file() or path.suffix == ".json" or path.is_absolute():
         rows = _from_file(path)
@@ -92,8 +92,6 @@ def _from_file(path: Path) -> Iterator[Example]:
 
 
 def _from_hub(name: str, split: str) -> Iterator[Example]:
-    from zoo.safety import check_repo_id
-
     name = check_repo_id(name)
     try:
         import datasets

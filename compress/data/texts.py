@@ -14,6 +14,7 @@ from typing import Any
 from compress.data import squad as data
 from compress.data.tasks import Task
 from zoo.errors import UserError
+from zoo.safety import check_repo_id
 
 HIDDEN = -1  # the Hub's label of rows whose label is kept secret
 
@@ -122,8 +123,6 @@ def _lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _hub_rows(name: str, task: Task, split: str) -> Iterator[tuple[str, Any]]:
-    from zoo.safety import check_repo_id
-
     name = check_repo_id(name)
     try:
         import datasets

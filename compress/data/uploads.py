@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from json import decoder, scanner
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -255,7 +256,6 @@ class _Node(dict):
 
 def _decode_with_places(text: str) -> Any:
     """JSON whose objects remember where they begin."""
-    from json import decoder, scanner
 
     def parse_object(start: tuple[str, int], *rest: Any) -> tuple[Any, int]:
         value, end = decoder.JSONObject(start, *rest)  # pyright: ignore[reportAttributeAccessIssue]

@@ -12,14 +12,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.int8 import inc as quantize_inc
 from compress.int8 import quantize as quantize_onnx
+from compress.int8 import sensitivity
 from compress.int8.ranges import Range
 from compress.recipe.layout import CRITERION
+from compress.tasks.subjects import subject_of
 from zoo import engines
 from zoo.engines.base import Engine
-from zoo.features import Window
-from zoo.files import Archive, write_json
+from zoo.engines.torch import TorchEngine
+from zoo.features import Window, load_tokenizer
+from zoo.files import Archive, read_json, write_json
 from zoo.lengths import LengthConfig
+from zoo.settings import get_settings
 
 SENSITIVITY_WINDOWS = 32
 REPORT = CRITERION
@@ -149,8 +154,6 @@ def quantize(
         As `quantize_onnx.store`; with a criterion also whether it holds, scores and trials, which are in
         `criterion.json` with the sensitivities in full.
     """
-    from compress.int8 import inc as quantize_inc
-
     recipe, wish = ctx.recipe, getattr(ctx.recipe, "criterion", None)
     if recipe.quantize.neural_compressor:
         quantize_inc.backend()  # absent, it is told before anything is computed
@@ -167,8 +170,6 @@ def quantize(
 def _within(
     ctx: Any, ready: quantize_onnx.Prepared, wish: Any, scorer: Scorer, windows: Sequence[Window] | None
 ) -> dict[str, Any]:
-    from compress.int8 import sensitivity
-
     recipe, archive = ctx.recipe, Archive(ctx.folder / "trials.jsonl")
     report: dict[str, Any] = {}
     draft = ctx.folder / "draft"
@@ -226,12 +227,6 @@ def answering(recipe: Any, folder: Path) -> Scorer:
 
     They are the recipe's to choose by, or those to calibrate with where it has none; never those that are reported on.
     """
-    from compress.tasks.subjects import subject_of
-    from zoo.engines.torch import TorchEngine
-    from zoo.features import load_tokenizer
-    from zoo.files import read_json
-    from zoo.settings import get_settings
-
     subject, threads = subject_of(recipe), recipe.evaluate.threads or get_settings().threads
     examples = subject.load("validation")
     chance = random.Random(f"{recipe.seed}/criterion")

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.int8.quantize import calibration_windows, matching, operators
+from zoo import torchvision_fix
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
 from zoo.files import write_json
@@ -132,8 +133,6 @@ def backend() -> tuple[Any, Any]:
     Raises:
         UserError: it is not installed.
     """
-    from zoo import torchvision_fix
-
     torchvision_fix.mend()
     try:
         from neural_compressor.torch import quantization

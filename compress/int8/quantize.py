@@ -21,11 +21,14 @@ import torch
 from torch import Tensor
 
 from compress.int8.ranges import Range, calibrate, grid
+from compress.recipe.stage import trained_in
+from compress.tasks.subjects import subject_of
 from zoo.checkpoints import head_size
 from zoo.errors import UserError
-from zoo.features import Window
+from zoo.features import Window, load_tokenizer, pad
+from zoo.files import write_json
 from zoo.graph import Weights
-from zoo.lengths import LengthConfig
+from zoo.lengths import Front, LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 from zoo.weights import float_weights, linears, spec_of, write
 
@@ -175,8 +178,6 @@ def prepare(
     Raises:
         UserError: a pattern of `keep_float` fits no product.
     """
-    from zoo.features import load_tokenizer, pad
-
     settings = recipe.quantize
     model, tokenizer = LengthAdaptiveModel.load(checkpoint), load_tokenizer(checkpoint)
     matching(operators(model), settings.keep_float or ())
@@ -200,8 +201,6 @@ def store(ready: Prepared, out: Path, recipe: Any, keep_float: Sequence[str] = (
     Raises:
         UserError: a pattern fits no product, or nothing is left to quantize.
     """
-    from zoo.files import write_json
-
     settings, model = recipe.quantize, ready.model
     kept = matching(operators(model), [*(settings.keep_float or ()), *keep_float])
     names = [name for name in linears(model) if name not in kept]
@@ -259,8 +258,6 @@ def calibration_windows(recipe: Any, tokenizer: Any) -> list[Window]:
 
     They are those trained on, where the recipe trains.
     """
-    from compress.tasks.subjects import subject_of
-
     subject = subject_of(recipe)
     everything = subject.load("train")
     examples = random.Random(recipe.seed).sample(everything, min(len(everything), recipe.quantize.calibration_samples))
@@ -269,8 +266,5 @@ def calibration_windows(recipe: Any, tokenizer: Any) -> list[Window]:
 
 def run(ctx: Any) -> dict[str, Any]:
     """Stage `quantize`: the length-adaptive checkpoint, calibrated at the front's points -> the int8 file."""
-    from compress.recipe.stage import trained_in
-    from zoo.lengths import Front
-
     front = Front.load(ctx.inputs["search"] / "front.json")
     return build(trained_in(ctx)[0], ctx.folder, ctx.recipe, [p.config for p in front.everything])

@@ -14,6 +14,7 @@ from zoo.errors import UserError
 from zoo.files import read_json, write_json
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import linears
 
 RANGES_FILE = "ranges.json"  # beside a checkpoint whose training has learned them
 SMOOTH_GAIN = 1.5  # a range that smoothing shrinks by less is left alone: dividing takes time in every run
@@ -77,8 +78,6 @@ def calibrate(
     Args:
         percentile: 100 takes the extremes; less takes, per run, that percentile and its mirror, averaged over runs.
     """
-    from zoo.weights import linears
-
     seen: dict[str, list[Range]] = {}
 
     def watch(name: str) -> Callable:

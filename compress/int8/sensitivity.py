@@ -12,10 +12,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from compress.data.squad import BUNDLED, load_squad
+from compress.data.tasks import find_task
+from compress.data.texts import load_texts
 from compress.int8.quantize import WORDS, Prepared, integer_weights, operators, place, prepare, simulate
+from compress.recipe.groups import Quantize, Reading
 from compress.tasks.losses import distance
+from compress.tasks.texts import text_windows
+from zoo import catalog
+from zoo.checkpoints import head_of
 from zoo.errors import UserError
-from zoo.features import Window, make_windows, pad
+from zoo.features import Window, load_tokenizer, make_windows, pad
 from zoo.files import read_json
 from zoo.graph import Weights
 from zoo.modeling import LengthAdaptiveModel
@@ -165,15 +172,6 @@ def of_entry(
     Raises:
         UserError: no such entry, data or task, or a task that is not the entry's.
     """
-    from compress.data.squad import BUNDLED, load_squad
-    from compress.data.tasks import find_task
-    from compress.data.texts import load_texts
-    from compress.recipe.groups import Quantize, Reading
-    from compress.tasks.texts import text_windows
-    from zoo import catalog
-    from zoo.checkpoints import head_of
-    from zoo.features import load_tokenizer
-
     folder = catalog.find(name).float_folder
     classifies = head_of(read_json(folder / "config.json")) == "classification"
     if classifies != bool(task):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from compress.int8.criterion import quantize
+from compress.int8.ranges import RANGES_FILE, load_ranges
 from compress.recipe.stage import trained_in
 from zoo.files import read_json, write_json
 from zoo.lengths import ladder
@@ -11,9 +13,6 @@ from zoo.lengths import ladder
 
 def run(ctx: Any) -> dict[str, Any]:
     """Stage `quantize`: a float checkpoint -> the int8 file, and `configs.json` with the lengths to report on."""
-    from compress.int8.criterion import quantize
-    from compress.int8.ranges import RANGES_FILE, load_ranges
-
     folder, _ = trained_in(ctx)
     learned = load_ranges(folder / RANGES_FILE) if (folder / RANGES_FILE).is_file() else None
     configs = ladder(read_json(folder / "config.json"), ctx.recipe.budgets)

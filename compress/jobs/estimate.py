@@ -7,15 +7,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from compress.data.names import HELD_OUT, HELD_PART, OWN
 from compress.data.squad import BUNDLED, load_squad
 from compress.data.tasks import find_task
 from compress.data.texts import load_texts
 from compress.jobs import ledger
+from compress.recipe.load import load
+from zoo.catalog import MODELS
 from zoo.checkpoints import normalized
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.lengths import Shape, macs
+from zoo.settings import get_settings
 
 GIB = 2**30
 # Shares of a plain float32 matrix product's speed that forward passes in torch, in int8 and training come to, and
@@ -205,8 +210,6 @@ def _counted_texts(task: str, source: str, part: str, length: int) -> tuple[int,
 @lru_cache(maxsize=1)
 def _speed(_now: int) -> float:
     """Products a second of a float32 matrix product on this machine, measured for a twentieth of a second."""
-    import numpy as np
-
     a = np.ones((512, 512), np.float32)
     np.matmul(a, a)
     count, began = 0, time.perf_counter()
@@ -218,8 +221,6 @@ def _speed(_now: int) -> float:
 
 def _config(model: str) -> dict[str, Any] | None:
     """`config.json` of a model that is on this machine."""
-    from zoo.catalog import MODELS
-
     path = Path(model.replace("${BUDGET_ZOO_DATA}", str(_data()))).expanduser()
     for folder in (path, MODELS / model):
         if (folder / "config.json").is_file():
@@ -228,8 +229,6 @@ def _config(model: str) -> dict[str, Any] | None:
 
 
 def _data() -> Path | str:
-    from zoo.settings import get_settings
-
     return get_settings().data or "${BUDGET_ZOO_DATA}"
 
 
@@ -272,7 +271,6 @@ def _disk(recipe: Any, parameters: int) -> float:
 
 def _same(recipe: Any) -> ledger.Job | None:
     """The newest job that ran the same recipe to its end in one go; its name and title do not matter."""
-    from compress.recipe.load import load
 
     def told(one: Any) -> dict[str, Any]:
         return one.model_dump(exclude={"package"})

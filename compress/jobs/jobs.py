@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from compress.children import require_ray
 from compress.data.squad import BUNDLED
 from compress.jobs import ledger, queue
 from compress.jobs.estimate import disk_gib, estimate
@@ -204,8 +205,6 @@ def _check(recipe: Any) -> None:
         raise UserError(lacking)
     spread = [getattr(recipe, name, None) for name in ("search", "latency_table")]
     if any(getattr(group, "workers", 1) > 1 for group in spread):
-        from compress.children import require_ray
-
         require_ray()
     if get_settings().on_space:
         home = get_settings().home.resolve()

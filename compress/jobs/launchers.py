@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
+
 from compress.children import PROJECT, environment, require_ray
 from compress.recipe.layout import LOG
 from zoo.errors import UserError
@@ -78,8 +80,6 @@ class Family:
         return code
 
     def memory(self) -> int:
-        import psutil
-
         held = 0
         for process in self._gather():
             with contextlib.suppress(psutil.Error):
@@ -98,16 +98,12 @@ class Family:
             self._child.wait()
 
     def _gather(self) -> list[Any]:
-        import psutil
-
         for process in list(self._members.values()):
             with contextlib.suppress(psutil.Error):
                 self._members |= {child.pid: child for child in process.children(recursive=True)}
         return list(self._members.values())
 
     def _end(self, processes: list[Any], number: int) -> None:
-        import psutil
-
         if self._child or _lives(self._process):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
@@ -131,8 +127,6 @@ class Local:
         pass
 
     def start(self, folder: Path) -> Handle:
-        import psutil
-
         with (folder / LOG).open("ab") as log:
             child = subprocess.Popen(
                 self._command(folder),
@@ -146,8 +140,6 @@ class Local:
         return Family(psutil.Process(child.pid), child)
 
     def adopt(self, folder: Path, facts: dict[str, Any]) -> Handle | None:
-        import psutil
-
         with contextlib.suppress(psutil.Error, KeyError):
             process = psutil.Process(facts["pid"])
             if abs(process.create_time() - facts["born"]) < 1 and _lives(process):
@@ -280,8 +272,6 @@ def launcher_of(name: str) -> Launcher:
 
 
 def _lives(process: Any) -> bool:
-    import psutil
-
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
+from compress.recipe.load import save
 from compress.run.traces import standing
 from zoo.errors import UserError
 from zoo.files import write_json
@@ -87,8 +90,6 @@ def root() -> Path:
 
 def create(recipe: Any, name: str, owner: str, launcher: str) -> Job:
     """A new queued job with its folder and recipe; it can be seen once all of it is written."""
-    from compress.recipe.load import save
-
     job_id = uuid.uuid4().hex[:8]
     folder = root() / job_id
     folder.mkdir(parents=True)
@@ -129,8 +130,6 @@ def change(job_id: str, among: Iterable[str] = STATES, **changes: Any) -> Job | 
     Raises:
         UserError: there is no such job.
     """
-    from filelock import FileLock
-
     folder = read(job_id).folder
     with _threads, FileLock(folder / LOCK, timeout=30):
         row = json.loads((folder / FILE).read_text(encoding="utf-8"))

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from compress.recipe.layout import FAILURE, LOG
 from compress.run.traces import tail
 from zoo.errors import UserError
@@ -43,8 +45,6 @@ class Limits:
 
     @classmethod
     def of_settings(cls) -> Limits:
-        import psutil
-
         settings = get_settings()
         memory = GIB * settings.job_memory_gib if settings.job_memory_gib else 0.9 * psutil.virtual_memory().total
         return cls(settings.job_hours, memory, GIB * settings.job_disk_gib, GIB * settings.spare_disk_gib)

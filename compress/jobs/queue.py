@@ -18,6 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import psutil
+from filelock import FileLock, Timeout
+
 from compress.children import PROJECT, environment
 from compress.jobs import ledger
 from compress.jobs.supervisor import execute
@@ -65,8 +68,6 @@ def enqueue(job_id: str, attempt: int) -> None:
 
 def start_worker() -> None:
     """Starts a worker that outlives this process, unless one is alive at this home."""
-    from filelock import FileLock
-
     _reap()
     if worker():
         return
@@ -198,7 +199,6 @@ def _age(job: ledger.Job) -> float:
 def _take_over(own: int) -> None:
     """Jobs of workers that died, on whatever machine, go to those that live: a dead worker's claim is free."""
     from dbos import DBOS
-    from filelock import FileLock, Timeout
 
     for path in _workers().glob("*.json"):
         if path.stem == str(own) or not path.stem.isdigit():
@@ -210,8 +210,6 @@ def _take_over(own: int) -> None:
 
 def _claimed() -> tuple[int, Any]:
     """A number that no other worker at this home has, and the lock that says so."""
-    from filelock import FileLock, Timeout
-
     shared = bool(get_settings().database_url)
     for number in range(MOST_WORKERS if shared else 1):
         claim = FileLock(_claim(number), timeout=0 if shared else 2)
@@ -239,8 +237,6 @@ def _starting() -> Path:
 
 def _home_id() -> str:
     """What tells this home from others on the same Postgres, after a container came back with another name too."""
-    from filelock import FileLock
-
     path = _workers() / "home.txt"
     with FileLock(_workers() / "home.lock", timeout=30):
         if not path.is_file():
@@ -261,16 +257,12 @@ def _settings() -> dict[str, str]:
 
 
 def _sign(path: Path, pid: int) -> None:
-    import psutil
-
     with suppress(psutil.Error):
         born = psutil.Process(pid).create_time()
         write_json(path, {"pid": pid, "born": born, "host": socket.gethostname()})
 
 
 def _is_same(pid: int, born: float) -> bool:
-    import psutil
-
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         return abs(process.create_time() - born) < 1 and process.status() != psutil.STATUS_ZOMBIE
@@ -288,7 +280,6 @@ def _reap() -> None:
 @lru_cache(maxsize=4)
 def _client(url: str) -> Any:
     from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
-    from filelock import FileLock
 
     with FileLock(_workers() / "database.lock", timeout=120):
         DBOS.migrate(url)  # a client does not make its tables

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from compress.jobs import ledger
 from compress.jobs.launchers import UNKNOWN, Handle, Launcher, launcher_of
 from compress.jobs.ledger import Job
@@ -156,15 +158,11 @@ def _persist(folder: Path, write: Callable[[], Any]) -> None:
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    from filelock import FileLock
-
     with FileLock(path):
         yield
 
 
 def _is_held(path: Path) -> bool:
-    from filelock import FileLock, Timeout
-
     if not path.exists():
         return False
     try:

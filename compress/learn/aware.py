@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from compress.int8.ranges import RANGES_FILE, Range, calibrate, grid, save_ranges
 from compress.learn.loop import Hook
+from compress.recipe.groups import Budgets
 from compress.tasks.samples import Sample
 from zoo.errors import UserError
 from zoo.features import pad
-from zoo.lengths import LengthConfig
+from zoo.lengths import LengthConfig, ladder
 from zoo.modeling import LengthAdaptiveModel
 from zoo.weights import linears
 
@@ -217,9 +218,6 @@ def check(settings: Any, total_steps: int) -> None:
 
 def smaller_lengths(model: LengthAdaptiveModel) -> list[LengthConfig]:
     """Configurations that a model which was made to drop tokens will be run at, beside full length."""
-    from compress.recipe.groups import Budgets
-    from zoo.lengths import ladder
-
     return ladder(model.config, Budgets())[1:]
 
 

@@ -13,10 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from compress.data.names import shown
 from compress.learn.loop import computing
 from compress.learn.teacher import TASKS, Teacher, TeacherLogits, check_fit, check_reading, mark_of, teacher_for
 from compress.tasks.samples import Loss, Sample
+from compress.tasks.subjects import training_samples
+from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
+from zoo.features import load_tokenizer
 from zoo.modeling import MASK, LengthAdaptiveModel
 
 
@@ -29,9 +33,6 @@ def teacher(ctx: Any, check: Callable[[int], None] | None = None) -> dict[str, A
     Raises:
         UserError: the teacher does not fit, or the training after it would not reach a step that the recipe names.
     """
-    from compress.data.names import shown
-    from compress.tasks.subjects import training_samples
-
     recipe, settings = ctx.recipe, ctx.recipe.distill
     if not settings.apply:
         return {}
@@ -80,9 +81,6 @@ def open_teacher(recipe: Any, tokenizer: Any) -> tuple[Path, LengthAdaptiveModel
     Raises:
         UserError: it has no head for a task, another vocabulary or too few positions.
     """
-    from zoo.catalog import checkpoint_of
-    from zoo.features import load_tokenizer
-
     folder = checkpoint_of(recipe.distill.teacher or recipe.model)
     try:
         model = LengthAdaptiveModel.load(folder)
@@ -95,9 +93,6 @@ def open_teacher(recipe: Any, tokenizer: Any) -> tuple[Path, LengthAdaptiveModel
 
 def tokenizer_of(recipe: Any) -> Any:
     """The tokenizer that a recipe reads with: its own, else that of its checkpoint."""
-    from zoo.catalog import checkpoint_of
-    from zoo.features import load_tokenizer
-
     return load_tokenizer(checkpoint_of(recipe.tokenizer or recipe.model))
 
 

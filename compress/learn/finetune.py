@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from compress.learn.distill import distillation
 from compress.learn.loop import Hook, Schedule, train
 from compress.learn.vocabulary import renumber
 from compress.tasks import dropping
@@ -30,8 +31,6 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the data or the teacher do not fit the model.
     """
-    from compress.learn.distill import distillation
-
     recipe = ctx.recipe
     model, tokenizer = start(recipe, **dropping.dropping(recipe.length_drop))
     data = training_samples(recipe, tokenizer, recipe.finetune)

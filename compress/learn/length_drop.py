@@ -18,8 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compress.learn.distill import distillation
+from compress.learn.finetune import learn
 from compress.tasks.dropping import dropping, ratios, sampled, smallest, surviving_layers
-from compress.tasks.losses import attention_hinge, distance, of_answer
+from compress.tasks.losses import attention_hinge, distance, of_answer, of_label
+from compress.tasks.subjects import subject_of, training_samples
+from zoo.features import load_tokenizer
 from zoo.modeling import Output
 
 
@@ -77,12 +81,6 @@ def run(ctx: Any) -> dict[str, Any]:
     A teacher, if the recipe has one, is heard in every pass: of the full length beside the labels, of the others beside
     the student's own full length.
     """
-    from compress.learn.distill import distillation
-    from compress.learn.finetune import learn
-    from compress.tasks.losses import of_label
-    from compress.tasks.subjects import subject_of, training_samples
-    from zoo.features import load_tokenizer
-
     settings, subject = ctx.recipe.length_drop, subject_of(ctx.recipe)
     source, asks = ctx.inputs["finetune"], subject.task.is_questions
     tokenizer = load_tokenizer(source)

@@ -22,8 +22,17 @@ from pymoo.core.repair import Repair
 from pymoo.core.sampling import Sampling
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
-from zoo.files import Archive
-from zoo.lengths import LengthConfig
+from compress.int8 import quantize as quantize_onnx
+from compress.recipe.stage import trained_in
+from compress.tasks.fanout import scoring
+from compress.tasks.judge import Judge
+from compress.tasks.scores import drop_layers_of
+from compress.tasks.subjects import subject_of, trained_on
+from zoo import catalog
+from zoo.checkpoints import normalized
+from zoo.errors import UserError
+from zoo.files import Archive, read_json, write_json
+from zoo.lengths import Front, LengthConfig, Point
 
 GRID = 64
 ATTEMPTS = 50  # at finding new genes, a generation and move: a small space runs out of them
@@ -261,14 +270,6 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the examples to search on are also trained or reported on.
     """
-    from compress.int8 import quantize as quantize_onnx
-    from compress.recipe.stage import trained_in
-    from compress.tasks.fanout import scoring
-    from compress.tasks.judge import Judge
-    from compress.tasks.subjects import subject_of, trained_on
-    from zoo.files import write_json
-    from zoo.lengths import Front, Point
-
     settings, checkpoint, subject = ctx.recipe.search, trained_in(ctx)[0], subject_of(ctx.recipe)
     examples = subject.load("validation", settings.max_questions, settings.seed)
     what = f"the {subject.noun} to search on"
@@ -319,9 +320,6 @@ def known_of(start: str | None, layers: int) -> list[LengthConfig]:
     Raises:
         UserError: there is no such entry, it has no front, or it has another number of layers.
     """
-    from zoo import catalog
-    from zoo.errors import UserError
-
     if start is None:
         return []
     front = catalog.find(start).front
@@ -337,11 +335,6 @@ def space_of(recipe: Any, checkpoint: Path) -> Space:
     Raises:
         UserError: `lower_ratio` has another number of values than there are drop layers.
     """
-    from compress.tasks.scores import drop_layers_of
-    from zoo.checkpoints import normalized
-    from zoo.errors import UserError
-    from zoo.files import read_json
-
     config = read_json(checkpoint / "config.json")
     drops = tuple(drop_layers_of(config))
     lowest = recipe.search.lower_ratio

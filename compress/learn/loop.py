@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import set_seed
 from torch import Tensor
 
 from compress.memory import give_back
@@ -148,9 +150,6 @@ def train(
     Returns:
         steps, final loss and seconds.
     """
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-    from accelerate.utils import set_seed
-
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision="no",

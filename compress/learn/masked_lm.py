@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -68,8 +70,6 @@ class MaskedLanguageModel(nn.Module):
         Raises:
             UserError: the folder is no checkpoint that can be used.
         """
-        from safetensors import safe_open
-
         model = cls(LengthAdaptiveModel.load(folder, "qa", dropout))
         names = head_names(model.encoder.family)
         with safe_open(str(folder / "model.safetensors"), "pt") as file:
@@ -83,8 +83,6 @@ class MaskedLanguageModel(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes a checkpoint for masked texts, that transformers and `LengthAdaptiveModel.load(head=…)` read."""
-        from safetensors.torch import save_file
-
         family, encoder = self.encoder.family, self.encoder
         state = {theirs(k, family): v for k, v in encoder.state_dict().items() if not k.startswith(OWN_HEAD)}
         own = self.state_dict()

@@ -12,13 +12,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compress.learn.distill import hidden_distance, paired_layers, tokenizer_of, watching
+from compress.learn.finetune import freeze, schedule_of
 from compress.learn.loop import Hook, Schedule, train
 from compress.learn.masked_lm import MaskedLanguageModel
 from compress.learn.masking import Masking
+from compress.learn.pruning.prune import Pruner
+from compress.learn.pruning.report import sparsity_of
 from compress.learn.shards import Shards
 from compress.learn.teacher import check_reading
 from compress.tasks.samples import Loss
+from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
+from zoo.features import load_tokenizer
 
 
 def run(ctx: Any) -> dict[str, Any]:
@@ -27,11 +32,6 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the checkpoint, its teacher or the way of pruning do not fit.
     """
-    from compress.learn.finetune import freeze
-    from compress.learn.pruning.prune import Pruner
-    from compress.learn.pruning.report import sparsity_of
-    from zoo.catalog import checkpoint_of
-
     recipe, settings, training = ctx.recipe, ctx.recipe.pretrain, ctx.recipe.training
     source, tokenizer = checkpoint_of(recipe.model), tokenizer_of(recipe)
     torch.manual_seed(training.seed)
@@ -52,8 +52,6 @@ def run(ctx: Any) -> dict[str, Any]:
 
 def schedule_on(ctx: Any, settings: Any, blocks: int, **more: Any) -> Schedule:
     """What a group of a recipe says of a stage's training on so many blocks, by steps where it counts in steps."""
-    from compress.learn.finetune import schedule_of
-
     if settings.steps:
         more["epochs"] = (settings.steps - 0.5) / -(-blocks // settings.batch_size)
     return schedule_of(ctx, settings, **more)
@@ -65,9 +63,6 @@ def open_teacher(recipe: Any, tokenizer: Any) -> MaskedLanguageModel | None:
     Raises:
         UserError: it cannot tell words, where that is wanted, or does not fit the tokenizer.
     """
-    from zoo.catalog import checkpoint_of
-    from zoo.features import load_tokenizer
-
     settings = recipe.pretrain
     if not settings.teacher_weight and not settings.hidden_weight:
         return None

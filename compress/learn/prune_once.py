@@ -8,7 +8,14 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from compress.learn.aware import FakeQuant
+from compress.learn.distill import distillation, tokenizer_of
+from compress.learn.finetune import learn, start
 from compress.learn.loop import Hook
+from compress.learn.pruning.prune import Pruner
+from compress.learn.pruning.report import sparsity_of
+from compress.recipe.training_groups import Prune
+from compress.tasks.subjects import subject_of, training_samples
 from zoo.errors import UserError
 from zoo.modeling import LengthAdaptiveModel
 
@@ -30,8 +37,6 @@ def aware(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the teacher does not fit, or a zero was lost.
     """
-    from compress.learn.distill import tokenizer_of
-
     if ctx.recipe.aware.apply:
         return _train(ctx, ctx.inputs["lock"], ctx.recipe.aware, simulated=True)
     if _is_first():
@@ -41,12 +46,6 @@ def aware(ctx: Any) -> dict[str, Any]:
 
 
 def _train(ctx: Any, source: Path, settings: Any, simulated: bool) -> dict[str, Any]:
-    from compress.learn.distill import distillation
-    from compress.learn.finetune import learn, start
-    from compress.learn.pruning.prune import Pruner
-    from compress.recipe.training_groups import Prune
-    from compress.tasks.subjects import subject_of, training_samples
-
     recipe = ctx.recipe
     model, tokenizer = start(recipe.model_copy(update={"model": str(source), "tokenizer": None}))
     model.dropout = settings.dropout
@@ -57,8 +56,6 @@ def _train(ctx: Any, source: Path, settings: Any, simulated: bool) -> dict[str, 
     locked = Prune(apply=True, approach="pattern_lock", excluded=recipe.prune.excluded)
     hooks: list[Hook] = [Pruner(model, locked)]
     if simulated:
-        from compress.learn.aware import FakeQuant
-
         narrow = recipe.quantize.reduce_range is not False
         hooks.append(FakeQuant(model, settings, data, recipe.training.seed, tokenizer.pad_token_id, narrow))
     result = learn(ctx, model, tokenizer, data, settings, loss, hooks)
@@ -78,8 +75,6 @@ def check_zeros(before: Path, after: Path) -> dict[str, float]:
     Raises:
         UserError: a weight that was zero is not, or the other way round.
     """
-    from compress.learn.pruning.report import sparsity_of
-
     first, last = LengthAdaptiveModel.load(before, "qa"), LengthAdaptiveModel.load(after)
     found = sparsity_of(last)
     pairs = [(_zeros(first, name), _zeros(last, name)) for name in found["per_operator"]]

@@ -22,6 +22,7 @@ import numpy as np
 from compress.data.passages import passages, source_mark
 from compress.learn.masking import HIDDEN, SHARE, SWAPPED
 from compress.tasks.samples import Sample
+from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer
 from zoo.files import read_json, write_json
@@ -49,8 +50,6 @@ def run(ctx: Any) -> dict[str, Any]:
 
 def read_text(ctx: Any, settings: Any, **more: Any) -> Shards:
     """The text that a group of a recipe names, as `make_shards` leaves it in the stage's folder."""
-    from zoo.catalog import checkpoint_of
-
     return make_shards(
         ctx.folder,
         checkpoint_of(ctx.recipe.tokenizer or ctx.recipe.model),

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate.state import AcceleratorState
+
+from compress.data.tasks import find_task
 from compress.nas.space import Space, space_of
 from compress.nas.timed import Setup
 from zoo.checkpoints import normalized
@@ -45,8 +49,6 @@ def base_of(ctx: Any) -> Base:
 
 def setup_of(recipe: Any, config: dict[str, Any]) -> Setup:
     """What a recipe's latencies are measured with, for sub-networks of a checkpoint with this `config.json`."""
-    from compress.data.tasks import find_task
-
     settings, int8 = recipe.latency_table, recipe.quantize
     return Setup(
         settings.tokens,
@@ -63,9 +65,6 @@ def alone() -> None:
     """Goes on as one process: under torchrun the others have ended after the supernet's stages."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
-    import torch
-    from accelerate.state import AcceleratorState
-
     for key in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         os.environ.pop(key, None)
     if torch.distributed.is_initialized():

@@ -8,6 +8,7 @@ from typing import Any
 from compress.nas.space import Arch
 from compress.nas.supernet import SuperNet
 from zoo.errors import UserError
+from zoo.features import load_tokenizer
 
 
 def extract(net: SuperNet, arch: Arch, folder: Path, tokenizer: Any = None) -> Path:
@@ -60,8 +61,6 @@ def extract_from(supernet: Path, key: str, folder: Path) -> dict[str, int | str]
     Raises:
         UserError: these sizes were never trained (the nearest that were are named), or there is something in `folder`.
     """
-    from zoo.features import load_tokenizer
-
     arch, net = Arch.parse(key), SuperNet.load(supernet)
     check_plain(arch)
     if arch not in net.space:

@@ -6,20 +6,30 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from compress.data.names import called
 from compress.nas.base import alone, base_of
+from compress.nas.judge import net_of
+from compress.nas.latency_table import time_again
+from compress.nas.scoring import HeldEngine, finetune_candidate
 from compress.nas.search import SEARCHED, winner_of
-from zoo.files import write_json
+from compress.nas.table import stamp
+from compress.nas.timed import HeldOnnx, dynamic, whole_run
+from compress.recipe.load import load
+from compress.results import evaluate as report
+from compress.tasks.subjects import subject_of
+from zoo.engines.onnx import OnnxEngine
+from zoo.engines.openvino import OpenVinoEngine
+from zoo.features import load_tokenizer
+from zoo.files import read_json, write_json
+from zoo.graph import MODEL_FILE
+from zoo.modeling import LengthAdaptiveModel
+from zoo.weights import float_weights, spec_of
 
 PROVENANCE = "provenance.json"  # read by the stage `package`
 
 
 def finetune(ctx: Any) -> dict[str, Any]:
     """Stage `finetune`: the winner's slice of the supernet -> a checkpoint that has learned the task by itself."""
-    from compress.nas.judge import net_of
-    from compress.nas.scoring import finetune_candidate
-    from compress.tasks.subjects import subject_of
-    from zoo.features import load_tokenizer
-
     alone()
     recipe, base = ctx.recipe, base_of(ctx)
     arch, _ = winner_of(ctx.inputs["search"])
@@ -34,12 +44,6 @@ def evaluate(ctx: Any) -> dict[str, Any]:
 
     What the search wrote is left as `search.json` here with the finished model's latency in it.
     """
-    from compress.nas.latency_table import time_again
-    from compress.nas.table import stamp
-    from compress.nas.timed import whole_run
-    from compress.results import evaluate as report
-    from zoo.files import read_json
-
     facts = report.run(ctx)
     arch, told = winner_of(ctx.inputs["search"])
     setup = base_of(ctx).setup
@@ -66,9 +70,6 @@ def evaluate(ctx: Any) -> dict[str, Any]:
 
 def provenance(ctx: Any, arch: str, latency: dict[str, Any]) -> dict[str, Any]:
     """What the entry tells about the search."""
-    from compress.data.names import called
-    from compress.recipe.load import load
-
     recipe: Any = load(ctx.root)
     settings, setup = recipe.search, latency["setup"]
     how = f"{setup['tokens']} tokens, batch {setup['batch']}, {setup['threads']} threads, {latency['mode']}"
@@ -85,14 +86,6 @@ def provenance(ctx: Any, arch: str, latency: dict[str, Any]) -> dict[str, Any]:
 
 def _engine(mode: str, quantized: Path, checkpoint: Path, threads: int) -> Any:
     """The finished model as the mode of the search runs it."""
-    from compress.nas.scoring import HeldEngine
-    from compress.nas.timed import HeldOnnx, dynamic
-    from zoo.engines.onnx import OnnxEngine
-    from zoo.engines.openvino import OpenVinoEngine
-    from zoo.graph import MODEL_FILE
-    from zoo.modeling import LengthAdaptiveModel
-    from zoo.weights import float_weights, spec_of
-
     if mode == "onnxruntime_int8":
         return OnnxEngine(quantized / MODEL_FILE, threads)
     if mode == "openvino_int8":

@@ -10,6 +10,8 @@ from compress.nas.base import Base
 from compress.nas.scoring import calibration_windows, finetune_candidate, inside, score_model
 from compress.nas.space import Arch
 from compress.nas.supernet import SuperNet
+from compress.tasks.subjects import subject_of, trained_on
+from zoo.features import load_tokenizer
 
 
 class Candidates:
@@ -24,9 +26,6 @@ class Candidates:
     """
 
     def __init__(self, ctx: Any, base: Base):
-        from compress.tasks.subjects import subject_of, trained_on
-        from zoo.features import load_tokenizer
-
         self.ctx, self.base, self.settings = ctx, base, ctx.recipe.search
         self.subject = subject_of(ctx.recipe)
         self.tokenizer = load_tokenizer(base.folder)

@@ -16,9 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from compress.nas.base import base_of
+from compress.nas.predictor import fit
 from compress.nas.space import GENES, Arch, Space
 from compress.nas.table import STRAY, Job, Measured, Row, Table, _key, refuse_foreign, setup_json, stamp
 from compress.nas.timed import MODES, Setup, ready
+from compress.recipe.nas_search_groups import LatencyTable
+from compress.tasks.fanout import cluster
 from zoo.files import Archive
 from zoo.latency import device_lock, measure
 
@@ -138,8 +142,6 @@ def strays(rows: Sequence[Row]) -> list[Job]:
     A neighbour on the same cores slows seconds down, evenly, so that a row does not show it by itself; and it only ever
     slows down, so that the spread is told from the rows that are faster than expected.
     """
-    from compress.nas.predictor import fit
-
     if len(rows) < 20:
         return []
     archs, times = [row.arch for row in rows], np.array([row.p50_ms for row in rows])
@@ -168,8 +170,6 @@ def machines(setup: Setup, settings: Any) -> Iterator[Callable[[Sequence[Job]], 
     if settings.workers == 1:
         yield None
         return
-    from compress.tasks.fanout import cluster
-
     with cluster(settings.workers, setup.threads) as ray:
         timer = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(Timer)
         timers = [timer.remote(setup, settings.model_dump(mode="json")) for _ in range(settings.workers)]
@@ -185,8 +185,6 @@ class Timer:
     """Times rows in a process of its own."""
 
     def __init__(self, setup: Setup, settings: dict[str, Any]):
-        from compress.recipe.nas_search_groups import LatencyTable
-
         self._setup, self._settings = setup, LatencyTable.model_validate(settings)
 
     def stamp(self) -> dict[str, Any]:
@@ -202,8 +200,6 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: a given table is of another machine, setup or space.
     """
-    from compress.nas.base import base_of
-
     settings = ctx.recipe.latency_table
     base = base_of(ctx)
     if settings.table:

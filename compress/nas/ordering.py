@@ -15,10 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.learn.distill import tokenizer_of
 from compress.learn.masked_lm import MaskedLanguageModel
+from compress.learn.shards import Shards
 from compress.nas.space import space_of
 from compress.nas.supernet import Net, encoder_of
 from compress.tasks.samples import collate
+from zoo.catalog import checkpoint_of
 from zoo.files import read_json, write_json
 from zoo.modeling import Layer
 
@@ -48,10 +51,6 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the space does not fit the checkpoint.
     """
-    from compress.learn.distill import tokenizer_of
-    from compress.learn.shards import Shards
-    from zoo.catalog import checkpoint_of
-
     recipe, settings = ctx.recipe, ctx.recipe.supernet
     if settings.checkpoint:
         return {}

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
+from scipy.stats import rankdata
 
 from compress.nas.space import Arch
 from compress.nas.table import Table, refuse_foreign
@@ -119,8 +121,6 @@ def fit(archs: Sequence[Arch], times: np.ndarray, basis: str) -> Fit:
         times: milliseconds of each, above 0.
         basis: one of `BASES`.
     """
-    from scipy.optimize import nnls
-
     knots = places(archs)
     made = terms(archs, basis, knots)
     scales = np.maximum(made.max(0), 1e-12)
@@ -140,8 +140,6 @@ def fit(archs: Sequence[Arch], times: np.ndarray, basis: str) -> Fit:
 
 def errors(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
     """`mape` in percent, `spearman`, `rmse_ms` and `n`."""
-    from scipy.stats import rankdata
-
     ranks = [rankdata(values) for values in (predicted, measured)]
     alike = len(measured) > 1 and all(np.ptp(rank) > 0 for rank in ranks)
     return {

@@ -18,10 +18,12 @@ import torch
 
 from compress.int8.quantize import Prepared, store
 from compress.int8.ranges import calibrate
+from compress.learn.finetune import learn
 from compress.nas.extract import check_plain, extract
 from compress.nas.space import Arch
 from compress.nas.supernet import SuperNet
 from compress.recipe.groups import Quantize
+from compress.tasks.subjects import subject_of
 from zoo.engines.base import Engine
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.torch import TorchEngine
@@ -135,9 +137,6 @@ def finetune_candidate(
     Raises:
         UserError: nothing can be learned from the recipe's data.
     """
-    from compress.learn.finetune import learn
-    from compress.tasks.subjects import subject_of
-
     subject, start = subject_of(recipe, settings), folder / "start"
     if (folder / "model.safetensors").is_file():
         return subject.load_model(folder)

@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.nas.base import alone, base_of
+from compress.nas.judge import Candidates
+from compress.nas.latency_table import time_row
+from compress.nas.predictor import Predictor
 from compress.nas.space import Arch, Space
+from compress.nas.table import stamp
 from zoo.errors import UserError
 from zoo.files import Archive, read_json, write_json
 
@@ -172,12 +177,6 @@ def run(ctx: Any) -> dict[str, Any]:
         UserError: no encoder is fast enough, the predictor is of another machine or space, or the data to search on
             are trained or reported on too.
     """
-    from compress.nas.base import alone, base_of
-    from compress.nas.judge import Candidates
-    from compress.nas.latency_table import time_row
-    from compress.nas.predictor import Predictor
-    from compress.nas.table import stamp
-
     alone()
     settings, base = ctx.recipe.search, base_of(ctx)
     predictor = Predictor.load(ctx.inputs["predictor"])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compress.learn.distill import hidden_distance
+from compress.learn.distill import hidden_distance, tokenizer_of
 from compress.learn.finetune import freeze
 from compress.learn.loop import train
 from compress.learn.masked_lm import MaskedLanguageModel
@@ -29,6 +29,7 @@ from compress.nas.ordering import FACTS
 from compress.nas.space import Arch, Space, space_of
 from compress.nas.supernet import Net, SuperNet, encoder_of
 from compress.tasks.samples import Loss
+from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json
@@ -41,9 +42,6 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the teacher does not fit, or the supernet that was given is of another space.
     """
-    from compress.learn.distill import tokenizer_of
-    from zoo.catalog import checkpoint_of
-
     recipe, settings, training = ctx.recipe, ctx.recipe.supernet, ctx.recipe.training
     space = space_of(recipe.space, read_json(checkpoint_of(recipe.model) / "config.json"))
     if settings.checkpoint:
@@ -79,8 +77,6 @@ def open_teacher(recipe: Any, ordered: Path, tokenizer: Any) -> MaskedLanguageMo
     Raises:
         UserError: it cannot tell words, where that is wanted, or does not fit the tokenizer.
     """
-    from zoo.catalog import checkpoint_of
-
     settings = recipe.supernet
     folder = checkpoint_of(settings.teacher) if settings.teacher else ordered
     model = MaskedLanguageModel.load(folder)

@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 
 from compress.learn.distill import Listener, divergence
+from compress.learn.finetune import learn
 from compress.nas.space import Space, space_of
 from compress.nas.supernet import SuperNet
 from compress.nas.supernet_train import sandwich
 from compress.tasks.samples import Loss
+from compress.tasks.subjects import subject_of
+from zoo.features import load_tokenizer
+from zoo.files import read_json
 
 
 def run(ctx: Any) -> dict[str, Any]:
@@ -23,11 +27,6 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the supernet is of another space, or nothing can be learned from the data.
     """
-    from compress.learn.finetune import learn
-    from compress.tasks.subjects import subject_of
-    from zoo.features import load_tokenizer
-    from zoo.files import read_json
-
     recipe, settings, source = ctx.recipe, ctx.recipe.tune, ctx.inputs["supernet"]
     if recipe.search.scoring == "finetune":
         ctx.progress.note("every candidate is fine-tuned by itself: the supernet is not tuned")

@@ -16,7 +16,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 
+from compress.nas.scoring import HeldEngine
 from compress.nas.space import Arch
 from zoo.checkpoints import architecture
 from zoo.engines.base import Engine
@@ -25,6 +27,7 @@ from zoo.engines.openvino import OpenVinoEngine
 from zoo.errors import UserError
 from zoo.graph import Weights
 from zoo.lengths import LengthConfig
+from zoo.modeling import LengthAdaptiveModel
 
 MODES = {
     "onnxruntime_int8": "int8 on onnxruntime",
@@ -157,10 +160,6 @@ def ready(arch: Arch, mode: str, setup: Setup) -> Iterator[Callable[[], Any]]:
         engine: Engine = kind(made_up(arch, setup, mode.endswith("int8")), spec_of(arch, setup), setup.threads)
         yield whole_run(engine, setup)
         return
-    import torch
-
-    from compress.nas.scoring import HeldEngine
-
     before = torch.get_num_threads()
     try:
         model = _made_up_model(arch, setup)
@@ -179,18 +178,12 @@ def whole_run(engine: Engine, setup: Setup, vocabulary: int = WORDS) -> Callable
 
 def dynamic(model: Any) -> Any:
     """A copy of a torch model with its linear layers in torch's dynamic int8, as Bigger&Faster has them."""
-    import torch
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this way of quantizing will move to another package
         return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
 
 
 def _made_up_model(arch: Arch, setup: Setup) -> Any:
-    import torch
-
-    from zoo.modeling import LengthAdaptiveModel
-
     config = {
         "model_type": setup.family,
         "architectures": [architecture(setup.family, setup.head)],

@@ -16,7 +16,9 @@ from compress.nncf.model import options, overflow
 from compress.nncf.scopes import matching, operators
 from compress.recipe.nncf_config import Numbers, Plan
 from zoo.errors import UserError
+from zoo.graph import build
 from zoo.modeling import LengthAdaptiveModel
+from zoo.settings import get_settings
 from zoo.weights import float_weights, linears, spec_of
 
 INTERMEDIATE = "model.nncf.xml"  # OpenVINO's form, with the weights beside it
@@ -112,8 +114,6 @@ def quantize_exported(
 
 def exported(model: LengthAdaptiveModel) -> Any:
     """The float model as the house's graph at full length, an ONNX model of standard operators."""
-    from zoo.graph import build
-
     made = build(float_weights(model), spec_of(model), active=())
     made.graph.input.remove(next(part for part in made.graph.input if part.name == "lengths"))
     return made
@@ -172,8 +172,6 @@ def _opened(exact: Any, kind: str) -> Any:
 
 
 def _engine(model: Any, kind: str, layers: int) -> Any:
-    from zoo.settings import get_settings
-
     threads = get_settings().threads
     if kind == "onnx":
         return PlainOnnx(model.SerializeToString(), threads, layers)

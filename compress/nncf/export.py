@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -247,8 +248,6 @@ class PlainOnnx:
     name = "onnxruntime"
 
     def __init__(self, path: Path | bytes, threads: int, layers: int):
-        import onnxruntime
-
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3

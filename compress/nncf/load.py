@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from zoo import torchvision_fix
 from zoo.errors import UserError
 
 LOUD = ("torchao", "torch.utils._pytree", "torch.onnx")
@@ -24,8 +25,6 @@ def load_nncf() -> Any:
     Raises:
         UserError: it is not installed.
     """
-    from zoo import torchvision_fix
-
     torchvision_fix.mend()
     os.environ.setdefault("NNCF_CI", "1")  # what NNCF looks at before it sends anything; it has to stand before import
     before = logging.getLoggerClass()

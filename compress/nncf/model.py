@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -169,8 +170,6 @@ def _names(model: LengthAdaptiveModel, batch: dict[str, Tensor], kinds: Sequence
 
 
 def _graph(model: Any, batch: dict[str, Tensor]) -> Any:
-    import copy
-
     from nncf.torch.function_hook import wrap_model
     from nncf.torch.function_hook.nncf_graph.nncf_graph_builder import build_nncf_graph
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from zoo.checkpoints import FAMILIES, theirs
+from zoo.checkpoints import FAMILIES, head_of, normalized, theirs
 from zoo.errors import UserError
 
 LINEARS = ("query", "key", "value", "project", "expand", "contract")
@@ -29,8 +29,6 @@ def operators(config: Mapping[str, Any]) -> dict[str, list[str]]:
     Args:
         config: the checkpoint's.
     """
-    from zoo.checkpoints import head_of, normalized
-
     config = normalized(dict(config))
     family, layers, head = config["model_type"], config["num_hidden_layers"], head_of(dict(config))
     tables = ("words", "positions") if family == "distilbert" else ("words", "positions", "types")

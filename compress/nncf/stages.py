@@ -22,11 +22,14 @@ from compress.nncf.control import SINGLE, open_exported, quantize_exported
 from compress.nncf.export import PLAIN, PlainOnnx, PlainOpenVino, Unfit, compare, export_onnx, graph_weights
 from compress.nncf.model import quantized
 from compress.nncf.store import FACTS, SimulatedEngine, load_model, save_model
+from compress.recipe.load import expanded, load
 from compress.recipe.nncf_config import Plan, parse_config
 from compress.results import evaluate, package
-from compress.tasks.subjects import subject_of, training_samples
+from compress.tasks.subjects import subject_of, trained_on, training_samples
+from zoo.catalog import checkpoint_of
 from zoo.checkpoints import check_simulable, head_of
 from zoo.engines import open_graph
+from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
 from zoo.files import Archive, read_json, write_json, write_text
@@ -34,6 +37,7 @@ from zoo.graph import MODEL_FILE
 from zoo.latency import machine
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
+from zoo.settings import get_settings
 from zoo.weights import spec_of, write
 
 SCORES = "engines.json"  # every engine's score beside the others
@@ -50,8 +54,6 @@ def finetune(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: it is to be taken as it is, but has no head for the task.
     """
-    from zoo.catalog import checkpoint_of
-
     recipe = learning(ctx.recipe, ctx.root)
     if not recipe.finetune.apply:
         config = read_json(checkpoint_of(recipe.model) / "config.json")
@@ -216,9 +218,6 @@ def run_evaluate(ctx: Any) -> dict[str, Any]:
     if house and ctx.recipe.dataset.evaluation_task:
         _restamp(ctx)
     examples = subject.load("evaluation", settings.max_questions, ctx.recipe.seed)
-    from compress.tasks.subjects import trained_on
-    from zoo.settings import get_settings
-
     if not house:
         subject.refuse_overlap(trained_on(ready), examples)
     tokenizer = load_tokenizer(ctx.inputs["finetune"])
@@ -255,8 +254,6 @@ def _engines(ctx: Any, house: bool, threads: int) -> dict[str, Any]:
     layers = LengthAdaptiveModel(config).shape.layers
     found: dict[str, Any] = {}
     if not house:
-        from zoo.engines.torch import TorchEngine
-
         found["float"] = lambda: (TorchEngine(source, threads), config)
     if (made / FACTS).is_file():
         found["simulated"] = lambda: (SimulatedEngine(load_model(made)[0], threads), config)
@@ -291,8 +288,6 @@ def to_onnx(root: Path, path: Path) -> dict[str, Any]:
     Raises:
         UserError: the run has no quantized torch model.
     """
-    from compress.recipe.load import expanded, load
-
     recipe = expanded(load(root))
     if recipe.kind != "nncf":
         raise UserError(f"--to-onnx is for recipes of kind nncf, and this one is of kind {recipe.kind}.")

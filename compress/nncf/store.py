@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from compress.int8.quantize import simulate
 from compress.nncf.load import load_nncf, quiet
 from zoo.engines.base import EngineOutput
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
+from zoo.graph import MODEL_FILE, read
 from zoo.modeling import LengthAdaptiveModel
 
 FACTS, TENSORS = "nncf.json", "nncf.safetensors"
@@ -22,8 +25,6 @@ MODULES = ("SymmetricQuantizer", "AsymmetricQuantizer", "SQMultiply")  # what a 
 
 def save_model(model: Any, folder: Path, placement: str) -> None:
     """Stores a quantized model: `config.json`, `nncf.json` and `nncf.safetensors`, its ranges among them."""
-    from safetensors.torch import save_file
-
     nncf = load_nncf()
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / (TENSORS + ".tmp")
@@ -40,8 +41,6 @@ def load_model(folder: Path, dropout: float = 0.0) -> tuple[Any, str]:
     Raises:
         UserError: the folder holds no such model.
     """
-    from safetensors.torch import load_file
-
     nncf = load_nncf()
     if not (folder / FACTS).is_file():
         raise UserError(f"{folder} holds no model that NNCF has quantized. Name the folder of a run of kind nncf.")
@@ -86,9 +85,6 @@ def open_simulated(folder: Path | str, threads: int) -> SimulatedEngine:
     Raises:
         UserError: there is nothing of the kind.
     """
-    from compress.int8.quantize import simulate
-    from zoo.graph import MODEL_FILE, read
-
     folder = Path(folder)
     for place in (folder / "nncf", folder):
         if (place / FACTS).is_file():

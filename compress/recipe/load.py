@@ -20,6 +20,7 @@ from compress.recipe.quantize import QuantizeRecipe
 from compress.recipe.train import TrainRecipe
 from zoo.errors import UserError
 from zoo.files import write_text
+from zoo.settings import get_settings
 
 RECIPES = Path(__file__).parent / "shipped"
 # Keys that may hold a folder or a file of the machine that the recipe runs on.
@@ -113,8 +114,6 @@ def expanded(recipe: Recipe) -> Recipe:
         if isinstance(value, dict):
             return {key: walk(inner) for key, inner in value.items()}
         if isinstance(value, str) and "${BUDGET_ZOO_DATA}" in value:
-            from zoo.settings import get_settings
-
             folder = get_settings().data
             if folder is None:
                 raise UserError(f"{value} is needed: set BUDGET_ZOO_DATA to the folder that holds your data.")

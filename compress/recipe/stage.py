@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.progress import Progress
+from zoo.catalog import checkpoint_of
 
 
 @dataclass
@@ -65,6 +66,4 @@ def trained_in(ctx: Any) -> tuple[Path, bool]:
 
 def source_of(recipe: Any) -> tuple[Path, bool]:
     """The float checkpoint's folder, and whether others can find it: a bundled entry or a Hub id, not a folder."""
-    from zoo.catalog import checkpoint_of
-
     return checkpoint_of(recipe.model), not Path(recipe.model).expanduser().is_dir()

@@ -7,14 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.data.texts import TextExample
+import torch
+
+from compress.data.names import OWN
+from compress.data.tasks import find_task
+from compress.data.texts import TextExample, draw, fingerprint, has_split, load_texts
+from compress.recipe.stage import trained_in
 from compress.tasks.judge import Judge
 from compress.tasks.scores import effective
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, trained_on
+from zoo.engines.torch import TorchEngine
+from zoo.features import load_tokenizer
 from zoo.files import Archive, read_json, write_json
 from zoo.latency import machine
 from zoo.lengths import Front, LengthConfig, Point, non_dominated
+from zoo.modeling import LengthAdaptiveModel
 
 
 def run(ctx: Any) -> dict[str, Any]:
@@ -106,10 +114,6 @@ def beside(ctx: Any, subject: Subject, known: set[str]) -> tuple[list[TextExampl
     Returns:
         The texts; and where there are none, what to say about it. Both are empty for tasks that have no such other.
     """
-    from compress.data.names import OWN
-    from compress.data.tasks import find_task
-    from compress.data.texts import draw, fingerprint, has_split, load_texts
-
     if not subject.task.beside:
         return [], ""
     other, source = find_task(subject.task.beside), ctx.recipe.dataset.evaluation
@@ -145,13 +149,6 @@ def score_float(ctx: Any, examples: list[Any], threads: int, progress: Callable[
 
     A checkpoint that is published already, and was only quantized here, is scored as it is.
     """
-    import torch
-
-    from compress.recipe.stage import trained_in
-    from zoo.engines.torch import TorchEngine
-    from zoo.features import load_tokenizer
-    from zoo.modeling import LengthAdaptiveModel
-
     source, published = trained_in(ctx)
     folder, tokenizer = source if published else ctx.folder / "float", load_tokenizer(source)
     if not published:

@@ -11,6 +11,7 @@ from typing import Any
 from compress.data.fingerprints import TRAINED_ON, save_fingerprints
 from compress.data.names import called, shown
 from compress.learn.pruning.report import zeros_left, zeros_stored
+from compress.recipe.load import load
 from compress.recipe.stage import trained_in
 from compress.results.verify import verify_loading
 from compress.tasks.subjects import subject_of, trained_on
@@ -135,8 +136,6 @@ def assemble(target: Path, files: dict[str, Path], facts: dict[str, Any], known:
 
 def provenance(ctx: Any) -> dict[str, Any]:
     """Where an entry comes from: recipe and data as they were named (no path of this machine), seed, date, program."""
-    from compress.recipe.load import load
-
     recipe: Any = load(ctx.root)
     data = recipe.dataset
     averaged = recipe.average.checkpoints if recipe.kind == "length_adaptive" else []

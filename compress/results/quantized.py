@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from compress.data.fingerprints import load_fingerprints
+from compress.data.names import called, shown
+from compress.learn.pruning.report import zeros_left
+from compress.recipe.load import load
 from compress.recipe.stage import source_of
+from compress.results.package import TOKENIZER, assemble, measured, size
+from compress.results.verify import verify_loading
+from compress.tasks.subjects import subject_of
+from zoo import card, catalog
+from zoo.card_files import versions
+from zoo.latency import machine
 
 
 def package(ctx: Any) -> dict[str, Any]:
     """Stage `package`: the int8 entry `<name>`, and `<name>-float` beside it where its source is a mere folder."""
-    from compress.data.fingerprints import load_fingerprints
-    from compress.data.names import shown
-    from compress.results.package import TOKENIZER, assemble, measured, size
-    from compress.results.verify import verify_loading
-    from zoo import card, catalog
-
     recipe, evaluated, quantized = ctx.recipe, ctx.inputs["evaluate"], ctx.inputs["quantize"]
     settings, known = recipe.package, load_fingerprints(ctx.root)
     folder, published = source_of(recipe)
@@ -51,13 +55,6 @@ def package(ctx: Any) -> dict[str, Any]:
 
 def provenance(ctx: Any) -> dict[str, Any]:
     """Where the entry comes from, as the recipe names it; and whether the report is on what it was calibrated with."""
-    from compress.data.names import called, shown
-    from compress.learn.pruning.report import zeros_left
-    from compress.recipe.load import load
-    from compress.tasks.subjects import subject_of
-    from zoo.card_files import versions
-    from zoo.latency import machine
-
     recipe = load(ctx.root)
     facts: dict[str, Any] = {
         "recipe": recipe.kind,

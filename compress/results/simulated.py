@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from compress.data.fingerprints import load_fingerprints
+from compress.data.names import OWN
+from compress.data.squad import load_squad
+from compress.data.texts import load_texts
 from compress.progress import Progress
+from compress.recipe.load import expanded, load
+from compress.recipe.stage import source_of
 from compress.results.score import subject_of_entry
 from zoo import catalog
+from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json
 from zoo.latency import machine
+from zoo.metrics import listed
 from zoo.settings import get_settings
 
 
@@ -65,11 +72,6 @@ def score_simulated(
         UserError: no such entry, none that was simulated, data that it was trained on, or the package that simulates
             is missing.
     """
-    from compress.data.names import OWN
-    from compress.data.squad import load_squad
-    from compress.data.texts import load_texts
-    from zoo.engines.torch import TorchEngine
-
     kind, entry, place = places(name)
     part = KINDS[kind].load()
     settings = read_json(entry.folder / "config.json")
@@ -115,8 +117,6 @@ def score_simulated(
 
 def told(report: dict[str, Any]) -> str:
     """What `score_simulated` returned, for people: a line each for fp32 and the simulation, and what they are of."""
-    from zoo.metrics import listed
-
     noun = "questions" if report["task"].startswith("squad") else "texts"
     part = next(kind for kind in KINDS.values() if kind.by == report["by"]).load()
     named = part.named(report["simulation"])
@@ -136,8 +136,6 @@ def places(name: str) -> tuple[str, catalog.Entry, Path]:
     Raises:
         UserError: there is neither such an entry nor such a run, or nothing in it was simulated.
     """
-    from compress.recipe.load import load
-
     folder = Path(name).expanduser()
     is_run = (folder / "recipe.yaml").is_file() and not (folder / "entry.json").is_file()  # entries keep recipes, too
     if is_run and not get_settings().on_space:
@@ -167,8 +165,5 @@ def _nothing(name: str) -> UserError:
 
 def _trained(root: Path) -> Path:
     """The float checkpoint that a run started its simulation from."""
-    from compress.recipe.load import expanded, load
-    from compress.recipe.stage import source_of
-
     trained = root / "finetune"
     return trained if (trained / "model.safetensors").is_file() else source_of(expanded(load(root)))[0]

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from compress.int8.quantize import simulate
 from zoo import catalog
 from zoo.engines import open_engine
 from zoo.errors import UserError
-from zoo.features import load_tokenizer, make_texts, make_windows
+from zoo.features import load_tokenizer, make_texts, make_windows, pad
+from zoo.graph import read
 from zoo.lengths import TEXT_TOKENS, Front, LengthConfig
+from zoo.modeling import LengthAdaptiveModel
 from zoo.opened import run_one
 
 QUESTIONS, TEXTS = 4, 64  # that are compared: of a question every token has logits, a text has few
@@ -37,12 +41,6 @@ def verify_loading(entry_folder: Path, checkpoint: Path) -> dict[str, float]:
     Raises:
         UserError: one is too far off; the entry should not be used.
     """
-    import torch
-
-    from compress.int8.quantize import simulate
-    from zoo.graph import read
-    from zoo.modeling import LengthAdaptiveModel
-
     entry = catalog.find(str(entry_folder))
     model = LengthAdaptiveModel.load(checkpoint)
     configs = {"full length": LengthConfig.full(model.shape.layers)}
@@ -85,8 +83,6 @@ def verify_loading(entry_folder: Path, checkpoint: Path) -> dict[str, float]:
 
 
 def _logits(model: Any, window: Any, config: LengthConfig, torch: Any) -> np.ndarray:
-    from zoo.features import pad
-
     batch = {key: torch.from_numpy(value) for key, value in pad([window]).items()}
     lengths = torch.tensor([config.tokens(len(window.input_ids))])
     with torch.inference_mode():

@@ -12,6 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from compress.memory import give_back
 from compress.progress import Progress
 from compress.recipe.layout import FAILURE, LOCK
@@ -19,8 +21,12 @@ from compress.recipe.load import Recipe, expanded, save
 from compress.recipe.stage import StageContext
 from compress.recipe.stages import stages_of
 from compress.run.inputs import check_places, contents, fingerprint, same
+from compress.run.traces import entries
+from zoo import library
 from zoo.errors import UserError
 from zoo.files import read_json, sha256, write_json, write_text
+from zoo.latency import running_job
+from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +69,6 @@ def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[st
 
 
 def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str, Any]:
-    from zoo.latency import running_job
-
     stages, ready = stages_of(recipe.kind, recipe.model_dump()), expanded(recipe)
     inputs: dict[str, Path] = {}
     results: dict[str, Any] = {}
@@ -121,16 +125,11 @@ def _take_threads() -> None:
     """
     import torch
 
-    from zoo.settings import get_settings
-
     torch.set_num_threads(max(1, get_settings().threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def register(root: Path, owner: str = "") -> None:
     """Makes what was packaged findable by its name. A catalogue that cannot be written does not undo the run."""
-    from compress.run.traces import entries
-    from zoo import library
-
     for entry in entries(root):
         try:
             library.register(entry, owner)
@@ -178,8 +177,6 @@ def _agreed(value: Any) -> Any:
 
 
 def _lock(root: Path) -> Any:
-    from filelock import FileLock, Timeout
-
     lock = FileLock(root / LOCK, timeout=0)
     try:
         return lock.acquire()

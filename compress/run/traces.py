@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from compress.recipe.layout import CRITERION, PER_STAGE, PROGRESS
+from compress.recipe.stages import stages_of
 
 TAIL, LONGEST = 65_536, 4_194_304  # bytes that are read from the end of a file: at first, and at most
 
@@ -45,10 +48,6 @@ def progress(folder: Path) -> list[dict[str, Any]]:
 
 def stages(folder: Path, kind: str, current: str | None, state: str) -> list[dict[str, Any]]:
     """The recipe's stages in order: `name`, `state` (done, running, waiting, failed), `seconds` and `result`."""
-    import yaml
-
-    from compress.recipe.stages import stages_of
-
     recipe = folder / "recipe.yaml"
     settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
     found = []

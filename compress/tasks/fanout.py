@@ -10,6 +10,8 @@ from typing import Any
 
 from compress.children import environment, require_ray
 from compress.data.squad import Example
+from compress.recipe.load import KINDS
+from compress.tasks.judge import Judge
 from zoo.lengths import LengthConfig
 from zoo.settings import get_settings
 
@@ -87,9 +89,6 @@ class Scorer:
     """A `Judge` in a process of its own."""
 
     def __init__(self, folder: str, recipe: dict[str, Any], examples: list[Example]):
-        from compress.recipe.load import KINDS
-        from compress.tasks.judge import Judge
-
         self._judge = Judge(Path(folder), KINDS[recipe["kind"]].model_validate(recipe), examples)
 
     def score(self, config: LengthConfig) -> dict[str, float]:

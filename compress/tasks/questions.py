@@ -11,13 +11,17 @@ from compress.data import squad as questions
 from compress.data.fingerprints import refuse_overlap
 from compress.data.names import OWN
 from compress.data.tasks import Task
+from compress.tasks.losses import span
+from compress.tasks.samples import samples
 from compress.tasks.scores import evaluate
 from compress.tasks.subject import Tell, _present, _stated
+from zoo.ask import MAX_LENGTH, predict
 from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Window, make_windows
 from zoo.files import read_json
 from zoo.lengths import PAPER_TOKENS
+from zoo.modeling import LengthAdaptiveModel
 
 
 class Questions:
@@ -51,8 +55,6 @@ class Questions:
         return make_windows(tokenizer, asked, contexts, self._reading.max_length, self._reading.stride)
 
     def samples(self, tokenizer: Any, examples: Sequence[questions.Example]) -> list[Any]:
-        from compress.tasks.samples import samples
-
         if not any(e.answers for e in examples):
             raise UserError(
                 "No question of the training data has an answer, so nothing can be learned from them: check "
@@ -73,13 +75,9 @@ class Questions:
         return made
 
     def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Any:
-        from compress.tasks.losses import span
-
         return span(significance_weight, bounds)
 
     def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> Any:
-        from zoo.modeling import LengthAdaptiveModel
-
         if self._nothing:
             overrides = {"always_keep_first_token": True, "squad_v2": True, **overrides}
         named = (read_json(Path(folder) / "config.json").get("architectures") or [""])[0]
@@ -95,8 +93,6 @@ class Questions:
         progress: Tell | None = None,
         settings: dict[str, Any] | None = None,
     ) -> dict[str, float]:
-        from zoo.ask import MAX_LENGTH, predict
-
         no_answer = self._nothing if settings is None else bool(settings.get("squad_v2", False))
         longest = min(MAX_LENGTH, (settings or {}).get("max_position_embeddings", MAX_LENGTH))
 

@@ -10,6 +10,7 @@ from compress.data.squad import Example
 from compress.tasks.metrics import squad_scores
 from zoo.checkpoints import normalized
 from zoo.errors import UserError
+from zoo.features import make_windows
 from zoo.lengths import PAPER_TOKENS, LengthConfig, Shape, macs
 
 CHUNK = 1024  # questions between two signs of progress
@@ -84,8 +85,6 @@ def evaluate(
 
 def token_counts(tokenizer: Any, examples: Sequence[Example], max_length: int = 384, stride: int = 128) -> list[int]:
     """Real tokens of every window that the examples are read in."""
-    from zoo.features import make_windows
-
     windows = make_windows(tokenizer, [e.question for e in examples], [e.context for e in examples], max_length, stride)
     return [len(window.input_ids) for window in windows]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
 from compress.data.tasks import find_task
+from compress.tasks.questions import Questions
 from compress.tasks.samples import Sample
 from compress.tasks.subject import Subject
+from compress.tasks.texts import Texts
+from zoo.catalog import checkpoint_of
 from zoo.files import read_json
 
 
@@ -18,9 +22,6 @@ def subject_of(recipe: Any, reading: Any = None) -> Subject:
         recipe: with a group `dataset`.
         reading: the group that says how long windows are; by default `recipe.reading`.
     """
-    from compress.tasks.questions import Questions
-    from compress.tasks.texts import Texts
-
     task = find_task(recipe.dataset.task)
     return (Questions if task.is_questions else Texts)(task, recipe, reading or recipe.reading)
 
@@ -32,11 +33,6 @@ def subject_for(task: str, max_length: int | None = None) -> Subject:
         task: a name of `compress.data.tasks`.
         max_length: tokens of a window at most; by default as the published results have it.
     """
-    from types import SimpleNamespace
-
-    from compress.tasks.questions import Questions
-    from compress.tasks.texts import Texts
-
     found = find_task(task)
     kind = Questions if found.is_questions else Texts
     return kind(found, None, SimpleNamespace(max_length=max_length or kind.padded, stride=128))
@@ -61,9 +57,6 @@ def trained_on(ctx: Any) -> set[str]:
     Those of its starting checkpoint, of its teacher and of the ones it was averaged with are included, where these
     tell. The training data are read once and kept in the run's folder. A recipe that trains nothing adds none.
     """
-    from compress.tasks.subjects import subject_of
-    from zoo.catalog import checkpoint_of
-
     path, data = ctx.root / TRAINED_ON, ctx.recipe.dataset
     learns, subject = ctx.recipe.trains, subject_of(ctx.recipe)
     source = {"source": data.train, "titles": data.titles} if learns else {"source": ctx.recipe.model}

@@ -14,6 +14,7 @@ from compress.data.fingerprints import refuse_overlap
 from compress.data.names import HELD_OUT, OWN
 from compress.data.tasks import Task
 from compress.data.texts import TextExample
+from compress.tasks.losses import classes
 from compress.tasks.metrics import task_scores
 from compress.tasks.samples import Sample
 from compress.tasks.subject import Tell, _is_held, _present, _stated
@@ -199,23 +200,15 @@ class Texts:
         return kept
 
     def windows(self, tokenizer: Any, examples: Sequence[texts.TextExample]) -> list[Window]:
-        from compress.tasks.texts import text_windows
-
         return text_windows(tokenizer, examples, self._longest)
 
     def samples(self, tokenizer: Any, examples: Sequence[texts.TextExample]) -> list[Any]:
-        from compress.tasks.texts import text_samples
-
         return text_samples(tokenizer, self.task, examples, self._longest)
 
     def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Any:
-        from compress.tasks.losses import classes
-
         return classes()
 
     def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> Any:
-        from compress.tasks.texts import load_classifier
-
         return load_classifier(folder, self.task, dropout, **overrides)
 
     def score(
@@ -227,8 +220,6 @@ class Texts:
         progress: Tell | None = None,
         settings: dict[str, Any] | None = None,
     ) -> dict[str, float]:
-        from compress.tasks.texts import evaluate_texts
-
         names = None if settings is None else labels_of(settings)
         say = partial(evaluate_texts, names=names, max_length=self._longest)
         return say(engine, tokenizer, self.task, examples, config, progress)

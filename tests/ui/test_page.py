@@ -15,7 +15,7 @@ from compress.recipe import load as recipe
 from ui import page, people
 from ui.compress import form
 from ui.compress.composing import CHECK, EARLIER, RECIPE
-from zoo import library, publishing
+from zoo import publishing, shelf
 from zoo.errors import UserError
 from zoo.files import write_json
 

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from compress.data import uploads
+from compress.jobs import jobs
+from compress.jobs.launchers import launcher_of
+from compress.recipe.load import dump, expanded, load, shipped
 from ui import people
 from ui.compress import form, sources
 from ui.compress.parts import about, kinds
@@ -56,8 +60,6 @@ class Composing(Speaker):
     def upload(self, path: str | None, task: str, preset: str, profile: gr.OAuthProfile | None) -> Updates:
         """A file was given (gradio has checked that it was uploaded), or is for another task: read it through and keep
         it. Without one, say what it has to hold."""
-        from compress.data import uploads
-
         p = self.parts
         try:
             if task == sources.OWN:
@@ -123,9 +125,6 @@ class Composing(Speaker):
     @spoken("notice")
     def check(self, preset: str, held: Any, profile: gr.OAuthProfile | None) -> Updates:
         """Recipe -> check: what it will take, its YAML, and the command that does the same."""
-        from compress.jobs import jobs
-        from compress.recipe.load import dump, expanded
-
         p, base = self.parts, self._base(preset, profile)
         recipe, faults = form.check(kinds()[base["kind"]], _read(held, base["kind"]))
         marked = self._mark(held, faults)
@@ -158,8 +157,6 @@ class Composing(Speaker):
         profile: gr.OAuthProfile | None,
     ) -> Updates:
         """Start: the job is queued, and the Jobs tab shows it."""
-        from compress.jobs import jobs
-
         person = people.who(profile)
         people.must_start(person)
         kind = self._base(preset, profile)["kind"]
@@ -200,8 +197,6 @@ class Composing(Speaker):
         profile: gr.OAuthProfile | None,
     ) -> Updates:
         """Name or launcher changed: so does the command, and what the launcher lacks is told."""
-        from compress.jobs.launchers import launcher_of
-
         base = self._base(preset, profile)
         recipe, _ = form.check(kinds()[base["kind"]], _read(held, base["kind"]))
         if recipe is None:
@@ -229,8 +224,6 @@ class Composing(Speaker):
 
     def _base(self, preset: str, profile: gr.OAuthProfile | None) -> dict[str, Any]:
         """A preset's data. A name from the page only ever reaches shipped recipes and the person's own jobs."""
-        from compress.recipe.load import load, shipped
-
         if preset.startswith(EARLIER):
             job = people.job_of(people.who(profile), preset.removeprefix(EARLIER))
             return load(job.folder / "recipe.yaml").model_dump(mode="json")
@@ -276,8 +269,6 @@ def _read(held: Any, kind: str) -> dict[str, Any]:
 def _guard(data: dict[str, Any]) -> None:
     """On a Space a recipe names no folder of the host; raises UserError where it does."""
     if get_settings().on_space:
-        from compress.data import uploads
-
         sources.refuse_paths(data, str(uploads.folder()))
 
 

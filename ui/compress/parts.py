@@ -7,18 +7,16 @@ from dataclasses import dataclass
 import gradio as gr
 from pydantic import BaseModel
 
+from compress.recipe.load import KINDS, RECIPES
+
 
 def kinds() -> dict[str, type[BaseModel]]:
     """Every kind of recipe, and its model."""
-    from compress.recipe.load import KINDS
-
     return dict(KINDS)
 
 
 def about(preset: str) -> str:
     """What a shipped recipe says of itself, in its first lines."""
-    from compress.recipe.load import RECIPES
-
     lines = (RECIPES / f"{preset}.yaml").read_text(encoding="utf-8").splitlines()
     said = []
     for line in lines:

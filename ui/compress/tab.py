@@ -9,6 +9,7 @@ import gradio as gr
 
 from compress.data.tasks import TASKS
 from compress.data.uploads import KINDS
+from compress.recipe.load import shipped
 from ui.compress import composing, sources
 from ui.compress.composing import Composing
 from ui.compress.parts import ComposeParts
@@ -117,8 +118,6 @@ def _place_source(p: dict[str, Any]) -> None:
 
 
 def _place_recipe(p: dict[str, Any]) -> None:
-    from compress.recipe.load import shipped
-
     names = sorted(shipped(), key=lambda name: (name != FIRST, name))
     p["preset"] = gr.Dropdown(
         [(name.replace("_", " "), name) for name in names],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ui.text import predicted
-from zoo import catalog
+from zoo import catalog, library
 from zoo.card import TOKENS
 from zoo.catalog import Entry
 from zoo.errors import UserError
@@ -52,8 +52,6 @@ def find(entry: Entry, owner: str | None = None) -> list[Rival]:
         entry: whose front they stand beside.
         owner: whose results are seen beside those of nobody; None sees all.
     """
-    from zoo import library
-
     found: list[Rival] = []
     if entry.front is None:
         return found

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from compress.jobs import jobs
 from ui import people
 from ui.events import QUICK, RAW, Speaker, Updates, explain, spoken
 from ui.text import escape, size
 from ui.widgets import markdown
-from zoo import card, shelf
+from zoo import card, publishing, shelf
 from zoo.errors import UserError
+from zoo.safety import check_repo_id
 
 if TYPE_CHECKING:
     from zoo.publishing import Preview, Published
@@ -59,8 +61,6 @@ class Publishing(Speaker):
         shown: Updates = {p.panel: gr.update(visible=True), **self._blank()}
         try:
             folders = self._folders(job_id, profile)
-            from zoo import publishing
-
             spaces = publishing.namespaces(people.token_for(oauth, request))
             names = [folder.name for folder in folders]
             best = next((n for n in names if n.endswith("int8")), names[0])
@@ -91,8 +91,6 @@ class Publishing(Speaker):
         oauth: gr.OAuthToken | None,
     ) -> Updates:
         """A dry run: nothing is sent."""
-        from zoo import publishing
-
         folder = self._folder(job_id, entry, profile)
         token = people.token_for(oauth, request)
         found = publishing.preview(folder, repo_id(namespace, name), token, private=bool(private))
@@ -119,9 +117,6 @@ class Publishing(Speaker):
         """Send it, pull it back, verify it; what is going on shows meanwhile."""
         p = self.parts
         try:
-            from compress.jobs import jobs
-            from zoo import publishing
-
             folder = self._folder(job_id, entry, profile)
             job = people.job_of(people.who(profile), job_id)
             told: list[str] = []
@@ -162,8 +157,6 @@ class Publishing(Speaker):
         }
 
     def _folders(self, job_id: str | None, profile: gr.OAuthProfile | None) -> list[Path]:
-        from compress.jobs import jobs
-
         job = people.job_of(people.who(profile), job_id)
         folders = jobs.results(job.id)
         if not folders:
@@ -184,8 +177,6 @@ def repo_id(namespace: str | None, name: str | None) -> str:
     Raises:
         UserError: one of them is missing, or they make no id of the Hub.
     """
-    from zoo.safety import check_repo_id
-
     if not namespace or not (name or "").strip():
         raise UserError("Say where to publish: an account or organisation, and a name.")
     return check_repo_id(f"{namespace}/{(name or '').strip()}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import plotly.graph_objects as go
+
 from ui.figures import COLOURS, dress
 from ui.text import escape
 
@@ -26,8 +28,6 @@ def draw(report: Report | None) -> Figure | None:
     Returns:
         None where there is nothing to draw.
     """
-    import plotly.graph_objects as go
-
     rows = _rows(report)
     if not rows:
         return None

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from ui.text import escape, size
 
 if TYPE_CHECKING:
@@ -156,8 +158,6 @@ def ago(moment: float | None, now: float | None = None) -> str:
 
 def describe_load() -> str:
     """What this machine does at the moment."""
-    import psutil
-
     memory = psutil.virtual_memory()
     return (
         f"This machine: {psutil.cpu_percent():.0f} % of {psutil.cpu_count() or 1} CPUs busy, "

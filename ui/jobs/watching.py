@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from compress.jobs import jobs
 from ui import curves, people
 from ui.events import Speaker, Updates, spoken
 from ui.jobs import sensitivity
@@ -55,8 +56,6 @@ class Watching(Speaker):
         return self._do("retry", job_id, profile)
 
     def _do(self, action: str, job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
-        from compress.jobs import jobs
-
         person = people.who(profile)
         job = people.job_of(person, job_id)
         getattr(jobs, action)(job.id)
@@ -88,8 +87,6 @@ class Watching(Speaker):
         return updates | {p.seen: {"rows": rows, "mark": mark}}
 
     def _detail(self, job: Job, before: Any) -> tuple[Updates, Any]:
-        from compress.jobs import jobs
-
         p = self.parts
         lines = jobs.progress(job.id)
         results, stages = jobs.results(job.id), jobs.stages(job.id)

@@ -17,7 +17,7 @@ from ui.events import QUICK, RAW, Speaker, Updates, spoken
 from ui.models import views as modelviews
 from ui.reading import NAMES
 from ui.widgets import markdown
-from zoo import card
+from zoo import card, library
 from zoo.errors import UserError
 from zoo.files import read_json
 
@@ -172,8 +172,6 @@ def unstamped(text: str | None) -> list[str]:
 
 def listing(profile: gr.OAuthProfile | None, **asked: Any) -> Listing:
     """What this person may see of the catalogue, as `zoo.library.listing` finds it."""
-    from zoo import library
-
     person = people.who(profile)
     return library.listing(owner=None if person.trusted else person.name, **asked)
 

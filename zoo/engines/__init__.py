@@ -9,6 +9,7 @@ from zoo.engines.base import BF16, Engine
 from zoo.errors import UserError
 from zoo.graph import MODEL_FILE
 from zoo.latency import multiplies_bf16
+from zoo.settings import get_settings
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
@@ -32,8 +33,6 @@ def open_engine(name: str, entry: Entry, threads: int | None = None) -> Engine:
     Raises:
         UserError: unknown engine, or the entry has nothing that it can run.
     """
-    from zoo.settings import get_settings
-
     if name not in ENGINES:
         raise UserError(f"There is no engine {name!r}: choose one of {', '.join(ENGINES)}.")
     if name == BF16 and not multiplies_bf16():

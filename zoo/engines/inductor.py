@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch._inductor import config, cpp_builder, exc
 
+from zoo import torchvision_fix
 from zoo.engines.base import EngineOutput
 from zoo.errors import UserError
 from zoo.files import read_json
@@ -28,12 +31,7 @@ class InductorEngine:
     name = "inductor"
 
     def __init__(self, folder: Path, threads: int):
-        from zoo import torchvision_fix
-
         torchvision_fix.mend()
-        import torch
-        from torch._inductor import config, cpp_builder, exc
-
         try:
             from neural_compressor.torch.quantization import load
         except ImportError as error:
@@ -52,8 +50,6 @@ class InductorEngine:
         self._freezing = config.patch(freezing=True)
 
     def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
-        import torch
-
         counts = batch["attention_mask"].sum(1)
         if (lengths < counts[:, None]).any():
             raise UserError("What neural-compressor made runs at full length only: choose onnxruntime for budgets.")

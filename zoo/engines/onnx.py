@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from zoo.engines.base import EngineOutput, idle_layers, kept_masks
 from zoo.graph import Weights, build, read
@@ -28,8 +29,6 @@ class OnnxEngine:
         self.sessions: dict[tuple, Any] = {}
 
     def session(self, active: tuple[int, ...], padded: bool) -> Any:
-        import onnxruntime
-
         if (active, padded) not in self.sessions:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = self.threads

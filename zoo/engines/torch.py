@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from zoo.engines.base import BF16, EngineOutput
+from zoo.modeling import LengthAdaptiveModel
 
 
 class TorchEngine:
@@ -20,14 +22,10 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, folder: Path, threads: int, mixed: bool = False):
-        from zoo.modeling import LengthAdaptiveModel
-
         self._hold(LengthAdaptiveModel.load(folder), threads, mixed)
 
     def _hold(self, model: Any, threads: int, mixed: bool = False) -> None:
         """Takes a model that is in memory."""
-        import torch
-
         torch.set_num_threads(threads)
         self.model, self.layers, self.mixed = model.eval(), model.shape.layers, mixed
         if mixed:
@@ -37,8 +35,6 @@ class TorchEngine:
                     part.to(torch.bfloat16)  # once, where autocast would do it at every run
 
     def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
-        import torch
-
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
             out = self.model(
                 **{key: torch.from_numpy(value) for key, value in batch.items()}, lengths=torch.from_numpy(lengths)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.learn.pruning.patterns import shapes_of
+from zoo.graph import read
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,8 +60,6 @@ def zeros_left(checkpoint: Path) -> dict[str, float]:
     Returns:
         `operators` and `model` as in `sparsity_of`; empty where nothing is pruned, or nothing of it is left.
     """
-    from zoo.modeling import LengthAdaptiveModel
-
     found = sparsity_of(LengthAdaptiveModel.load(checkpoint))
     return {key: round(found[key], 4) for key in ("operators", "model")} if found["operators"] >= LEAST else {}
 
@@ -76,8 +75,6 @@ def zeros_stored(zeros: Mapping[str, float], weights: Path) -> dict[str, float]:
         `zeros`, with the file's size, `bytes`, and its `compressed_bytes`; empty where a graph has fewer zeros than the
         checkpoint: training with simulated rounding has moved them.
     """
-    from zoo.graph import read
-
     if weights.suffix == ".onnx":
         stored = [
             w for name, w in read(weights)[0].items() if name.startswith("layers.") and name.endswith((".q", ".w"))

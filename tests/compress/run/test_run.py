@@ -7,9 +7,9 @@ import pytest
 import torch
 from filelock import FileLock
 
-from compress.recipe.stages import STAGES
 from compress.recipe.load import load
 from compress.recipe.stage import Stage
+from compress.recipe.stages import STAGES
 from compress.run import run as runner
 from compress.run.inputs import fingerprint
 from compress.run.run import run
