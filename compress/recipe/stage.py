@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 from compress.progress import Progress
 from zoo.catalog import checkpoint_of
 
+R_co = TypeVar("R_co", covariant=True)
+
 
 @dataclass
-class StageContext:
-    """What a stage gets: the recipe, where to write, where to tell, and what the stages before it left.
+class StageContext(Generic[R_co]):
+    """What a stage works with: its recipe, its folder, its progress, and what the stages before it left.
 
     Attributes:
         recipe: with the settings' paths filled in.
@@ -22,6 +25,7 @@ class StageContext:
         folder: `root/<stage>`; what it holds is this stage's own, from an interrupted run too.
         progress: to be told of every step.
         inputs: folders of the finished stages before.
+        stated: the recipe as it was written, for what a card says: no path of this machine in it.
     """
 
     recipe: Any
@@ -29,6 +33,16 @@ class StageContext:
     folder: Path
     progress: Progress
     inputs: dict[str, Path] = field(default_factory=dict)
+    stated: R_co = cast("R_co", None)
+
+    def __post_init__(self) -> None:
+        if self.stated is None:
+            self.stated = self.recipe
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first process of a `torchrun`, which alone writes; also without one."""
+        return int(os.environ.get("RANK", "0")) == 0
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,7 @@ class Stage:
     spread: bool = False
     only_if: str = ""
 
-    def load(self) -> Callable[[StageContext], dict[str, Any]]:
+    def load(self) -> Callable[[StageContext[Any]], dict[str, Any]]:
         module, _, name = self.target.partition(":")
         return getattr(importlib.import_module(module), name)
 

@@ -96,7 +96,7 @@ def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str,
                 together(None)
                 _take_threads()
                 begun = time.time()
-                result = stage.load()(StageContext(ready, root, here, progress, dict(inputs)))
+                result = stage.load()(StageContext(ready, root, here, progress, dict(inputs), recipe))
                 give_back()
                 if first:
                     facts = {"inputs": mark, "contents": held, "seconds": time.time() - begun, "result": result}
