@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.aimet.engine import SimulatedEngine
 from compress.aimet.simulation import SETTINGS, STATE, open_simulated
 from zoo.files import read_json
 
 if TYPE_CHECKING:
-    from compress.aimet.engine import SimulatedEngine
     from zoo.catalog import Entry
 
 

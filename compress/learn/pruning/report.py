@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from compress.learn.pruning.patterns import shapes_of
 from zoo.graph import read
+from zoo.modeling import LengthAdaptiveModel
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from zoo.modeling import LengthAdaptiveModel
 
 CHUNK = 2**20
 LEAST = 0.01  # share of zeros from which on a checkpoint counts as pruned: training leaves a weight at 0 by chance
