@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,7 +34,27 @@ class Window:
     parts: list[int | None] = field(default_factory=list)
 
 
-def load_tokenizer(folder: Path | str) -> Any:
+class Tokenizer(Protocol):
+    """What this program asks of a fast tokenizer of transformers, whose own types are wider than what it gives."""
+
+    pad_token_id: int
+    cls_token_id: int
+    sep_token_id: int
+    unk_token_id: int | None
+    mask_token_id: int | None
+    all_special_ids: list[int]
+    model_input_names: list[str]
+    backend_tokenizer: Any
+
+    def __call__(self, *texts: Any, **options: Any) -> Any: ...
+    def __len__(self) -> int: ...
+    def get_vocab(self) -> dict[str, int]: ...
+    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]: ...
+    def decode(self, ids: Sequence[int], **options: Any) -> str: ...
+    def save_pretrained(self, save_directory: str) -> object: ...
+
+
+def load_tokenizer(folder: Path | str) -> Tokenizer:
     """The fast tokenizer of a checkpoint folder.
 
     Raises:
