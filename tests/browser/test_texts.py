@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.zoo.test_classify import make_entry
+from tests.zoo.classifier_kit import make_entry
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect

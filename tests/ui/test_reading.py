@@ -3,7 +3,7 @@
 import pytest
 
 from compress.data.tasks import TASKS
-from tests.zoo.test_classify import LABELS, OTHER, TEXT, make_entry
+from tests.zoo.classifier_kit import LABELS, OTHER, TEXT, make_entry
 from ui import outcome, reading, samples
 from ui.desk import BUDGET, FULL, Desk
 from zoo.lengths import LengthConfig

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.hub_server import HubServer
-from zoo import engines
+from tests.zoo.catalog_kit import CONFIG, make_front, write_tensors
+from zoo import catalog, engines
 from zoo.engines import ENGINES
+from zoo.files import write_json, write_text
+from zoo.lengths import Front, LengthConfig, Point
 from zoo.settings import get_settings
 from zoo.weights import float_weights, linears, spec_of, write
 
@@ -64,8 +67,6 @@ def waits(monkeypatch) -> list[float]:
 def made_int8(tiny_model, tmp_path_factory) -> Path:
     """The folder of a tiny int8 entry in a run's `package`, with its recipe at the top."""
     from compress.int8 import quantize as q
-    from zoo.files import write_json, write_text
-    from zoo.lengths import Front, LengthConfig, Point
     from zoo.modeling import LengthAdaptiveModel
 
     root = tmp_path_factory.mktemp("run")
@@ -99,8 +100,6 @@ def light(tmp_path, monkeypatch) -> Path:
     from onnx import helper, save
 
     from zoo import card_files, verification
-    from zoo.files import write_json, write_text
-    from zoo.lengths import Front, LengthConfig, Point
 
     folder = tmp_path / "light" / "tiny-int8"
     write_json(folder / "config.json", {"model_type": "bert", "architectures": ["BertForQuestionAnswering"]})
@@ -113,3 +112,22 @@ def light(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(verification, "logits", lambda folder: {"model.int8.onnx": np.zeros(3)})
     monkeypatch.setattr(card_files, "picture", lambda front: b"\x89PNG a picture")
     return folder
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """A zoo of two: `plain` in full precision and `small` in int8."""
+    for name, stated in {
+        "plain": {"title": "Plain", "metrics": {"f1": 82.0}, "license": "mit", "base_model": "org/base"},
+        "small": {"title": "Small", "method": "length_drop", "metrics": {"f1": 81.0}, "full_precision": "plain"},
+    }.items():
+        folder = tmp_path / "models" / name
+        write_json(folder / "config.json", CONFIG)
+        write_json(folder / "entry.json", {"name": name, **stated})
+    write_tensors(tmp_path / "models" / "plain" / "model.safetensors")
+    small = tmp_path / "models" / "small"
+    (small / "model.int8.onnx").write_bytes(b"graph")
+    make_front().save(small / "front.json")
+    write_text(small / "README.md", "# Small")
+    monkeypatch.setattr(catalog, "MODELS", tmp_path / "models")
+    return tmp_path / "models"

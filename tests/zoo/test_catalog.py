@@ -6,50 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.zoo.catalog_kit import CONFIG, write_tensors
 from zoo import catalog, hub
 from zoo.errors import UserError
-from zoo.files import write_json, write_text
-from zoo.lengths import Front, LengthConfig, Point
+from zoo.files import write_json
 from zoo.settings import get_settings
-
-CONFIG = {"model_type": "bert", "architectures": ["BertForQuestionAnswering"]}
-
-
-def write_tensors(path: Path, count: int = 6) -> None:
-    """A safetensors file of zeros, by its format: 8 bytes of header size, the header, the data."""
-    header = {
-        "w": {"dtype": "F16", "shape": [2, count // 2], "data_offsets": [0, 2 * count]},
-        "__metadata__": {"a": "b"},
-    }
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(2 * count))
-
-
-def make_front() -> Front:
-    points = [
-        Point(LengthConfig((0.5, 0.25)), 0.5, {"f1": 79.0, "em": 70.0}),
-        Point(LengthConfig((0.8, 0.8)), 0.8, {"f1": 80.0, "em": 71.0}),
-    ]
-    return Front(Point(LengthConfig.full(2), 1.0, {"f1": 81.0, "em": 72.0}), points)
-
-
-@pytest.fixture
-def models(tmp_path, monkeypatch):
-    """A zoo of two: `plain` in full precision and `small` in int8."""
-    for name, stated in {
-        "plain": {"title": "Plain", "metrics": {"f1": 82.0}, "license": "mit", "base_model": "org/base"},
-        "small": {"title": "Small", "method": "length_drop", "metrics": {"f1": 81.0}, "full_precision": "plain"},
-    }.items():
-        folder = tmp_path / "models" / name
-        write_json(folder / "config.json", CONFIG)
-        write_json(folder / "entry.json", {"name": name, **stated})
-    write_tensors(tmp_path / "models" / "plain" / "model.safetensors")
-    small = tmp_path / "models" / "small"
-    (small / "model.int8.onnx").write_bytes(b"graph")
-    make_front().save(small / "front.json")
-    write_text(small / "README.md", "# Small")
-    monkeypatch.setattr(catalog, "MODELS", tmp_path / "models")
-    return tmp_path / "models"
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,7 @@ def push(root, **options):
 
 def test_the_bundle_is_the_program_and_no_package_called_spaces():
     paths = {item.path for item in deploy.bundle()}
-    assert {"app.py", "LICENSE", "README.md", "requirements.txt", "ui/style.css", "compress/recipe.py"} <= paths
+    assert {"app.py", "LICENSE", "README.md", "requirements.txt", "ui/style.css", "compress/recipe/load.py"} <= paths
     assert {"zoo/models/examples.json", "zoo/models/minilm-l6-qa/model.safetensors"} <= paths
     assert not [p for p in paths if p.startswith(("spaces", "tests", "runs", ".")) or "__pycache__" in p]
 

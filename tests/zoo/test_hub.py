@@ -38,7 +38,7 @@ def server(monkeypatch, tmp_path):
         return str(tmp_path / SHA)
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
     return state
 
 

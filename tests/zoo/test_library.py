@@ -8,7 +8,6 @@ import threading
 
 import pytest
 
-from tests.zoo.test_catalog import models  # noqa: F401 - a fixture: a zoo of `plain` and `small`
 from zoo import catalog, hub, library, shelf
 from zoo.errors import UserError
 from zoo.files import write_json

@@ -1,3 +1,5 @@
+"""The encoder against transformers' own, in every family and with every head."""
+
 from __future__ import annotations
 
 import json
@@ -5,62 +7,9 @@ import json
 import pytest
 import torch
 
-from zoo import torchvision_fix
+from tests.zoo.model_kit import CONFIGS, KINDS, SHIFTED, SIZES, both, inputs
 from zoo.errors import UserError
-from zoo.lengths import LengthConfig
 from zoo.modeling import LOST, LengthAdaptiveModel, choose
-
-torchvision_fix.mend()
-import transformers  # noqa: E402
-
-SIZES = dict(
-    vocab_size=90,
-    hidden_size=32,
-    num_hidden_layers=3,
-    num_attention_heads=4,
-    intermediate_size=64,
-    max_position_embeddings=70,
-)
-DISTIL = dict(vocab_size=90, dim=32, n_layers=3, n_heads=4, hidden_dim=64, max_position_embeddings=70)
-KINDS = {
-    "bert-qa": (transformers.BertConfig, transformers.BertForQuestionAnswering, {}),
-    "bert-classification": (transformers.BertConfig, transformers.BertForSequenceClassification, {"num_labels": 3}),
-    "roberta-qa": (transformers.RobertaConfig, transformers.RobertaForQuestionAnswering, {}),
-    "roberta-classification": (
-        transformers.RobertaConfig,
-        transformers.RobertaForSequenceClassification,
-        {"num_labels": 3},
-    ),
-    "distilbert-qa": (transformers.DistilBertConfig, transformers.DistilBertForQuestionAnswering, {}),
-    "distilbert-classification": (
-        transformers.DistilBertConfig,
-        transformers.DistilBertForSequenceClassification,
-        {"num_labels": 3},
-    ),
-    "mpnet-qa": (transformers.MPNetConfig, transformers.MPNetForQuestionAnswering, {}),
-    "mpnet-classification": (transformers.MPNetConfig, transformers.MPNetForSequenceClassification, {"num_labels": 3}),
-}
-SHIFTED = ("roberta", "mpnet")  # positions are counted from the one after padding's
-
-
-def inputs(roberta: bool = False) -> dict[str, torch.Tensor]:
-    pad = 1 if roberta else 0
-    torch.manual_seed(0)
-    ids = torch.randint(5, 90, (3, 40))
-    mask = torch.ones_like(ids)
-    for row, length in enumerate((40, 25, 12)):
-        ids[row, length:], mask[row, length:] = pad, 0
-    return {"input_ids": ids, "attention_mask": mask}
-
-
-def both(kind: str, folder):
-    config, cls, extra = KINDS[kind]
-    torch.manual_seed(1)
-    reference = cls(config(**(DISTIL if "distilbert" in kind else SIZES), **extra)).eval()
-    for parameter in reference.parameters():  # far from initialization, where every token looks alike
-        parameter.data += 0.2 * torch.randn_like(parameter)
-    reference.save_pretrained(folder)
-    return reference, LengthAdaptiveModel.load(folder)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,9 +39,6 @@ def test_a_saved_checkpoint_loads_in_transformers(kind, tmp_path):
     mine = mine[..., 0] if "qa" in kind else mine
     keep = batch["attention_mask"].bool() if "qa" in kind else slice(None)
     torch.testing.assert_close(mine[keep], logits[keep], atol=1e-4, rtol=0)
-
-
-CONFIGS = [LengthConfig((1.0, 1.0, 0.5)), LengthConfig((0.6, 0.4, 0.2)), LengthConfig((0.1, 0.05, 0.05))]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -153,7 +153,7 @@ def cli(monkeypatch, tmp_path):
     """The command line, with the recipes that it would run; `run` and `submit` in turn."""
     made = []
     monkeypatch.setattr(jobs, "submit", lambda recipe, *rest: made.append(recipe) or SimpleNamespace(id="j1"))
-    monkeypatch.setattr("compress.run.run.run", lambda recipe, *rest: made.append(recipe) or {})
+    monkeypatch.setattr("compress.__main__.run_recipe", lambda recipe, *rest: made.append(recipe) or {})
 
     def call(name, *words):
         for start in (["submit", name], ["run", name, "--folder", tmp_path / "run"]):

@@ -15,7 +15,7 @@ from compress.int8.criterion import REPORT, Scorer, loss_of, meet
 from compress.progress import Progress
 from compress.recipe.load import load
 from compress.recipe.training_groups import Criterion
-from tests.zoo.test_graph import portable
+from tests.zoo.model_kit import portable
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
 from zoo.errors import UserError
