@@ -29,7 +29,7 @@ from compress.nas.space import GENES, Arch, Space
 from compress.nas.table import Table
 from compress.nas.timed import Setup
 from compress.progress import Progress
-from compress.recipe.nas_search_groups import LatencyPredictor, LatencyTable
+from compress.recipe.nas_groups import LatencyPredictor, LatencyTable
 from zoo import torchvision_fix
 from zoo.files import Archive
 from zoo.settings import get_settings

@@ -40,7 +40,10 @@ ALLOWED = {
 }
 
 
+NO_RAY = 'Ray is not installed. Install it: pip install "ray[default]>=2.50,<3".'
+
+
 def require_ray() -> None:
     """Raises UserError where Ray is not installed."""
     if find_spec("ray") is None:
-        raise UserError('Ray is not installed. Install it: pip install "ray[default]>=2.50,<3".')
+        raise UserError(NO_RAY)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -14,7 +15,10 @@ from compress.data.squad import BUNDLED, load_squad
 from compress.data.tasks import find_task
 from compress.data.texts import load_texts
 from compress.jobs import ledger
+from compress.recipe.groups import Dataset, Learning, Questions, Reading
+from compress.recipe.kind import Kind
 from compress.recipe.load import load
+from compress.recipe.work import Size, Uncounted
 from zoo.catalog import MODELS
 from zoo.checkpoints import normalized
 from zoo.errors import UserError
@@ -23,154 +27,75 @@ from zoo.lengths import Shape, macs
 from zoo.settings import get_settings
 
 GIB = 2**30
-# Shares of a plain float32 matrix product's speed that forward passes in torch, in int8 and training come to, and
-# what a forward and backward pass costs in forward passes. Rough: within a factor of two on the machines tried.
-TORCH, INT8, TRAINING, BACKWARD = 0.5, 0.75, 0.4, 3
-SIMULATED = 2  # passes that one costs in which every tensor is rounded; rougher still
-# What a backward pass keeps of a rounded layer's tensors, in those of a float layer, and how many times it keeps the
-# scores of all heads where those are rounded, too. Measured with a MiniLM-L6 at 128 and 384 tokens.
-ROUNDED, SCORES = 3.5, 7
 HEADS = 12  # of a model that is not here yet
 CHARACTERS = 4.3  # of English a token
 UNKNOWN_PARAMETERS = 110_000_000  # of a model that is not here yet: BERT-base's
+UNKNOWN = Size(12, HEADS, 12 * 14_000)
 STARTING_MINUTES = 0.4  # imports, reading, writing
 
 
-def estimate(recipe: Any) -> dict[str, Any]:
-    """What a recipe will take on this machine, as busy as it is now.
+class Estimate(TypedDict):
+    """What a recipe will take; `minutes` is None where it cannot be told, `basis` says what it was worked out from."""
 
-    Returns:
-        `minutes` (None where it cannot be told), `memory_gib`, `disk_gib`, and `basis`: what this was worked out from.
-    """
+    minutes: float | None
+    memory_gib: float
+    disk_gib: float
+    basis: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A recipe's model and data in numbers; see `compress.recipe.work.Counts`."""
+
+    shape: Shape
+    dataset: Dataset | Questions
+    reading: Reading | Learning
+
+    def passes(self, part: str, limit: int | None = None) -> float:
+        """Products of a forward pass over a part of the data, or over so many examples of it."""
+        data, reading = self.dataset, self.reading
+        if data.has_texts:
+            count, tokens = _texts(data, part, reading.max_length)
+            return macs(self.shape, tokens) * min(limit or count, count)
+        titles = data.titles if part == "train" else getattr(data, f"{part}_titles")
+        source = getattr(data, part)
+        windows, tokens, questions = _windows(source, tuple(titles or ()), reading.max_length, reading.stride)
+        return macs(self.shape, tokens) * windows * min(1.0, limit / questions if limit else 1.0)
+
+
+def estimate(recipe: Kind) -> Estimate:
+    """What a recipe will take on this machine, as busy as it is now."""
     config = _config(recipe.model)
     shape = Shape.from_config(config) if config else None
     parameters = _parameters(shape, config) if shape and config else UNKNOWN_PARAMETERS
-    memory, disk = _memory(recipe, parameters, shape, config), _disk(recipe, parameters)
-    found: dict[str, Any] = {"minutes": None, "memory_gib": round(memory, 1), "disk_gib": round(disk, 1)}
+    size = _size(shape, config) if shape and config else UNKNOWN
+    memory, disk = round(_memory(recipe, parameters, size), 1), round(_disk(recipe, parameters), 1)
+
+    def answer(basis: str, minutes: float | None = None) -> Estimate:
+        return {"minutes": minutes, "memory_gib": memory, "disk_gib": disk, "basis": basis}
+
     if job := _same(recipe):
         minutes = round(((job.ended or 0) - (job.started or 0)) / 60, 1)
-        return {**found, "minutes": minutes, "basis": f"job {job.id} of the same recipe took so long on this machine"}
+        return answer(f"job {job.id} of the same recipe took so long on this machine", minutes)
     if shape is None:
-        return {**found, "basis": "the model's size is not known before it is downloaded: memory as for BERT-base"}
+        return answer("the model's size is not known before it is downloaded: memory as for BERT-base")
     try:
-        work = _work(recipe, shape)
+        work = recipe.work(Counts(shape, recipe.dataset, recipe.reading))
     except UserError as error:
-        return {**found, "basis": f"the data cannot be counted: {error}"}
-    if work is None:
-        return {**found, "basis": "the data are not known before they are downloaded"}
+        return answer(f"the data cannot be counted: {error}")
+    except Uncounted:
+        return answer("the data are not known before they are downloaded")
     speed = _speed(int(time.monotonic() // 600))
     minutes = STARTING_MINUTES + sum(min(cost / speed / 60, cap or float("inf")) for cost, cap in work)
-    return {
-        **found,
-        "minutes": round(minutes, 1),
-        "basis": f"its arithmetic at {speed / 1e9:.0f} billion products a second, measured just now; rough",
-    }
+    basis = f"its arithmetic at {speed / 1e9:.0f} billion products a second, measured just now; rough"
+    return answer(basis, round(minutes, 1))
 
 
-def _work(recipe: Any, shape: Shape) -> list[tuple[float, float | None]] | None:
-    """Products of each stage, at the speed of a matrix product, with the stage's own limit in minutes."""
-    data, evaluate = recipe.dataset, recipe.evaluate
-
-    def passes(part: str, limit: int | None = None) -> float | None:
-        if data.has_texts:
-            counted = _texts(data, part, recipe.reading.max_length)
-            return None if counted is None else macs(shape, counted[1]) * min(limit or counted[0], counted[0])
-        titles = data.titles if part == "train" else getattr(data, f"{part}_titles")
-        counted = _windows(getattr(data, part), tuple(titles or ()), recipe.reading.max_length, recipe.reading.stride)
-        if counted is None:
-            return None
-        windows, tokens, questions = counted
-        return macs(shape, tokens) * windows * min(1.0, limit / questions if limit else 1.0)
-
-    if not recipe.trains:
-        settings = recipe.quantize
-        calibrated = passes("train", settings.calibration_samples) if settings.approach == "static" else 0.0
-        reported = passes("evaluation", evaluate.max_questions)
-        if calibrated is None or reported is None:
-            return None
-        return [(2 * calibrated / TORCH, None), (reported * ((1 + recipe.budgets.points) / INT8 + 1 / TORCH), None)]
-    learned = passes("train", data.max_train_examples)
-    reported = passes("evaluation", evaluate.max_questions)
-    if learned is None or reported is None:
-        return None
-    if recipe.kind in ("train", "prune_once"):
-        distill = recipe.distill
-        taught = learned * (1 if distill.store_logits else recipe.finetune.epochs) if distill.apply else 0.0
-        trainings = [
-            (learned * part.epochs * BACKWARD / TRAINING, part.max_minutes)
-            for part in _trainings(recipe)
-            if getattr(part, "apply", True)
-        ]
-        if recipe.kind == "prune_once":
-            text = recipe.pretrain
-            if text.steps is None:
-                return None  # how long the text is shows only when it is read
-            block = macs(shape, text.block_tokens) * text.batch_size * text.steps
-            trainings.append((block * (BACKWARD + (text.teacher_weight + text.hidden_weight > 0)) / TRAINING, None))
-        scored = reported * ((1 + recipe.budgets.points) / INT8 + 1 / TORCH)
-        return [(taught / TORCH, None), *trainings, (scored, None)]
-    if recipe.kind == "aimet_w8a8":
-        first, second = recipe.finetune, recipe.aimet
-        work = (first.epochs if first.apply else 0.0), (SIMULATED * second.epochs if second.learn else 0.0)
-        trained = [learned * epochs * BACKWARD / TRAINING for epochs in work]
-        trained[1] += learned * second.epochs / TORCH if recipe.distill.apply and second.learn else 0.0
-        scored = reported * (1 / INT8 + (1 + SIMULATED) / TORCH)
-        return [(trained[0], first.max_minutes), (trained[1], second.max_minutes), (scored, None)]
-    if recipe.kind == "nncf":
-        calibrated = passes("train", recipe.nncf.subset_size) or 0.0
-        work = []
-        for part, simulated in ((recipe.finetune, 1), (recipe.tune, SIMULATED)):
-            if part.apply:
-                work.append((learned * part.epochs * BACKWARD * simulated / TRAINING, part.max_minutes))
-        scored = reported * (2 / INT8 + (1 + SIMULATED) / TORCH)
-        taught = learned / TORCH if recipe.distill.apply else 0.0
-        return [*work, (2 * SIMULATED * calibrated / TORCH + taught + scored, None)]
-    if recipe.kind == "nas":
-        searched = passes("validation", recipe.search.max_examples)
-        return None if searched is None else _architecture(recipe, shape, learned, searched, reported)
-    searched = passes("validation", recipe.search.max_questions)
-    if searched is None:
-        return None
-    first, second, search = recipe.finetune, recipe.length_drop, recipe.search
-    tried = search.population + search.iterations * (search.mutations + search.crossovers)
-    workers = search.workers if search.objective == "macs" else 1
-    return [
-        (learned * first.epochs * BACKWARD / TRAINING, first.max_minutes),
-        (learned * second.epochs * BACKWARD * (2 + second.num_sandwich) / TRAINING, second.max_minutes),
-        (searched * tried / INT8 / workers, None),
-        (reported * ((1 + search.points) / INT8 + 1 / TORCH), None),
-    ]
-
-
-def _architecture(
-    recipe: Any, shape: Shape, learned: float, searched: float, reported: float
-) -> list[tuple[float, float | None]] | None:
-    """As `_work`, of an architecture search; a stage that is told in minutes alone has endless products."""
-    table, search, supernet, tune = recipe.latency_table, recipe.search, recipe.supernet, recipe.tune
-    work: list[tuple[float, float | None]] = []
-    if supernet.apply and not supernet.checkpoint:
-        if supernet.steps is None and supernet.max_minutes is None:
-            return None  # how long the text is shows only when it is read
-        block = macs(shape, recipe.generate_data.block_tokens) * supernet.batch_size * (supernet.steps or float("inf"))
-        work.append((block * (BACKWARD * (2 + supernet.random_networks) + 1) / TRAINING, supernet.max_minutes))
-    if search.scoring == "inside":
-        work.append((learned * tune.epochs * BACKWARD * (2 + tune.random_networks) / TRAINING, tune.max_minutes))
-    if not table.table:
-        work.append((float("inf"), table.rows * len(table.modes) * (table.seconds + 0.2) / 60 / table.workers))
-    one = learned * recipe.finetune.epochs * BACKWARD * search.limit_share / TRAINING
-    tried = search.population + search.generations * search.children
-    trained = tried * one if search.scoring == "finetune" else 0.0
-    cap = recipe.finetune.max_minutes
-    work.append((trained, cap and cap * tried))
-    work.append((searched * tried * search.limit_share / (INT8 if search.approach == "ptq" else TORCH), None))
-    return [*work, (one, cap), (reported * search.limit_share * (1 / INT8 + 1 / TORCH), None)]
-
-
-def _windows(source: str, titles: tuple[str, ...], length: int, stride: int) -> tuple[float, int, int] | None:
-    """Windows, tokens of one and questions of a data set that is on this machine; None for another."""
+def _windows(source: str, titles: tuple[str, ...], length: int, stride: int) -> tuple[float, int, int]:
+    """Windows, tokens of one and questions of a data set that is on this machine; raises Uncounted for another."""
     path = Path(source.replace("${BUDGET_ZOO_DATA}", str(_data()))).expanduser()
     if source != BUNDLED and not path.is_file():
-        return None
+        raise Uncounted(source)
     stamp = 0 if source == BUNDLED else path.stat().st_mtime_ns
     return _counted(source if source == BUNDLED else str(path), stamp, titles, length, stride)
 
@@ -187,14 +112,14 @@ def _counted(source: str, stamp: int, titles: tuple[str, ...], length: int, stri
     return windows, max(2, round(tokens / windows)), len(examples)
 
 
-def _texts(data: Any, part: str, length: int) -> tuple[int, int] | None:
-    """Texts of a data set that is on this machine, and tokens of one; None for another."""
+def _texts(data: Dataset | Questions, part: str, length: int) -> tuple[int, int]:
+    """Texts of a data set that is on this machine, and tokens of one; raises Uncounted for another."""
     source, share = getattr(data, part), 1
     if source == HELD_OUT:
         source, share, part = data.train, HELD_PART, "train"
     path = Path(source.replace("${BUDGET_ZOO_DATA}", str(_data()))).expanduser()
     if source == OWN or not path.exists():
-        return None
+        raise Uncounted(source)
     count, tokens = _counted_texts(data.task, str(path), part, length)
     return max(1, count // share), tokens
 
@@ -232,47 +157,38 @@ def _data() -> Path | str:
     return get_settings().data or "${BUDGET_ZOO_DATA}"
 
 
-def _trainings(recipe: Any) -> list[Any]:
-    """The groups of a recipe that say how something is trained."""
-    keys = ("lock", "aware") if recipe.kind == "prune_once" else ("finetune", "tune", "length_drop", "aimet")
-    return [part for key in keys if (part := getattr(recipe, key, None))]
-
-
 def _parameters(shape: Shape, config: dict[str, Any]) -> int:
     words = config.get("vocab_size", 30_522) + config.get("max_position_embeddings", 512)
     return words * shape.hidden + shape.layers * (4 * shape.hidden**2 + 2 * shape.hidden * shape.intermediate)
 
 
-def _memory(recipe: Any, parameters: int, shape: Shape | None, config: dict[str, Any] | None) -> float:
+def _size(shape: Shape, config: dict[str, Any]) -> Size:
+    heads = normalized(config).get("num_attention_heads", HEADS)
+    return Size(shape.layers, heads, shape.layers * (10 * shape.hidden + 2 * shape.intermediate))
+
+
+def _memory(recipe: Kind, parameters: int, size: Size) -> float:
     """GiB: the program, then weights, gradients and AdamW's two moments, then what the backward pass keeps."""
     if not recipe.trains:
         return 0.9 + 4 * 3 * parameters / GIB
-    batch = max(part.batch_size for part in _trainings(recipe))
-    width = shape.layers * (10 * shape.hidden + 2 * shape.intermediate) if shape else 12 * 14_000
-    kept = batch * recipe.reading.max_length * width
-    if recipe.kind == "aimet_w8a8" and recipe.aimet.learn:
-        part, layers = recipe.aimet, shape.layers if shape else 12
-        scores = layers * normalized(config or {}).get("num_attention_heads", HEADS) * part.max_length
-        rounded = ROUNDED * width + (SCORES * scores if part.scope == "full" else 0)
-        kept = max(kept, part.batch_size * part.max_length * rounded)
-    return 1.2 + 4 * (4 * parameters + kept) / GIB
+    return 1.2 + 4 * (4 * parameters + recipe.kept(size)) / GIB
 
 
-def disk_gib(recipe: Any) -> float:
+def disk_gib(recipe: Kind) -> float:
     """GiB that the recipe will write: checkpoints with their optimizer, the stages' outcomes, the packaged entries."""
     config = _config(recipe.model)
     return _disk(recipe, _parameters(Shape.from_config(config), config) if config else UNKNOWN_PARAMETERS)
 
 
-def _disk(recipe: Any, parameters: int) -> float:
+def _disk(recipe: Kind, parameters: int) -> float:
     copies = 20 if recipe.trains else 3
     return 0.05 + 4 * copies * parameters / GIB
 
 
-def _same(recipe: Any) -> ledger.Job | None:
+def _same(recipe: Kind) -> ledger.Job | None:
     """The newest job that ran the same recipe to its end in one go; its name and title do not matter."""
 
-    def told(one: Any) -> dict[str, Any]:
+    def settings(one: Kind) -> dict[str, Any]:
         return one.model_dump(exclude={"package"})
 
     ended = ("done", "ready to publish", "published")
@@ -285,7 +201,7 @@ def _same(recipe: Any) -> ledger.Job | None:
     ]
     for job in alike[:20]:
         try:
-            if told(load(job.folder)) == told(recipe):
+            if settings(load(job.folder)) == settings(recipe):
                 return job
         except UserError:
             continue  # of another version of this program

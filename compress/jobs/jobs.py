@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from compress.children import require_ray
-from compress.data.squad import BUNDLED
 from compress.jobs import ledger, queue
 from compress.jobs.estimate import disk_gib, estimate
 from compress.jobs.launchers import launcher_of
 from compress.jobs.ledger import OPEN, STATES, Job
 from compress.jobs.limits import GIB, check_space
 from compress.recipe import layout
+from compress.recipe.kind import Kind, missing
 from compress.recipe.load import expanded
-from compress.recipe.stages import STAGES
+from compress.recipe.place import absolute, on_disk, places
 from compress.run import traces
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -42,11 +40,10 @@ __all__ = [
     "submit",
     "worker",
 ]
-BACKENDS = {"openvino": "openvino", "onnxruntime": "onnxruntime"}  # engine -> what to install
 start_worker, worker = queue.start_worker, queue.worker
 
 
-def submit(recipe: Any, name: str = "", owner: str = "", launcher: str = "local") -> Job:
+def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local") -> Job:
     """Queues a recipe and sees to it that a worker runs.
 
     Args:
@@ -69,7 +66,7 @@ def submit(recipe: Any, name: str = "", owner: str = "", launcher: str = "local"
     if settings.owner_limit and own >= settings.owner_limit:
         raise UserError(f"You have {own} jobs that wait or run, as many as one may. Cancel one, or wait.")
     check_space(GIB * disk_gib(recipe))
-    job = ledger.create(_absolute(recipe), name or recipe.kind, owner, launcher)
+    job = ledger.create(absolute(recipe), name or recipe.kind, owner, launcher)
     try:
         queue.enqueue(job.id, job.attempt)
     except UserError:
@@ -188,58 +185,14 @@ def keep_worker(every: float = 5.0) -> threading.Thread:
     return thread
 
 
-def missing_backend(recipe: Any) -> str | None:
-    """What has to be installed before this recipe can run, in a sentence; None where nothing is lacking."""
-    package = BACKENDS.get(recipe.evaluate.engine)
-    if package and find_spec(package) is None:
-        return f"The engine {recipe.evaluate.engine} is not installed. Install it: pip install {package}."
-    return None
-
-
-def _check(recipe: Any) -> None:
+def _check(recipe: Kind) -> None:
     """Raises UserError for what would fail at once or hours later, and could have been known."""
     expanded(recipe)
-    if recipe.kind not in STAGES:
-        raise UserError(f"Recipes of the kind {recipe.kind!r} cannot be run.")
-    if lacking := missing_backend(recipe):
+    if lacking := missing(recipe):
         raise UserError(lacking)
-    spread = [getattr(recipe, name, None) for name in ("search", "latency_table")]
-    if any(getattr(group, "workers", 1) > 1 for group in spread):
-        require_ray()
     if get_settings().on_space:
         home = get_settings().home.resolve()
-        for _, path in _paths(recipe):
-            if not path.resolve().is_relative_to(home):
+        for _, name in places(type(recipe), recipe.model_dump()):
+            path = on_disk(name)
+            if path and not path.resolve().is_relative_to(home):
                 raise UserError("On a Space, models and data come from the Hub or are uploaded: give no folder.")
-
-
-def _paths(recipe: Any) -> list[tuple[tuple[str | int, ...], Path]]:
-    """What the recipe reads of this machine's disk: keys, and the path there."""
-    keys: list[tuple[str | int, ...]] = [("model",), ("tokenizer",)]
-    keys += [("distill", "teacher"), ("pretrain", "teacher"), ("pretrain", "text")]
-    keys += [("generate_data", "text"), ("supernet", "teacher"), ("supernet", "checkpoint"), ("latency_table", "table")]
-    keys += [("dataset", part) for part in ("train", "validation", "evaluation")]
-    averaged = getattr(recipe, "average", None)
-    keys += [("average", "checkpoints", i) for i in range(len(averaged.checkpoints) if averaged else 0)]
-    found = []
-    for key in keys:
-        value: Any = recipe
-        for part in key:
-            value = value[part] if isinstance(part, int) else getattr(value, part, None)
-        if isinstance(value, str) and value not in ("", BUNDLED):
-            path = Path(value).expanduser()
-            may_be_file = key[-1] in ("text", "table") or key[0] == "dataset"  # of text a folder, too
-            if (path.is_file() and may_be_file) or (path.is_dir() and key[0] != "dataset"):
-                found.append((key, path))
-    return found
-
-
-def _absolute(recipe: Any) -> Any:
-    """The recipe with whole paths: a job runs in another folder than the one it was submitted from."""
-    data = recipe.model_dump()
-    for (*groups, last), path in _paths(recipe):
-        here = data
-        for group in groups:
-            here = here[group]
-        here[last] = str(path.resolve())
-    return type(recipe).model_validate(data)

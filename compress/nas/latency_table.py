@@ -21,7 +21,7 @@ from compress.nas.predictor import fit
 from compress.nas.space import GENES, Arch, Space
 from compress.nas.table import STRAY, Job, Measured, Row, Table, _key, refuse_foreign, setup_json, stamp
 from compress.nas.timed import MODES, Setup, ready
-from compress.recipe.nas_search_groups import LatencyTable
+from compress.recipe.nas_groups import LatencyTable
 from compress.tasks.fanout import cluster
 from zoo.files import Archive
 from zoo.latency import device_lock, measure

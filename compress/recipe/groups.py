@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from compress.data.names import HELD_OUT, OWN
 from compress.data.tasks import find_task
+from compress.recipe.place import Mark, Place
 from zoo.errors import UserError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -22,6 +23,10 @@ class Group(BaseModel):
     """A part of a recipe: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+# Keys of the data that decide what is learned from them.
+LEARNED = ("max_train_examples", "titles", "train", "version_2")
 
 
 class Tasked(Group):
@@ -69,15 +74,23 @@ class Tasked(Group):
         """Texts to classify or to score, not questions."""
         return not find_task(self.task).is_questions
 
+    def learned_from(self) -> dict[str, Any]:
+        """The keys that decide what is learned, with the values that are not as by default.
+
+        Of texts, those to choose by and to report on are kept out of training, so that they decide, too.
+        """
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        return data if "task" in data else {key: value for key, value in data.items() if key in LEARNED}
+
 
 class Dataset(Tasked):
     """SQuAD-format files (v1.1 or v2.0), Hub ids (`owner/name` or `owner/name:split`), `hub`, or `examples`."""
 
-    train: str = Field(description="questions or texts to learn from and to calibrate with")
-    validation: str = Field(
+    train: Place = Field(description="questions or texts to learn from and to calibrate with")
+    validation: Place = Field(
         description="what the search scores configurations on; `held-out`: a twentieth of the texts to train on"
     )
-    evaluation: str = Field(description="questions or texts to report on; never used for training or for choosing")
+    evaluation: Place = Field(description="questions or texts to report on; never used for training or for choosing")
     titles: list[str] | None = Field(
         default=None, description="glob patterns of article titles to train on; null takes all"
     )
@@ -96,10 +109,10 @@ class Dataset(Tasked):
 class Questions(Tasked):
     """SQuAD-format files (v1.1 or v2.0), Hub ids, `hub`, or `examples`; no training."""
 
-    train: str = Field(
+    train: Place = Field(
         default="examples", description="questions or texts to calibrate with; nothing is learned from them"
     )
-    evaluation: str = Field(default="examples", description="questions or texts to report on")
+    evaluation: Place = Field(default="examples", description="questions or texts to report on")
     titles: list[str] | None = Field(
         default=None, description="glob patterns of article titles to calibrate with; null takes all"
     )
@@ -208,10 +221,10 @@ class LengthDrop(Learning):
 class Average(Group):
     """A mean of weights: further checkpoints of the same origin join the trained one (model soup, arXiv 2203.05482)."""
 
-    checkpoints: list[str] = Field(
+    checkpoints: Annotated[list[Place], Mark.OF_MODEL] = Field(
         default_factory=list, description="folders, bundled entries or Hub ids of checkpoints to average with"
     )
-    shares: list[float] = Field(
+    shares: Annotated[list[float], Mark.OF_MODEL] = Field(
         default_factory=list, description="share of each in the mean, the trained one has the rest; empty: all the same"
     )
 
@@ -239,7 +252,7 @@ class Search(Group):
         default=None,
         description="share that each drop layer drops in the cheapest start; null: length_drop_ratio_bound",
     )
-    start: str | None = Field(
+    start: Annotated[Place | None, Mark.OF_MODEL] = Field(
         default=None, description="a folder, bundled entry or Hub id from whose front the search starts, too"
     )
     max_questions: int | None = Field(
@@ -321,7 +334,9 @@ class Package(Group):
         default="A length-adaptive model", min_length=1, max_length=120, description="title of the cards"
     )
     license: str = Field(default="apache-2.0", min_length=1, description="license, as the Hub names it")
-    base_model: str | None = Field(default=None, description="what the cards say it was made from; null: `model`")
+    base_model: Annotated[str | None, Mark.OF_MODEL] = Field(
+        default=None, description="what the cards say it was made from; null: `model`"
+    )
 
 
 class PackageInt8(Package):
@@ -344,28 +359,3 @@ class Training(Group):
     )
     freeze_embeddings: bool = Field(default=False, description="leave the embeddings as they are")
     freeze_layers: int = Field(default=0, ge=0, description="so many first layers stay as they are, and the embeddings")
-
-
-class Trained(Group):
-    """What every recipe that trains has and answers alike; `finetune` and `training` are its own."""
-
-    trains: ClassVar[bool] = True
-    kind: Any  # stands here so that it comes before the others
-    model: str = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
-    tokenizer: str | None = Field(default=None, description="folder of its tokenizer; null: the checkpoint's")
-
-    @property
-    def reading(self) -> Learning:
-        """How questions become windows: as in training."""
-        return self.finetune  # type: ignore[attr-defined]
-
-    @property
-    def seed(self) -> int:
-        return self.training.seed  # type: ignore[attr-defined]
-
-    def check_windows(self, *trainings: str) -> None:
-        """Refuses trainings, by their keys, that would read different windows."""
-        if len({(getattr(self, key).max_length, getattr(self, key).stride) for key in trainings}) > 1:
-            raise ValueError(
-                f"{' and '.join(trainings)} read the same windows: give both the same max_length and stride"
-            )

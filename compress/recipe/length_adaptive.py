@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from compress.data.names import called, shown
 from compress.recipe.groups import (
     Average,
     Dataset,
     Evaluate,
     Finetune,
+    Learning,
     LengthDrop,
     Package,
     Quantize,
     Search,
-    Trained,
     Training,
 )
+from compress.recipe.kind import EVALUATE, LEARNED, PACKAGE, RAY, TAUGHT, Need, Trained, training
+from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Distill
+from compress.recipe.work import BACKWARD, INT8, Counts, Work
 
 
 class LengthAdaptiveRecipe(Trained):
@@ -27,6 +32,40 @@ class LengthAdaptiveRecipe(Trained):
     QuaLA-MiniLM, arXiv 2210.17114.
     """
 
+    stages: ClassVar = {
+        "teacher": Stage(
+            "compress.learn.distill:teacher",
+            ("model", "tokenizer", *LEARNED, "finetune.max_length", "finetune.stride", *TAUGHT),
+            only_if="distill.apply",
+            mark="compress.methods.distill:teacher",
+        ),
+        "finetune": Stage(
+            "compress.learn.finetune:run",
+            ("model", "tokenizer", "dataset", "finetune", "distill", "training"),
+            spread=True,
+            checkpoint=True,
+            mark="compress.methods.finetune:run",
+        ),
+        "length_drop": Stage(
+            "compress.learn.length_drop:run",
+            ("dataset", "length_drop", "distill", "training"),
+            spread=True,
+            checkpoint=True,
+            mark="compress.methods.length_drop:run",
+        ),
+        "average": Stage(
+            "compress.learn.average:run", ("average",), checkpoint=True, mark="compress.methods.average:run"
+        ),
+        "search": Stage(
+            "compress.learn.length_search:run",
+            ("dataset", "search", "quantize", "evaluate.engine"),
+            mark="compress.methods.search:run",
+        ),
+        "quantize": Stage("compress.int8.quantize:run", ("quantize",), mark="compress.methods.quantize_onnx:run"),
+        "evaluate": EVALUATE,
+        "package": PACKAGE,
+    }
+    suffix: ClassVar[str] = "-length-adaptive-int8"
     kind: Literal["length_adaptive"] = Field(default="length_adaptive", description="which method")
     dataset: Dataset
     finetune: Finetune = Finetune()
@@ -46,3 +85,42 @@ class LengthAdaptiveRecipe(Trained):
         if self.dataset.has_texts and (self.finetune.significance_weight or self.length_drop.significance_weight):
             raise ValueError("significance_weight guides attention to answers, which texts have not: set both to 0")
         return self
+
+    def needs(self) -> Iterator[Need]:
+        yield from super().needs()
+        if self.search.workers > 1:
+            yield RAY
+
+    def work(self, counts: Counts) -> list[Work]:
+        learned, report = self.learned(counts), self.reported(counts, 1 + self.search.points)
+        drop, search = self.length_drop, self.search
+        tried = search.population + search.iterations * (search.mutations + search.crossovers)
+        workers = search.workers if search.objective == "macs" else 1
+        return [
+            training(learned, self.finetune),
+            training(learned, drop, BACKWARD * (2 + drop.num_sandwich)),
+            Work(counts.passes("validation", search.max_questions) * tried / INT8 / workers),
+            report,
+        ]
+
+    @property
+    def trainings(self) -> tuple[Learning, ...]:
+        return self.finetune, self.length_drop
+
+    @property
+    def method(self) -> str:
+        return "length-drop"
+
+    @property
+    def int8_method(self) -> str:
+        return "length-adaptive-int8"
+
+    def origin(self) -> dict[str, Any]:
+        facts, averaged = super().origin(), self.average.checkpoints
+        return {
+            **{key: facts.pop(key) for key in ("recipe", "trained from", "trained on")},
+            "searched on": called(self.dataset, "validation"),
+            "search objective": self.search.objective,
+            **facts,
+            **({"averaged with": ", ".join(map(shown, averaged))} if averaged else {}),
+        }

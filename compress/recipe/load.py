@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import difflib
-import types
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from compress.recipe.aimet import AimetRecipe
-from compress.recipe.length_adaptive import LengthAdaptiveRecipe
-from compress.recipe.nas import NasRecipe
-from compress.recipe.nncf import NncfRecipe
-from compress.recipe.prune_once import PruneOnceRecipe
-from compress.recipe.quantize import QuantizeRecipe
-from compress.recipe.train import TrainRecipe
+from compress import recipe as package
+from compress.recipe.kind import KINDS, Kind
+from compress.recipe.place import group_of
+from compress.recipe.stage import Stage
 from zoo.errors import UserError
 from zoo.files import write_text
 from zoo.settings import get_settings
 
+R = TypeVar("R", bound=Kind)
 RECIPES = Path(__file__).parent / "shipped"
-# Keys that may hold a folder or a file of the machine that the recipe runs on.
-PLACES = {
-    "model", "tokenizer", "train", "validation", "evaluation", "checkpoint", "checkpoints", "teacher", "text", "table",
-    "nncf_config", "start",
-}  # fmt: skip
+DEFAULT = "length_adaptive"  # the kind of a recipe that names none
 
 
-AnyRecipe = LengthAdaptiveRecipe | QuantizeRecipe | TrainRecipe | PruneOnceRecipe | NasRecipe | AimetRecipe | NncfRecipe
-Recipe = Annotated[AnyRecipe, Field(discriminator="kind")]
-KINDS: dict[str, type[AnyRecipe]] = {kind.model_fields["kind"].default: kind for kind in get_args(AnyRecipe)}
+def discover() -> None:
+    """Imports what lies in this folder, so that every kind of recipe is in `KINDS`."""
+    for module in pkgutil.iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{module.name}")
+
+
+discover()
 
 
 def shipped() -> list[str]:
@@ -40,7 +39,7 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def load(source: str | Path, changes: Iterable[str] = ()) -> Recipe:
+def load(source: str | Path, changes: Iterable[str] = ()) -> Kind:
     """Reads a recipe.
 
     Args:
@@ -82,11 +81,11 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return {**below, **above, **both}
 
 
-def validate(data: dict[str, Any], name: str = "the recipe") -> Recipe:
+def validate(data: dict[str, Any], name: str = "the recipe") -> Kind:
     """Keys and values -> a recipe; faults as in `load`."""
-    kind = data.get("kind", "length_adaptive")
+    kind = data.get("kind", DEFAULT)
     if kind not in KINDS:
-        raise UserError(f"{name}: there is no kind {kind!r}. Choose one of {', '.join(KINDS)}.")
+        raise UserError(f"{name}: there is no kind {kind!r}. Choose one of {', '.join(sorted(KINDS))}.")
     try:
         return KINDS[kind].model_validate(data)
     except ValidationError as error:
@@ -103,16 +102,18 @@ def save(recipe: BaseModel, path: Path) -> None:
     write_text(path, dump(recipe))
 
 
-def expanded(recipe: Recipe) -> Recipe:
+def expanded(recipe: R) -> R:
     """The recipe with `${BUDGET_ZOO_DATA}` replaced by the folder that the settings name.
 
     Raises:
         UserError: the recipe needs that folder and it is not set.
     """
 
-    def walk(value: Any) -> Any:
+    def walk(value: object) -> object:
         if isinstance(value, dict):
             return {key: walk(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [walk(inner) for inner in value]
         if isinstance(value, str) and "${BUDGET_ZOO_DATA}" in value:
             folder = get_settings().data
             if folder is None:
@@ -123,16 +124,21 @@ def expanded(recipe: Recipe) -> Recipe:
     return type(recipe).model_validate(walk(recipe.model_dump()))
 
 
-def places(data: Any, keys: Collection[str] = PLACES, key: str = "") -> Iterator[str]:
-    """Everything in a recipe's keys and values that may name a folder or a file."""
-    if isinstance(data, Mapping):
-        for name, value in data.items():
-            yield from places(value, keys, str(name))
-    elif isinstance(data, list | tuple):
-        for value in data:
-            yield from places(value, keys, key)
-    elif key.rpartition(".")[2] in keys and isinstance(data, str):
-        yield data
+def stages_of(kind: str, settings: Mapping[str, Any]) -> dict[str, Stage]:
+    """The stages of a run by name, in their order.
+
+    Args:
+        kind: of the recipe.
+        settings: the recipe's, as of `recipe.yaml`.
+    """
+
+    def applies(stage: Stage) -> bool:
+        value: Any = settings
+        for key in filter(None, stage.only_if.split(".")):
+            value = value.get(key) or {}
+        return bool(value) or not stage.only_if
+
+    return {name: stage for name, stage in KINDS[kind].stages.items() if applies(stage)}
 
 
 def describe(recipe: BaseModel) -> str:
@@ -157,7 +163,7 @@ def _set(data: dict[str, Any], change: str) -> None:
     key = key.strip()
     if not key.strip(".") or not equals:
         raise UserError(f"{change!r}: write key=value, for example finetune.epochs=1.")
-    known = list(_keys(KINDS.get(data.get("kind", ""), LengthAdaptiveRecipe)))
+    known = list(_keys(KINDS.get(data.get("kind", ""), KINDS[DEFAULT])))
     inside = [k.removeprefix(f"{key}.") for k in known if k.startswith(f"{key}.")]
     if inside:
         raise UserError(f"{key} is a group of keys: set one of {', '.join(inside)}.")
@@ -174,16 +180,9 @@ def _set(data: dict[str, Any], change: str) -> None:
         raise UserError(f"{change!r}: the value is not valid YAML.") from error
 
 
-def _group(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    kind = model.model_fields[key].annotation
-    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
-
-
 def _keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
-    for key in model.model_fields:
-        inner = _group(model, key)
-        if inner:
+    for key, field in model.model_fields.items():
+        if inner := group_of(field.annotation):
             yield from _keys(inner, f"{before}{key}.")
         else:
             yield before + key

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,13 +17,17 @@ from compress.recipe.groups import (
     LearningRanges,
     Package,
     Quantize,
-    Trained,
     Training,
 )
+from compress.recipe.kind import LEARNED, TAUGHT, Need, Simulation, Trained, engine, training
 from compress.recipe.nncf_config import Plan, parse_config, read_text
+from compress.recipe.place import Place
+from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Distill
+from compress.recipe.work import BACKWARD, SIMULATED, TORCH, Counts, Work
 from zoo.errors import UserError
 
+NNCF = Need("nncf", "NNCF is not installed: `pip install nncf`, or choose another recipe.")
 HERE = Path(__file__).parent / "shipped"  # where the configurations that ship lie
 
 
@@ -132,8 +137,40 @@ class Control(Group):
 class NncfRecipe(Trained):
     """finetune -> teacher -> nncf -> quantize -> evaluate -> package (quantization by NNCF, 2002.08679)."""
 
+    stages: ClassVar = {
+        "finetune": Stage(
+            "compress.nncf.stages:finetune",
+            ("model", "tokenizer", "dataset", "finetune", "training"),
+            spread=True,
+            checkpoint=True,
+            mark="compress.methods.quantize_nncf:finetune",
+        ),
+        "teacher": Stage(
+            "compress.nncf.stages:teacher",
+            (*LEARNED, "finetune.max_length", "finetune.stride", *TAUGHT),
+            mark="compress.methods.quantize_nncf:teacher",
+        ),
+        "nncf": Stage(
+            "compress.nncf.stages:run",
+            ("dataset", "nncf_config", "nncf", "tune", "distill", "control", "training"),
+            spread=True,
+            mark="compress.methods.quantize_nncf:run",
+        ),
+        "quantize": Stage("compress.nncf.stages:quantize", (), mark="compress.methods.quantize_nncf:quantize"),
+        "evaluate": Stage(
+            "compress.nncf.stages:run_evaluate",
+            ("dataset", "evaluate"),
+            mark="compress.methods.quantize_nncf:run_evaluate",
+        ),
+        "package": Stage(
+            "compress.nncf.stages:run_package",
+            ("package", "evaluate"),
+            mark="compress.methods.quantize_nncf:run_package",
+        ),
+    }
+    simulation: ClassVar = Simulation("NNCF", "nncf", "compress.nncf.scoring")
     kind: Literal["nncf"] = Field(default="nncf", description="which method")
-    nncf_config: str | None = Field(
+    nncf_config: Place | None = Field(
         default=None, description="NNCF's JSON configuration: a file's name or what it holds; null: none"
     )
     dataset: NncfDataset
@@ -186,3 +223,33 @@ class NncfRecipe(Trained):
     def quantize(self) -> Quantize:
         """What cards say of the integers."""
         return Quantize(approach="static", reduce_range=self.nncf.overflow_fix != "disable")
+
+    def needs(self) -> Iterator[Need]:
+        yield from super().needs()
+        yield NNCF
+        if self.nncf.backend == "openvino":
+            yield engine("openvino")
+
+    def work(self, counts: Counts) -> list[Work]:
+        learned, report = self.learned(counts), self.reported(counts, 2, 1 + SIMULATED)
+        calibrated = counts.passes("train", self.nncf.subset_size)
+        taught = learned / TORCH if self.distill.apply else 0.0
+        return [
+            *([training(learned, self.finetune)] if self.finetune.apply else []),
+            *([training(learned, self.tune, BACKWARD * SIMULATED)] if self.tune.apply else []),
+            Work(2 * SIMULATED * calibrated / TORCH + taught),
+            report,
+        ]
+
+    @property
+    def trainings(self) -> tuple[Learning, ...]:
+        return self.finetune, self.tune
+
+    @property
+    def method(self) -> str:
+        return "nncf"
+
+    @property
+    def float_method(self) -> str:
+        """NNCF leaves that model as it was fine-tuned, or as it was taken."""
+        return "fine-tuned" if self.finetune.apply else "none"

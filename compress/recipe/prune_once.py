@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,10 +15,16 @@ from compress.recipe.groups import (
     LearningRate,
     Package,
     Quantize,
-    Trained,
     Training,
 )
+from compress.recipe.kind import EVALUATE, LEARNED, PACKAGE, TAUGHT, Trained, applied, int8, taught, training
+from compress.recipe.place import Place
+from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Aware, Criterion, Distill, Pretrain, Prune
+from compress.recipe.work import BACKWARD, TRAINING, Counts, Uncounted, Work
+from zoo.lengths import macs
+
+_TEXT = tuple(f"pretrain.{key}" for key in ("text", "text_config", "max_passages", "block_tokens"))
 
 
 class AwareTraining(Learning, Aware):
@@ -32,8 +38,41 @@ class AwareTraining(Learning, Aware):
 class PruneOnceRecipe(Trained):
     """text -> pretrain -> teacher -> lock -> aware -> quantize -> evaluate -> package (Prune Once for All)."""
 
+    stages: ClassVar = {
+        "text": Stage(
+            "compress.learn.pretrain_text:run", ("model", "tokenizer", *_TEXT), mark="compress.masked_lm:run"
+        ),
+        "pretrain": Stage(
+            "compress.learn.pretrain:run",
+            ("model", "tokenizer", "pretrain", "prune", "training"),
+            spread=True,
+            mark="compress.methods.pretrain:run",
+        ),
+        "teacher": Stage(
+            "compress.learn.distill:teacher",
+            ("model", "tokenizer", *LEARNED, "lock.max_length", "lock.stride", *TAUGHT),
+            mark="compress.methods.distill:teacher",
+        ),
+        "lock": Stage(
+            "compress.learn.prune_once:lock",
+            ("dataset", "lock", "distill", "prune.excluded", "training"),
+            spread=True,
+            checkpoint=True,
+            mark="compress.methods.prune_once:lock",
+        ),
+        "aware": Stage(
+            "compress.learn.prune_once:aware",
+            ("dataset", "aware", "distill", "quantize.reduce_range", "prune.excluded", "training"),
+            spread=True,
+            checkpoint=True,
+            mark="compress.methods.prune_once:aware",
+        ),
+        "quantize": int8("dataset", "budgets", "quantize", "criterion", "aware"),
+        "evaluate": EVALUATE,
+        "package": PACKAGE,
+    }
     kind: Literal["prune_once"] = Field(default="prune_once", description="which method")
-    model: str = Field(description="dense checkpoint to start from: a folder, a bundled entry or a Hub id")
+    model: Place = Field(description="dense checkpoint to start from: a folder, a bundled entry or a Hub id")
     dataset: Dataset
     pretrain: Pretrain
     prune: Prune = Prune(apply=True, approach="magnitude", pattern="1x1", target_sparsity=0.85)
@@ -58,3 +97,21 @@ class PruneOnceRecipe(Trained):
     def finetune(self) -> Learning:
         """How questions become windows, for the stage `teacher` and what it stores."""
         return self.lock
+
+    def work(self, counts: Counts) -> list[Work]:
+        learned, report = self.learned(counts), self.reported(counts, 1 + self.budgets.points)
+        text, second = self.pretrain, [training(learned, self.aware)] if self.aware.apply else []
+        if text.steps is None:
+            raise Uncounted("how long the text is shows only when it is read")
+        passes = BACKWARD + (text.teacher_weight + text.hidden_weight > 0)
+        block = macs(counts.shape, text.block_tokens) * text.batch_size * text.steps
+        tutor = taught(learned, self.distill, self.lock)
+        return [tutor, training(learned, self.lock), *second, Work(block * passes / TRAINING), report]
+
+    @property
+    def trainings(self) -> tuple[Learning, ...]:
+        return self.lock, self.aware
+
+    @property
+    def method(self) -> str:
+        return applied(pruned=self.prune, distilled=self.distill, quantization_aware=self.aware)

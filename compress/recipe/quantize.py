@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from compress.recipe.groups import Budgets, Evaluate, Group, PackageInt8, Quantize, Questions, Reading
+from compress.data.names import called, shown
+from compress.recipe.groups import Budgets, Evaluate, PackageInt8, Quantize, Questions, Reading
+from compress.recipe.kind import Kind, int8
+from compress.recipe.place import Place
+from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Criterion
+from compress.recipe.work import TORCH, Counts, Work
 
 
-class QuantizeRecipe(Group):
+class QuantizeRecipe(Kind):
     """quantize -> evaluate -> package: a checkpoint as it is in eight-bit integers, without training."""
 
     trains: ClassVar[bool] = False
+    stages: ClassVar = {
+        "quantize": int8(
+            *("model", "dataset.train", "dataset.titles", "reading", "budgets", "quantize", "criterion", "seed")
+        ),
+        "evaluate": Stage(
+            "compress.results.evaluate:run",
+            ("dataset", "reading", "evaluate", "seed"),
+            mark="compress.methods.evaluate:run",
+        ),
+        "package": Stage(
+            "compress.results.quantized:package", ("package", "evaluate"), mark="compress.methods.quantize:package"
+        ),
+    }
     kind: Literal["quantize"] = Field(default="quantize", description="which method")
-    model: str = Field(description="checkpoint to quantize: a folder, a bundled entry or a Hub id")
+    model: Place = Field(description="checkpoint to quantize: a folder, a bundled entry or a Hub id")
     dataset: Questions = Questions()
     reading: Reading = Reading()
     budgets: Budgets = Budgets()
@@ -24,3 +42,24 @@ class QuantizeRecipe(Group):
     evaluate: Evaluate = Evaluate()
     package: PackageInt8 = PackageInt8()
     seed: int = Field(default=0, ge=0, description="the same seed draws the same examples")
+
+    def work(self, counts: Counts) -> list[Work]:
+        static = self.quantize.approach == "static"
+        calibrated = counts.passes("train", self.quantize.calibration_samples) if static else 0.0
+        return [Work(2 * calibrated / TORCH), self.reported(counts, 1 + self.budgets.points)]
+
+    @property
+    def method(self) -> str:
+        return self.quantize.approach
+
+    @property
+    def float_method(self) -> str:
+        return "none"
+
+    def origin(self) -> dict[str, Any]:
+        return {
+            "recipe": self.kind,
+            "quantized from": shown(self.model),
+            "quantization": self.quantize.approach,
+            **({"calibrated on": called(self.dataset, "train")} if self.quantize.approach == "static" else {}),
+        }

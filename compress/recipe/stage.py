@@ -7,12 +7,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from compress.progress import Progress
 from zoo.catalog import checkpoint_of
 
-R_co = TypeVar("R_co", covariant=True)
+if TYPE_CHECKING:
+    from compress.recipe.kind import Kind
+
+R_co = TypeVar("R_co", covariant=True, bound="Kind")
 
 
 @dataclass
@@ -28,7 +31,7 @@ class StageContext(Generic[R_co]):
         stated: the recipe as it was written, for what a card says: no path of this machine in it.
     """
 
-    recipe: Any
+    recipe: R_co
     root: Path
     folder: Path
     progress: Progress
@@ -36,7 +39,7 @@ class StageContext(Generic[R_co]):
     stated: R_co = cast("R_co", None)
 
     def __post_init__(self) -> None:
-        if self.stated is None:
+        if not self.stated:
             self.stated = self.recipe
 
     @property
@@ -54,30 +57,32 @@ class Stage:
         parts: keys of the recipe that decide what comes out.
         spread: every process of a `torchrun` takes part; else the first alone.
         only_if: key of the recipe; where it is false, a run has no such stage.
+        checkpoint: it leaves one of the model that the recipe makes, unless it had nothing to do.
+        mark: what stands for the target in the fingerprints of finished work, so that a function can move; by default
+            the target.
     """
 
     target: str
     parts: tuple[str, ...]
     spread: bool = False
     only_if: str = ""
+    checkpoint: bool = False
+    mark: str = ""
 
     def load(self) -> Callable[[StageContext[Any]], dict[str, Any]]:
+        """The function that does it; the one door through which heavy packages come in."""
         module, _, name = self.target.partition(":")
         return getattr(importlib.import_module(module), name)
 
 
-# Stages that leave a checkpoint, the last one first.
-TRAININGS = ("aware", "lock", "train", "average", "length_drop", "finetune")
-
-
-def trained_in(ctx: Any) -> tuple[Path, bool]:
+def trained_in(ctx: StageContext[Any]) -> tuple[Path, bool]:
     """The float checkpoint that the run has trained or taken, and whether others can find it (see `source_of`)."""
-    for stage in TRAININGS:
-        if stage in ctx.inputs and (ctx.inputs[stage] / "model.safetensors").is_file():  # an idle one leaves none
-            return ctx.inputs[stage], False
+    for name, stage in reversed(ctx.recipe.stages.items()):
+        if stage.checkpoint and name in ctx.inputs and (ctx.inputs[name] / "model.safetensors").is_file():
+            return ctx.inputs[name], False
     return source_of(ctx.recipe)
 
 
-def source_of(recipe: Any) -> tuple[Path, bool]:
+def source_of(recipe: Kind) -> tuple[Path, bool]:
     """The float checkpoint's folder, and whether others can find it: a bundled entry or a Hub id, not a folder."""
     return checkpoint_of(recipe.model), not Path(recipe.model).expanduser().is_dir()

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from compress.recipe.groups import Decay, Group, LearningRate, MaxNorm, Share, Weight
+from compress.recipe.place import Place
 
 Approach = Literal[
     "magnitude",
@@ -96,7 +97,7 @@ class Distill(Group):
     """What a student learns from a teacher beside the labels."""
 
     apply: bool = Field(default=False, description="distil")
-    teacher: str | None = Field(default=None, description="a folder, a bundled entry or a Hub id; null: `model`")
+    teacher: Place | None = Field(default=None, description="a folder, a bundled entry or a Hub id; null: `model`")
     store_logits: bool = Field(
         default=True, description="run the teacher once over the data and keep its logits, instead of at every step"
     )
@@ -159,14 +160,14 @@ class Criterion(Group):
 class Pretrain(Group):
     """Masked language modelling while weights are pruned, and what is learned from the dense model meanwhile."""
 
-    text: str = Field(
+    text: Place = Field(
         description="a .txt file or a folder of them, one passage a line; a Hub id (`owner/name` or "
         "`owner/name:split`) with a column `text`; or `examples`, the bundled passages"
     )
     text_config: str | None = Field(default=None, description="configuration of a Hub id that has several")
     max_passages: int | None = Field(default=None, ge=1, description="read so many passages from the start; null: all")
     block_tokens: int = Field(default=128, ge=16, le=512, description="tokens of a training input")
-    teacher: str | None = Field(
+    teacher: Place | None = Field(
         default=None, description="the dense model: a folder, a bundled entry or a Hub id; null: `model`"
     )
     label_weight: Weight = Field(default=0.5, description="weight of the masked words' own loss")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.data.fingerprints import TRAINED_ON, save_fingerprints
-from compress.data.names import called, shown
+from compress.data.names import shown
 from compress.learn.pruning.report import zeros_left, zeros_stored
 from compress.recipe.load import load
 from compress.recipe.stage import trained_in
@@ -21,7 +21,6 @@ from zoo.files import read_json, write_json
 from zoo.latency import machine
 from zoo.lengths import Front
 
-SUFFIX = "-length-adaptive-int8"
 WEIGHTS = ("model.int8.onnx", "model.safetensors")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
@@ -42,17 +41,16 @@ def run(ctx: Any) -> dict[str, Any]:
     }
     half, int8 = measured(evaluated)
     adaptive = ctx.recipe.kind == "length_adaptive"
-    suffix = SUFFIX if adaptive else "-int8"
 
     float_folder = assemble(
         ctx.folder / settings.name,
         {name: evaluated / "float" / name for name in ("config.json", "model.safetensors", *TOKENIZER)},
-        {**about, "title": settings.title, "method": float_method(ctx.recipe), "weights_dtype": "f16", "metrics": half},
+        {**about, "title": settings.title, "method": ctx.recipe.float_method, "weights_dtype": "f16", "metrics": half},
         known,
     )
     parameters = catalog.find(str(float_folder)).parameters
     int8_folder = assemble(
-        ctx.folder / (settings.name + suffix),
+        ctx.folder / (settings.name + ctx.recipe.suffix),
         {
             **{name: quantized / name for name in ("config.json", "model.int8.onnx", *TOKENIZER)},
             "front.json": evaluated / "front.json",
@@ -60,7 +58,7 @@ def run(ctx: Any) -> dict[str, Any]:
         {
             **about,
             "title": f"{settings.title}, length-adaptive, int8" if adaptive else f"{settings.title}, int8",
-            "method": "length-adaptive-int8" if adaptive else f"{how(ctx.recipe)}-int8",
+            "method": ctx.recipe.int8_method,
             "weights_dtype": "int8",
             "parameters": parameters,
             "full_precision": settings.name,
@@ -71,23 +69,6 @@ def run(ctx: Any) -> dict[str, Any]:
     verify_loading(float_folder, trained_in(ctx)[0])
     verify_loading(int8_folder, trained_in(ctx)[0])
     return {"entries": [float_folder.name, int8_folder.name], "bytes": [size(float_folder), size(int8_folder)]}
-
-
-def how(recipe: Any) -> str:
-    """What was done to the float model, as the catalogue's `method`."""
-    if recipe.kind == "length_adaptive":
-        return "length-drop"
-    if recipe.kind in ("nas", "nncf"):
-        return recipe.kind
-    parts = {"prune": "pruned", "distill": "distilled", "aware": "quantization-aware"}
-    return "-".join(word for part, word in parts.items() if getattr(recipe, part).apply) or "fine-tuned"
-
-
-def float_method(recipe: Any) -> str:
-    """The `method` of the float entry: NNCF leaves that model as it was fine-tuned, or as it was taken."""
-    if recipe.kind == "nncf":
-        return "fine-tuned" if recipe.finetune.apply else "none"
-    return how(recipe)
 
 
 def measured(evaluated: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -137,23 +118,9 @@ def assemble(target: Path, files: dict[str, Path], facts: dict[str, Any], known:
 def provenance(ctx: Any) -> dict[str, Any]:
     """Where an entry comes from: recipe and data as they were named (no path of this machine), seed, date, program."""
     recipe: Any = load(ctx.root)
-    data = recipe.dataset
-    averaged = recipe.average.checkpoints if recipe.kind == "length_adaptive" else []
-    searches = recipe.kind == "length_adaptive"
     told = ctx.inputs["evaluate"] / "provenance.json"  # what a recipe's own stages add
-    titles = {"titles": data.titles, "validation titles": data.validation_titles}
-    distill = getattr(recipe, "distill", None)
-    teacher = getattr(distill, "teacher", None) if distill and distill.apply else None
     return {
-        "recipe": recipe.kind,
-        "trained from": shown(recipe.model),
-        "trained on": called(data, "train"),
-        **(
-            {"searched on": called(data, "validation"), "search objective": recipe.search.objective} if searches else {}
-        ),
-        **{key: ", ".join(patterns) for key, patterns in titles.items() if patterns},
-        **({"taught by": shown(teacher)} if teacher else {}),
-        **({"averaged with": ", ".join(map(shown, averaged))} if averaged else {}),
+        **recipe.origin(),
         **(read_json(told) if told.is_file() else {}),
         "seed": recipe.training.seed,
         "quantization": recipe.quantize.approach,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from compress.data.fingerprints import load_fingerprints
-from compress.data.names import called, shown
+from compress.data.names import shown
 from compress.learn.pruning.report import zeros_left
 from compress.recipe.load import load
 from compress.recipe.stage import source_of
@@ -35,12 +35,12 @@ def package(ctx: Any) -> dict[str, Any]:
     if not published:
         full_precision = f"{settings.name}-float"
         files = {name: evaluated / "float" / name for name in ("config.json", "model.safetensors", *TOKENIZER)}
-        facts = {"title": f"{settings.title}, its float source", "method": "none", "weights_dtype": "f16"}
+        facts = {"title": f"{settings.title}, its float source", "method": recipe.float_method, "weights_dtype": "f16"}
         made.append(assemble(ctx.folder / full_precision, files, {**about, **facts, "metrics": half}, known))
     files = {name: quantized / name for name in ("config.json", "model.int8.onnx", *TOKENIZER)}
     facts = {
         "title": settings.title,
-        "method": f"{recipe.quantize.approach}-int8",
+        "method": recipe.int8_method,
         "weights_dtype": "int8",
         "parameters": source.parameters,
         "full_precision": full_precision,
@@ -56,13 +56,8 @@ def package(ctx: Any) -> dict[str, Any]:
 def provenance(ctx: Any) -> dict[str, Any]:
     """Where the entry comes from, as the recipe names it; and whether the report is on what it was calibrated with."""
     recipe = load(ctx.root)
-    facts: dict[str, Any] = {
-        "recipe": recipe.kind,
-        "quantized from": shown(recipe.model),
-        "quantization": recipe.quantize.approach,
-    }
+    facts = recipe.origin()
     if recipe.quantize.approach == "static":
-        facts["calibrated on"] = called(recipe.dataset, "train")
         subject = subject_of(ctx.recipe)
         calibrated, reported = (subject.fingerprints(subject.load(part)) for part in ("train", "evaluation"))
         if calibrated & reported:

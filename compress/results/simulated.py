@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import random
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from compress.data.names import OWN
 from compress.data.squad import load_squad
 from compress.data.texts import load_texts
 from compress.progress import Progress
-from compress.recipe.load import expanded, load
+from compress.recipe.kind import Simulation
+from compress.recipe.load import KINDS, expanded, load
 from compress.recipe.stage import source_of
 from compress.results.score import subject_of_entry
 from zoo import catalog
@@ -25,32 +25,17 @@ from zoo.latency import machine
 from zoo.metrics import listed
 from zoo.settings import get_settings
 
+SIMULATIONS = {name: kind.simulation for name, kind in sorted(KINDS.items()) if kind.simulation}
 
-@dataclass(frozen=True)
-class Kind:
-    """Recipes that leave a simulation.
 
-    Attributes:
-        by: whose it is, for people.
-        stage: the one that leaves it.
-        module: imported when it is needed; it has `in_run(root)` and `in_entry(entry, whole)`, the folder that holds
-            the simulation or None; `open_engine(folder, threads)`; `facts(folder)`, what was rounded, and how; and
-            `named(facts)`, the same in a few words.
+def part_of(simulation: Simulation) -> Any:
+    """Its module, imported when it is needed.
+
+    It has `in_run(root)` and `in_entry(entry, whole)`, the folder that holds the simulation or None;
+    `open_engine(folder, threads)`; `facts(folder)`, what was rounded, and how; and `named(facts)`, the same in a few
+    words.
     """
-
-    by: str
-    stage: str
-    module: str
-
-    def load(self) -> Any:
-        """The module."""
-        return importlib.import_module(self.module)
-
-
-KINDS = {
-    "aimet_w8a8": Kind("AIMET", "aimet", "compress.aimet.scoring"),
-    "nncf": Kind("NNCF", "nncf", "compress.nncf.scoring"),
-}
+    return importlib.import_module(simulation.module)
 
 
 def score_simulated(
@@ -59,7 +44,7 @@ def score_simulated(
     """Scores a float model and what was simulated of it.
 
     Args:
-        name: an entry that a recipe of one of `KINDS` made, or the folder of its run.
+        name: an entry that a recipe of one of `SIMULATIONS` made, or the folder of its run.
         source: as `compress.results.score.score_entry` takes it.
         max_questions: score on so many, drawn at random.
         task: of a classifier; by default its own.
@@ -73,7 +58,7 @@ def score_simulated(
             is missing.
     """
     kind, entry, place = places(name)
-    part = KINDS[kind].load()
+    part = part_of(SIMULATIONS[kind])
     settings = read_json(entry.folder / "config.json")
     subject = subject_of_entry(entry, settings, task)
     own = source == OWN
@@ -108,7 +93,7 @@ def score_simulated(
         "n": n,
         **scores,
         "loss": scores["float"][first] - scores["simulated"][first],
-        "by": KINDS[kind].by,
+        "by": SIMULATIONS[kind].by,
         "simulation": part.facts(place),
         "machine": machine(),
         "notices": [subject.task.remark] if subject.task.remark else [],
@@ -118,7 +103,8 @@ def score_simulated(
 def told(report: dict[str, Any]) -> str:
     """What `score_simulated` returned, for people: a line each for fp32 and the simulation, and what they are of."""
     noun = "questions" if report["task"].startswith("squad") else "texts"
-    part = next(kind for kind in KINDS.values() if kind.by == report["by"]).load()
+    one = next(one for one in SIMULATIONS.values() if one.by == report["by"])
+    part = part_of(one)
     named = part.named(report["simulation"])
     width = len(named)
     lines = [
@@ -140,7 +126,7 @@ def places(name: str) -> tuple[str, catalog.Entry, Path]:
     is_run = (folder / "recipe.yaml").is_file() and not (folder / "entry.json").is_file()  # entries keep recipes, too
     if is_run and not get_settings().on_space:
         kind = load(folder).kind
-        place = KINDS[kind].load().in_run(folder) if kind in KINDS else None
+        place = part_of(SIMULATIONS[kind]).in_run(folder) if kind in SIMULATIONS else None
         if place is None:
             raise _nothing(name)
         return kind, catalog.open_folder(_trained(folder)), place
@@ -148,17 +134,18 @@ def places(name: str) -> tuple[str, catalog.Entry, Path]:
     whole = catalog.full_precision(entry)
     if whole is None:
         raise UserError(f"{name} names no full-precision model to compare with. Choose another entry.")
-    for kind, one in KINDS.items():
-        if place := one.load().in_entry(entry, whole):
+    for kind, one in SIMULATIONS.items():
+        if place := part_of(one).in_entry(entry, whole):
             return kind, whole, place
     raise _nothing(name)
 
 
 def _nothing(name: str) -> UserError:
-    makers = " or ".join(one.by for one in KINDS.values())
+    makers = " or ".join(one.by for one in SIMULATIONS.values())
+    stages = " or ".join(one.stage for one in SIMULATIONS.values())
     return UserError(
-        f"{name} holds no simulation of {makers}. Give an entry that a recipe of kind {' or '.join(KINDS)} made, or "
-        f"the folder of such a run whose stage {' or '.join(one.stage for one in KINDS.values())} is done; what "
+        f"{name} holds no simulation of {makers}. Give an entry that a recipe of kind {' or '.join(SIMULATIONS)} made, "
+        f"or the folder of such a run whose stage {stages} is done; what "
         "nncf.backend onnx or openvino quantized is not simulated."
     )
 

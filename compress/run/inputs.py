@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.recipe.load import PLACES, Recipe, places
-from compress.recipe.stages import TRAINS_ON
+from compress.recipe.kind import Kind
+from compress.recipe.place import Keys, places
 from zoo.errors import UserError
 from zoo.files import sha256
 
@@ -27,16 +27,16 @@ IRRELEVANT = {  # keys that do not change what comes out
 }
 
 
-def fingerprint(recipe: Recipe, stage: Stage, before: str) -> str:
+def fingerprint(recipe: Kind, stage: Stage, before: str) -> str:
     """A hash of what a stage's outcome depends on: its parts of the recipe and the stage before.
 
     Only what differs from the defaults counts, so that a key that a later version adds does not undo finished work.
     """
-    text = json.dumps([VERSION, stage.target, _parts(recipe, stage), before], sort_keys=True)
+    text = json.dumps([VERSION, stage.mark or stage.target, _parts(recipe, stage), before], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def contents(recipe: Recipe, stage: Stage) -> dict[str, str]:
+def contents(recipe: Kind, stage: Stage) -> dict[str, str]:
     """By path of this machine that a stage's parts of a recipe name, a hash of the file, or of the weights in a folder.
 
     A path alone does not say what a stage worked with: a model may have been trained anew, a file been edited. Folders
@@ -47,7 +47,7 @@ def contents(recipe: Recipe, stage: Stage) -> dict[str, str]:
         stage: of the recipe's kind.
     """
     found = {}
-    for name in places(_parts(recipe, stage)):
+    for name in _names(recipe, stage):
         with suppress(OSError, RuntimeError, ValueError):  # no path at all, or unreadable: the stage says so
             path = Path(name).expanduser()
             files = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.suffix in WEIGHTS)
@@ -63,7 +63,7 @@ def same(facts: dict[str, Any], mark: str, held: dict[str, str]) -> bool:
     return facts.get("inputs") == mark and all(known.get(name, found) == found for name, found in held.items())
 
 
-def check_places(recipe: Recipe, stages: Mapping[str, Stage]) -> None:
+def check_places(recipe: Kind, stages: Mapping[str, Stage]) -> None:
     """Tells at once of a file or a folder that is not there, which a later stage would miss after hours of training.
 
     What is trained on is read first of all, or, as by dynamic quantization, not at all.
@@ -72,7 +72,7 @@ def check_places(recipe: Recipe, stages: Mapping[str, Stage]) -> None:
         UserError: a stage's parts of the recipe name one.
     """
     for name, stage in stages.items():
-        for place in places(_parts(recipe, stage), PLACES - {"train"}):
+        for place in _names(recipe, stage, but=("dataset", "train")):
             path = Path(place)
             with suppress(RuntimeError):  # nobody's home: it is not there
                 path = path.expanduser()
@@ -81,16 +81,26 @@ def check_places(recipe: Recipe, stages: Mapping[str, Stage]) -> None:
                 raise UserError(f"There is no {place}, which stage {name} of the recipe needs. Correct its name there.")
 
 
-def _parts(recipe: Recipe, stage: Stage) -> dict[str, Any]:
+def _names(recipe: Kind, stage: Stage, but: Keys = ()) -> Iterator[str]:
+    """The models and data that a stage's parts of a recipe name."""
+    data: dict[str, Any] = {}
+    for part, value in _parts(recipe, stage).items():
+        *groups, last = part.split(".")
+        here = data
+        for group in groups:
+            here = here.setdefault(group, {})
+        here[last] = value | here.get(last, {}) if isinstance(value, dict) else value
+    return (name for keys, name in places(type(recipe), data) if keys != but)
+
+
+def _parts(recipe: Kind, stage: Stage) -> dict[str, Any]:
     """What of a recipe decides what comes out of a stage, less what is as by default."""
     data = recipe.model_dump(mode="json", exclude_defaults=True)
-    dataset = data.get("dataset", {})
-    # Of texts, those to choose by and to report on are kept out of training, so that they decide, too.
-    if stage.spread and "task" not in dataset:
-        data["dataset"] = {key: value for key, value in dataset.items() if key in TRAINS_ON}
+    if stage.spread:
+        data["dataset"] = recipe.dataset.learned_from()
     parts: dict[str, Any] = {}
-    if "task" in dataset and "dataset.train" in stage.parts:
-        parts["dataset"] = dataset
+    if "dataset.train" in stage.parts and "task" in recipe.dataset.learned_from():
+        parts["dataset"] = recipe.dataset.learned_from()
     for part in stage.parts:
         value: Any = data
         for key in part.split("."):

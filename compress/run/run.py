@@ -16,10 +16,10 @@ from filelock import FileLock, Timeout
 
 from compress.memory import give_back
 from compress.progress import Progress
+from compress.recipe.kind import Kind, missing
 from compress.recipe.layout import FAILURE, LOCK
-from compress.recipe.load import Recipe, expanded, save
+from compress.recipe.load import expanded, save, stages_of
 from compress.recipe.stage import StageContext
-from compress.recipe.stages import stages_of
 from compress.run.inputs import check_places, contents, fingerprint, same
 from compress.run.traces import entries
 from zoo import library
@@ -31,7 +31,7 @@ from zoo.settings import get_settings
 log = logging.getLogger(__name__)
 
 
-def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[str, Any]:
+def run(recipe: Kind, folder: str | Path, stage: str | None = None) -> dict[str, Any]:
     """Runs a recipe, or one stage of it.
 
     A stage that is done stays done until its part of the recipe, a model or a file that this names, or a stage before
@@ -68,7 +68,7 @@ def run(recipe: Recipe, folder: str | Path, stage: str | None = None) -> dict[st
             raise
 
 
-def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str, Any]:
+def _run(recipe: Kind, root: Path, only: str | None, first: bool) -> dict[str, Any]:
     stages, ready = stages_of(recipe.kind, recipe.model_dump()), expanded(recipe)
     inputs: dict[str, Path] = {}
     results: dict[str, Any] = {}
@@ -87,6 +87,8 @@ def _run(recipe: Recipe, root: Path, only: str | None, first: bool) -> dict[str,
             raise UserError(f"Stage {name} is not done, or its inputs have changed. Run it first: --stage {name}.")
         elif first or stage.spread:
             if not found:
+                if only is None and (lacking := missing(ready)):
+                    raise UserError(lacking)
                 left = list(stages)[list(stages).index(name) :]
                 check_places(ready, {key: stages[key] for key in ([only] if only else left)})
                 found = True

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from compress.recipe.layout import CRITERION, PER_STAGE, PROGRESS
-from compress.recipe.stages import stages_of
+from compress.recipe.load import stages_of
 
 TAIL, LONGEST = 65_536, 4_194_304  # bytes that are read from the end of a file: at first, and at most
 

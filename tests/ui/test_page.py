@@ -218,7 +218,7 @@ def test_checking_shows_what_it_takes_and_how_else_to_say_it(compose, queue):
 
 
 def test_a_backend_that_is_not_there_says_what_to_install(compose, queue, monkeypatch):
-    monkeypatch.setattr("compress.jobs.jobs.find_spec", lambda name: None)
+    monkeypatch.setattr("compress.recipe.kind.find_spec", lambda name: None)
     checked = compose.h.check(PRESET, held(), None)
     assert "pip install onnxruntime" in words(checked, compose.p.notice)
     assert checked[compose.p.walk].selected == CHECK

@@ -6,10 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from pydantic import BaseModel
 
 from compress.data import uploads
 from compress.jobs import jobs
 from compress.jobs.launchers import launcher_of
+from compress.recipe.kind import missing
 from compress.recipe.load import dump, expanded, load, shipped
 from ui import people
 from ui.compress import form, sources
@@ -132,9 +134,9 @@ class Composing(Speaker):
             named = ", ".join(key.replace("_", " ").replace(".", " · ") for key in faults)
             return marked | self.note("notice", f"Some values cannot be used yet: {named}.")
         try:
-            _guard(recipe.model_dump(mode="json"))
+            _guard(type(recipe), recipe.model_dump(mode="json"))
             expanded(recipe)
-            estimate, told = jobviews.describe_estimate(jobs.estimate(recipe)), jobs.missing_backend(recipe)
+            estimate, told = jobviews.describe_estimate(jobs.estimate(recipe)), missing(recipe)
         except UserError as error:
             estimate, told = "", str(error)
         return {
@@ -163,7 +165,7 @@ class Composing(Speaker):
         recipe, faults = form.check(kinds()[kind], _read(held, kind))
         if faults:
             raise UserError("Some values cannot be used yet: go back to the recipe. " + " ".join(faults.values()))
-        _guard(recipe.model_dump(mode="json"))
+        _guard(type(recipe), recipe.model_dump(mode="json"))
         called = (name or "").strip() or self._name(preset, profile)
         job = jobs.submit(recipe, name=called, owner=person.name, launcher=launcher or "local")
         p = self.parts
@@ -262,14 +264,14 @@ def _read(held: Any, kind: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError("The form is still being filled. Try again in a moment.")
     data = form.collect(kinds()[kind], values)
-    _guard(data)  # before it is checked, which may look at files that it names
+    _guard(kinds()[kind], data)  # before it is checked, which may look at files that it names
     return data
 
 
-def _guard(data: dict[str, Any]) -> None:
+def _guard(model: type[BaseModel], data: dict[str, Any]) -> None:
     """On a Space a recipe names no folder of the host; raises UserError where it does."""
     if get_settings().on_space:
-        sources.refuse_paths(data, str(uploads.folder()))
+        sources.refuse_paths(model, data, str(uploads.folder()))
 
 
 def _picked(

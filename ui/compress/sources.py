@@ -10,14 +10,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from compress.data.tasks import find_task
-from compress.recipe.load import places
+from compress.recipe.load import KINDS
+from compress.recipe.place import Mark, marked, places
 from ui.compress import form
 from zoo.errors import UserError
 
 OWN, ZOO, HUB, FOLDER = "own", "zoo", "hub", "folder"
 EXAMPLES, FILE = "examples", "file"
-# Belongs to the checkpoint that the preset names: with another one it would be wrong.
-OF_THE_MODEL = ("tokenizer", "package.base_model", "average.checkpoints", "average.shares", "search.start")
 # The bundled questions in three parts that share no article, as in the recipe length_adaptive_tiny.
 EXAMPLE_TITLES = {"titles": ["[!E-M]*"], "validation_titles": ["[LM]*"], "evaluation_titles": ["[EH]*"]}
 DATA_KEYS = ("task", "train", "validation", "evaluation", *EXAMPLE_TITLES, "version_2")
@@ -47,12 +46,13 @@ def pick(
     Raises:
         UserError: what was picked is not there yet.
     """
-    found = {key: _get(base, key) for key in ("model", *OF_THE_MODEL)}
+    of_model = list(marked(KINDS[base["kind"]], Mark.OF_MODEL))
+    found = {key: _get(base, key) for key in ("model", *of_model)}
     if source != OWN:
         if not (name or "").strip():
             raise UserError("Say which checkpoint to start from.")
         if name.strip() != found["model"]:
-            found = {"model": name.strip(), **dict.fromkeys(OF_THE_MODEL)}
+            found = {"model": name.strip(), **dict.fromkeys(of_model)}
     dataset = {key: _get(base, f"dataset.{key}") for key in DATA_KEYS}
     named = dataset["task"] if task == OWN else task
     if named and not find_task(named).is_questions:
@@ -133,13 +133,13 @@ def command(base: str, changes: list[str], name: str = "", launcher: str = "loca
     return shlex.join(words)
 
 
-def refuse_paths(data: Mapping[str, Any], uploads: str) -> None:
+def refuse_paths(model: type[BaseModel], data: Mapping[str, Any], uploads: str) -> None:
     """On a Space the folders are the host's: a recipe may name none of them but what was uploaded.
 
     Raises:
         UserError: it names one.
     """
-    for text in places(data):
+    for _, text in places(model, data):
         if text.lstrip().startswith("{"):
             continue  # a configuration, written out
         inside = text.startswith(f"{uploads}/") and ".." not in text

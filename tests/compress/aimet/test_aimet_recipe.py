@@ -16,8 +16,7 @@ from compress.__main__ import app
 from compress.aimet.simulation import Simulated
 from compress.learn import finetune
 from compress.recipe import load as recipes
-from compress.recipe.load import load, shipped
-from compress.recipe.stages import STAGES
+from compress.recipe.load import KINDS, load, shipped
 from compress.results import verify
 from compress.results.simulated import score_simulated
 from compress.run.inputs import fingerprint
@@ -275,7 +274,7 @@ def test_a_checkpoint_that_is_not_fine_tuned_is_refused(glue, tiny_model, tmp_pa
 
 
 def test_what_decides_the_bits_redoes_the_training():
-    stage = STAGES["aimet_w8a8"]["aimet"]
+    stage = KINDS["aimet_w8a8"].stages["aimet"]
     marks = {
         fingerprint(load("minilm_w8a8_rte", ["aimet.scope=deploy", *changes]), stage, "")
         for changes in (

@@ -16,6 +16,7 @@ import pytest
 
 from compress.jobs import jobs, ledger, queue, supervisor
 from compress.jobs.launchers import launcher_of
+from compress.recipe import kind
 from compress.recipe.load import load
 from tests.compress.jobs import jobs_kit
 from tests.compress.jobs.jobs_kit import FINISH, lives, script, until
@@ -270,9 +271,35 @@ def test_what_is_not_queued(home, monkeypatch, settings, more, message):
 
 
 def test_an_engine_that_is_not_installed_is_told_before(home, monkeypatch):
-    monkeypatch.setattr(jobs, "find_spec", lambda name: None)
+    monkeypatch.setattr(kind, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="openvino is not installed. Install it: pip install openvino"):
         jobs.submit(load("static_int8", ["evaluate.engine=openvino"]), launcher="fake")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "module", "message"),
+    [
+        ("nncf_tiny", [], "nncf", "NNCF is not installed"),
+        ("aimet_w8a8", [], "aimet_torch", "aimet-torch is not installed. Install it: `pip install aimet-torch`"),
+        ("static_int8", ["quantize.neural_compressor=true"], "neural_compressor", "neural-compressor is not installed"),
+        (
+            "nas_tiny",
+            ["latency_table.modes=[openvino_int8]", "search.mode=openvino_int8"],
+            "openvino",
+            "openvino is not",
+        ),
+        ("length_adaptive_tiny", ["search.workers=2"], "ray", "Ray is not installed"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_told_before(home, monkeypatch, name, changes, module, message):
+    monkeypatch.setenv("BUDGET_ZOO_DATA", str(home))
+    get_settings.cache_clear()
+    recipe = load(name, changes)
+    monkeypatch.setattr(kind, "find_spec", lambda name: None if name == module else name)
+    with pytest.raises(UserError, match=message):
+        jobs.submit(recipe, launcher="fake")
+    monkeypatch.setattr(kind, "find_spec", lambda name: name)
+    assert jobs.submit(recipe, launcher="fake").state == "queued"
 
 
 def test_a_job_that_cannot_be_queued_leaves_nothing(home, monkeypatch):
@@ -291,6 +318,8 @@ def test_paths_are_made_whole_since_jobs_run_elsewhere(home, monkeypatch, tiny_m
     changes = [f"model={tiny_model.name}", f"dataset.train={os.path.relpath(tiny_data.train)}"]
     made = load(jobs.submit(load("static_int8", changes), launcher="fake").folder)
     assert made.model == str(tiny_model) and made.dataset.train == str(tiny_data.train)
+    made = load(jobs.submit(load("length_adaptive_tiny", [f"search.start={tiny_model.name}"]), launcher="fake").folder)
+    assert made.search.start == str(tiny_model)
     monkeypatch.chdir(home)
     assert load(submit().folder).dataset.evaluation == "examples"
 
@@ -298,8 +327,12 @@ def test_paths_are_made_whole_since_jobs_run_elsewhere(home, monkeypatch, tiny_m
 def test_a_space_runs_no_folders_of_its_host(home, monkeypatch, tiny_model):
     monkeypatch.setenv("SYSTEM", "spaces")
     monkeypatch.setenv("SPACE_ID", "ada/zoo")
-    with pytest.raises(UserError, match="give no folder"):
-        jobs.submit(load("static_int8", [f"model={tiny_model}"]), launcher="fake")
+    for recipe in (
+        load("static_int8", [f"model={tiny_model}"]),
+        load("length_adaptive_tiny", [f"search.start={tiny_model}"]),
+    ):
+        with pytest.raises(UserError, match="give no folder"):
+            jobs.submit(recipe, launcher="fake")
     assert submit().state == "queued"
 
 

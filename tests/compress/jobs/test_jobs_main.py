@@ -69,7 +69,7 @@ def test_show_tells_a_recipe_or_a_job(home):
 
 def test_a_folder_is_run_where_it_is(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr("compress.run.run.run", lambda recipe, folder, stage: ran.append((recipe, folder, stage)) or {})
+    monkeypatch.setattr("compress.__main__.run_recipe", lambda *given: ran.append(given) or {})
     save(load("static_int8"), tmp_path / "recipe.yaml")
     called("run", tmp_path)
     called("run", os.path.relpath(tmp_path), "--stage", "quantize")

@@ -11,10 +11,9 @@ import torch
 
 from compress.data.fingerprints import load_fingerprints
 from compress.int8.ranges import grid, load_ranges
-from compress.jobs import jobs
 from compress.learn.pruning.report import zeros_left, zeros_stored
-from compress.recipe.load import load
-from compress.recipe.stages import STAGES
+from compress.recipe.load import KINDS, load
+from compress.recipe.place import absolute
 from compress.recipe.training_groups import PRUNING_TYPES
 from compress.results.verify import verify_loading
 from compress.run.run import run
@@ -39,7 +38,7 @@ def trained(own_home, tiny_model, tmp_path_factory):
 
 def test_every_stage_ran_and_tells_what_it_did(trained):
     stages = read_json(trained / "result.json")["stages"]
-    assert list(stages) == list(STAGES["train"])
+    assert list(stages) == list(KINDS["train"].stages)
     assert stages["teacher"]["samples"] == stages["train"]["windows"] == 30
     assert stages["train"]["zeros"]["operators"] == pytest.approx(0.6, abs=0.01)
     assert stages["package"]["entries"] == [FLOAT, INT8]
@@ -184,10 +183,10 @@ def test_pruned_channels_are_cut_out(tiny_model, tmp_path):
 def test_a_job_gets_whole_paths_of_teachers_and_averaged_checkpoints(tiny_model, monkeypatch):
     monkeypatch.chdir(tiny_model.parent)
     recipe = load("train_tiny", [f"model={tiny_model.name}", f"distill.teacher={tiny_model.name}"])
-    made = jobs._absolute(recipe)
+    made = absolute(recipe)
     assert made.model == made.distill.teacher == str(tiny_model)
     recipe = load("length_adaptive_tiny", [f"average.checkpoints=[{tiny_model.name}]"])
-    assert jobs._absolute(recipe).average.checkpoints == [str(tiny_model)]
+    assert absolute(recipe).average.checkpoints == [str(tiny_model)]
 
 
 def test_sparse_weights_stay_sparse_where_products_share_a_matrix(trained):

@@ -14,8 +14,7 @@ from compress.data.squad import fingerprint, load_squad
 from compress.learn.finetune import freeze
 from compress.learn.vocabulary import renumber
 from compress.recipe.groups import Training
-from compress.recipe.load import load
-from compress.recipe.stages import STAGES
+from compress.recipe.load import KINDS, load
 from compress.run.run import run
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -106,7 +105,7 @@ def test_it_learns_and_teaches_a_length_adaptive_model(own_home, mpnet, tiny_mod
     teacher = taught / "package/mpnet-qa"
     distil = ["distill.apply=true", f"distill.teacher={teacher}", "distill.label_weight=1"]
     made = run(load("length_adaptive_tiny", [*tiny_changes, *distil]), tmp_path / "student")
-    assert (tmp_path / "student/teacher/logits.f32").is_file() and list(made) == list(STAGES["length_adaptive"])
+    assert (tmp_path / "student/teacher/logits.f32").is_file() and list(made) == list(KINDS["length_adaptive"].stages)
     told = [json.loads(line) for line in (tmp_path / "student/progress.jsonl").read_text().splitlines()]
     for stage in ("finetune", "length_drop"):
         heard = [line["teacher_loss"] for line in told if line["stage"] == stage and "teacher_loss" in line]

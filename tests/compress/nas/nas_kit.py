@@ -7,7 +7,7 @@ import numpy as np
 from compress.nas.space import Arch, Space
 from compress.nas.table import Row, Table, setup_json, stamp
 from compress.nas.timed import Setup
-from compress.recipe.nas_search_groups import LatencyTable
+from compress.recipe.nas_groups import LatencyTable
 
 SPACE = Space.spanned((1, 3), (16, 48), (16, 96), 8, 8)
 SETUP = Setup(tokens=12, threads=1)

@@ -11,8 +11,8 @@ from compress.nas.predictor import Predictor
 from compress.nas.search import winner_of
 from compress.nas.space import Arch
 from compress.nas.table import Table
-from compress.recipe.load import load
-from compress.recipe.stages import STAGES
+from compress.recipe.load import KINDS, load
+from compress.recipe.place import absolute
 from compress.run.run import run
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
@@ -50,7 +50,7 @@ def finished(changes, tmp_path_factory):
 
 def test_every_stage_ran_and_the_winner_is_within_the_limit(finished):
     root, results = finished
-    assert list(results) == list(STAGES["nas"])
+    assert list(results) == list(KINDS["nas"].stages)
     arch, told = winner_of(root / "search")
     table, predictor = Table.load(root / "latency_table"), Predictor.load(root / "predictor")
     assert len(table.rows) == 40 == results["latency_table"]["rows"]
@@ -118,7 +118,7 @@ def test_a_score_is_that_of_the_file_that_would_be_shipped(finished, changes, tm
 
     root, _ = finished
     recipe = load(root)
-    stages = list(STAGES["nas"])
+    stages = list(KINDS["nas"].stages)
     inputs = {name: root / name for name in stages[: stages.index("search")]}
     ctx = SimpleNamespace(recipe=recipe, root=root, folder=tmp_path, inputs=inputs, progress=None)
     told = read_json(root / "search" / "search.json")["points"][0]
@@ -201,7 +201,8 @@ def test_what_it_will_take_is_estimated(changes):
 
 
 def test_a_job_gets_whole_paths_and_names_what_it_lacks(changes, finished, tmp_path, monkeypatch):
-    from compress.jobs import jobs, launchers
+    from compress.jobs import jobs
+    from compress.recipe import kind
 
     root, _ = finished
     shutil.copytree(root / "supernet", tmp_path / "net")
@@ -209,11 +210,11 @@ def test_a_job_gets_whole_paths_and_names_what_it_lacks(changes, finished, tmp_p
     (tmp_path / "text.txt").write_text("A line.\n")
     monkeypatch.chdir(tmp_path)
     more = ["supernet.checkpoint=net", "latency_table.table=table.json", "generate_data.text=text.txt"]
-    made = jobs._absolute(load("nas_tiny", [*changes, *more]))
+    made = absolute(load("nas_tiny", [*changes, *more]))
     assert made.supernet.checkpoint == str(tmp_path / "net") and made.generate_data.text == str(tmp_path / "text.txt")
     assert made.latency_table.table == str(tmp_path / "table.json")
     jobs._check(made)
-    monkeypatch.setattr(launchers, "find_spec", lambda _name: None)
+    monkeypatch.setattr(kind, "find_spec", lambda _name: None)
     with pytest.raises(UserError, match="Ray is not installed"):
         jobs._check(load("nas_tiny", [*changes, "latency_table.workers=2"]))
 

@@ -9,7 +9,7 @@ import pytest
 
 from compress.nas.search import best_of, evolve, limit_of, mutate, within
 from compress.nas.space import Space
-from compress.recipe.nas_search_groups import ArchSearch
+from compress.recipe.nas_groups import ArchSearch
 from tests.compress.nas.nas_kit import SPACE, Silent, milliseconds
 from zoo.errors import UserError
 from zoo.files import Archive

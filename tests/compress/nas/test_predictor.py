@@ -9,7 +9,7 @@ import pytest
 
 from compress.nas.predictor import BASES, Predictor, errors, fit, train
 from compress.nas.space import GENES
-from compress.recipe.nas_search_groups import LatencyPredictor
+from compress.recipe.nas_groups import LatencyPredictor
 from tests.compress.nas.nas_kit import SPACE, milliseconds, table
 from zoo.errors import UserError
 from zoo.files import read_json, write_json

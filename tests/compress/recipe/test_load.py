@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
-from compress.recipe import load as recipes
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.load import describe, dump, expanded, load, shipped
+from compress.recipe.place import group_of
 from compress.recipe.quantize import QuantizeRecipe
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -34,7 +34,7 @@ def test_the_published_settings_ship():
 
 def leaves(model, before=""):
     for key, field in model.model_fields.items():
-        inner = recipes._group(model, key)
+        inner = group_of(field.annotation)
         if inner:
             yield from leaves(inner, f"{before}{key}.")
         else:

@@ -15,8 +15,7 @@ import pytest
 
 from compress.data.fingerprints import load_fingerprints
 from compress.data.squad import fingerprint, load_squad
-from compress.recipe.load import load, shipped
-from compress.recipe.stages import STAGES
+from compress.recipe.load import KINDS, load, shipped
 from compress.run.inputs import fingerprint as inputs_of
 from compress.run.run import run
 from zoo import card, catalog
@@ -32,14 +31,14 @@ INT8 = "tiny-qa-length-adaptive-int8"
 @pytest.mark.parametrize("name", shipped())
 def test_every_stage_of_every_recipe_is_there(name):
     recipe = load(name)
-    for stage in STAGES[recipe.kind].values():
+    for stage in KINDS[recipe.kind].stages.values():
         assert callable(stage.load())
         assert inputs_of(recipe, stage, "") != inputs_of(recipe, stage, "x")
 
 
 def test_the_run_is_told_as_it_goes(finished_run):
     result = read_json(finished_run / "result.json")
-    assert list(result["stages"]) == list(STAGES["length_adaptive"])[1:], "it has no teacher"
+    assert list(result["stages"]) == list(KINDS["length_adaptive"].stages)[1:], "it has no teacher"
     told = [json.loads(line) for line in (finished_run / "progress.jsonl").read_text().splitlines()]
     assert {line["stage"] for line in told} == set(result["stages"])
     assert all(line["step"] <= line["total"] for line in told if "step" in line)
@@ -115,10 +114,10 @@ def test_data_that_is_known_is_refused(finished_run, tiny_data, tiny_changes, tm
     from compress.recipe.stage import StageContext
 
     recipe = load("length_adaptive_tiny", [*tiny_changes, f"dataset.{part}={getattr(tiny_data, source)}"])
-    inputs = {name: finished_run / name for name in STAGES[recipe.kind]}
+    inputs = {name: finished_run / name for name in KINDS[recipe.kind].stages}
     ctx = StageContext(recipe, tmp_path, tmp_path / stage, Progress(None, stage, shown=False), inputs)
     with pytest.raises(UserError, match=message):
-        STAGES[recipe.kind][stage].load()(ctx)
+        KINDS[recipe.kind].stages[stage].load()(ctx)
 
 
 def test_search_can_minimise_measured_latency(finished_run, tiny_changes, tmp_path, monkeypatch):
@@ -187,7 +186,7 @@ def test_two_processes_train_together_and_the_first_does_the_rest(tiny_changes, 
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in told if line.get("note") == "done"] == list(STAGES["length_adaptive"])[1:]
+    assert [line["stage"] for line in told if line.get("note") == "done"] == list(KINDS["length_adaptive"].stages)[1:]
     result = read_json(tmp_path / "result.json")["stages"]
     assert result["finetune"]["windows"] == 25
     assert catalog.find(str(tmp_path / "package" / INT8)).front

@@ -7,9 +7,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-from compress.recipe.load import load
+from compress.recipe.load import KINDS, load
 from compress.recipe.stage import Stage
-from compress.recipe.stages import STAGES
 from compress.run import run as runner
 from compress.run.inputs import fingerprint
 from compress.run.run import run
@@ -42,7 +41,7 @@ def stages(monkeypatch):
         "package": Stage(f"{__name__}:stage", ("package",)),
     }
     monkeypatch.setattr(Stage, "load", lambda self: stage)
-    monkeypatch.setitem(STAGES, "length_adaptive", made)
+    monkeypatch.setattr(KINDS["length_adaptive"], "stages", made)
 
 
 def recipe(*changes):
@@ -165,7 +164,7 @@ def trained(tmp_path, monkeypatch):
     """A folder with weights, named by the stages `finetune` (as its model) and `search` (as where it starts)."""
     parts = {"finetune": ("model",), "search": ("search",), "package": ("package",)}
     made = {name: Stage(f"{__name__}:stage", keys) for name, keys in parts.items()}
-    monkeypatch.setitem(STAGES, "length_adaptive", made)
+    monkeypatch.setattr(KINDS["length_adaptive"], "stages", made)
     folder = tmp_path / "trained"
     folder.mkdir()
     (folder / "model.safetensors").write_text("weights")
@@ -274,9 +273,9 @@ def test_a_further_process_of_a_torchrun_writes_nothing(tmp_path, monkeypatch):
 
 
 def test_all_processes_of_a_torchrun_meet_equally_often(tmp_path, monkeypatch):
-    made = STAGES["length_adaptive"]
+    made = KINDS["length_adaptive"].stages
     before = {"text": Stage(f"{__name__}:stage", ("dataset",)), **made}  # one process's alone, and others follow it
-    monkeypatch.setitem(STAGES, "length_adaptive", before)
+    monkeypatch.setattr(KINDS["length_adaptive"], "stages", before)
     monkeypatch.setattr(runner, "_is_done", lambda *_of: False)
     met: dict[str, int] = {}
     monkeypatch.setattr(runner, "_agreed", lambda value: met.update(now=met.get("now", 0) + 1) or value)

@@ -4,6 +4,7 @@ import shlex
 import pytest
 
 from compress.recipe import load as recipe
+from compress.recipe.place import Mark, marked
 from ui.compress import form, sources
 from ui.compress.sources import EXAMPLES, FILE, HUB, OWN, ZOO
 from zoo.errors import UserError
@@ -134,24 +135,32 @@ def test_the_command_does_what_the_form_does():
 
 @pytest.mark.parametrize("value", ["/etc/passwd", "~/x", "../x", ".", "a/b/c", "$HOME/x", "a\\b", "/up/../etc/x"])
 def test_on_a_space_no_path_of_the_server_gets_in(value):
+    adaptive, nncf = recipe.KINDS["length_adaptive"], recipe.KINDS["nncf"]
     fine = {"model": "owner/name", "dataset": {"train": "examples", "evaluation": "/up/mine/train.json"}}
-    sources.refuse_paths(fine, "/up")
-    sources.refuse_paths({**fine, "nncf_config": '{"compression": {"scopes": ["../x"]}}', "title": value}, "/up")
-    for wrong in (
-        {**fine, "model": value},
-        {**fine, "tokenizer": value},
-        {**fine, "dataset": {"train": value}},
-        {**fine, "distill": {"teacher": value}},
-        {**fine, "average": {"checkpoints": ["owner/name", value]}},
-        {**fine, "search": {"start": value}},
-        {**fine, "nncf_config": value},
+    sources.refuse_paths(adaptive, fine | {"package": {"title": value}}, "/up")
+    sources.refuse_paths(nncf, {**fine, "nncf_config": '{"compression": {"scopes": ["../x"]}}'}, "/up")
+    for model, wrong in (
+        (adaptive, {"model": value}),
+        (adaptive, {"tokenizer": value}),
+        (adaptive, {"dataset": {"train": value}}),
+        (adaptive, {"distill": {"teacher": value}}),
+        (adaptive, {"average": {"checkpoints": ["owner/name", value]}}),
+        (adaptive, {"search": {"start": value}}),
+        (nncf, {"nncf_config": value}),
     ):
         with pytest.raises(UserError, match="path of this server"):
-            sources.refuse_paths(wrong, "/up")
+            sources.refuse_paths(model, fine | wrong, "/up")
 
 
 def test_every_key_that_may_name_a_folder_or_a_file_is_watched():
     for model in recipe.KINDS.values():
+        watched = {*marked(model, Mark.PLACE), "dataset.task"}
         for field in form.fields(model):
             if field.kind in ("text", "lines", "yaml") and re.search(r"\b(folders?|file|files)\b", field.help):
-                assert field.key.rpartition(".")[2] in {*recipe.PLACES, "task"}, field.key
+                assert field.key in watched, field.key
+
+
+def test_what_belongs_to_the_model_of_a_preset_is_marked():
+    assert list(marked(recipe.KINDS["length_adaptive"], Mark.OF_MODEL)) == [
+        *("tokenizer", "average.checkpoints", "average.shares", "search.start", "package.base_model")
+    ]

@@ -1,0 +1,217 @@
+"""What every kind of recipe is: one class in one file, with its keys, stages, packages, cost and what cards say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from compress.children import NO_RAY
+from compress.data.names import called, shown
+from compress.recipe import groups
+from compress.recipe.groups import Evaluate, Group, Learning, Training
+from compress.recipe.place import Mark, Place
+from compress.recipe.stage import Stage
+from compress.recipe.training_groups import Aware, Distill, Prune
+from compress.recipe.work import BACKWARD, INT8, TORCH, TRAINING, Counts, Size, Work
+
+KINDS: dict[str, type[Kind]] = {}  # by name; a class enters itself as soon as it is defined
+
+# Stages that several kinds have.
+TAUGHT = ("distill.apply", "distill.teacher", "distill.store_logits")
+LEARNED = tuple(f"dataset.{key}" for key in groups.LEARNED)
+EVALUATE = Stage("compress.results.evaluate:run", ("dataset", "evaluate"), mark="compress.methods.evaluate:run")
+PACKAGE = Stage("compress.results.package:run", ("package", "evaluate"), mark="compress.methods.package:run")
+
+
+def int8(*parts: str) -> Stage:
+    """The stage that quantizes by our own eight bits, of which these keys decide what comes out."""
+    return Stage("compress.int8.stage:run", parts, mark="compress.methods.quantize:run")
+
+
+@dataclass(frozen=True)
+class Need:
+    """A package that not everybody has installed.
+
+    Attributes:
+        module: what it is imported as.
+        advice: where it is missing, a sentence with what to do.
+    """
+
+    module: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a kind of recipe leaves to compare with fp32: its integers, simulated in torch.
+
+    Attributes:
+        by: whose it is, for people.
+        stage: the one that leaves it.
+        module: imported when it is needed; see `compress.results.simulated`.
+    """
+
+    by: str
+    stage: str
+    module: str
+
+
+RAY = Need("ray", NO_RAY)
+
+
+def engine(name: str) -> Need:
+    """The package of an engine, which has its name."""
+    return Need(name, f"The engine {name} is not installed. Install it: pip install {name}.")
+
+
+class Kind(Group):
+    """A kind of recipe.
+
+    A subclass with a `kind` is found by that name from then on; see `compress.recipe.load`. Its docstring's first line
+    lists its stages and says what it is.
+    """
+
+    trains: ClassVar[bool] = True
+    stages: ClassVar[Mapping[str, Stage]] = MappingProxyType({})
+    simulation: ClassVar[Simulation | None] = None
+    suffix: ClassVar[str] = "-int8"  # of the name of the int8 entry
+    kind: Any  # stands here so that it comes before the others
+    model: Place = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
+    if TYPE_CHECKING:  # every kind has these, each among its own keys or worked out from them
+        dataset: Any
+        evaluate: Evaluate = Evaluate()
+        package: Any = None
+        quantize: Any = None
+        reading: Any = None
+        seed: Any = 0
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        name = cls.model_fields["kind"].default
+        if isinstance(name, str):
+            KINDS[name] = cls
+
+    def needs(self) -> Iterator[Need]:
+        """Packages without which this recipe cannot run to its end."""
+        yield engine(self.evaluate.engine)
+        if getattr(self.quantize, "neural_compressor", False):
+            yield NEURAL_COMPRESSOR
+
+    def work(self, counts: Counts) -> list[Work]:
+        """What its stages cost.
+
+        Raises:
+            Uncounted: that shows only when data or text are read.
+        """
+        raise NotImplementedError
+
+    def reported(self, counts: Counts, int8: float, torch: float = 1.0) -> Work:
+        """A report: so many passes over its data in int8 and in torch."""
+        return Work(counts.passes("evaluation", self.evaluate.max_questions) * (int8 / INT8 + torch / TORCH))
+
+    @property
+    def trainings(self) -> tuple[Learning, ...]:
+        """How something is trained on the data, in the order of the stages."""
+        return ()
+
+    def kept(self, size: Size) -> float:
+        """Numbers that a backward pass keeps at most."""
+        return max((part.batch_size for part in self.trainings), default=0) * self.reading.max_length * size.width
+
+    @property
+    def method(self) -> str:
+        """What was done to the float model, as the catalogue's `method`."""
+        raise NotImplementedError
+
+    @property
+    def float_method(self) -> str:
+        """The `method` of the float entry."""
+        return self.method
+
+    @property
+    def int8_method(self) -> str:
+        """The `method` of the int8 entry."""
+        return f"{self.method}-int8"
+
+    def origin(self) -> dict[str, Any]:
+        """Where its entries come from, as cards tell it: recipe and data as they were named."""
+        data = self.dataset
+        titles = {"titles": data.titles, "validation titles": data.validation_titles}
+        distill = getattr(self, "distill", None)
+        teacher = distill.teacher if distill and distill.apply else None
+        return {
+            "recipe": self.kind,
+            "trained from": shown(self.model),
+            "trained on": called(data, "train"),
+            **{key: ", ".join(patterns) for key, patterns in titles.items() if patterns},
+            **({"taught by": shown(teacher)} if teacher else {}),
+        }
+
+
+class Trained(Kind):
+    """What every recipe that trains has and answers alike; `finetune` and `training` are its own."""
+
+    tokenizer: Annotated[Place | None, Mark.OF_MODEL] = Field(
+        default=None, description="folder of its tokenizer; null: the checkpoint's"
+    )
+    if TYPE_CHECKING:
+        finetune: Any = None
+        training: Training = Training()
+
+    @property
+    def reading(self) -> Learning:
+        """How questions become windows: as in training."""
+        return self.finetune
+
+    @property
+    def seed(self) -> int:
+        """Of the order of the data."""
+        return self.training.seed
+
+    @property
+    def trainings(self) -> tuple[Learning, ...]:
+        return (self.finetune,)
+
+    def learned(self, counts: Counts) -> float:
+        """Products of a forward pass over what it learns from."""
+        return counts.passes("train", self.dataset.max_train_examples)
+
+    def check_windows(self, *trainings: str) -> None:
+        """Refuses trainings, by their keys, that would read different windows."""
+        if len({(getattr(self, key).max_length, getattr(self, key).stride) for key in trainings}) > 1:
+            raise ValueError(
+                f"{' and '.join(trainings)} read the same windows: give both the same max_length and stride"
+            )
+
+
+NEURAL_COMPRESSOR = Need(
+    "neural_compressor",
+    "neural-compressor is not installed: `pip install neural-compressor-pt torchao`, or set "
+    "quantize.neural_compressor to false.",
+)
+
+
+def taught(learned: float, distill: Distill, part: Learning) -> Work:
+    """What a teacher says of the data that a training learns from: once, or in every pass."""
+    passes = (1 if distill.store_logits else part.epochs) if distill.apply else 0.0
+    return Work(learned * passes / TORCH)
+
+
+def applied(**groups: Prune | Distill | Aware) -> str:
+    """A `method` by the groups that take part in a training: the words that name them, `fine-tuned` without any."""
+    return "-".join(word.replace("_", "-") for word, group in groups.items() if group.apply) or "fine-tuned"
+
+
+def missing(recipe: Kind) -> str | None:
+    """What has to be installed before this recipe can run, in a sentence; None where nothing is lacking."""
+    return next((need.advice for need in recipe.needs() if find_spec(need.module) is None), None)
+
+
+def training(learned: float, part: Learning, passes: float = BACKWARD) -> Work:
+    """A training on data of which a forward pass takes so many products, a step so many of these."""
+    return Work(learned * part.epochs * passes / TRAINING, part.max_minutes)

@@ -1,0 +1,79 @@
+"""Keys of a recipe that name a model, a file or a folder, marked by their type and found by one walk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import BaseModel
+
+from compress.data.names import HELD_OUT, OWN
+from compress.data.squad import BUNDLED
+
+M = TypeVar("M", bound=BaseModel)
+Keys = tuple[str | int, ...]
+
+
+class Mark(Enum):
+    """What the type of a key says about it beside its values."""
+
+    PLACE = "names a model or data: a Hub id, something bundled, or a file or folder of this machine"
+    OF_MODEL = "belongs to the checkpoint that the recipe names: with another one it would be wrong"
+
+
+Place = Annotated[str, Mark.PLACE]
+WORDS = {"", BUNDLED, OWN, HELD_OUT}  # name data wherever a recipe runs, whatever lies there under such a name
+
+
+def group_of(annotation: Any) -> type[BaseModel] | None:
+    """The group of keys that a field of this type holds, None where it holds a value."""
+    kinds = get_args(annotation) or (annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def marked(model: type[BaseModel], mark: Mark, before: str = "") -> Iterator[str]:
+    """The keys of a recipe whose type bears a mark, as `group.key`."""
+    for key, field in model.model_fields.items():
+        if group := group_of(field.annotation):
+            yield from marked(group, mark, f"{before}{key}.")
+        elif _bears(field.annotation, field.metadata, mark):
+            yield before + key
+
+
+def places(model: type[BaseModel], data: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
+    """What a recipe's keys and values, checked or not yet, name as a `Place`: where it stands, and the name."""
+    for key in marked(model, Mark.PLACE):
+        keys, value = key.split("."), data
+        for part in keys:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, str):
+            yield tuple(keys), value
+        elif isinstance(value, list | tuple):
+            yield from (((*keys, i), name) for i, name in enumerate(value) if isinstance(name, str))
+
+
+def on_disk(name: str) -> Path | None:
+    """The file or folder of this machine that a `Place` names, None where it names none."""
+    try:
+        path = Path(name).expanduser()
+        return path if name not in WORDS and path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # far too long, as a configuration written out, or nobody's home
+        return None
+
+
+def absolute(recipe: M) -> M:
+    """The recipe with whole paths, so that it may run in another folder than the one it was written for."""
+    data = recipe.model_dump()
+    for (*groups, last), name in list(places(type(recipe), data)):
+        if path := on_disk(name):
+            here: Any = data
+            for group in groups:
+                here = here[group]
+            here[last] = str(path.resolve())
+    return type(recipe).model_validate(data)
+
+
+def _bears(annotation: Any, metadata: Any, mark: Mark) -> bool:
+    return mark in metadata or any(_bears(arg, getattr(arg, "__metadata__", ()), mark) for arg in get_args(annotation))
