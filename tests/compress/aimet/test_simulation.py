@@ -334,9 +334,8 @@ def test_full_has_no_integers_and_four_bits_no_runtime(model, data):
 
 
 def test_budgets_are_refused(model, data):
-    batch = batch_of(data)
     with pytest.raises(UserError, match="full length only"):
-        simulated(model, data)(**batch, lengths=torch.full((6, 2), 4))
+        simulated(model, data)(**batch_of(data), lengths=torch.full((6, 2), 4))
 
 
 LOADED = """
