@@ -132,9 +132,9 @@ def _measure(name: str, student: Any, guide: Any, data: list[Any], folder: Path,
 def _slice(student: Any, guide: Any, data: list[Any], folder: Path, pad_id: int) -> float:
     """Examples a second of one epoch, as the training loop counts them; checkpoints and loading aside."""
     model, heard = copy.deepcopy(student), Quiet()
-    plan = Schedule(epochs=1, batch_size=BATCH, checkpoint_minutes=1e9)
+    plan = Schedule(epochs=1, batch_size=BATCH, checkpoint_minutes=1e9, pad_id=pad_id)
     loss = distilled(span(), Distill(apply=True), model, guide)
-    train(model, data, loss, plan, folder, heard, pad_id)
+    train(model, data, loss, plan, folder, heard)
     return heard.rate
 
 

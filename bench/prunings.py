@@ -203,9 +203,10 @@ def _learn(
         epochs=(steps - 0.5) / per_epoch,  # the loop rounds up
         batch_size=settings.batch,
         seed=settings.seed,
+        pad_id=tokenizer.pad_token_id,
     )
     with Progress(folder / "progress.jsonl", folder.name) as progress:
-        took = train(model, course.data, course.loss, plan, folder, progress, tokenizer.pad_token_id, hooks)
+        took = train(model, course.data, course.loss, plan, folder, progress, hooks)
     tokenizer.save_pretrained(str(folder))
     model.save(folder)
     return took

@@ -1,14 +1,13 @@
-"""What all events of the page share: values by component, notes, and errors that are told instead of thrown."""
+"""What all events of the page share: a desk, the components, and errors that are told instead of thrown."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block
 
 from ui import text
 from zoo.errors import UserError
@@ -16,20 +15,8 @@ from zoo.errors import UserError
 log = logging.getLogger(__name__)
 
 UNEXPECTED = "Something went wrong that should not have. The program's log says what; the page still works."
-Values = Mapping[Block, Any]  # what an event's inputs hold: gradio fills it where they are given as a set
-Updates = dict[Any, Any]  # what an event changes, by component
-Checkpoint = list[str]  # to pick: title, name, task
-
-# Whatever runs a model queues here, so that no two ever share the processor.
-DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1}
-# Values arrive as the browser sent them: a number being typed is out of range for a moment, which is no error.
-RAW: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
-QUICK: dict[str, Any] = {**RAW, "queue": False}
-
-P = TypeVar("P")
-S = TypeVar("S", bound="Speaker[Any]")
-Options = ParamSpec("Options")
-Handler = Callable[Concatenate[S, Options], Updates]
+Updates = dict[Any, Any]
+Known = list[str]  # a checkpoint to pick: title, name, task
 
 
 def explain(error: Exception) -> str:
@@ -40,12 +27,12 @@ def explain(error: Exception) -> str:
     return UNEXPECTED
 
 
-def spoken(place: str) -> Callable[[Handler[S, Options]], Handler[S, Options]]:
+def spoken(place: str) -> Callable:
     """Turn what a handler raises into a note at the component `place` of its parts."""
 
-    def wrap(handler: Handler[S, Options]) -> Handler[S, Options]:
+    def wrap(handler: Callable[..., Updates]) -> Callable[..., Updates]:
         @wraps(handler)
-        def run(self: S, *args: Options.args, **kwargs: Options.kwargs) -> Updates:
+        def run(self: Speaker, *args: Any, **kwargs: Any) -> Updates:
             try:
                 return handler(self, *args, **kwargs)
             except Exception as error:
@@ -56,14 +43,14 @@ def spoken(place: str) -> Callable[[Handler[S, Options]], Handler[S, Options]]:
     return wrap
 
 
-class Speaker(Generic[P]):
+class Speaker:
     """Handlers over some `parts`, which know where to say things."""
 
-    def __init__(self, parts: P):
+    def __init__(self, parts: Any):
         self.parts = parts
 
     @staticmethod
-    def nothing(component: Block) -> Updates:
+    def nothing(component: Any) -> Updates:
         """Leave everything as it is: gradio wants at least one of the outputs named."""
         return {component: gr.skip()}
 
@@ -71,3 +58,13 @@ class Speaker(Generic[P]):
         """Show a message, or clear the place."""
         component = getattr(self.parts, place)
         return {component: gr.update(value=text.escape(message or ""), visible=bool(message))}
+
+
+# Whatever runs a model queues here, so that no two ever share the processor.
+DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1}
+
+
+# Values arrive as the browser sent them: a number being typed is out of range for a moment, which is no error.
+RAW: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
+
+QUICK: dict[str, Any] = {**RAW, "queue": False}

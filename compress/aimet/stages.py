@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from compress.aimet.export import export
 from compress.aimet.integers import write_graph
 from compress.aimet.simulation import ENCODINGS, SETTINGS, STATE, Settings, Simulated, open_simulated, windows_of
 from compress.data.names import shown
-from compress.learn.distill import distillation
+from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn, start
+from compress.learn.student import Student, Workplace
 from compress.recipe.stage import trained_in
 from compress.results import evaluate as report
 from compress.results.evaluate import beside, score_float
@@ -51,9 +51,10 @@ def finetune(ctx: Any) -> dict[str, Any]:
     check_simulable(read_json(checkpoint_of(recipe.model) / "config.json").get("model_type"))
     if not recipe.finetune.apply:
         return {"applied": False}
-    model, tokenizer = start(recipe)
-    data = training_samples(recipe, tokenizer, recipe.finetune)
-    return learn(ctx, model, tokenizer, data, recipe.finetune, subject_of(recipe).loss())
+    subject, settings = subject_of(recipe), recipe.finetune
+    model, tokenizer = start(subject, recipe.model, recipe.tokenizer, settings.dropout, recipe.training.seed)
+    student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
+    return learn(Workplace.of(ctx), student, settings, subject.loss(), model.save)
 
 
 def aimet(ctx: Any) -> dict[str, Any]:
@@ -84,11 +85,11 @@ def aimet(ctx: Any) -> dict[str, Any]:
     if recipe.aimet.learn:
         moving, rate = recipe.aimet.range_step, recipe.aimet.learning_rate
         rates = None if moving is None else model.range_rates(moving, rate)
-        loss = subject.loss()
+        loss, student = subject.loss(), Student(model, tokenizer, data)
         if recipe.distill.apply:
-            whole = replace(ctx, recipe=recipe.model_copy(update={"model": str(source)}))
-            loss = distillation(whole, loss, model, tokenizer, data)  # type: ignore[arg-type]
-        facts = learn(ctx, model, tokenizer, data, recipe.aimet, loss, rates=rates)  # type: ignore[arg-type]
+            guidance = Guidance(recipe.distill, str(source), recipe.finetune)
+            loss = distillation(guidance, loss, student)  # type: ignore[arg-type]
+        facts = learn(Workplace.of(ctx), student, recipe.aimet, loss, model.save, rates=rates)
     elif first:
         model.save(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 
 from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
+from compress.recipe.stage import StageContext
 from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
 
 
-def run(ctx: Any) -> dict[str, Any]:
+def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     """Stage `average`: the trained checkpoint -> its mean with the recipe's others; nothing where there are none.
 
     Between checkpoints of one origin the loss is nearly flat, and their mean is better than each of them (Wortsman et
@@ -34,7 +36,7 @@ def run(ctx: Any) -> dict[str, Any]:
     shares = [1 - sum(others), *others]
     model, tokenizer = LengthAdaptiveModel.load(trained), load_tokenizer(trained)
     mean = {name: shares[0] * value for name, value in model.state_dict().items()}
-    known: set[str] = set()
+    passages: set[str] = set()
     for source, share in zip(settings.checkpoints, others, strict=True):
         folder = checkpoint_of(source)
         state = LengthAdaptiveModel.load(folder).state_dict()
@@ -43,10 +45,10 @@ def run(ctx: Any) -> dict[str, Any]:
         if load_tokenizer(folder).get_vocab() != tokenizer.get_vocab():
             raise UserError(f"{source} has other words than what was trained: they cannot be averaged.")
         mean = {name: value + share * state[name] for name, value in mean.items()}
-        known |= load_fingerprints(folder) | load_fingerprints(folder.parent)
+        passages |= load_fingerprints(folder) | load_fingerprints(folder.parent)
     with torch.no_grad():
         model.load_state_dict(mean)
     model.save(ctx.folder)
     tokenizer.save_pretrained(str(ctx.folder))
-    save_fingerprints(ctx.folder / TRAINED_ON, known)
+    save_fingerprints(ctx.folder / TRAINED_ON, passages)
     return {"shares": shares}

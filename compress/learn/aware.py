@@ -1,7 +1,7 @@
 """Quantization-aware training: what the int8 graph will compute is computed while weights are learned.
 
 Inputs of products are rounded to unsigned eight-bit integers over a range, weights to symmetric integers a column,
-word embeddings a row, with outlying columns divided down before: the rules of `quantize_onnx` and `zoo.graph`, so that
+word embeddings a row, with outlying columns divided down before: the rules of `compress.int8` and `zoo.graph`, so that
 the model that is trained is the one that will run. Rounding passes gradients through as if it were not there, except
 where an input lies outside its range (straight-through estimator). Ranges are not parameters: they follow a moving
 average of the lowest and highest values of every step until they are frozen (Jacob et al., arXiv 1712.05877).
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from compress.int8.ranges import RANGES_FILE, Range, calibrate, grid, save_ranges
 from compress.learn.loop import Hook
 from compress.recipe.groups import Budgets
+from compress.recipe.training_groups import Aware
 from compress.tasks.samples import Sample
 from zoo.errors import UserError
 from zoo.features import pad
@@ -36,12 +37,12 @@ FROZEN = 0.8  # share of the steps after which ranges stay, if nothing else is s
 
 
 class Product:
-    """What is known of one product: its modules, the range of its input, and what the input is multiplied with."""
+    """One product: its modules, the range of its input, and what the input is divided by."""
 
-    def __init__(self, modules: Sequence[nn.Linear], seen: Range, smoothing: float):
-        found, by = seen.smoothed(smoothing)
+    def __init__(self, modules: Sequence[nn.Linear], first: Range, smoothing: float):
+        smooth, by = first.smoothed(smoothing)
         self.modules = list(modules)
-        self.low, self.high = found.low, found.high
+        self.low, self.high = smooth.low, smooth.high
         self.by = None if by is None else torch.from_numpy(np.asarray(by, np.float32))
         self.seen: Tensor | None = None  # lowest value and minus the highest one of this step
         self.entered: Tensor | None = None  # the rounded input, from the first module that takes it to the last
@@ -70,7 +71,7 @@ class FakeQuant(Hook):
     def __init__(
         self,
         model: LengthAdaptiveModel,
-        settings: Any,
+        settings: Aware,
         data: Sequence[Sample],
         seed: int,
         pad_id: int,
@@ -81,13 +82,13 @@ class FakeQuant(Hook):
             raise UserError("There are no training windows to take the first ranges from. Give data to train on.")
         self.model, self.settings, self.bits = model, settings, 7 if reduce_range else 8
         self.active, self.observing = True, False
-        chosen = random.Random(seed).sample(range(len(data)), min(len(data), settings.calibration_samples))
-        batches = [{k: torch.from_numpy(v) for k, v in pad([data[i].window], pad_id).items()} for i in chosen]
+        rows = random.Random(seed).sample(range(len(data)), min(len(data), settings.calibration_samples))
+        batches = [{k: torch.from_numpy(v) for k, v in pad([data[i].window], pad_id).items()} for i in rows]
         training = model.training
-        found = calibrate(model.eval(), batches, smaller_lengths(model) if configs is None else configs)
+        first = calibrate(model.eval(), batches, smaller_lengths(model) if configs is None else configs)
         model.train(training)
         self.products = {
-            name: Product(modules, found[name], settings.smoothing) for name, modules in linears(model).items()
+            name: Product(modules, first[name], settings.smoothing) for name, modules in linears(model).items()
         }
         for product in self.products.values():
             for module in product.modules:
@@ -135,7 +136,7 @@ class FakeQuant(Hook):
                 module.__dict__.pop("forward", None)
 
     def ranges(self) -> dict[str, Range]:
-        """The learned input ranges by product, for `quantize_onnx`."""
+        """The learned input ranges by product."""
         return {
             name: Range.learned(
                 product.low,
@@ -146,7 +147,7 @@ class FakeQuant(Hook):
         }
 
     def save(self, folder: Path) -> None:
-        """Writes the ranges beside a checkpoint; `quantize_onnx.build` takes what `load_ranges` reads of them."""
+        """Writes the ranges beside a checkpoint; `compress.int8.graph` takes what `load_ranges` reads of them."""
         save_ranges(folder / RANGES_FILE, self.ranges())
 
     def state_dict(self) -> dict[str, Any]:
@@ -190,11 +191,11 @@ class FakeQuant(Hook):
             return x
         return x[self._real]
 
-    def _look_up(self, _module: nn.Module, _args: Any, rows: Tensor) -> Tensor:
+    def _look_up(self, _module: nn.Module, _args: object, rows: Tensor) -> Tensor:
         return round_rows(rows, 8) if self.active else rows
 
 
-def check(settings: Any, total_steps: int) -> None:
+def check(settings: Aware, total_steps: int) -> None:
     """Tells what cannot work before any work is done.
 
     Args:

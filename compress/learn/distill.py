@@ -3,28 +3,89 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from compress.data.names import shown
 from compress.learn.loop import computing
+from compress.learn.student import Student, Workplace, tokenizer_of
 from compress.learn.teacher import TASKS, Teacher, TeacherLogits, check_fit, check_reading, mark_of, teacher_for
-from compress.tasks.samples import Loss, Sample
+from compress.recipe.groups import Learning
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
+from compress.recipe.nncf import NncfRecipe
+from compress.recipe.prune_once import PruneOnceRecipe
+from compress.recipe.stage import StageContext
+from compress.recipe.train import TrainRecipe
+from compress.recipe.training_groups import Distill
+from compress.tasks.samples import Forward, Loss, Sample
 from compress.tasks.subjects import training_samples
 from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
-from zoo.features import load_tokenizer
-from zoo.modeling import MASK, LengthAdaptiveModel
+from zoo.features import Tokenizer, load_tokenizer
+from zoo.modeling import MASK, LengthAdaptiveModel, Output
+
+Taught = LengthAdaptiveRecipe | TrainRecipe | PruneOnceRecipe | NncfRecipe  # kinds with a stage `teacher`
 
 
-def teacher(ctx: Any, check: Callable[[int], None] | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Guidance:
+    """From whom a student learns beside its labels, and how.
+
+    Attributes:
+        settings: the group of a recipe.
+        model: the recipe's own checkpoint, which teaches where `settings` name no other.
+        reading: the group that says how long the windows are.
+        stored: where stage `teacher` has left the teacher's logits; None asks the teacher at every step.
+    """
+
+    settings: Distill
+    model: str
+    reading: Learning
+    stored: Path | None = None
+
+    @classmethod
+    def of(cls, recipe: Taught, inputs: Mapping[str, Path] | None = None) -> Guidance:
+        """That of a recipe; `inputs` are the folders of the stages before, for a training."""
+        stored = inputs["teacher"] if inputs is not None and recipe.distill.store_logits else None
+        return cls(recipe.distill, recipe.model, recipe.finetune, stored)
+
+    @property
+    def teacher(self) -> str:
+        """The teacher's checkpoint."""
+        return self.settings.teacher or self.model
+
+    def open(self, tokenizer: Tokenizer) -> tuple[Path, LengthAdaptiveModel, Tokenizer]:
+        """The teacher, which can read what the student's `tokenizer` writes: folder, model and own tokenizer.
+
+        Raises:
+            UserError: it has no head for a task, another vocabulary or too few positions.
+        """
+        folder = checkpoint_of(self.teacher)
+        try:
+            model = LengthAdaptiveModel.load(folder)
+        except UserError as error:
+            raise UserError(
+                f"This cannot be a teacher: {error} Set distill.teacher to a fine-tuned checkpoint."
+            ) from error
+        own = load_tokenizer(folder) if self.settings.teacher else tokenizer
+        check_reading(model, own, tokenizer, self.reading.max_length)
+        return folder, model, own
+
+    def mark(self, folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
+        """What logits of the teacher in `folder` depend on, see `mark_of`."""
+        return mark_of(folder, tokenizer, self.reading.max_length, self.reading.stride)
+
+
+def teacher(ctx: StageContext[Taught], check: Callable[[int], None] | None = None) -> dict[str, Any]:
     """Stage `teacher`: asks the teacher about the training data and keeps its logits, where the recipe wants that.
 
     Args:
@@ -33,32 +94,55 @@ def teacher(ctx: Any, check: Callable[[int], None] | None = None) -> dict[str, A
     Raises:
         UserError: the teacher does not fit, or the training after it would not reach a step that the recipe names.
     """
-    recipe, settings = ctx.recipe, ctx.recipe.distill
-    if not settings.apply:
+    recipe = ctx.recipe
+    if not recipe.distill.apply:
         return {}
-    tokenizer = tokenizer_of(recipe)
-    folder, model, known = open_teacher(recipe, tokenizer)
-    if not settings.store_logits:
+    tokenizer = tokenizer_of(recipe.model, recipe.tokenizer)
+
+    def windows() -> list[Sample]:
+        data = training_samples(recipe, tokenizer, recipe.finetune)
+        if check:
+            check(len(data))
+        return data
+
+    return store_logits(Workplace.of(ctx), Guidance.of(recipe), tokenizer, windows)
+
+
+def store_logits(
+    place: Workplace, guidance: Guidance, tokenizer: Tokenizer, windows: Callable[[], list[Sample]]
+) -> dict[str, Any]:
+    """Asks a teacher about the windows to train on, and keeps its logits in the workplace if the guidance says so.
+
+    Args:
+        place: where.
+        guidance: who teaches.
+        tokenizer: of the student.
+        windows: reads what is trained on; called when the teacher is known to fit.
+
+    Returns:
+        The teacher's name, how many windows and bytes there are; nothing where no logits are to be stored.
+
+    Raises:
+        UserError: the teacher does not fit the student or the windows.
+    """
+    folder, model, own = guidance.open(tokenizer)
+    if not guidance.settings.store_logits:
         return {}
-    data = training_samples(recipe, tokenizer, recipe.finetune)
-    if check:
-        check(len(data))
+    data = windows()
     if (data[0].label is None) != (model.head == "qa"):
         task = TASKS["qa" if data[0].label is None else "classification"]
         raise UserError(f"The training data are for {task}, the teacher is not. Set distill.teacher to one that is.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    mark = mark_of(folder, tokenizer, recipe.finetune.max_length, recipe.finetune.stride)
-    guide = teacher_for(model.to(device), known, data)
-    with computing(recipe.training.precision, device):  # as in the training that would ask it at every step
-        TeacherLogits.make(ctx.folder, guide, data, mark, ctx.progress, tokenizer.pad_token_id)
-    size = sum(path.stat().st_size for path in ctx.folder.glob("*.f32"))
-    return {"teacher": shown(settings.teacher or recipe.model), "samples": len(data), "bytes": size}
+    guide = teacher_for(model.to(device), own, data)
+    with computing(place.training.precision, device):  # as in the training that would ask it at every step
+        mark = guidance.mark(folder, tokenizer)
+        TeacherLogits.make(place.folder, guide, data, mark, place.progress, tokenizer.pad_token_id)
+    size = sum(path.stat().st_size for path in place.folder.glob("*.f32"))
+    return {"teacher": shown(guidance.teacher), "samples": len(data), "bytes": size}
 
 
-def distillation(
-    ctx: Any, task_loss: Loss, student: LengthAdaptiveModel, tokenizer: Any, data: Sequence[Sample], passes: int = 1
-) -> Loss:
-    """The loss of a training stage that distils as its recipe says: with what stage `teacher` stored, or with it live.
+def distillation(guidance: Guidance, task_loss: Loss, student: Student[LengthAdaptiveModel], passes: int = 1) -> Loss:
+    """The loss of a training that distils: with what stage `teacher` stored, or with the teacher itself.
 
     Args:
         passes: see `distilled`.
@@ -66,38 +150,17 @@ def distillation(
     Raises:
         UserError: the teacher does not fit the student, or what is stored is of another teacher or other data.
     """
-    recipe, settings = ctx.recipe, ctx.recipe.distill
-    folder, model, known = open_teacher(recipe, tokenizer)
-    check_fit(model, student)
-    if not settings.store_logits:
-        return distilled(task_loss, settings, student, teacher_for(model, known, data), passes)
-    mark = mark_of(folder, tokenizer, recipe.finetune.max_length, recipe.finetune.stride)
-    return distilled(task_loss, settings, student, TeacherLogits(ctx.inputs["teacher"], data, mark), passes)
-
-
-def open_teacher(recipe: Any, tokenizer: Any) -> tuple[Path, LengthAdaptiveModel, Any]:
-    """A recipe's teacher, which can read what the student's `tokenizer` writes: folder, model and own tokenizer.
-
-    Raises:
-        UserError: it has no head for a task, another vocabulary or too few positions.
-    """
-    folder = checkpoint_of(recipe.distill.teacher or recipe.model)
-    try:
-        model = LengthAdaptiveModel.load(folder)
-    except UserError as error:
-        raise UserError(f"This cannot be a teacher: {error} Set distill.teacher to a fine-tuned checkpoint.") from error
-    known = load_tokenizer(folder) if recipe.distill.teacher else tokenizer
-    check_reading(model, known, tokenizer, recipe.finetune.max_length)
-    return folder, model, known
-
-
-def tokenizer_of(recipe: Any) -> Any:
-    """The tokenizer that a recipe reads with: its own, else that of its checkpoint."""
-    return load_tokenizer(checkpoint_of(recipe.tokenizer or recipe.model))
+    folder, model, own = guidance.open(student.tokenizer)
+    check_fit(model, student.model)
+    if guidance.stored is None:
+        guide = teacher_for(model, own, student.data)
+    else:
+        guide = TeacherLogits(guidance.stored, student.data, guidance.mark(folder, student.tokenizer))
+    return distilled(task_loss, guidance.settings, student.model, guide, passes)
 
 
 def distilled(
-    task_loss: Loss, settings: Any, student: LengthAdaptiveModel, guide: Teacher | TeacherLogits, passes: int = 1
+    task_loss: Loss, settings: Distill, student: LengthAdaptiveModel, guide: Teacher | TeacherLogits, passes: int = 1
 ) -> Loss:
     """The loss of `learn.loop.train` for a task and a teacher: the mean of their parts by the settings' weights.
 
@@ -128,45 +191,47 @@ def distilled(
             raise UserError("Stored logits have no hidden states and no attention: set distill.store_logits to false.")
         pairs = paired_layers(student, guide.model, settings.layers, *inside)
 
-    def loss(model: Any, batch: dict[str, Tensor], chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        target, told_inside = None, Inside()
+    def loss(
+        model: Forward, batch: dict[str, Tensor], chance: random.Random
+    ) -> Iterator[tuple[Tensor, dict[str, float]]]:
+        theirs = Activations()
         if isinstance(guide, TeacherLogits):
             target = guide.lookup(batch["row"]).to(batch["input_ids"].device)
         else:
-            with watching(guide.model, [there for _, there in pairs], *inside) as told_inside:
+            with recording(guide.model, [layer for _, layer in pairs], *inside) as theirs:
                 target = guide(batch).logits
         alive = batch["attention_mask"].bool()
-        heard = Listener(model)
-        turns = task_loss(heard, batch, chance)
+        recorder = LogitsRecorder(model)
+        turns = task_loss(recorder, batch, chance)
         while True:
-            with watching(student, [here for here, _ in pairs], *inside) as own_inside:
-                task, told = next(turns, (None, {}))
+            with recording(student, [layer for layer, _ in pairs], *inside) as ours:
+                task, more = next(turns, (None, {}))
             if task is None:
                 return
             parts = {"task": task}
             if weights["teacher"]:
-                parts["teacher"] = divergence(heard.logits, target, settings.temperature, student.head)
+                parts["teacher"] = divergence(recorder.logits, target, settings.temperature, student.head)
             if weights["hidden"]:
-                parts["hidden"] = hidden_distance(own_inside.hidden, told_inside.hidden, alive)
+                parts["hidden"] = hidden_distance(ours.hidden, theirs.hidden, alive)
             if weights["attention"]:
-                parts["attention"] = attention_distance(own_inside, told_inside, alive)
+                parts["attention"] = attention_distance(ours, theirs, alive)
             mean = {key: part if key == "task" else part / passes for key, part in parts.items()}
             value = torch.stack([weights[key] * part for key, part in mean.items() if weights[key]]).sum() / total
             figures = {f"{key}_loss": part.item() for key, part in parts.items()}
-            yield value, {**told, **figures, "loss": value.item()}
+            yield value, {**more, **figures, "loss": value.item()}
 
     return loss
 
 
-class Listener:
+class LogitsRecorder:
     """A model that remembers the logits of its last pass."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Forward):
         self._model = model
         self.logits = torch.empty(0)
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        out = self._model(*args, **named)
+    def __call__(self, *args: Any, **options: Any) -> Output:
+        out = self._model(*args, **options)
         self.logits = out.logits
         return out
 
@@ -183,40 +248,42 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float, head: str) 
     if head != "qa" and student.shape[1] == 1:
         return F.mse_loss(student, teacher)
     padded = teacher <= MASK / 2  # padding has to stay without any probability at high temperatures too
-    soft = ((logits / temperature).masked_fill(padded, MASK).log_softmax(1) for logits in (student, teacher))
-    mine, goal = soft
+    mine, goal = ((logits / temperature).masked_fill(padded, MASK).log_softmax(1) for logits in (student, teacher))
     return temperature**2 * F.kl_div(mine, goal, log_target=True, reduction="none").sum(1).mean()
 
 
 @dataclass
-class Inside:
-    """What was seen inside a pass: of every watched layer its output, and its attention's queries and keys."""
+class Activations:
+    """What a pass computed inside: of every recorded layer its output, and its attention's queries and keys."""
 
-    hidden: list[Tensor] = field(default_factory=list)
-    queries: list[Tensor] = field(default_factory=list)
-    keys: list[Tensor] = field(default_factory=list)
+    hidden: list[Tensor] = field(default_factory=list[Tensor])
+    queries: list[Tensor] = field(default_factory=list[Tensor])
+    keys: list[Tensor] = field(default_factory=list[Tensor])
     heads: int = 1
 
 
 @contextmanager
-def watching(
+def recording(
     model: LengthAdaptiveModel, layers: Sequence[int], hidden: bool = True, attention: bool = False
-) -> Iterator[Inside]:
-    """Sees what passes through `layers` of a model until the block ends."""
-    seen = Inside(heads=model.blocks[0].heads)
-    handles = []
+) -> Generator[Activations]:
+    """Records what `layers` of a model compute until the block ends."""
+    record = Activations(heads=model.blocks[0].heads)
+    handles: list[RemovableHandle] = []
     for layer in layers:
         block = model.blocks[layer]
-        watched = [(block.output_norm, seen.hidden)] if hidden else []
+        targets: list[tuple[nn.Module, list[Tensor]]] = [(block.output_norm, record.hidden)] if hidden else []
         if attention:
-            watched += [(block.query, seen.queries), (block.key, seen.keys)]
-        for module, into in watched:
-            handles.append(module.register_forward_hook(lambda _m, _a, out, into=into: into.append(out)))
+            targets += [(block.query, record.queries), (block.key, record.keys)]
+        handles += [module.register_forward_hook(partial(_append, into)) for module, into in targets]
     try:
-        yield seen
+        yield record
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _append(into: list[Tensor], _module: nn.Module, _args: object, out: Tensor) -> None:
+    into.append(out)
 
 
 def paired_layers(
@@ -250,19 +317,20 @@ def hidden_distance(student: Sequence[Tensor], teacher: Sequence[Tensor], alive:
     return torch.stack([_mean(each, alive) for each in far]).mean()
 
 
-def attention_distance(student: Inside, teacher: Inside, alive: Tensor) -> Tensor:
+def attention_distance(student: Activations, teacher: Activations, alive: Tensor) -> Tensor:
     """KL(teacher || student) of attention, mean over real query tokens, heads and layers."""
     far = []
     for layer in range(len(student.queries)):
-        mine, goal = (_attention(seen, layer, alive) for seen in (student, teacher))
+        mine, goal = (_attention(record, layer, alive) for record in (student, teacher))
         each = F.kl_div(mine, goal.detach().clone(), log_target=True, reduction="none").sum(-1).mean(1)
         far.append(_mean(each, alive))
     return torch.stack(far).mean()
 
 
-def _attention(seen: Inside, layer: int, alive: Tensor) -> Tensor:
+def _attention(record: Activations, layer: int, alive: Tensor) -> Tensor:
     """Logarithms of attention, `[batch, heads, queries, keys]`."""
-    q, k = (part[layer].float().unflatten(-1, (seen.heads, -1)).transpose(1, 2) for part in (seen.queries, seen.keys))
+    split = (part[layer].float().unflatten(-1, (record.heads, -1)) for part in (record.queries, record.keys))
+    q, k = (part.transpose(1, 2) for part in split)
     scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
     return scores.masked_fill(~alive[:, None, None, :], MASK).log_softmax(-1)
 

@@ -2,125 +2,174 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 
-from compress.learn.distill import distillation
+from compress.learn.distill import Guidance, distillation
 from compress.learn.loop import Hook, Schedule, train
+from compress.learn.student import Student, Workplace
 from compress.learn.vocabulary import renumber
+from compress.recipe.groups import Learning, Training
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
+from compress.recipe.stage import StageContext
 from compress.tasks import dropping
-from compress.tasks.samples import Sample
+from compress.tasks.samples import Loss
+from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, training_samples
 from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
-from zoo.features import load_tokenizer
-from zoo.modeling import LengthAdaptiveModel
-
-log = logging.getLogger(__name__)
+from zoo.features import Tokenizer, load_tokenizer
+from zoo.modeling import Layer, LengthAdaptiveModel
 
 
-def run(ctx: Any) -> dict[str, Any]:
-    """Stage `finetune`: a checkpoint of an encoder -> one with the head of the recipe's task, taught by another or not.
+def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
+    """Stage `finetune`: a checkpoint of an encoder -> one with the head of the recipe's task.
+
+    It is distilled from a teacher where the recipe has one.
 
     Raises:
         UserError: the data or the teacher do not fit the model.
     """
-    recipe = ctx.recipe
-    model, tokenizer = start(recipe, **dropping.dropping(recipe.length_drop))
-    data = training_samples(recipe, tokenizer, recipe.finetune)
-    bounds = dropping.bounds_of(recipe.length_drop, model)
-    loss = subject_of(recipe).loss(recipe.finetune.significance_weight, bounds)
+    recipe, subject = ctx.recipe, subject_of(ctx.recipe)
+    settings, training = recipe.finetune, recipe.training
+    own = dropping.dropping(recipe.length_drop)
+    model, tokenizer = start(subject, recipe.model, recipe.tokenizer, settings.dropout, training.seed, own)
+    student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
+    loss = subject.loss(settings.significance_weight, dropping.bounds_of(recipe.length_drop, model))
     if recipe.distill.apply:
-        loss = distillation(ctx, loss, model, tokenizer, data)
-    return learn(ctx, model, tokenizer, data, recipe.finetune, loss)
+        loss = distillation(Guidance.of(recipe, ctx.inputs), loss, student)
+    return learn(Workplace.of(ctx), student, settings, loss, model.save)
 
 
-def start(recipe: Any, **own: Any) -> tuple[LengthAdaptiveModel, Any]:
-    """The model that a recipe starts from, with a new head if it has none for the task, and its tokenizer.
+def start(
+    subject: Subject,
+    source: str,
+    tokenizer: str | None,
+    dropout: float,
+    seed: int,
+    own: Mapping[str, Any] | None = None,
+) -> tuple[LengthAdaptiveModel, Tokenizer]:
+    """The model that a training starts from, with a new head if it has none for the task, and its tokenizer.
 
     Args:
-        recipe: names both.
-        **own: keys of the checkpoint's configuration to set.
+        subject: of the recipe.
+        source: the checkpoint.
+        tokenizer: folder of another tokenizer than the checkpoint's; the model's words are renumbered for it.
+        dropout: of hidden states.
+        seed: of a new head.
+        own: keys of the checkpoint's configuration to set.
     """
-    source = checkpoint_of(recipe.model)
-    tokenizer = load_tokenizer(checkpoint_of(recipe.tokenizer) if recipe.tokenizer else source)
-    torch.manual_seed(recipe.training.seed)
-    model = subject_of(recipe).load_model(source, recipe.finetune.dropout, **own)
-    if recipe.tokenizer and (source / "tokenizer.json").is_file():
-        renumber(model, load_tokenizer(source), tokenizer)
-    return model, tokenizer
+    folder = checkpoint_of(source)
+    reader = load_tokenizer(checkpoint_of(tokenizer) if tokenizer else folder)
+    torch.manual_seed(seed)
+    model = subject.load_model(folder, dropout, **(own or {}))
+    if tokenizer and (folder / "tokenizer.json").is_file():
+        renumber(model, load_tokenizer(folder), reader)
+    return model, reader
 
 
 def learn(
-    ctx: Any,
-    model: LengthAdaptiveModel,
-    tokenizer: Any,
-    data: list[Sample],
-    settings: Any,
-    loss: Any,
+    place: Workplace,
+    student: Student[nn.Module],
+    settings: Learning,
+    loss: Loss,
+    save: Callable[[Path], object],
     hooks: Sequence[Hook] = (),
-    save: Callable[[Path], None] | None = None,
     rates: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Trains as the recipe says and writes checkpoint and tokenizer into the stage's folder.
+    """Trains a student as a group of the recipe says, and leaves its checkpoint and tokenizer in the workplace.
 
     Args:
-        save: writes the checkpoint; by default the model does.
-        rates: see `compress.learn.loop.train`.
+        place: where.
+        student: whom, on what.
+        settings: the group of the training.
+        loss: of `compress.learn.loop.train`.
+        save: writes the checkpoint into a folder.
+        hooks: see `compress.learn.loop.train`.
+        rates: see `compress.learn.loop.Schedule`.
+
+    Returns:
+        What `train` returned, and how many windows there are.
     """
-    training = ctx.recipe.training
-    freeze(model, training)
-    schedule = schedule_of(
-        ctx,
-        settings,
+    freeze(student.model, place.training)
+    tokenizer = student.tokenizer
+    schedule = replace(
+        schedule_of(place, settings),
         minutes=settings.max_minutes or 0,
         average=settings.average,
         keep_start=settings.keep_start,
         word_dropout=settings.word_dropout,
         mask_id=mask_of(tokenizer) if settings.word_dropout else 0,
         special_ids=tuple(tokenizer.all_special_ids),
+        pad_id=tokenizer.pad_token_id,
+        rates=rates or {},
     )
-    result = train(model, data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id, hooks, rates)
-    if int(os.environ.get("RANK", "0")) == 0:  # under torchrun all processes hold the same weights
-        (save or model.save)(ctx.folder)
-        tokenizer.save_pretrained(str(ctx.folder))
-    return {**result, "windows": len(data)}
+    result = train(student.model, student.data, loss, schedule, place.folder, place.progress, hooks)
+    if place.first:
+        save(place.folder)
+        tokenizer.save_pretrained(str(place.folder))
+    return {**result, "windows": len(student.data)}
 
 
-def freeze(model: Any, training: Any) -> None:
-    """Leaves out of a training what a `training` group says: the embeddings, or the first layers and all below them.
+def freeze(model: nn.Module, training: Training) -> None:
+    """Freezes the embeddings, or the first layers and all below them, as `training` asks.
 
     Raises:
         UserError: no layer would be left.
     """
-    count, below = training.freeze_layers, []
+    count = training.freeze_layers
+    below: list[nn.Module] = []
     if count:
-        blocks = getattr(model, "blocks", [])
+        blocks: Sequence[Layer] = getattr(model, "blocks", ())
         if count >= len(blocks):
-            there = f"the model has {len(blocks)} layers" if blocks else "this model's layers learn together"
-            raise UserError(f"freeze_layers is {count}, {there}: leave some to train, or set it to 0.")
-        below = [model.norm, *blocks[:count]]
-    for part in [*below, *(model.embeddings if training.freeze_embeddings or count else [])]:
+            size = f"the model has {len(blocks)} layers" if blocks else "this model's layers learn together"
+            raise UserError(f"freeze_layers is {count}, {size}: leave some to train, or set it to 0.")
+        below = [model.get_submodule("norm"), *blocks[:count]]
+    if count or training.freeze_embeddings:
+        below += getattr(model, "embeddings", ())
+    for part in below:
         part.requires_grad_(False)
 
 
-def schedule_of(ctx: Any, settings: Any, **more: Any) -> Schedule:
-    """What a group of a recipe says of a stage's training; `more` is what not every group has."""
-    training = ctx.recipe.training
-    names = ("learning_rate", "epochs", "batch_size", "warmup_ratio", "weight_decay", "max_grad_norm")
-    common: dict[str, Any] = {name: getattr(settings, name) for name in names}
-    common |= {"seed": stage_seed(training.seed, ctx.folder.name)}
-    common |= {name: getattr(training, name) for name in ("precision", "checkpoint_minutes")}
-    return Schedule(**{**common, **more})
+class Pace(Protocol):
+    """What every group of a training has."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def epochs(self) -> float: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def warmup_ratio(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def max_grad_norm(self) -> float: ...
 
 
-def mask_of(tokenizer: Any) -> int:
+def schedule_of(place: Workplace, settings: Pace) -> Schedule:
+    """What a group of a recipe says of a training that every group says."""
+    return Schedule(
+        learning_rate=settings.learning_rate,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        warmup_ratio=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        seed=stage_seed(place.training.seed, place.folder.name),
+        precision=place.training.precision,
+        checkpoint_minutes=place.training.checkpoint_minutes,
+    )
+
+
+def mask_of(tokenizer: Tokenizer) -> int:
     """The id of the token that stands for a hidden word.
 
     Raises:

@@ -12,81 +12,115 @@ answer's ends receive a share of the attention that is sure to keep them.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from compress.learn.distill import distillation
+from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn
-from compress.tasks.dropping import dropping, ratios, sampled, smallest, surviving_layers
+from compress.learn.student import Student, Workplace
+from compress.recipe.groups import LengthDrop
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
+from compress.recipe.stage import StageContext
+from compress.tasks.dropping import bounds_of, dropping, sampled, smallest, surviving_layers
 from compress.tasks.losses import attention_hinge, distance, of_answer, of_label
+from compress.tasks.samples import Forward
 from compress.tasks.subjects import subject_of, training_samples
 from zoo.features import load_tokenizer
-from zoo.modeling import Output
+from zoo.modeling import LengthAdaptiveModel, Output
+
+Batch = dict[str, Tensor]
 
 
-def sandwich(
-    settings: Any,
-    drop_layers: Sequence[int],
-    layers: int,
-    task_loss: Callable[[Tensor, dict[str, Tensor]], Tensor] = of_answer,
-    guided: bool = True,
-):
-    """The loss of `compress.learn.loop.train` for LengthDrop.
+@dataclass(frozen=True)
+class Sandwich:
+    """The loss of `compress.learn.loop.train` for LengthDrop: the largest, the smallest and random sub-models a step.
 
-    Args:
-        settings: `num_sandwich`, `length_drop_ratio_bound`, `layer_dropout_prob`, `significance_weight`.
-        drop_layers: layers at which tokens may be dropped.
-        layers: of the model.
-        task_loss: of the full-length pass.
+    Attributes:
+        settings: of a recipe.
+        bounds: the largest share that each layer may drop.
+        task_loss: of the full-length pass, from logits and batch.
         guided: whether there is an answer in the input that attention can be guided to.
     """
-    bounds = ratios(settings.length_drop_ratio_bound, drop_layers, layers)
-    passes, weight = settings.num_sandwich + 2, settings.significance_weight if guided else 0.0
 
-    def guidance(out: Output, batch: dict[str, Tensor], count: Tensor, told: dict[str, float], name: str) -> Tensor:
-        if not weight or not out.significance:
-            return torch.zeros(())
-        far = attention_hinge(out.significance, batch["start"], batch["end"], smallest(count, bounds))
-        told[name] = far.item()
-        return weight * far
+    settings: LengthDrop
+    bounds: list[float]
+    task_loss: Callable[[Tensor, Batch], Tensor] = of_answer
+    guided: bool = True
 
-    def loss(model: Any, batch: dict[str, Tensor], chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    @classmethod
+    def of(cls, settings: LengthDrop, model: LengthAdaptiveModel, is_questions: bool = True) -> Sandwich:
+        """That of a model, for a task with answers in a passage or with labels."""
+        task_loss = of_answer if is_questions else of_label
+        return cls(settings, bounds_of(settings, model), task_loss, guided=is_questions)
+
+    @property
+    def count(self) -> int:
+        """Passes a step."""
+        return self.settings.num_sandwich + 2
+
+    @property
+    def weight(self) -> float:
+        """Of the hinge on attention."""
+        return self.settings.significance_weight if self.guided else 0.0
+
+    def passes(self, count: Tensor, chance: random.Random) -> Iterator[tuple[str, Tensor | None, list[bool] | None]]:
+        """Of every pass its name, the lengths that go on after each layer, None for all, and which layers run.
+
+        Args:
+            count: real tokens, `[batch]`.
+            chance: draws lengths and layers.
+        """
+        layers, skipped = len(self.bounds), self.settings.layer_dropout_prob
+        yield "full", None, surviving_layers(layers, skipped, chance)
+        yield "smallest", smallest(count, self.bounds), surviving_layers(layers, skipped, chance)
+        for _ in range(self.settings.num_sandwich):
+            yield "sampled", sampled(count, self.bounds, chance), surviving_layers(layers, skipped, chance)
+
+    def hinge(self, out: Output, batch: Batch, count: Tensor) -> Tensor | None:
+        """How far attention is from keeping the answer; None where it is not guided or was not scored."""
+        if not self.weight or not out.significance:
+            return None
+        return attention_hinge(out.significance, batch["start"], batch["end"], smallest(count, self.bounds))
+
+    def __call__(
+        self, model: Forward, batch: Batch, chance: random.Random
+    ) -> Iterator[tuple[Tensor, dict[str, float]]]:
+        """The losses of a step, each its share of their mean: of the task, then of what full length teaches."""
         inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
-        count = batch["attention_mask"].sum(1)
-        alive = surviving_layers(layers, settings.layer_dropout_prob, chance)
-        out = model(**inputs, layers=alive, scored=weight > 0)
-        task = task_loss(out.logits, batch)
-        teacher, told = out.logits.detach(), {"loss": task.item()}
-        yield (task + guidance(out, batch, count, told, "hinge_full")) / passes, told
-        del out
-        for turn in range(settings.num_sandwich + 1):
-            name = "sampled" if turn else "smallest"
-            lengths = sampled(count, bounds, chance) if turn else smallest(count, bounds)
-            alive = surviving_layers(layers, settings.layer_dropout_prob, chance)
-            out = model(**inputs, lengths=lengths, layers=alive)
-            far = distance(out.logits, teacher)
-            told = {f"kl_{name}": far.item()}
-            yield (far + guidance(out, batch, count, told, f"hinge_{name}")) / passes, told
-            del out
-
-    return loss
+        count, teacher = batch["attention_mask"].sum(1), torch.empty(0)
+        for name, lengths, layers in self.passes(count, chance):
+            out = model(**inputs, lengths=lengths, layers=layers, scored=lengths is None and self.weight > 0)
+            if lengths is None:
+                value, teacher = self.task_loss(out.logits, batch), out.logits.detach()
+                figures = {"loss": value.item()}
+            else:
+                value = distance(out.logits, teacher)
+                figures = {f"kl_{name}": value.item()}
+            hinge = self.hinge(out, batch, count)
+            del out  # only one pass's activations live at a time
+            if hinge is not None:
+                figures[f"hinge_{name}"] = hinge.item()
+                value = value + self.weight * hinge
+            yield value / self.count, figures
 
 
-def run(ctx: Any) -> dict[str, Any]:
+def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     """Stage `length_drop`: a fine-tuned checkpoint -> one that serves every length configuration.
 
     A teacher, if the recipe has one, is heard in every pass: of the full length beside the labels, of the others beside
     the student's own full length.
     """
-    settings, subject = ctx.recipe.length_drop, subject_of(ctx.recipe)
-    source, asks = ctx.inputs["finetune"], subject.task.is_questions
+    recipe, subject = ctx.recipe, subject_of(ctx.recipe)
+    settings, source = recipe.length_drop, ctx.inputs["finetune"]
     tokenizer = load_tokenizer(source)
     model = subject.load_model(source, settings.dropout, **dropping(settings))
-    loss = sandwich(settings, model.drop_layers, model.shape.layers, of_answer if asks else of_label, asks)
-    data = training_samples(ctx.recipe, tokenizer, settings)
-    if ctx.recipe.distill.apply:
-        loss = distillation(ctx, loss, model, tokenizer, data, settings.num_sandwich + 2)
-    return learn(ctx, model, tokenizer, data, settings, loss)
+    sandwich = Sandwich.of(settings, model, subject.task.is_questions)
+    student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
+    loss = sandwich
+    if recipe.distill.apply:
+        loss = distillation(Guidance.of(recipe, ctx.inputs), sandwich, student, sandwich.count)
+    return learn(Workplace.of(ctx), student, settings, loss, model.save)

@@ -8,20 +8,20 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
-from torch import Tensor
+from torch import Tensor, nn
 
 from compress.memory import give_back
+from compress.progress import Progress
 from compress.tasks.samples import Loss, Sample, collate
 from zoo.files import read_json, write_json
 from zoo.latency import multiplies_bf16
-from zoo.modeling import LengthAdaptiveModel
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,9 @@ class Schedule:
         keep_start: share of the starting weights in the result; the line between a checkpoint and its further
             training passes through better ones than either (WiSE-FT, Wortsman et al., arXiv 2109.01903).
         word_dropout: share of the tokens that `mask_id` stands in for, drawn anew in every step; `special_ids` stay.
+        pad_id: token that fills a batch's shorter rows.
+        rates: what the learning rate is multiplied by for some parameters, by their names; 1 for all others. They are
+            grouped by powers of two, and do not decay.
     """
 
     learning_rate: float = 3e-5
@@ -59,6 +62,12 @@ class Schedule:
     word_dropout: float = 0
     mask_id: int = 0
     special_ids: tuple[int, ...] = ()
+    pad_id: int = 0
+    rates: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def rate(self, done: float, total: int) -> float:
+        """The learning rate of a step when `done` of the training, a share, lies behind it; `total` steps in all."""
+        return self.learning_rate * min(1.0, (done + 1 / total) / max(self.warmup_ratio, 1 / total)) * (1 - done)
 
 
 class Hook:
@@ -93,12 +102,12 @@ def batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[li
     chance = random.Random(f"{seed}/{epoch}")
     order = list(range(len(lengths)))
     chance.shuffle(order)
-    made = []
+    epoch_batches: list[list[int]] = []
     for at in range(0, len(order), 50 * size):
         pool = sorted(order[at : at + 50 * size], key=lambda i: lengths[i])
-        made += [pool[i : i + size] for i in range(0, len(pool), size)]
-    chance.shuffle(made)
-    return made
+        epoch_batches += [pool[i : i + size] for i in range(0, len(pool), size)]
+    chance.shuffle(epoch_batches)
+    return epoch_batches
 
 
 def best_precision(wish: str = "auto") -> str:
@@ -120,15 +129,13 @@ def steps_of(samples: int, epochs: float, batch_size: int) -> int:
 
 
 def train(
-    model: LengthAdaptiveModel,
+    model: nn.Module,
     data: Sequence[Sample],
     loss: Loss,
     schedule: Schedule,
     folder: Path,
-    progress: Any,
-    pad_id: int = 0,
+    progress: Progress,
     hooks: Sequence[Hook] = (),
-    rates: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Trains `model` in place.
 
@@ -141,153 +148,207 @@ def train(
         schedule: how.
         folder: checkpoints live here (`checkpoint/`), one complete at any time; a run that finds one goes on from it
             with the same data order.
-        progress: `compress.progress.Progress`.
-        pad_id: of the tokenizer.
-        hooks: called in turn at every step; what they hold is in the checkpoints.
-        rates: what the learning rate is multiplied by for some parameters, by their names; 1 for all others. They are
-            grouped by powers of two, and do not decay.
+        progress: hears of every step.
+        hooks: called in turn at every step; their state is in the checkpoints.
 
     Returns:
         steps, final loss and seconds.
     """
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision="no",
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # LayerDrop leaves layers out
-    )
-    world, rank = accelerator.num_processes, accelerator.process_index
-    autocast = computing(schedule.precision, accelerator.device.type)
-    set_seed(schedule.seed)
-    model.train()
-    learned = [p for p in model.parameters() if p.requires_grad]
-    groups = _groups(model, schedule.weight_decay, rates or {})
-    scales = [group.pop("rate") for group in groups]  # not in checkpoints: those of earlier versions have none
-    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
-    start = [p.detach().clone() for p in learned] if schedule.keep_start else []
-    averaged = [p.detach().clone() for p in learned] if schedule.average else []
-    lengths = [len(row.window.input_ids) for row in data]
-    per_epoch = math.ceil(len(data) / schedule.batch_size)
-    total = steps_of(len(data), schedule.epochs, schedule.batch_size)
-    step, spent, running = 0, 0.0, 0.0
-    checkpoint = folder / "checkpoint"
-    if (checkpoint / "state.json").is_file():
-        state = read_json(checkpoint / "state.json")
-        saved = torch.load(checkpoint / state["file"], weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        for held, values in ((start, saved["start"]), (averaged, saved["averaged"])):
-            for mine, value in zip(held, values, strict=True):
-                mine.copy_(value)
-        for hook, held in zip(hooks, saved["hooks"], strict=True):
-            hook.load_state_dict(held)
-        step, spent, running = state["step"], state["spent"], state["loss"]
-        progress.note(f"resumed at step {step} of {total}")
-    wrapped = accelerator.prepare(model)
-    begun, last_saved, seen = time.monotonic() - spent, time.monotonic(), 0
-    tidied = last_saved
-    order: list[list[int]] = []
-    epoch = -1
-
-    def save() -> None:
-        if rank:
-            return
-        checkpoint.mkdir(parents=True, exist_ok=True)
-        name = f"step-{step}.pt"
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "start": start, "averaged": averaged}
-        state["hooks"] = [hook.state_dict() for hook in hooks]
-        torch.save(state, checkpoint / (name + ".tmp"))
-        os.replace(checkpoint / (name + ".tmp"), checkpoint / name)
-        write_json(
-            checkpoint / "state.json", {"step": step, "file": name, "spent": time.monotonic() - begun, "loss": running}
-        )
-        for old in checkpoint.glob("step-*"):
-            if old.name != name:
-                old.unlink()
-
-    started = time.monotonic()
-    while step < total:
-        if epoch != step // per_epoch:
-            epoch = step // per_epoch
-            order = batches(lengths, schedule.batch_size, schedule.seed, epoch)
-        done = step / total
-        if schedule.minutes:
-            done = max(done, (time.monotonic() - begun) / (60 * schedule.minutes))
-            if done >= 1:
-                break
-        for group, scale in zip(optimizer.param_groups, scales, strict=True):
-            group["lr"] = (
-                schedule.learning_rate
-                * scale
-                * min(1.0, (done + 1 / total) / max(schedule.warmup_ratio, 1 / total))
-                * (1 - done)
-            )
-        rows = order[step % per_epoch][rank::world] or order[step % per_epoch][:1]
-        chance = random.Random(f"{schedule.seed}/{step}")  # the same on every rank and after a resume
-        torch.manual_seed(chance.getrandbits(32) + rank)
-        batch = {**collate([data[i] for i in rows], pad_id), "row": torch.tensor(rows)}
-        batch = {key: value.to(accelerator.device) for key, value in batch.items()}
-        if schedule.word_dropout:
-            batch["input_ids"] = hidden_words(batch["input_ids"], schedule)
-        for hook in hooks:
-            hook.before_step(step, total)
-        figures: dict[str, float] = {}
-        with autocast:
-            parts = loss(wrapped, batch, chance)
-            pending = next(parts, None)
-            while pending is not None:
-                value, told = pending
-                accelerator.backward(value)
-                figures.update(told)
-                pending = next(parts, None)
-        for hook in hooks:
-            hook.after_backward(step, total)
-        norm = torch.nn.utils.clip_grad_norm_(learned, schedule.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        for hook in hooks:
-            hook.after_step(step, total)
-        if averaged:  # young averages forget their start faster
-            for mean, now in zip(averaged, learned, strict=True):
-                mean.lerp_(now.detach(), 1 - min(schedule.average, step / (10 + step)))
-        step += 1
-        seen += len(rows) * world
-        running = figures["loss"] if step == 1 else 0.98 * running + 0.02 * figures["loss"]
-        figures |= {"loss": running, "grad_norm": float(norm), "learning_rate": optimizer.param_groups[0]["lr"]}
-        if not rank:
-            progress.update(step, total, **figures, examples_per_s=seen / (time.monotonic() - started))
-        if time.monotonic() - last_saved > 60 * schedule.checkpoint_minutes:
-            save()
-            last_saved = time.monotonic()
+    run = Run(model, data, loss, schedule, folder, hooks)
+    if run.resume():
+        progress.note(f"resumed at step {run.steps} of {run.total}")
+    run.begin()
+    started = saved = tidied = time.monotonic()
+    while (done := run.done()) < 1:
+        figures = run.step(done)
+        if run.first:
+            rate = run.rows / (time.monotonic() - started)
+            progress.update(run.steps, run.total, **figures, examples_per_s=rate)
+        if time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
+            run.save()
+            saved = time.monotonic()
         if time.monotonic() - tidied > TIDY:
             give_back()
             tidied = time.monotonic()
-    save()
-    with torch.no_grad():
-        for mine, mean in zip(learned, averaged, strict=False):
-            mine.copy_(mean)
-        for mine, before in zip(learned, start, strict=False):
-            mine.lerp_(before, schedule.keep_start)
-    for hook in hooks:
-        hook.finish()
-    model.eval()
-    return {"steps": step, "loss": running, "seconds": time.monotonic() - begun}
+    run.save()
+    run.finish()
+    return {"steps": run.steps, "loss": run.loss, "seconds": run.seconds()}
 
 
-def _groups(model: torch.nn.Module, weight_decay: float, rates: Mapping[str, float]) -> list[dict[str, Any]]:
+class Run:
+    """A training under way: its optimizer, the batches to come, where it stands, and its checkpoint.
+
+    The average and the schedule are our own: torch's `AveragedModel` would copy the model with what hooks have hung
+    into it, averages what does not learn as well and keeps another form of checkpoint; a `LambdaLR` counts steps, and
+    a plan in minutes decays with time.
+
+    Args: those of `train`.
+
+    Attributes:
+        steps: made so far, of `total`.
+        rows: windows learned from in this process's life, over all processes together.
+        loss: smoothed.
+        first: whether this process, of those of a `torchrun`, reports and saves.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Sequence[Sample],
+        loss: Loss,
+        schedule: Schedule,
+        folder: Path,
+        hooks: Sequence[Hook] = (),
+    ):
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision="no",
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # LayerDrop leaves layers out
+        )
+        self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
+        self.first = self.rank == 0
+        self.autocast = computing(schedule.precision, self.accelerator.device.type)
+        set_seed(schedule.seed)
+        self.model, self.data, self.schedule, self.hooks = model.train(), data, schedule, hooks
+        self.task_loss, self.checkpoint = loss, folder / "checkpoint"
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        groups = _groups(model, schedule.weight_decay, schedule.rates)
+        self.scales = [group.pop("rate") for group in groups]  # not in checkpoints: those of earlier versions have none
+        self.optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
+        self.start = [p.detach().clone() for p in self.parameters] if schedule.keep_start else []
+        self.averaged = [p.detach().clone() for p in self.parameters] if schedule.average else []
+        self.lengths = [len(row.window.input_ids) for row in data]
+        self.per_epoch = math.ceil(len(data) / schedule.batch_size)
+        self.total = steps_of(len(data), schedule.epochs, schedule.batch_size)
+        self.steps, self.rows, self.loss, self.spent = 0, 0, 0.0, 0.0
+        self._epoch = -1
+        self._order: list[list[int]] = []
+
+    def resume(self) -> bool:
+        """Goes on from the folder's checkpoint; returns whether there was one."""
+        if not (self.checkpoint / "state.json").is_file():
+            return False
+        state = read_json(self.checkpoint / "state.json")
+        saved = torch.load(self.checkpoint / state["file"], weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        for mine, values in ((self.start, saved["start"]), (self.averaged, saved["averaged"])):
+            for tensor, value in zip(mine, values, strict=True):
+                tensor.copy_(value)
+        for hook, values in zip(self.hooks, saved["hooks"], strict=True):
+            hook.load_state_dict(values)
+        self.steps, self.spent, self.loss = state["step"], state["spent"], state["loss"]
+        return True
+
+    def begin(self) -> None:
+        """Starts the clock, and hands the model to the processes that train it together."""
+        self.wrapped = self.accelerator.prepare(self.model)
+        self._begun = time.monotonic() - self.spent
+
+    def seconds(self) -> float:
+        """Seconds of computing so far, those before an interruption too."""
+        return time.monotonic() - self._begun
+
+    def done(self) -> float:
+        """The share of the training that lies behind, in steps or in minutes, whichever is more."""
+        by_steps, minutes = self.steps / self.total, self.schedule.minutes
+        return max(by_steps, self.seconds() / (60 * minutes)) if minutes else by_steps
+
+    def step(self, done: float) -> dict[str, float]:
+        """Makes a step; returns its figures for the progress."""
+        schedule, step = self.schedule, self.steps
+        for group, scale in zip(self.optimizer.param_groups, self.scales, strict=True):
+            group["lr"] = scale * schedule.rate(done, self.total)
+        chance = random.Random(f"{schedule.seed}/{step}")  # the same on every rank and after a resume
+        torch.manual_seed(chance.getrandbits(32) + self.rank)
+        batch = self._batch()
+        for hook in self.hooks:
+            hook.before_step(step, self.total)
+        figures: dict[str, float] = {}
+        with self.autocast:
+            for value, more in self.task_loss(self.wrapped, batch, chance):
+                self.accelerator.backward(value)
+                figures.update(more)
+        for hook in self.hooks:
+            hook.after_backward(step, self.total)
+        norm = nn.utils.clip_grad_norm_(self.parameters, schedule.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for hook in self.hooks:
+            hook.after_step(step, self.total)
+        for mean, now in zip(self.averaged, self.parameters, strict=False):  # young averages forget their start faster
+            mean.lerp_(now.detach(), 1 - min(schedule.average, step / (10 + step)))
+        self.steps += 1
+        self.rows += len(batch["row"]) * self.world
+        self.loss = 0.98 * self.loss + 0.02 * figures["loss"] if step else figures["loss"]
+        return figures | {
+            "loss": self.loss,
+            "grad_norm": float(norm),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+
+    def _batch(self) -> dict[str, Tensor]:
+        """What this process learns from in the step to come."""
+        epoch, turn = divmod(self.steps, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = batches(self.lengths, self.schedule.batch_size, self.schedule.seed, epoch)
+        rows = self._order[turn][self.rank :: self.world] or self._order[turn][:1]
+        batch = {**collate([self.data[i] for i in rows], self.schedule.pad_id), "row": torch.tensor(rows)}
+        batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
+        if self.schedule.word_dropout:
+            batch["input_ids"] = hidden_words(batch["input_ids"], self.schedule)
+        return batch
+
+    def save(self) -> None:
+        """Writes the checkpoint, whole or not at all, and removes the one before."""
+        if not self.first:
+            return
+        self.checkpoint.mkdir(parents=True, exist_ok=True)
+        path = self.checkpoint / f"step-{self.steps}.pt"
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "start": self.start,
+            "averaged": self.averaged,
+            "hooks": [hook.state_dict() for hook in self.hooks],
+        }
+        draft = path.with_name(f"{path.name}.tmp")
+        torch.save(state, draft)
+        os.replace(draft, path)
+        place = {"step": self.steps, "file": path.name, "spent": self.seconds(), "loss": self.loss}
+        write_json(self.checkpoint / "state.json", place)
+        for old in self.checkpoint.glob("step-*"):
+            if old != path:
+                old.unlink()
+
+    def finish(self) -> None:
+        """Leaves the model with the weights that the training ends with, ready to be asked."""
+        with torch.no_grad():
+            for mine, mean in zip(self.parameters, self.averaged, strict=False):
+                mine.copy_(mean)
+            for mine, before in zip(self.parameters, self.start, strict=False):
+                mine.lerp_(before, self.schedule.keep_start)
+        for hook in self.hooks:
+            hook.finish()
+        self.model.eval()
+
+
+def _groups(model: nn.Module, weight_decay: float, rates: Mapping[str, float]) -> list[dict[str, Any]]:
     """The optimizer's groups of what learns: matrices, which decay, all else, and by its `rate` what has one."""
-    made: dict[tuple[bool, float], list[torch.nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             rate = 2.0 ** round(math.log2(rates[name])) if name in rates else 1.0
-            made.setdefault((parameter.ndim > 1 and name not in rates, rate), []).append(parameter)
+            groups.setdefault((parameter.ndim > 1 and name not in rates, rate), []).append(parameter)
     return [
-        {"params": held, "weight_decay": weight_decay if decays else 0.0, "rate": rate}
-        for (decays, rate), held in made.items()
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "rate": rate}
+        for (decays, rate), parameters in groups.items()
     ]
 
 
 def hidden_words(ids: Tensor, schedule: Schedule) -> Tensor:
     """`ids` with the mask token in place of a random share of them: who cannot learn passages by heart has to read."""
     special = torch.tensor(schedule.special_ids, device=ids.device)
-    chosen = (torch.rand(ids.shape, device=ids.device) < schedule.word_dropout) & ~torch.isin(ids, special)
-    return ids.masked_fill(chosen, schedule.mask_id)
+    masked = (torch.rand(ids.shape, device=ids.device) < schedule.word_dropout) & ~torch.isin(ids, special)
+    return ids.masked_fill(masked, schedule.mask_id)

@@ -1,4 +1,4 @@
-"""Text for masked language modelling: passages from where they are, and inputs with holes."""
+"""A masked language model: an encoder with the head that tells which words were masked."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class MaskedLanguageModel(nn.Module):
             x = layer.feed(x, encoder.dropout)
         if holes is None:
             return x, None
-        told = self.norm(F.gelu(self.transform(x[holes])))
-        return x, F.linear(told, encoder.words.weight, self.bias)
+        words = self.norm(F.gelu(self.transform(x[holes])))
+        return x, F.linear(words, encoder.words.weight, self.bias)
 
     @classmethod
     def load(cls, folder: Path, dropout: float = 0.0) -> MaskedLanguageModel:
@@ -75,8 +75,8 @@ class MaskedLanguageModel(nn.Module):
         with safe_open(str(folder / "model.safetensors"), "pt") as file:
             old = {key.replace(".gamma", ".weight").replace(".beta", ".bias"): key for key in file.keys()}  # noqa: SIM118
             tied = model.encoder.config.get("tie_word_embeddings", True)  # an own matrix of words is not read
-            if tied and all(there in old for there in names.values()):
-                head = {ours: file.get_tensor(old[there]).float() for ours, there in names.items()}
+            if tied and all(name in old for name in names.values()):
+                head = {ours: file.get_tensor(old[name]).float() for ours, name in names.items()}
                 model.load_state_dict(head, strict=False)
                 model.has_head = True
         return model.eval()
@@ -86,7 +86,7 @@ class MaskedLanguageModel(nn.Module):
         family, encoder = self.encoder.family, self.encoder
         state = {theirs(k, family): v for k, v in encoder.state_dict().items() if not k.startswith(OWN_HEAD)}
         own = self.state_dict()
-        state |= {there: own[ours] for ours, there in head_names(family).items()}
+        state |= {name: own[ours] for ours, name in head_names(family).items()}
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / "model.safetensors.tmp"
         save_file({k: v.detach().float().cpu().contiguous() for k, v in state.items()}, draft, {"format": "pt"})
@@ -99,8 +99,8 @@ def head_names(family: str) -> dict[str, str]:
     """Our names of the weights of the head for masked words -> those of a family's checkpoints."""
     transform, norm, bias = HEADS[family]
     pairs = {
-        f"{ours}.{kind}": f"{there}.{kind}"
-        for ours, there in (("transform", transform), ("norm", norm))
+        f"{ours}.{kind}": f"{theirs}.{kind}"
+        for ours, theirs in (("transform", transform), ("norm", norm))
         for kind in ("weight", "bias")
     }
     return {**pairs, "bias": bias}

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.errors import UserError
+from zoo.features import Tokenizer
 
 SHARE = 0.15  # of the tokens are to be told
-
-
 HIDDEN, SWAPPED = 0.8, 0.1  # of those are masked, and are other tokens; the rest stand as they are
 
 
@@ -26,10 +24,10 @@ class Masking:
         tokenizer: of the model.
     """
 
-    def __init__(self, tokenizer: Any):
-        self.mask = tokenizer.mask_token_id
-        if self.mask is None:
+    def __init__(self, tokenizer: Tokenizer):
+        if tokenizer.mask_token_id is None:
             raise UserError("The tokenizer has no mask token: take a checkpoint that was made for masked texts.")
+        self.mask = tokenizer.mask_token_id
         special = set(tokenizer.all_special_ids)
         self.ordinary = torch.tensor([token for token in range(len(tokenizer)) if token not in special])
         self._is_special = torch.zeros(len(tokenizer), dtype=torch.bool)

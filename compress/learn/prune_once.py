@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
 from compress.learn.aware import FakeQuant
-from compress.learn.distill import distillation, tokenizer_of
+from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn, start
 from compress.learn.loop import Hook
 from compress.learn.pruning.prune import Pruner
 from compress.learn.pruning.report import sparsity_of
-from compress.recipe.training_groups import Prune
+from compress.learn.student import Student, Workplace, tokenizer_of
+from compress.recipe.groups import Learning
+from compress.recipe.prune_once import PruneOnceRecipe
+from compress.recipe.stage import StageContext
+from compress.recipe.training_groups import Aware, Prune
 from compress.tasks.subjects import subject_of, training_samples
 from zoo.errors import UserError
 from zoo.modeling import LengthAdaptiveModel
 
 
-def lock(ctx: Any) -> dict[str, Any]:
+def lock(ctx: StageContext[PruneOnceRecipe]) -> dict[str, Any]:
     """Stage `lock`: a sparse pre-trained checkpoint -> one that is fine-tuned on the task with the same zeros.
 
     Raises:
         UserError: the teacher does not fit, or a zero was lost.
     """
-    return _train(ctx, ctx.inputs["pretrain"], ctx.recipe.lock, simulated=False)
+    return _train(ctx, ctx.inputs["pretrain"], ctx.recipe.lock)
 
 
-def aware(ctx: Any) -> dict[str, Any]:
+def aware(ctx: StageContext[PruneOnceRecipe]) -> dict[str, Any]:
     """Stage `aware`: a sparse fine-tuned checkpoint -> one that has learned to be rounded, with the same zeros.
 
     Where the recipe leaves this training out, the checkpoint of stage `lock` is taken as it is.
@@ -37,32 +40,36 @@ def aware(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the teacher does not fit, or a zero was lost.
     """
-    if ctx.recipe.aware.apply:
-        return _train(ctx, ctx.inputs["lock"], ctx.recipe.aware, simulated=True)
-    if _is_first():
+    recipe = ctx.recipe
+    if recipe.aware.apply:
+        return _train(ctx, ctx.inputs["lock"], recipe.aware, recipe.aware)
+    if ctx.first:
         LengthAdaptiveModel.load(ctx.inputs["lock"]).save(ctx.folder)
-        tokenizer_of(ctx.recipe).save_pretrained(str(ctx.folder))
+        tokenizer_of(recipe.model, recipe.tokenizer).save_pretrained(str(ctx.folder))
     return {}
 
 
-def _train(ctx: Any, source: Path, settings: Any, simulated: bool) -> dict[str, Any]:
-    recipe = ctx.recipe
-    model, tokenizer = start(recipe.model_copy(update={"model": str(source), "tokenizer": None}))
-    model.dropout = settings.dropout
-    data = training_samples(recipe, tokenizer, settings)
-    loss = subject_of(recipe).loss()
+def _train(
+    ctx: StageContext[PruneOnceRecipe], source: Path, settings: Learning, rounded: Aware | None = None
+) -> dict[str, Any]:
+    """Trains the checkpoint in `source` with its zeros locked, and as `rounded` says with rounding simulated."""
+    recipe, subject = ctx.recipe, subject_of(ctx.recipe)
+    model, tokenizer = start(subject, str(source), None, settings.dropout, recipe.training.seed)
+    student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
+    loss = subject.loss()
     if recipe.distill.apply:
-        loss = distillation(ctx, loss, model, tokenizer, data)
-    locked = Prune(apply=True, approach="pattern_lock", excluded=recipe.prune.excluded)
-    hooks: list[Hook] = [Pruner(model, locked)]
-    if simulated:
+        loss = distillation(Guidance.of(recipe, ctx.inputs), loss, student)
+    hooks: list[Hook] = [Pruner(model, Prune(apply=True, approach="pattern_lock", excluded=recipe.prune.excluded))]
+    rounding = None
+    if rounded:
         narrow = recipe.quantize.reduce_range is not False
-        hooks.append(FakeQuant(model, settings, data, recipe.training.seed, tokenizer.pad_token_id, narrow))
-    result = learn(ctx, model, tokenizer, data, settings, loss, hooks)
-    if not _is_first():
+        rounding = FakeQuant(model, rounded, student.data, recipe.training.seed, tokenizer.pad_token_id, narrow)
+        hooks.append(rounding)
+    result = learn(Workplace.of(ctx), student, settings, loss, model.save, hooks)
+    if not ctx.first:
         return result
-    if simulated:
-        hooks[-1].save(ctx.folder)  # type: ignore[attr-defined]
+    if rounding:
+        rounding.save(ctx.folder)
     return {**result, **check_zeros(ctx.inputs["pretrain"], ctx.folder)}
 
 
@@ -76,8 +83,8 @@ def check_zeros(before: Path, after: Path) -> dict[str, float]:
         UserError: a weight that was zero is not, or the other way round.
     """
     first, last = LengthAdaptiveModel.load(before, "qa"), LengthAdaptiveModel.load(after)
-    found = sparsity_of(last)
-    pairs = [(_zeros(first, name), _zeros(last, name)) for name in found["per_operator"]]
+    shares = sparsity_of(last)
+    pairs = [(_zeros(first, name), _zeros(last, name)) for name in shares["per_operator"]]
     zeros = sum(int(old.sum()) for old, _ in pairs)
     lost = sum(int((old & ~new).sum()) for old, new in pairs)
     gained = sum(int((new & ~old).sum()) for old, new in pairs)
@@ -87,12 +94,8 @@ def check_zeros(before: Path, after: Path) -> dict[str, float]:
             f"{gained:,} other weights have become zero. The result should not be used: run the stage again, and if "
             "that does not help, report it with the recipe."
         )
-    return {"zeros": zeros, "sparsity": found["operators"], "sparsity_of_model": found["model"]}
+    return {"zeros": zeros, "sparsity": shares["operators"], "sparsity_of_model": shares["model"]}
 
 
 def _zeros(model: LengthAdaptiveModel, name: str) -> Tensor:
-    return cast(Tensor, model.get_submodule(name).weight) == 0
-
-
-def _is_first() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
+    return model.get_parameter(f"{name}.weight") == 0

@@ -13,53 +13,57 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from compress.data.passages import passages, source_mark
 from compress.learn.masking import HIDDEN, SHARE, SWAPPED
+from compress.progress import Progress
+from compress.recipe.nas import NasRecipe
+from compress.recipe.stage import StageContext
 from compress.tasks.samples import Sample
 from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
-from zoo.features import Window, load_tokenizer
+from zoo.features import Tokenizer, Window, load_tokenizer
 from zoo.files import read_json, write_json
 
 HEADER = "header.json"
 PASSAGES = 1000  # tokenized at once
 MASKING = {"when": "at every reading", "share": SHARE, "masked": HIDDEN, "replaced": SWAPPED}
-_own: list[Any] = []  # the tokenizer of a process that makes shards
+_tokenizer: list[Tokenizer] = []  # of a process of a pool that makes shards, set when the process starts
 
 
-def run(ctx: Any) -> dict[str, Any]:
+class Text(Protocol):
+    """What a group of a recipe says of text: where it is, how much of it, and in blocks of how many tokens."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def text_config(self) -> str | None: ...
+    @property
+    def max_passages(self) -> int | None: ...
+    @property
+    def block_tokens(self) -> int: ...
+
+
+def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     """Stage `generate_data`: raw text -> shards of tokens.
 
     Raises:
         UserError: there is no text, or less than a block of it.
     """
-    supernet, settings = ctx.recipe.supernet, ctx.recipe.generate_data
+    recipe, supernet, settings = ctx.recipe, ctx.recipe.supernet, ctx.recipe.generate_data
     if supernet.checkpoint or not (supernet.apply or supernet.order):
         ctx.progress.note("no text is needed: no supernet is trained or put in order")
         return {}
-    size = round(settings.shard_megabytes * 1e6)
-    made = read_text(ctx, settings, shard_characters=size, workers=settings.workers)
-    return {"blocks": len(made), "tokens": len(made) * settings.block_tokens, "masking": MASKING}
-
-
-def read_text(ctx: Any, settings: Any, **more: Any) -> Shards:
-    """The text that a group of a recipe names, as `make_shards` leaves it in the stage's folder."""
-    return make_shards(
-        ctx.folder,
-        checkpoint_of(ctx.recipe.tokenizer or ctx.recipe.model),
-        settings.block_tokens,
-        settings.text,
-        settings.text_config,
-        settings.max_passages,
-        progress=ctx.progress,
-        **more,
-    )
+    source, size = checkpoint_of(recipe.tokenizer or recipe.model), round(settings.shard_megabytes * 1e6)
+    shards = make_shards(ctx.folder, source, settings, ctx.progress, size, settings.workers)
+    return {"blocks": len(shards), "tokens": len(shards) * settings.block_tokens, "masking": MASKING}
 
 
 class Shards(Sequence[Sample]):
@@ -100,18 +104,32 @@ class Shards(Sequence[Sample]):
         return Sample(Window(place, ids, None, []), key=str(place))
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """Rows of so many tokens, of one type of numbers."""
+
+    tokens: int
+    kind: np.dtype[Any]
+
+    def count(self, path: Path) -> int:
+        """Blocks in a shard."""
+        return path.stat().st_size // (self.tokens * self.kind.itemsize)
+
+    def framed(self, tokens: Sequence[int], first: int, last: int) -> npt.NDArray[Any]:
+        """Tokens in rows, each between a first and a last one: `[rows, self.tokens]`."""
+        rows = np.array(tokens, self.kind).reshape(-1, self.tokens - 2)
+        return np.pad(rows, ((0, 0), (1, 1)), constant_values=((0, 0), (first, last)))
+
+
 def make_shards(
     folder: Path,
     tokenizer_folder: Path,
-    length: int,
-    source: str,
-    config: str | None = None,
-    max_passages: int | None = None,
+    settings: Text,
+    progress: Progress | None = None,
     shard_characters: int = 4_000_000,
     workers: int = 1,
-    progress: Any = None,
 ) -> Shards:
-    """Tokenizes passages and cuts what they make, one behind the other, into blocks of `length` tokens.
+    """Tokenizes passages and cuts what they make, one behind the other, into blocks of tokens.
 
     A shard is made from so many passages as reach `shard_characters`, whatever the number of processes: the result
     does not depend on it. What does not fill a block at the end of a shard is left out. Every block begins and ends
@@ -121,24 +139,20 @@ def make_shards(
     Args:
         folder: for the shards.
         tokenizer_folder: of the model's checkpoint.
-        length: tokens of a block.
-        source: a text file or a folder of them, one passage a line; a Hub id, `:split` behind it if not `train`; or
-            `examples` for the bundled passages.
-        config: of a Hub data set with several.
-        max_passages: take so many from the start.
+        settings: the text, and the size of the blocks.
+        progress: is told how many shards and blocks there are.
         shard_characters: characters of a shard at least, but for the last one.
         workers: processes.
-        progress: is told how many shards and blocks there are.
 
     Raises:
         UserError: there is no text, or less than a block of it.
     """
-    tokenizer = load_tokenizer(tokenizer_folder)
+    tokenizer, source = load_tokenizer(tokenizer_folder), settings.text
     mark = {
-        "source": source_mark(source, config),
-        "max_passages": max_passages,
+        "source": source_mark(source, settings.text_config),
+        "max_passages": settings.max_passages,
         "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-        "block_tokens": length,
+        "block_tokens": settings.block_tokens,
         "shard_characters": shard_characters,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,104 +164,107 @@ def make_shards(
         for old in folder.glob("shard-*"):
             old.unlink()
         write_json(begun, mark)
-    kind = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.int32)
+    blocks = Blocks(settings.block_tokens, np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.int32))
+    parts = _parts(itertools.islice(passages(source, settings.text_config), settings.max_passages), shard_characters)
+    shards = enumerate(parts)
+    if workers == 1:
+        rows = _write(folder, tokenizer, shards, blocks)
+    else:
+        rows = _spread(folder, tokenizer_folder, shards, blocks, workers)
     counts: dict[int, int] = {}
     read = 0
-    texts = itertools.islice(passages(source, config), max_passages)
-    for shard, count, held in _made(folder, tokenizer_folder, texts, length, kind, shard_characters, workers):
-        counts[shard], read = count, read + held
+    for shard, count, size in rows:
+        counts[shard], read = count, read + size
         if progress:
-            blocks = sum(counts.values())
-            progress.update(read, max_passages or read + held, blocks=blocks, shards=len(counts))
-    blocks = sum(counts.values())
-    if not blocks:
+            total = settings.max_passages or read + size
+            progress.update(read, total, blocks=sum(counts.values()), shards=len(counts))
+    if not sum(counts.values()):
         raise UserError(
-            f"{source} holds less text than one block of {length} tokens. Give more, one passage a line, or set "
+            f"{source} holds less text than one block of {blocks.tokens} tokens. Give more, one passage a line, or set "
             "block_tokens lower."
         )
     if progress:
-        progress.update(read, read, blocks=blocks, shards=len(counts))
-    header = {"mark": mark, "block_tokens": length, "type": kind.str, "masking": MASKING}
+        progress.update(read, read, blocks=sum(counts.values()), shards=len(counts))
+    header = {"mark": mark, "block_tokens": blocks.tokens, "type": blocks.kind.str, "masking": MASKING}
     write_json(folder / HEADER, {**header, "counts": [counts[shard] for shard in sorted(counts)]})
     return Shards(folder)
 
 
-def _made(
-    folder: Path, tokenizer_folder: Path, texts: Iterator[str], length: int, kind: np.dtype, size: int, workers: int
-) -> Iterator[tuple[int, int, int]]:
-    """Makes the shards that are missing; of each its number, and how many blocks and passages it has."""
-    parts = enumerate(_parts(texts, size))
-    row = length * kind.itemsize
-    if workers == 1:
-        _prepare(tokenizer_folder)
-        for shard, part in parts:
-            path = _path(folder, shard)
-            if not path.is_file():
-                _make_shard(path, part, length, kind.str)
-            yield shard, path.stat().st_size // row, len(part)
-        return
+Parts = Iterator[tuple[int, list[str]]]  # of every shard its number and its passages
+Counts = Iterator[tuple[int, int, int]]  # of every shard its number, and how many blocks and passages it has
+
+
+def _write(folder: Path, tokenizer: Tokenizer, parts: Parts, blocks: Blocks) -> Counts:
+    """Makes the shards that are missing, in this process."""
+    for shard, part in parts:
+        path = _path(folder, shard)
+        if not path.is_file():
+            _make_shard(path, part, blocks, tokenizer)
+        yield shard, blocks.count(path), len(part)
+
+
+def _spread(folder: Path, tokenizer_folder: Path, parts: Parts, blocks: Blocks, workers: int) -> Counts:
+    """Makes the shards that are missing, in processes of their own."""
+    waiting: dict[Future[None], tuple[int, int]] = {}
+
+    def finished() -> Counts:
+        for job in wait(waiting, return_when=FIRST_COMPLETED).done:
+            job.result()
+            shard, size = waiting.pop(job)
+            yield shard, blocks.count(_path(folder, shard)), size
+
     with ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (tokenizer_folder,)) as pool:
-        waiting: dict[Future, tuple[int, int]] = {}
         for shard, part in parts:
             path = _path(folder, shard)
             if path.is_file():
-                yield shard, path.stat().st_size // row, len(part)
+                yield shard, blocks.count(path), len(part)
                 continue
-            waiting[pool.submit(_make_shard, path, part, length, kind.str)] = shard, len(part)
+            waiting[pool.submit(_make_shard, path, part, blocks)] = shard, len(part)
             while len(waiting) >= 2 * workers:  # no more text in memory than is about to be needed
-                yield from _finished(folder, waiting, row)
+                yield from finished()
         while waiting:
-            yield from _finished(folder, waiting, row)
-
-
-def _finished(folder: Path, waiting: dict[Future, tuple[int, int]], row: int) -> Iterator[tuple[int, int, int]]:
-    for job in wait(waiting, return_when=FIRST_COMPLETED).done:
-        job.result()
-        shard, held = waiting.pop(job)
-        yield shard, _path(folder, shard).stat().st_size // row, held
+            yield from finished()
 
 
 def _parts(texts: Iterator[str], size: int) -> Iterator[list[str]]:
     """Passages in lists of `size` characters at least, but for the last one."""
     part: list[str] = []
-    held = 0
+    characters = 0
     for text in texts:
         part.append(text)
-        held += len(text)
-        if held >= size:
+        characters += len(text)
+        if characters >= size:
             yield part
-            part, held = [], 0
+            part, characters = [], 0
     if part:
         yield part
 
 
-def _make_shard(path: Path, texts: Sequence[str], length: int, kind: str) -> None:
-    """Writes the blocks of `texts`, all or none; no bytes where they fill none."""
-    tokenizer, inside = _own[0], length - 2
+def _make_shard(path: Path, texts: Sequence[str], blocks: Blocks, tokenizer: Tokenizer | None = None) -> None:
+    """Writes the blocks of `texts`, all or none; no bytes where they fill none.
+
+    Args:
+        tokenizer: by default that of this process of a pool.
+    """
+    tokenizer, inside = tokenizer or _tokenizer[0], blocks.tokens - 2
     first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
     draft = path.with_name(f"{path.name}.tmp")
-    carried: list[int] = []
+    tokens: list[int] = []
     with draft.open("wb") as file:
         for at in range(0, len(texts), PASSAGES):
-            made = tokenizer(list(texts[at : at + PASSAGES]), add_special_tokens=False, verbose=False)["input_ids"]
-            for ids in made:
-                carried += [*ids, last]
-            whole = len(carried) // inside * inside
-            file.write(_framed(carried[:whole], inside, np.dtype(kind), first, last).tobytes())
-            carried = carried[whole:]
+            part = list(texts[at : at + PASSAGES])
+            for ids in tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]:
+                tokens += [*ids, last]
+            whole = len(tokens) // inside * inside
+            file.write(blocks.framed(tokens[:whole], first, last).tobytes())
+            tokens = tokens[whole:]
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)
 
 
-def _framed(tokens: Sequence[int], inside: int, kind: np.dtype, first: int, last: int) -> np.ndarray:
-    """Tokens in rows of `inside`, each between a first and a last one: `[rows, inside + 2]`."""
-    rows = np.array(tokens, kind).reshape(-1, inside)
-    return np.pad(rows, ((0, 0), (1, 1)), constant_values=((0, 0), (first, last)))
-
-
 def _prepare(tokenizer_folder: Path) -> None:
-    _own[:] = [load_tokenizer(tokenizer_folder)]
+    _tokenizer[:] = [load_tokenizer(tokenizer_folder)]
 
 
 def _path(folder: Path, shard: int) -> Path:

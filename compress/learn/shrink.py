@@ -49,10 +49,10 @@ def shrink(model: LengthAdaptiveModel, multiple: int = 1) -> tuple[LengthAdaptiv
             config[distil] = config[name]
     small = LengthAdaptiveModel(config, model.dropout)
     state = {key: value.detach().cpu() for key, value in model.state_dict().items()}
-    for i, (channels, kept) in enumerate(zip(busy, awake, strict=True)):
+    for i, (channels, heads_left) in enumerate(zip(busy, awake, strict=True)):
         state |= _cut(state, f"layers.{i}.", channels.cpu(), size)
         if heads < before_heads:
-            state |= _cut_heads(state, f"layers.{i}.", kept.repeat_interleave(width).cpu(), heads * width)
+            state |= _cut_heads(state, f"layers.{i}.", heads_left.repeat_interleave(width).cpu(), heads * width)
     small.load_state_dict(state)
     return small.train(model.training), {
         "intermediate_size": [before, size],
@@ -93,11 +93,11 @@ def _idle_heads(layer: Layer) -> Tensor:
     return silent & (keys == 0).all(2).all(1)
 
 
-def _cut_heads(state: dict[str, Tensor], at: str, kept: Tensor, size: int) -> dict[str, Tensor]:
-    """The attention of a layer with the rows that are kept first and zeros up to `size`."""
+def _cut_heads(state: dict[str, Tensor], at: str, awake: Tensor, size: int) -> dict[str, Tensor]:
+    """The attention of a layer with the heads that are awake first and zeros up to `size`."""
     project, shift = state[f"{at}project.weight"], state[f"{at}project.bias"]
-    constant = project[:, ~kept].double() @ state[f"{at}value.bias"][~kept].double()  # attention adds up to 1
-    places = torch.nonzero(kept).flatten()
+    constant = project[:, ~awake].double() @ state[f"{at}value.bias"][~awake].double()  # attention adds up to 1
+    places = torch.nonzero(awake).flatten()
     cut = {
         "project.weight": project.new_zeros(project.shape[0], size),
         "project.bias": (shift.double() + constant).to(shift.dtype),

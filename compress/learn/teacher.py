@@ -1,4 +1,4 @@
-"""Teachers: asked at every step, or once, with what they said kept in a memory-mapped file and found by key."""
+"""Teachers: asked at every step, or once, their logits stored in a memory-mapped file and looked up by key."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import time
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from compress.progress import Progress
 from compress.tasks.samples import Sample, collate
 from zoo.checkpoints import labels_of, most_tokens
 from zoo.errors import UserError
+from zoo.features import Tokenizer
 from zoo.files import read_json, sha256, write_json
 from zoo.modeling import LOST, LengthAdaptiveModel, Output
 
@@ -59,7 +61,7 @@ def segments(ids: Tensor, separator: int) -> Tensor:
     return (ends.cumsum(1) - ends).clamp_max(1)
 
 
-def teacher_for(model: LengthAdaptiveModel, tokenizer: Any, data: Sequence[Sample]) -> Teacher:
+def teacher_for(model: LengthAdaptiveModel, tokenizer: Tokenizer, data: Sequence[Sample]) -> Teacher:
     """A teacher for the windows in `data`; `tokenizer` is its own, which tells whether it learned from segments."""
     makes_segments = data[0].window.token_type_ids is None and "token_type_ids" in tokenizer.model_input_names
     return Teacher(model, tokenizer.sep_token_id if makes_segments else None)
@@ -112,10 +114,10 @@ class TeacherLogits:
         """
         places = [self._places[int(row)] for row in rows]
         counts = [self._tokens[place] for place in places]
-        found = np.full((len(places), max(counts), self.width), LOST, np.float32)
+        logits = np.full((len(places), max(counts), self.width), LOST, np.float32)
         for row, (place, count) in enumerate(zip(places, counts, strict=True)):
-            found[row, :count] = self._values[self._starts[place] : self._starts[place] + count]
-        return torch.from_numpy(found if self.task == "qa" else found[:, 0])
+            logits[row, :count] = self._values[self._starts[place] : self._starts[place] + count]
+        return torch.from_numpy(logits if self.task == "qa" else logits[:, 0])
 
     @classmethod
     def make(
@@ -124,7 +126,7 @@ class TeacherLogits:
         teacher: Teacher,
         data: Sequence[Sample],
         mark: dict[str, Any],
-        progress: Any,
+        progress: Progress,
         pad_id: int = 0,
         batch_size: int = 32,
     ) -> TeacherLogits:
@@ -145,13 +147,11 @@ class TeacherLogits:
         data = _distinct(data)
         task = teacher.model.head
         width = 2 if task == "qa" else teacher.model.classifier.out_features
-        index = {
-            "keys": [sample.key for sample in data],
-            "tokens": [len(sample.window.input_ids) if task == "qa" else 1 for sample in data],
-            "checks": [_check(sample) for sample in data],
-        }
+        tokens = [len(sample.window.input_ids) if task == "qa" else 1 for sample in data]
+        keys, checks = [sample.key for sample in data], [_check(sample) for sample in data]
+        index = {"keys": keys, "tokens": tokens, "checks": checks}
         header = {"version": VERSION, "task": task, "width": width, "mark": mark}
-        starts, total = _starts(index["tokens"]), sum(index["tokens"])
+        starts, total = _starts(tokens), sum(tokens)
         if not _fits(folder, header, index, progress):
             for name, kind, count in ((VALUES, np.float32, total * width), (DONE, np.uint8, len(data))):
                 (folder / name).unlink(missing_ok=True)
@@ -160,23 +160,23 @@ class TeacherLogits:
             write_json(folder / HEADER, header)  # last: what it stands beside is whole
         values = np.memmap(folder / VALUES, np.float32, "r+", shape=(total, width))
         done = _done(folder, len(data), "r+")
-        left = [row for row in range(len(data)) if not done[row]]
-        left.sort(key=lambda row: -len(data[row].window.input_ids))  # the longest first: what fits, fits from now on
-        asked = len(data) - len(left)
+        rest = [row for row in range(len(data)) if not done[row]]
+        rest.sort(key=lambda row: -len(data[row].window.input_ids))  # the longest first: what fits, fits from now on
+        asked = len(data) - len(rest)
         progress.update(asked, len(data))
         device = next(teacher.model.parameters()).device
         fresh: list[int] = []
         flushed = started = time.monotonic()
-        for at in range(0, len(left), batch_size):
-            rows = left[at : at + batch_size]
+        for at in range(0, len(rest), batch_size):
+            rows = rest[at : at + batch_size]
             batch = {key: value.to(device) for key, value in collate([data[row] for row in rows], pad_id).items()}
             logits = teacher(batch).logits.float().cpu().numpy()
-            for row, found in zip(rows, logits, strict=True):
-                count = index["tokens"][row]
-                values[starts[row] : starts[row] + count] = found[:count] if task == "qa" else found
+            for row, answer in zip(rows, logits, strict=True):
+                count = tokens[row]
+                values[starts[row] : starts[row] + count] = answer[:count] if task == "qa" else answer
             fresh += rows
             now = time.monotonic()
-            if now - flushed > FLUSH_SECONDS or at + batch_size >= len(left):
+            if now - flushed > FLUSH_SECONDS or at + batch_size >= len(rest):
                 values.flush()  # before they are said to be there
                 done[fresh] = 1
                 done.flush()
@@ -187,7 +187,7 @@ class TeacherLogits:
         return cls(folder, data, mark)
 
 
-def mark_of(checkpoint: Path, tokenizer: Any, max_length: int, stride: int) -> dict[str, Any]:
+def mark_of(checkpoint: Path, tokenizer: Tokenizer, max_length: int, stride: int) -> dict[str, Any]:
     """What stored logits depend on, by name: the teacher's weights and how texts become windows."""
     return {
         "teacher": [sha256(checkpoint / name) for name in ("config.json", "model.safetensors")],
@@ -201,8 +201,8 @@ def differing(header: dict[str, Any], mark: dict[str, Any] | None) -> str:
     """By what a header differs from a mark, in words; empty where by nothing."""
     if header.get("version") != VERSION:
         return "version of this program"
-    made = header.get("mark", {})
-    return " and another ".join(key for key, value in (mark or {}).items() if made.get(key) != value)
+    stored = header.get("mark", {})
+    return " and another ".join(key for key, value in (mark or {}).items() if stored.get(key) != value)
 
 
 def check_fit(teacher: LengthAdaptiveModel, student: LengthAdaptiveModel) -> None:
@@ -218,15 +218,15 @@ def check_fit(teacher: LengthAdaptiveModel, student: LengthAdaptiveModel) -> Non
         )
     if teacher.head == "classification":
         theirs, ours = (labels_of(model.config) for model in (teacher, student))
-        named = not any(name.startswith("LABEL_") for name in theirs + ours)
-        if len(theirs) != len(ours) or (named and theirs != ours):
+        have_names = not any(name.startswith("LABEL_") for name in theirs + ours)
+        if len(theirs) != len(ours) or (have_names and theirs != ours):
             raise UserError(
                 f"The teacher tells {len(theirs)} classes apart ({', '.join(theirs)}), the student {len(ours)} "
                 f"({', '.join(ours)}). Set distill.teacher to a checkpoint with the same classes in the same order."
             )
 
 
-def check_reading(teacher: LengthAdaptiveModel, theirs: Any, ours: Any, max_length: int) -> None:
+def check_reading(teacher: LengthAdaptiveModel, theirs: Tokenizer, ours: Tokenizer, max_length: int) -> None:
     """Refuses a teacher that cannot read what the student's tokenizer writes.
 
     Args:
@@ -261,21 +261,21 @@ def check_positions(teacher: LengthAdaptiveModel, max_length: int) -> None:
 
 def _distinct(data: Sequence[Sample]) -> list[Sample]:
     """One sample a key; the same question may stand in a data set twice, but not two questions under one name."""
-    found: dict[str, Sample] = {}
+    distinct: dict[str, Sample] = {}
     for sample in data:
         if not sample.key:
             raise ValueError("a sample without a key cannot be stored")
-        known = found.setdefault(sample.key, sample)
-        if known.window.input_ids != sample.window.input_ids:
+        first = distinct.setdefault(sample.key, sample)
+        if first.window.input_ids != sample.window.input_ids:
             name = sample.key.rpartition("@")[0] or sample.key
             raise UserError(
                 f"Two different training examples have the id {name!r}. Give every one its own, or set "
                 "distill.store_logits to false."
             )
-    return list(found.values())
+    return list(distinct.values())
 
 
-def _fits(folder: Path, header: dict[str, Any], index: dict[str, Any], progress: Any) -> bool:
+def _fits(folder: Path, header: dict[str, Any], index: dict[str, Any], progress: Progress) -> bool:
     """Whether what the folder holds is of this teacher and these samples."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / HEADER).is_file():
@@ -295,5 +295,5 @@ def _starts(tokens: Sequence[int]) -> list[int]:
     return np.concatenate([[0], np.cumsum(tokens)]).astype(int).tolist()
 
 
-def _done(folder: Path, count: int, mode: Any = "r") -> Any:
+def _done(folder: Path, count: int, mode: Literal["r", "r+"] = "r") -> np.memmap[Any, np.dtype[np.uint8]]:
     return np.memmap(folder / DONE, np.uint8, mode, shape=(count,))

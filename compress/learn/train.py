@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 
 from compress.learn import aware, distill
 from compress.learn.aware import FakeQuant
-from compress.learn.distill import distillation
+from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn, start
 from compress.learn.loop import Hook, steps_of
 from compress.learn.pruning import prune
 from compress.learn.pruning.prune import Pruner
 from compress.learn.shrink import shrink
+from compress.learn.student import Student, Workplace
+from compress.recipe.stage import StageContext
+from compress.recipe.train import TrainRecipe
 from compress.tasks.subjects import subject_of, training_samples
 from zoo.catalog import checkpoint_of
 from zoo.files import read_json
 
 
-def teacher(ctx: Any) -> dict[str, Any]:
-    """Stage `teacher`: see `compress.learn.distill.teacher`; what the training could not reach is told before."""
+def teacher(ctx: StageContext[TrainRecipe]) -> dict[str, Any]:
+    """Stage `teacher`: see `compress.learn.distill.teacher`; what the training could not reach is said before."""
     return distill.teacher(ctx, partial(check_steps, ctx.recipe))
 
 
-def run(ctx: Any) -> dict[str, Any]:
+def run(ctx: StageContext[TrainRecipe]) -> dict[str, Any]:
     """Stage `train`: a checkpoint -> one that is fine-tuned, and pruned, distilled or made ready for int8.
 
     Channels and heads that are pruned whole are cut out, and what is left is a smaller dense model, unless rounding is
@@ -36,22 +38,22 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: what the recipe applies does not fit the model, the data or the number of steps; before any step.
     """
-    recipe = ctx.recipe
-    model, tokenizer = start(recipe)
-    data = training_samples(recipe, tokenizer, recipe.finetune)
-    loss = subject_of(recipe).loss()
+    recipe, subject, settings = ctx.recipe, subject_of(ctx.recipe), ctx.recipe.finetune
+    model, tokenizer = start(subject, recipe.model, recipe.tokenizer, settings.dropout, recipe.training.seed)
+    student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
+    loss = subject.loss()
     if recipe.distill.apply:
-        loss = distillation(ctx, loss, model, tokenizer, data)
+        loss = distillation(Guidance.of(recipe, ctx.inputs), loss, student)
     pruner = Pruner(model, recipe.prune) if recipe.prune.apply else None
     rounding = None
     if recipe.aware.apply:
         narrow = recipe.quantize.reduce_range is not False
-        rounding = FakeQuant(model, recipe.aware, data, recipe.seed, tokenizer.pad_token_id, narrow)
+        rounding = FakeQuant(model, recipe.aware, student.data, recipe.seed, tokenizer.pad_token_id, narrow)
     hooks: list[Hook] = [hook for hook in (pruner, rounding) if hook]
-    facts = learn(ctx, model, tokenizer, data, recipe.finetune, loss, hooks)
+    facts = learn(Workplace.of(ctx), student, settings, loss, model.save, hooks)
     if pruner:
         facts["zeros"] = pruner.report()
-    if int(os.environ.get("RANK", "0")) == 0:
+    if ctx.first:
         if rounding:
             rounding.save(ctx.folder)
         elif pruner and "channel" in recipe.prune.pattern:
@@ -60,8 +62,8 @@ def run(ctx: Any) -> dict[str, Any]:
     return facts
 
 
-def check_steps(recipe: Any, samples: int) -> None:
-    """Tells what `run` would be told by its first step, for the stage before it, which may take hours.
+def check_steps(recipe: TrainRecipe, samples: int) -> None:
+    """Checks what `run` would find out at its first step, for the stage before it, which may take hours.
 
     Args:
         recipe: of kind `train`.

@@ -6,19 +6,18 @@ tokens. With its vectors moved, a model reads another's inputs and can teach it,
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from zoo.errors import UserError
+from zoo.features import Tokenizer
 from zoo.modeling import LengthAdaptiveModel
 
 SPECIAL = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")  # each stands for the other's
 MISSING = 0.01  # share of the words that the model may lack: it reads those as unknown
 
 
-def renumber(model: LengthAdaptiveModel, theirs: Any, ours: Any) -> bool:
+def renumber(model: LengthAdaptiveModel, theirs: Tokenizer, ours: Tokenizer) -> bool:
     """Moves a model's word vectors from the numbers of one tokenizer to those of another, in place.
 
     Args:
@@ -32,16 +31,16 @@ def renumber(model: LengthAdaptiveModel, theirs: Any, ours: Any) -> bool:
     Raises:
         UserError: the model lacks more than a hundredth of the words: texts are cut in another way.
     """
-    known, wanted = theirs.get_vocab(), ours.get_vocab()
-    if known == wanted:
+    old, new = theirs.get_vocab(), ours.get_vocab()
+    if old == new:
         return False
     unknown = theirs.unk_token_id
     roles = {getattr(ours, role): getattr(theirs, role) for role in SPECIAL}
-    places = {number: known.get(roles.get(word) or word, unknown) for word, number in wanted.items()}
-    lost = sum(word not in roles and word not in known for word in wanted)
-    if lost > MISSING * len(wanted) or None in places.values():
+    places = {number: old.get(roles.get(word) or word, unknown) for word, number in new.items()}
+    lost = sum(word not in roles and word not in old for word in new)
+    if lost > MISSING * len(new) or None in places.values():
         raise UserError(
-            f"The model lacks {lost:,} of the tokenizer's {len(wanted):,} words, so it cannot read what that writes: "
+            f"The model lacks {lost:,} of the tokenizer's {len(new):,} words, so it cannot read what that writes: "
             "give a tokenizer with the model's own words, or leave `tokenizer` out."
         )
     size = max(places) + 1

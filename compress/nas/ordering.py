@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.learn.distill import tokenizer_of
 from compress.learn.masked_lm import MaskedLanguageModel
 from compress.learn.shards import Shards
+from compress.learn.student import tokenizer_of
 from compress.nas.space import space_of
 from compress.nas.supernet import Net, encoder_of
 from compress.tasks.samples import collate
@@ -60,14 +60,14 @@ def run(ctx: Any) -> dict[str, Any]:
     model = MaskedLanguageModel.load(source)
     facts: dict[str, Any] = {"words_head": model.has_head, "ordered": settings.order}
     if settings.order:
-        blocks, tokenizer = Shards(ctx.inputs["generate_data"]), tokenizer_of(recipe)
+        blocks, tokenizer = Shards(ctx.inputs["generate_data"]), tokenizer_of(recipe.model, recipe.tokenizer)
         rows = blocks[: settings.order_blocks]
         parts = [collate(rows[at : at + BATCH], tokenizer.pad_token_id) for at in range(0, len(rows), BATCH)]
         ctx.progress.update(0, len(parts))
         arrange(model, importance(model, _told(parts, ctx.progress)))
         facts["blocks"] = len(rows)
     model.save(ctx.folder)
-    tokenizer_of(recipe).save_pretrained(str(ctx.folder))
+    tokenizer_of(recipe.model, recipe.tokenizer).save_pretrained(str(ctx.folder))
     write_json(ctx.folder / FACTS, facts)
     return facts
 

@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from compress.int8.quantize import Prepared, store
 from compress.int8.ranges import calibrate
 from compress.learn.finetune import learn
+from compress.learn.student import Student, Workplace
 from compress.nas.extract import check_plain, extract
 from compress.nas.space import Arch
 from compress.nas.supernet import SuperNet
@@ -145,8 +146,8 @@ def finetune_candidate(
     torch.manual_seed(recipe.training.seed)
     model = subject.load_model(start, settings.dropout)
     data = subject.samples(tokenizer, subject.load("train"))
-    ctx = SimpleNamespace(recipe=recipe, folder=folder, progress=progress)
-    learn(cast(Any, ctx), model, tokenizer, data, settings, subject.loss())
+    place = Workplace(recipe.training, folder, progress)
+    learn(place, Student(model, tokenizer, data), settings, subject.loss(), model.save)
     return model
 
 

@@ -10,6 +10,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,13 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compress.learn.distill import hidden_distance, tokenizer_of
+from compress.learn.distill import hidden_distance
 from compress.learn.finetune import freeze
 from compress.learn.loop import train
 from compress.learn.masked_lm import MaskedLanguageModel
 from compress.learn.masking import Masking
 from compress.learn.pretrain import schedule_on
 from compress.learn.shards import Shards
+from compress.learn.student import Workplace, tokenizer_of
 from compress.learn.teacher import check_reading
 from compress.nas.ordering import FACTS
 from compress.nas.space import Arch, Space, space_of
@@ -48,7 +50,7 @@ def run(ctx: Any) -> dict[str, Any]:
         folder = Path(settings.checkpoint).expanduser()
         net = SuperNet.load(folder, space)
         return _save(ctx, net, load_tokenizer(folder), {"taken_from": settings.checkpoint})
-    tokenizer = tokenizer_of(recipe)
+    tokenizer = tokenizer_of(recipe.model, recipe.tokenizer)
     torch.manual_seed(training.seed)
     start = MaskedLanguageModel.load(ctx.inputs["order"], settings.dropout)
     if not settings.apply:
@@ -58,9 +60,10 @@ def run(ctx: Any) -> dict[str, Any]:
     freeze(net, training)
     learner = Learner(net, teacher.encoder.config["hidden_size"])
     data = Shards(ctx.inputs["generate_data"])
-    schedule = schedule_on(ctx, settings, len(data), minutes=settings.max_minutes or 0)
+    minutes, pad_id = settings.max_minutes or 0, tokenizer.pad_token_id
+    schedule = replace(schedule_on(Workplace.of(ctx), settings, len(data)), minutes=minutes, pad_id=pad_id)
     loss = taught(settings, space, Masking(tokenizer), teacher)
-    found = train(cast(Any, learner), data, loss, schedule, ctx.folder, ctx.progress, tokenizer.pad_token_id)
+    found = train(learner, data, loss, schedule, ctx.folder, ctx.progress)
     return _save(ctx, net, tokenizer, {**found, "trained": True, "blocks": len(data)})
 
 

@@ -10,8 +10,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from compress.learn.distill import Listener, divergence
+from compress.learn.distill import LogitsRecorder, divergence
 from compress.learn.finetune import learn
+from compress.learn.student import Student, Workplace
 from compress.nas.space import Space, space_of
 from compress.nas.supernet import SuperNet
 from compress.nas.supernet_train import sandwich
@@ -37,7 +38,8 @@ def run(ctx: Any) -> dict[str, Any]:
     net = SuperNet.load(source, space, lambda folder: subject.load_model(folder, settings.dropout))
     data = subject.samples(tokenizer, subject.load("train"))
     loss = in_place(subject.loss(), settings, space, net.encoder.head)
-    return {**learn(ctx, cast(Any, net), tokenizer, data, settings, loss), "networks": len(space)}
+    facts = learn(Workplace.of(ctx), Student(net, tokenizer, data), settings, loss, net.save)
+    return {**facts, "networks": len(space)}
 
 
 def in_place(task_loss: Loss, settings: Any, space: Space, head: str) -> Loss:
@@ -58,7 +60,7 @@ def in_place(task_loss: Loss, settings: Any, space: Space, head: str) -> Loss:
         networks = sandwich(space, settings.random_networks, chance)
         goal = torch.empty(0)
         for name, arch in networks:
-            heard = Listener(partial(model, arch=arch))
+            heard = LogitsRecorder(partial(model, arch=arch))
             passes = task_loss(heard, batch, chance)
             task, told = next(passes)
             passes.close()  # type: ignore[attr-defined]

@@ -17,7 +17,9 @@ import torch
 from compress.data import names
 from compress.data.tasks import find_task
 from compress.learn import distill
+from compress.learn.distill import Guidance
 from compress.learn.finetune import learn, start
+from compress.learn.student import Student, Workplace
 from compress.nncf.control import SINGLE, open_exported, quantize_exported
 from compress.nncf.export import PLAIN, PlainOnnx, PlainOpenVino, Unfit, compare, export_onnx, graph_weights
 from compress.nncf.model import quantized
@@ -67,11 +69,12 @@ def finetune(ctx: Any) -> dict[str, Any]:
                 f"{names.shown(recipe.model)} has not learned {recipe.dataset.task} yet: set finetune.apply to true, "
                 "or take a checkpoint that has."
             )
-    model, tokenizer = start(recipe)
+    subject, settings = subject_of(recipe), recipe.finetune
+    model, tokenizer = start(subject, recipe.model, recipe.tokenizer, settings.dropout, recipe.training.seed)
     check_simulable(model.family)
     if recipe.finetune.apply:
-        data = training_samples(recipe, tokenizer, recipe.finetune)
-        return learn(replace(ctx, recipe=recipe), model, tokenizer, data, recipe.finetune, subject_of(recipe).loss())
+        student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
+        return learn(Workplace.of(ctx), student, settings, subject.loss(), model.save)
     if _first():
         model.save(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))
@@ -120,12 +123,12 @@ def run(ctx: Any) -> dict[str, Any]:
             save(ctx.folder)
             tokenizer.save_pretrained(str(ctx.folder))
         return facts
-    loss = subject.loss()
+    loss, student = subject.loss(), Student(model, tokenizer, data)
     if recipe.distill.apply:
-        loss = distill.distillation(ready, loss, model, tokenizer, data)
+        loss = distill.distillation(Guidance.of(recipe, ctx.inputs), loss, student)
     tune = recipe.tune
     rates = None if tune.range_step is None else range_rates(model, tune.range_step, tune.learning_rate)
-    return {**facts, **learn(ready, model, tokenizer, data, tune, loss, save=save, rates=rates)}
+    return {**facts, **learn(Workplace.of(ctx), student, tune, loss, save, rates=rates)}
 
 
 def range_rates(model: Any, share: float, learning_rate: float) -> dict[str, float]:

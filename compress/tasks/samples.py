@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.features import Window, label, pad
+from zoo.modeling import Output
 
 
 @dataclass(frozen=True)
@@ -55,4 +56,5 @@ def collate(rows: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
     return batch
 
 
+Forward = Callable[..., Output]  # a model's, or what stands between it and a loss
 Loss = Callable[[Any, dict[str, Tensor], random.Random], Iterator[tuple[Tensor, dict[str, float]]]]

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from compress.jobs import jobs
-from compress.jobs.ledger import Job
 from ui import curves, people
-from ui.events import Speaker, Updates, Values, spoken
-from ui.jobs import sensitivity, views
-from ui.jobs.parts import JobParts
+from ui.events import Speaker, Updates, spoken
+from ui.jobs import sensitivity
+from ui.jobs import views as jobviews
 from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from compress.jobs.jobs import Job
 
 SHOWN, LOG_LINES, LONGEST_ID = 200, 200, 80
 
 
-class Watching(Speaker[JobParts]):
+class Watching(Speaker):
     """What looks at jobs, and stops or retries them. Whoever asks only ever reaches their own."""
 
     @spoken("notice")
     def open(self, request: gr.Request, profile: gr.OAuthProfile | None) -> Updates:
         """The page opens: the table, and the job that the link names."""
-        job_id = str(request.query_params.get("job") or "")[:LONGEST_ID]
-        return {self.parts.job: job_id} | self._look_at(people.who(profile), job_id)
+        wanted = str(request.query_params.get("job") or "")[:LONGEST_ID]
+        return {self.parts.job: wanted} | self._look_at(people.who(profile), wanted)
 
     @spoken("notice")
-    def refresh(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
-        """What has changed since the last look."""
-        p = self.parts
-        updates = self._show(people.who(profile), values[p.job], values[p.seen])
-        if not values[p.job]:
+    def refresh(self, job_id: str | None, seen: dict | None, profile: gr.OAuthProfile | None) -> Updates:
+        """What has changed since `seen`."""
+        updates = self._show(people.who(profile), job_id, seen)
+        if not job_id:
             # A link opens its tab and its job at once; the look at the tab knows no job yet, and may come back later.
-            del updates[p.details]
+            del updates[self.parts.details]
         return updates
 
     @spoken("notice")
@@ -45,33 +45,33 @@ class Watching(Speaker[JobParts]):
         return {self.parts.job: job_id} | self._look_at(people.who(profile), job_id)
 
     @spoken("notice")
-    def cancel(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+    def cancel(self, job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
         """End the job; what it made so far is kept."""
-        return self._do(jobs.cancel, values, profile)
+        return self._do("cancel", job_id, profile)
 
     @spoken("notice")
-    def retry(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+    def retry(self, job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
         """Go on with a job that failed or was cancelled, from its last checkpoint."""
         people.must_start(people.who(profile))
-        return self._do(jobs.retry, values, profile)
+        return self._do("retry", job_id, profile)
 
-    def _do(self, action: Callable[[str], object], values: Values, profile: gr.OAuthProfile | None) -> Updates:
+    def _do(self, action: str, job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
         person = people.who(profile)
-        job = people.job_of(person, values[self.parts.job])
-        action(job.id)
+        job = people.job_of(person, job_id)
+        getattr(jobs, action)(job.id)
         return self._look_at(person, job.id)
 
     def _look_at(self, person: people.Person, job_id: str) -> Updates:
         """Everything anew. What was said before goes, what this look says stays."""
         return self.note("notice", None) | self._show(person, job_id, None)
 
-    def _show(self, person: people.Person, job_id: str | None, seen: dict[str, Any] | None) -> Updates:
+    def _show(self, person: people.Person, job_id: str | None, seen: dict | None) -> Updates:
         p, seen = self.parts, seen or {}
-        everything = people.jobs_of(person, SHOWN)
-        rows = views.tabulate(everything)
-        updates: Updates = {p.timer: gr.Timer(active=views.is_live(everything))}
+        found = people.jobs_of(person, SHOWN)
+        rows = jobviews.tabulate(found)
+        updates: Updates = {p.timer: gr.Timer(active=jobviews.is_live(found))}
         if rows != seen.get("rows"):
-            updates[p.table] = gr.update(value={"headers": views.HEADERS, "data": rows}, visible=bool(rows))
+            updates[p.table] = gr.update(value={"headers": jobviews.HEADERS, "data": rows}, visible=bool(rows))
         updates[p.empty] = gr.update(visible=not rows)
         mark = None
         try:
@@ -82,21 +82,21 @@ class Watching(Speaker[JobParts]):
         if job is None:
             updates[p.details] = gr.update(visible=False)
         else:
-            details, mark = self._detail(job, seen.get("mark"))
-            updates |= details
+            shown, mark = self._detail(job, seen.get("mark"))
+            updates |= shown
         return updates | {p.seen: {"rows": rows, "mark": mark}}
 
-    def _detail(self, job: Job, before: object) -> tuple[Updates, list[Any]]:
+    def _detail(self, job: Job, before: Any) -> tuple[Updates, Any]:
         p = self.parts
         lines = jobs.progress(job.id)
         results, stages = jobs.results(job.id), jobs.stages(job.id)
-        able = views.actions(job, len(results))
+        able = jobviews.actions(job, len(results))
         updates: Updates = {
             p.details: gr.update(visible=True),
-            p.head: views.describe(job),
-            p.stages: views.list_stages(stages, job),
+            p.head: jobviews.describe(job),
+            p.stages: jobviews.list_stages(stages, job),
             p.log: jobs.logs(job.id, LOG_LINES),
-            p.load: views.describe_load() if job.state in views.LIVE else "",
+            p.load: jobviews.describe_load() if job.state in jobviews.LIVE else "",
             p.cancel: gr.update(interactive=able["cancel"]),
             p.retry: gr.update(interactive=able["retry"]),
             p.publish: gr.update(interactive=able["publish"]),

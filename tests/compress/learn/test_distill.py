@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from compress.learn.distill import Listener, distillation, distilled, divergence, paired_layers
+from compress.learn.distill import Guidance, LogitsRecorder, distillation, distilled, divergence, paired_layers
 from compress.learn.distill import teacher as stage_teacher
-from compress.learn.length_drop import sandwich
+from compress.learn.length_drop import Sandwich
 from compress.learn.loop import Schedule, computing, train
+from compress.learn.student import Student
 from compress.learn.teacher import Teacher, TeacherLogits
 from compress.progress import Progress
 from compress.recipe.groups import Dataset, Learning, LengthDrop, Training
@@ -113,7 +114,7 @@ def test_the_loss_is_the_weighted_mean_of_its_parts(student, guide, data):
 def test_a_teacher_weighs_the_same_however_many_passes_a_step_has(student, guide, data):
     batch = batch_of(data, [0, 5, 30])
     drop = LengthDrop(num_sandwich=1, length_drop_ratio_bound=0.5, layer_dropout_prob=0.0)
-    task = sandwich(drop, student.drop_layers, student.shape.layers)
+    task = Sandwich.of(drop, student)
     only = Distill(apply=True, label_weight=0, temperature=4)
     told = [told for _, told in distilled(task, only, student, guide, 3)(student, batch, random.Random(0))]
     assert sum(each["loss"] for each in told) == pytest.approx(sum(each["teacher_loss"] for each in told) / 3, rel=1e-5)
@@ -175,11 +176,11 @@ def test_what_cannot_be_compared_is_refused(student, guide, data):
         distilled(span(), bad, student, object())  # type: ignore[arg-type]
 
 
-def test_a_listener_is_the_model(student, data):
+def test_a_recorder_is_the_model(student, data):
     batch = batch_of(data, [0, 1])
-    heard = Listener(student)
-    out = heard(batch["input_ids"], attention_mask=batch["attention_mask"])
-    assert heard.logits is out.logits
+    recorder = LogitsRecorder(student)
+    out = recorder(batch["input_ids"], attention_mask=batch["attention_mask"])
+    assert recorder.logits is out.logits
 
 
 def context(tiny_model, teacher, train_file, folder: Path, **distill) -> StageContext:
@@ -209,16 +210,17 @@ def test_the_stage_stores_what_the_training_looks_up(tiny_model, tiny_data, stud
     data = training_samples(ctx.recipe, tokenizer, ctx.recipe.finetune)
     assert facts["samples"] == len(data) and facts["teacher"] == "big-teacher"
     assert facts["bytes"] == sum(8 * len(sample.window.input_ids) for sample in data)
-    ctx.inputs["teacher"] = ctx.folder
-    batch = batch_of(data, [4, 2, 7])
-    stored = first(distillation(ctx, span(), student, tokenizer, data), student, batch)[1]
+    inputs, batch = {"teacher": ctx.folder}, batch_of(data, [4, 2, 7])
+    guidance, learner = Guidance.of(ctx.recipe, inputs), Student(student, tokenizer, data)
+    stored = first(distillation(guidance, span(), learner), student, batch)[1]
     ctx.recipe.distill = ctx.recipe.distill.model_copy(update={"store_logits": False})
-    live = first(distillation(ctx, span(), student, tokenizer, data), student, batch)[1]
+    assert Guidance.of(ctx.recipe, inputs).stored is None
+    live = first(distillation(Guidance.of(ctx.recipe, inputs), span(), learner), student, batch)[1]
     assert stored["loss"] == pytest.approx(live["loss"], rel=1e-5) and live["loss"] > 0.01
 
     ctx.recipe.distill = ctx.recipe.distill.model_copy(update={"store_logits": True, "teacher": None})
     with pytest.raises(UserError, match="another teacher"):
-        distillation(ctx, span(), student, tokenizer, data)
+        distillation(Guidance.of(ctx.recipe, inputs), span(), learner)
 
 
 def test_what_is_stored_is_computed_as_in_the_training(tiny_model, tiny_data, tokenizer, tmp_path):

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from compress.learn.length_drop import sandwich
+from compress.learn.length_drop import Sandwich
 from compress.learn.loop import Schedule, train
 from compress.progress import Progress
 from compress.recipe.groups import LengthDrop
@@ -90,7 +90,7 @@ def test_sandwich_passes_and_their_gradient(tiny_model):
         "start": torch.tensor([4, 5]),
         "end": torch.tensor([6, 5]),
     }
-    losses = list(sandwich(settings, model.drop_layers, model.shape.layers)(model, batch, random.Random(0)))
+    losses = list(Sandwich.of(settings, model)(model, batch, random.Random(0)))
     assert len(losses) == 4
     assert [set(told) for _, told in losses] == [
         {"loss", "hinge_full"},

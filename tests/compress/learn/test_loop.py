@@ -98,9 +98,9 @@ def test_some_parameters_may_learn_at_a_rate_of_their_own(tiny_model, tmp_path):
     model = LengthAdaptiveModel.load(tiny_model)
     layer = model.blocks[0].expand
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    plan = Schedule(learning_rate=1e-5, epochs=1, batch_size=8, warmup_ratio=0, precision="fp32", weight_decay=0.5)
     rates = {"layers.0.expand.weight": 70.0, "layers.0.expand.bias": 0.25}
-    train(model, windows(8), span(), plan, tmp_path, Progress(None, "finetune", bar=False), rates=rates)
+    plan = Schedule(1e-5, epochs=1, batch_size=8, warmup_ratio=0, precision="fp32", weight_decay=0.5, rates=rates)
+    train(model, windows(8), span(), plan, tmp_path, Progress(None, "finetune", bar=False))
     # Adam's first step is as long as the learning rate, whatever the gradient; 64 is the power of two next to 70.
     assert (layer.weight.detach() - before["layers.0.expand.weight"]).abs().max() == pytest.approx(64e-5, rel=1e-2)
     assert (layer.bias.detach() - before["layers.0.expand.bias"]).abs().max() == pytest.approx(0.25e-5, rel=1e-2)
@@ -235,16 +235,16 @@ import sys, torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from pathlib import Path
 from zoo.modeling import LengthAdaptiveModel
-from compress.learn.length_drop import sandwich
+from compress.learn.length_drop import Sandwich
 from compress.progress import Progress
-from compress.recipe.load import LengthDrop
+from compress.recipe.groups import LengthDrop
 from compress.learn.loop import Schedule, train
 from tests.compress.training_kit import windows
 torch.manual_seed(0)
 model = LengthAdaptiveModel.load(sys.argv[1])
 data = [s for s in windows(16) for _ in range(2)]  # pairs of equal rows: each rank sees the same batch mean
 data = sorted(data, key=lambda s: len(s.window.input_ids))
-loss = sandwich(LengthDrop(num_sandwich=1, layer_dropout_prob=0.0), model.drop_layers, model.shape.layers)
+loss = Sandwich.of(LengthDrop(num_sandwich=1, layer_dropout_prob=0.0), model)
 out = Path(sys.argv[2])
 gradients = []
 def keep(optimizer, args, kwargs):  # of the first step: later ones start from weights that Adam let drift apart

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 from compress.learn.loop import Schedule, train
 from compress.learn.masked_lm import MaskedLanguageModel
 from compress.learn.masking import Masking
-from compress.learn.pretrain import masked, open_teacher
+from compress.learn.pretrain import masked, open_dense
 from compress.learn.shards import Shards, make_shards
 from compress.progress import Progress
 from compress.recipe.training_groups import Pretrain
@@ -35,7 +34,7 @@ def tokenizer(tiny_model):
 
 @pytest.fixture(scope="module")
 def blocks(tiny_model, tmp_path_factory) -> Shards:
-    return make_shards(tmp_path_factory.mktemp("blocks"), tiny_model, 32, "examples")
+    return make_shards(tmp_path_factory.mktemp("blocks"), tiny_model, Pretrain(text="examples", block_tokens=32))
 
 
 def family(name: str):
@@ -131,7 +130,7 @@ def test_an_interrupted_pre_training_sees_the_same_holes(tiny_model, tokenizer, 
     def run(folder, progress, rate=None):
         torch.manual_seed(1)
         model = MaskedLanguageModel.load(tiny_model)
-        train(model, blocks, masked(settings, model, Masking(tokenizer)), plan, folder, progress)  # type: ignore[arg-type]
+        train(model, blocks, masked(settings, model, Masking(tokenizer)), plan, folder, progress)
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     class Listening(Progress):
@@ -147,18 +146,17 @@ def test_an_interrupted_pre_training_sees_the_same_holes(tiny_model, tokenizer, 
 
 
 def test_a_teacher_without_a_head_cannot_teach_words(tiny_model, tokenizer):
-    def recipe(**settings):
-        return SimpleNamespace(model=str(tiny_model), pretrain=Pretrain(text="examples", **settings))
+    def dense(**settings):
+        return open_dense(Pretrain(text="examples", **settings), str(tiny_model), tokenizer)
 
     with pytest.raises(UserError, match="no head for masked words.*teacher_weight to 0"):
-        open_teacher(recipe(), tokenizer)
-    assert open_teacher(recipe(teacher_weight=0), tokenizer) is None
-    teacher = open_teacher(recipe(teacher_weight=0, hidden_weight=1), tokenizer)
+        dense()
+    assert dense(teacher_weight=0) is None
+    teacher = dense(teacher_weight=0, hidden_weight=1)
     assert teacher is not None and not any(p.requires_grad for p in teacher.parameters())
     with pytest.raises(UserError, match="512 tokens at most"):
-        long = recipe(teacher_weight=0, hidden_weight=1)
-        long.pretrain = SimpleNamespace(teacher_weight=0, hidden_weight=1, teacher=None, block_tokens=600)
-        open_teacher(long, tokenizer)
+        long = Pretrain(text="examples", teacher_weight=0, hidden_weight=1).model_copy(update={"block_tokens": 600})
+        open_dense(long, str(tiny_model), tokenizer)
 
 
 def test_a_loss_of_nothing_is_refused():

@@ -14,11 +14,16 @@ from compress.learn.masking import Masking
 from compress.learn.shards import MASKING, Shards, make_shards
 from compress.progress import Progress
 from compress.recipe.nas_groups import GenerateData, Supernet
+from compress.recipe.stage import StageContext
 from compress.tasks.samples import collate
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 
 LINES = [f"Passage {i} tells of the number {i * i} and of nothing else." for i in range(60)]
+
+
+def blocks(text, tokens=32, **more):
+    return GenerateData(text=str(text), block_tokens=tokens, **more)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def text(tmp_path):
 
 
 def test_shards_hold_the_passages_in_their_order(tokenizer, tiny_model, text, tmp_path):
-    made = make_shards(tmp_path / "out", tiny_model, 32, str(text), shard_characters=1000)
+    made = make_shards(tmp_path / "out", tiny_model, blocks(text), shard_characters=1000)
     held = [sample.window.input_ids for sample in made]
     assert all(ids[0] == 2 and ids[-1] == 3 and len(ids) == 32 for ids in held)
     assert [sample.key for sample in made] == [str(i) for i in range(len(made))]
@@ -58,7 +63,7 @@ def test_shards_hold_the_passages_in_their_order(tokenizer, tiny_model, text, tm
 
 
 def test_what_was_made_is_not_made_again_and_what_is_missing_is(tiny_model, text, tmp_path, monkeypatch):
-    straight = make_shards(tmp_path / "a", tiny_model, 32, str(text), shard_characters=500)
+    straight = make_shards(tmp_path / "a", tiny_model, blocks(text), shard_characters=500)
     made = []
     real = shards._make_shard
 
@@ -70,19 +75,19 @@ def test_what_was_made_is_not_made_again_and_what_is_missing_is(tiny_model, text
 
     monkeypatch.setattr(shards, "_make_shard", breaking)
     with pytest.raises(KeyboardInterrupt):
-        make_shards(tmp_path / "b", tiny_model, 32, str(text), shard_characters=500)
+        make_shards(tmp_path / "b", tiny_model, blocks(text), shard_characters=500)
     with pytest.raises(UserError, match="Cannot read"):
         Shards(tmp_path / "b")
     monkeypatch.setattr(shards, "_make_shard", lambda path, *rest: (made.append(path.name), real(path, *rest)))
-    resumed = make_shards(tmp_path / "b", tiny_model, 32, str(text), shard_characters=500)
+    resumed = make_shards(tmp_path / "b", tiny_model, blocks(text), shard_characters=500)
     assert made == [f"shard-{i:06d}.bin" for i in range(len(straight._maps))], "each was made once"
     assert [s.window.input_ids for s in resumed] == [s.window.input_ids for s in straight]
-    make_shards(tmp_path / "b", tiny_model, 32, str(text), shard_characters=500)
+    make_shards(tmp_path / "b", tiny_model, blocks(text), shard_characters=500)
     assert len(made) == len(straight._maps)
     (text / "a.txt").write_text("Other words now.\n" * 90, encoding="utf-8")
-    other = make_shards(tmp_path / "b", tiny_model, 32, str(text), shard_characters=500)
-    assert len(make_shards(tmp_path / "c", tiny_model, 64, str(text), shard_characters=500)) < len(other)
-    few = make_shards(tmp_path / "c", tiny_model, 32, str(text), max_passages=30, shard_characters=500)
+    other = make_shards(tmp_path / "b", tiny_model, blocks(text), shard_characters=500)
+    assert len(make_shards(tmp_path / "c", tiny_model, blocks(text, 64), shard_characters=500)) < len(other)
+    few = make_shards(tmp_path / "c", tiny_model, blocks(text, 32, max_passages=30), shard_characters=500)
     assert 0 < len(few) < len(other) != len(straight)
     (tmp_path / "b" / "shard-000001.bin").unlink()
     with pytest.raises(UserError, match="shard-000001.bin is gone"):
@@ -90,8 +95,8 @@ def test_what_was_made_is_not_made_again_and_what_is_missing_is(tiny_model, text
 
 
 def test_several_processes_make_the_same_shards(tiny_model, text, tmp_path):
-    one = make_shards(tmp_path / "one", tiny_model, 32, str(text), shard_characters=500)
-    two = make_shards(tmp_path / "two", tiny_model, 32, str(text), shard_characters=500, workers=2)
+    one = make_shards(tmp_path / "one", tiny_model, blocks(text), shard_characters=500)
+    two = make_shards(tmp_path / "two", tiny_model, blocks(text), shard_characters=500, workers=2)
     assert [s.window.input_ids for s in two] == [s.window.input_ids for s in one]
     names = [path.name for path in sorted((tmp_path / "one").iterdir())]
     assert [path.name for path in sorted((tmp_path / "two").iterdir())] == names
@@ -109,7 +114,7 @@ def test_text_that_cannot_be_used_is_told(tiny_model, tmp_path):
         ("absent.txt", "There is no text at"),
     ):
         with pytest.raises(UserError, match=message):
-            make_shards(tmp_path / "out", tiny_model, 64, str(tmp_path / name))
+            make_shards(tmp_path / "out", tiny_model, blocks(tmp_path / name, 64))
 
 
 def test_the_stage_makes_what_its_recipe_says(tiny_model, text, tmp_path):
@@ -121,7 +126,7 @@ def test_the_stage_makes_what_its_recipe_says(tiny_model, text, tmp_path):
             supernet=Supernet(**changes),
         )
         progress = Progress(tmp_path / "p", "g", bar=False)
-        return shards.run(SimpleNamespace(recipe=recipe, folder=tmp_path / "out", progress=progress))
+        return shards.run(StageContext(recipe, tmp_path, tmp_path / "out", progress))
 
     assert stage(checkpoint="somewhere") == {} == stage(apply=False, order=False)
     told = stage()
@@ -130,7 +135,7 @@ def test_the_stage_makes_what_its_recipe_says(tiny_model, text, tmp_path):
 
 
 def test_every_reading_has_holes_of_its_own(tokenizer, tiny_model, text, tmp_path):
-    made = make_shards(tmp_path / "out", tiny_model, 32, str(text))
+    made = make_shards(tmp_path / "out", tiny_model, blocks(text))
     batch = {**collate(made[:8], 0), "row": torch.arange(8)}
     masking = Masking(tokenizer)
     first, second, again = (masking(batch, random.Random(seed))[1] for seed in (1, 2, 1))

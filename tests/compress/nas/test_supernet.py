@@ -167,7 +167,7 @@ def test_any_order_keeps_what_the_model_says(tmp_path):
 
 
 def test_the_stage_orders_the_checkpoint_that_a_recipe_starts_from(tiny_model, tmp_path):
-    make_shards(tmp_path / "data", tiny_model, 32, "examples")
+    make_shards(tmp_path / "data", tiny_model, GenerateData(block_tokens=32))
 
     def stage(folder, **changes):
         recipe = SimpleNamespace(

@@ -28,6 +28,7 @@ from compress.nas.supernet_tune import run as tune
 from compress.progress import Progress
 from compress.recipe.groups import Dataset, Training
 from compress.recipe.nas_groups import GenerateData, SearchSpace, Supernet, Tune
+from compress.recipe.stage import StageContext
 from compress.tasks.samples import collate
 from compress.tasks.subjects import subject_of
 from tests.compress.training_kit import Interrupting, Stop
@@ -46,7 +47,7 @@ def tokenizer(tiny_model):
 
 @pytest.fixture(scope="module")
 def blocks(tiny_model, tmp_path_factory) -> Shards:
-    return make_shards(tmp_path_factory.mktemp("blocks"), tiny_model, 32, "examples")
+    return make_shards(tmp_path_factory.mktemp("blocks"), tiny_model, GenerateData(block_tokens=32))
 
 
 def quiet(folder=None) -> Progress:
@@ -198,7 +199,7 @@ torch.save(learner.state_dict(), out / f"{rank}.pt")
 
 def test_all_processes_of_a_torchrun_train_the_same_networks(tiny_model, tmp_path):
     data = tmp_path / "data"
-    make_shards(data, tiny_model, 32, "examples")
+    make_shards(data, tiny_model, GenerateData(block_tokens=32))
     (tmp_path / "train.py").write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     for name, launcher in (
@@ -239,11 +240,11 @@ def test_the_stages_make_a_supernet_of_a_checkpoint_and_tune_it(tiny_model, tiny
     def stage(target, name, recipe, **inputs):
         (tmp_path / name).mkdir(exist_ok=True)
         told = quiet(tmp_path / "progress.jsonl")
-        return target(SimpleNamespace(recipe=recipe, folder=tmp_path / name, progress=told, inputs=inputs))
+        return target(StageContext(recipe, tmp_path, tmp_path / name, told, inputs))
 
     recipe = recipe_of(tiny_model, tiny_data)
     data = tmp_path / "data"
-    make_shards(data, tiny_model, 32, "examples")
+    make_shards(data, tiny_model, GenerateData(block_tokens=32))
     stage(order, "order", recipe, generate_data=data)
     facts = stage(run, "supernet", recipe, generate_data=data, order=tmp_path / "order")
     assert facts["steps"] == 3 and facts["smallest"] == "l1-h8-f16-a1" and facts["networks"] == len(SPACE)

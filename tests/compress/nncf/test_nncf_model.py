@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,9 +211,9 @@ def test_ranges_move_by_a_share_of_their_width(model, data, tmp_path):
     slow = Schedule(learning_rate=1e-6, epochs=1, batch_size=4, precision="fp32", warmup_ratio=0)
     rates = range_rates(begun, 0.01, slow.learning_rate)
     moved = {}
-    for name, given in (("by width", rates), ("by the rate alone", None)):
+    for name, given in (("by width", rates), ("by the rate alone", {})):
         made = copy.deepcopy(begun)
-        train(made, data, span(), slow, tmp_path / name, Progress(None, "tune", bar=False), rates=given)
+        train(made, data, span(), replace(slow, rates=given), tmp_path / name, Progress(None, "tune", bar=False))
         far = [
             float((p - begun.get_parameter(key)).detach().abs().mean() / (1e-6 * rates[key] / 0.01))
             for key, p in made.named_parameters()

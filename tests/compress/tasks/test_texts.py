@@ -73,9 +73,10 @@ def test_a_separable_task_is_learned_and_kept_in_eight_bits(encoder, tmp_path):
     torch.manual_seed(0)
     model = load_classifier(encoder, SST2, dropout=0.05)
     data = text_samples(tokenizer, SST2, texts(240, seed=1))
-    schedule = Schedule(learning_rate=3e-3, epochs=5, batch_size=16, precision="fp32")
+    pad_id = tokenizer.pad_token_id
+    schedule = Schedule(learning_rate=3e-3, epochs=5, batch_size=16, precision="fp32", pad_id=pad_id)
     progress = Progress(tmp_path / "progress.jsonl", "train", bar=False, shown=False)
-    result = train(model, data, classes(), schedule, tmp_path / "run", progress, tokenizer.pad_token_id)
+    result = train(model, data, classes(), schedule, tmp_path / "run", progress)
     assert result["steps"] == 75 and result["loss"] < 0.5
     model.save(tmp_path / "model")
     scores = evaluate_texts(TorchEngine(tmp_path / "model", 1), tokenizer, SST2, held_out)
