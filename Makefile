@@ -3,20 +3,25 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench
+.PHONY: help run test coverage lint bench
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Open the app on 127.0.0.1:7860
 	$(BIN)/python app.py
 
 test: $(VENV)/.dev ## Run every test; the browser journeys too where a Chromium is found
-	$(BIN)/python -m pytest -n auto --dist loadfile --ignore tests/browser
-	$(BIN)/python -m pytest tests/browser  # one browser at a time: two of them starve each other on two cores
+	$(BIN)/python -m pytest -n auto --dist loadfile --durations=20 --ignore tests/browser $(MEASURED)
+	$(BIN)/python -m pytest tests/browser $(MEASURED) $(if $(MEASURED),--cov-append)  # one at a time: two browsers starve each other on two cores
 
-lint: $(VENV)/.dev ## Check style and types
+coverage: MEASURED := --cov --cov-report=
+coverage: test ## Run every test, and fail where they run less than 90 % of the lines of zoo, compress and ui
+	$(BIN)/coverage report
+
+lint: $(VENV)/.dev ## Check style, format and types
 	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --check --no-cache .
 	$(BIN)/pyright
 
 bench: $(VENV)/.run ## Time this program beside what one would use instead

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +36,35 @@ def modules() -> dict[str, Path]:
             parts = path.relative_to(ROOT).with_suffix("").parts
             found[".".join(parts).removesuffix(".__init__")] = path
     return found
+
+
+def packages(*paths: Path) -> dict[str, set[str]]:
+    """The packages of others that these files import, lazily or not, by the distributions that may hold them."""
+    names = {name for path in paths for name in top_level(path)}
+    others = names - sys.stdlib_module_names - {*TOPS, "app", "tests"}
+    holders = packages_distributions()
+    return {name: {_distribution(each) for each in holders.get(name, [name])} for name in others}
+
+
+def required(path: Path) -> set[str]:
+    """The distributions that a file of requirements names, those of the files that it includes aside."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return {_distribution(re.split(r"[\[<>=~!; ]", line)[0]) for line in lines if line and line[0] not in "#-"}
+
+
+def _distribution(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def top_level(path: Path) -> set[str]:
+    """The top-level packages that a file imports, lazily or not."""
+    packages = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            packages |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            packages.add(node.module.split(".")[0])
+    return packages
 
 
 @cache

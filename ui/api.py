@@ -11,7 +11,6 @@ from gradio.events import api
 from ui import outcome, people
 from ui.desk import Desk
 from ui.events import explain
-from ui.models import views as modelviews
 from ui.reading import QA, Judged, reading_of
 from zoo import library
 from zoo.answers import Answer
@@ -19,6 +18,7 @@ from zoo.ask import Reply
 from zoo.catalog import Entry
 from zoo.errors import UserError
 from zoo.lengths import Choice
+from zoo.shelf import Row
 
 T = TypeVar("T")
 
@@ -158,7 +158,7 @@ def add_look_ups() -> None:
         def work() -> list[dict]:
             person = people.who(profile)
             found = library.listing(text=text, owner=None if person.trusted else person.name)
-            return [modelviews.to_dict(row) for row in found.rows]
+            return [describe_row(row) for row in found.rows]
 
         return _speak(work)
 
@@ -205,6 +205,12 @@ def _describe_choice(choice: Choice) -> dict[str, Any]:
     metric = next(iter(point.metrics), None)
     scored = {"metric": metric, "score": point.score if metric else None}
     return {**known, **scored, "message": choice.message, "binding": choice.binding}
+
+
+def describe_row(row: Row) -> dict[str, Any]:
+    """What the endpoint `models` tells of a row: no folders of this machine."""
+    keys = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "score", "metric")
+    return {key: getattr(row, key) for key in (*keys, "p50_ms", "int8", "license", "url")}
 
 
 def _speak(work: Callable[[], T]) -> T:

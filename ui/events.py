@@ -1,13 +1,14 @@
-"""What all events of the page share: a desk, the components, and errors that are told instead of thrown."""
+"""What all events of the page share: values by component, notes, and errors that are told instead of thrown."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import gradio as gr
+from gradio.blocks import Block
 
 from ui import text
 from zoo.errors import UserError
@@ -15,8 +16,20 @@ from zoo.errors import UserError
 log = logging.getLogger(__name__)
 
 UNEXPECTED = "Something went wrong that should not have. The program's log says what; the page still works."
-Updates = dict[Any, Any]
-Known = list[str]  # a checkpoint to pick: title, name, task
+Values = Mapping[Block, Any]  # what an event's inputs hold: gradio fills it where they are given as a set
+Updates = dict[Any, Any]  # what an event changes, by component
+Checkpoint = list[str]  # to pick: title, name, task
+
+# Whatever runs a model queues here, so that no two ever share the processor.
+DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1}
+# Values arrive as the browser sent them: a number being typed is out of range for a moment, which is no error.
+RAW: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
+QUICK: dict[str, Any] = {**RAW, "queue": False}
+
+P = TypeVar("P")
+S = TypeVar("S", bound="Speaker[Any]")
+Options = ParamSpec("Options")
+Handler = Callable[Concatenate[S, Options], Updates]
 
 
 def explain(error: Exception) -> str:
@@ -27,12 +40,12 @@ def explain(error: Exception) -> str:
     return UNEXPECTED
 
 
-def spoken(place: str) -> Callable:
+def spoken(place: str) -> Callable[[Handler[S, Options]], Handler[S, Options]]:
     """Turn what a handler raises into a note at the component `place` of its parts."""
 
-    def wrap(handler: Callable[..., Updates]) -> Callable[..., Updates]:
+    def wrap(handler: Handler[S, Options]) -> Handler[S, Options]:
         @wraps(handler)
-        def run(self: Speaker, *args: Any, **kwargs: Any) -> Updates:
+        def run(self: S, *args: Options.args, **kwargs: Options.kwargs) -> Updates:
             try:
                 return handler(self, *args, **kwargs)
             except Exception as error:
@@ -43,14 +56,14 @@ def spoken(place: str) -> Callable:
     return wrap
 
 
-class Speaker:
+class Speaker(Generic[P]):
     """Handlers over some `parts`, which know where to say things."""
 
-    def __init__(self, parts: Any):
+    def __init__(self, parts: P):
         self.parts = parts
 
     @staticmethod
-    def nothing(component: Any) -> Updates:
+    def nothing(component: Block) -> Updates:
         """Leave everything as it is: gradio wants at least one of the outputs named."""
         return {component: gr.skip()}
 
@@ -58,13 +71,3 @@ class Speaker:
         """Show a message, or clear the place."""
         component = getattr(self.parts, place)
         return {component: gr.update(value=text.escape(message or ""), visible=bool(message))}
-
-
-# Whatever runs a model queues here, so that no two ever share the processor.
-DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1}
-
-
-# Values arrive as the browser sent them: a number being typed is out of range for a moment, which is no error.
-RAW: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
-
-QUICK: dict[str, Any] = {**RAW, "queue": False}

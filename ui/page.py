@@ -8,18 +8,15 @@ from typing import Any
 import gradio as gr
 
 from ui import api, people
-from ui.compare.comparing import Comparing
-from ui.compare.tab import CompareParts, build_compare
-from ui.compress.composing import Composing
-from ui.compress.parts import ComposeParts
-from ui.compress.tab import build_compress
+from ui.compare.tab import CompareTab, build_compare
+from ui.compress.tab import CompressTab, build_compress
 from ui.desk import Desk
-from ui.events import QUICK, RAW, Updates
-from ui.explore.tab import Handlers, build_explore
+from ui.events import QUICK, RAW, Updates, Values
+from ui.explore.tab import ExploreTab, build_explore
 from ui.jobs.tab import JobsTab, build_jobs
-from ui.models.tab import ModelParts, build_models, unstamped
+from ui.models.browsing import unstamped
+from ui.models.tab import ModelsTab, build_models
 from ui.widgets import place_top
-from zoo.errors import UserError
 from zoo.settings import get_settings
 
 TABS = {"explore": "Explore", "compare": "Compare", "compress": "Compress", "jobs": "Jobs", "models": "Models"}
@@ -35,17 +32,17 @@ def build(desk: Desk) -> gr.Blocks:
             with gr.Tab(TABS["explore"], id="explore", elem_id="tab-explore") as at["explore"]:
                 explore = build_explore(demo, desk, top)
             with gr.Tab(TABS["compare"], id="compare", elem_id="tab-compare") as at["compare"]:
-                compare, comparing = build_compare(desk)
+                compare = build_compare(desk)
             with gr.Tab(TABS["compress"], id="compress", elem_id="tab-compress") as at["compress"]:
-                compress, composing = build_compress(demo)
+                compress = build_compress(demo)
             with gr.Tab(TABS["jobs"], id="jobs", elem_id="tab-jobs") as at["jobs"]:
                 jobs = build_jobs(demo, at["jobs"])
             with gr.Tab(TABS["models"], id="models", elem_id="tab-models") as at["models"]:
-                models, _ = build_models(demo, at["models"])
+                models = build_models(demo, at["models"])
         for name, tab in at.items():
             tab.select(None, None, None, js=f"() => {{ budgetZoo.setTab('{name}'); }}", **QUICK)
         demo.load(open_tab, None, tabs, **QUICK)
-        _join(tabs, explore, compare, comparing, compress, composing, jobs, models)
+        _join(tabs, explore, compare, compress, jobs, models)
         api.add_look_ups()
     return demo
 
@@ -62,59 +59,36 @@ def open_tab(request: gr.Request) -> Any:
 
 
 def _join(
-    tabs: gr.Tabs,
-    explore: Handlers,
-    compare: CompareParts,
-    comparing: Comparing,
-    compress: ComposeParts,
-    composing: Composing,
-    jobs: JobsTab,
-    models: ModelParts,
+    tabs: gr.Tabs, explore: ExploreTab, compare: CompareTab, compress: CompressTab, jobs: JobsTab, models: ModelsTab
 ) -> None:
     """Events that begin in one tab and end in another."""
+    wanted, compared, started = models.parts.wanted, models.parts.compared, compress.parts.started
+    reads, job, choices = compare.parts.reads, jobs.parts.job, compress.parts.choices
 
-    def go_explore(wanted: str | None) -> Updates:
-        return {explore.parts.other: (unstamped(wanted) or [""])[0], tabs: gr.Tabs(selected="explore")}
+    def go_explore(values: Values) -> Updates:
+        names = unstamped(values[wanted])
+        return {explore.parts.other: names[0] if names else "", tabs: gr.Tabs(selected="explore")}
 
-    def go_compare(compared: str | None, reads: str | None) -> Updates:
-        names = unstamped(compared)
-        choices = [(name, name) for name in names]
-        known = [(title, name) for title, name, _ in comparing.known if name not in names]
-        updates: Updates = {compare.many: max(2, len(names)), tabs: gr.Tabs(selected="compare")}
-        for i, (row, model, budget) in enumerate(zip(compare.rows, compare.models, compare.budgets, strict=True)):
-            updates[row] = gr.update(visible=i < len(names))
-            value = names[i] if i < len(names) else (names or [None])[0]
-            updates[model] = gr.update(choices=[*choices, *known], value=value)
-            updates[budget] = 100
-        try:
-            kind = comparing.set_kind(names[0], reads, [None] * len(compare.models[1:])) if names else {}
-        except UserError as error:
-            return updates | comparing.note("notice", str(error))
-        boxes = {key: value for key, value in kind.items() if key not in compare.models}
-        return updates | boxes | comparing.note("notice", None)
+    def go_compare(values: Values) -> Updates:
+        updates = compare.comparing.take(unstamped(values[compared]), values[reads])
+        return {**updates, tabs: gr.Tabs(selected="compare")}
 
-    def go_jobs(job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
+    def go_jobs(values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        job_id = values[started]
         if not job_id:
             return {tabs: gr.skip()}
-        shown = jobs.watching.refresh(job_id, None, profile)
-        return {**shown, jobs.parts.job: job_id, tabs: gr.Tabs(selected="jobs")}
+        shown = jobs.watching.refresh({job: job_id, jobs.parts.seen: None}, profile)
+        return {**shown, job: job_id, tabs: gr.Tabs(selected="jobs")}
+
+    def again(values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        return compress.filling.again(values[job], values[choices], profile)
 
     def go_compress() -> Any:
         return gr.Tabs(selected="compress")
 
-    explore.load_after(models.wanted.change(go_explore, models.wanted, [explore.parts.other, tabs], **QUICK))
-    models.compared.change(
-        go_compare,
-        [models.compared, compare.reads],
-        [compare.many, *compare.rows, *compare.pairs, *compare.kind[len(compare.models) - 1 :], compare.notice, tabs],
-        **RAW,
-        concurrency_limit=None,
-    )
-    compress.started.change(go_jobs, compress.started, [*jobs.parts.shown(), jobs.parts.job, tabs], **QUICK)
-    filled = [
-        compress.form, compress.about, compress.faults, compress.preset, compress.choices, compress.source,
-        compress.task, compress.data, compress.walk, compress.notice,
-    ]  # fmt: skip
-    jobs.parts.again.click(composing.again, [jobs.parts.job, compress.choices], filled, **RAW).then(
-        go_compress, None, tabs, **QUICK
-    )
+    explore.load_after(models.parts.wanted.change(go_explore, {wanted}, [explore.parts.other, tabs], **QUICK))
+    c = compare.parts
+    rows = [c.many, *c.rows, *c.models, *c.budgets, *c.boxes, c.notice, tabs]
+    compared.change(go_compare, {compared, reads}, rows, **RAW, concurrency_limit=None)
+    started.change(go_jobs, {started}, [*jobs.parts.shown(), job, tabs], **QUICK)
+    jobs.parts.again.click(again, {job, choices}, compress.parts.filled, **RAW).then(go_compress, None, tabs, **QUICK)

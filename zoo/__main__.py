@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from zoo import hub, publishing, safety
 from zoo.catalog import find
+from zoo.commits import follow
 from zoo.deploy import deploy as push
 from zoo.library import listing
 from zoo.metrics import shown
@@ -102,9 +103,8 @@ def publish(
         return
     if not yes and not typer.confirm("Publish?"):
         raise UserError("Nothing was published.")
-    done = publishing.publish(
-        place, repo, _token(), private=not public, tag=tag, collection=collection or None, tell=typer.echo
-    )
+    steps = publishing.publish(place, repo, _token(), private=not public, tag=tag, collection=collection or None)
+    done = follow(steps, typer.echo)
     for check in done.checks:
         typer.echo(f"  {check}")
     typer.echo(f"{done.url} at {done.commit}{'' if done.changed else ' (nothing had changed)'}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, RepoFile
 from huggingface_hub.errors import RepositoryNotFoundError
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,16 @@ def unchanged(items: Iterable[Item], state: State | None) -> list[str]:
     return [item.path for item in items if state and item.equals(state.files.get(item.path))]
 
 
+def follow(steps: Generator[str, None, T], tell: Callable[[str], None]) -> T:
+    """Goes through all steps and tells each of them; returns what they came to."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        tell(step)
+
+
 def push(
     api: HfApi,
     repo_id: str,
@@ -90,8 +102,7 @@ def push(
     state: State,
     kind: str = "model",
     delete: Sequence[str] = (),
-    tell: Callable[[str], None] = log.info,
-) -> tuple[str, bool]:
+) -> Generator[str, None, tuple[str, bool]]:
     """Brings the repository from `state` to the items in one commit; makes none where nothing differs.
 
     Large files go up before the commit, and those that the Hub has are not sent again. If the answer to the commit is
@@ -101,6 +112,9 @@ def push(
         api: with a token that may write.
         items: what the repository should hold; its other files stay, but for `delete`.
         state: what the changes are made against; a commit of somebody else's since then makes this fail.
+
+    Yields:
+        Each step, in words.
 
     Returns:
         The newest commit, and whether it was made here.
@@ -112,9 +126,9 @@ def push(
     changed = [item for item in items if item.path not in same]
     gone = [path for path in delete if path in state.files]
     if not changed and not gone:
-        tell("nothing has changed: no commit is needed")
+        yield "nothing has changed: no commit is needed"
         return state.head, False
-    tell(f"sending {len(changed)} files, {sum(item.size for item in changed) / 1e6:.1f} MB")
+    yield f"sending {len(changed)} files, {sum(item.size for item in changed) / 1e6:.1f} MB"
     for attempt in range(TRIES):
         # Operations remember how far they came, so each attempt has its own.
         operations: list[Any] = [CommitOperationAdd(item.path, _plain(item.source)) for item in changed]
@@ -133,7 +147,7 @@ def push(
             now = look(api, repo_id, kind)
             if now and now.head != state.head:
                 if len(unchanged(items, now)) == len(items) and not any(path in now.files for path in gone):
-                    tell("the commit had arrived, only its answer was lost")
+                    yield "the commit had arrived, only its answer was lost"
                     return now.head, True
                 raise UserError(
                     f"Somebody changed {repo_id} meanwhile, so nothing was published. Look at what is new on the Hub, "
@@ -141,7 +155,7 @@ def push(
                 ) from error
             if stale or wait is None or attempt == TRIES - 1:
                 raise explain(error, repo_id) from error
-            tell(f"the Hub is busy: again in {wait:g} s")
+            yield f"the Hub is busy: again in {wait:g} s"
             time.sleep(wait)
     raise AssertionError("unreachable")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from zoo import safety
-from zoo.commits import Item, State, look, push, unchanged
+from zoo.commits import Item, State, follow, look, push, unchanged
 from zoo.errors import UserError
 from zoo.hub import client, patiently, plainly
 from zoo.publishing import check_right
@@ -145,7 +145,7 @@ def deploy(
                 say(name)
                 patiently(apply)
             message = f"Deploy Budget Zoo ({preset})"
-            commit, changed = push(api, repo_id, items, message, state, "space", removed, say)
+            commit, changed = follow(push(api, repo_id, items, message, state, "space", removed), say)
             _check_arrived(look(api, repo_id, "space"), items, repo_id)
     sizes = [(item.path, item.size) for item in items]
     url = f"{api.endpoint}/spaces/{repo_id}"

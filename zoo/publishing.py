@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,11 +111,11 @@ def publish(
     private: bool = True,
     tag: str | None = None,
     collection: str | None = "Budget Zoo",
-    tell: Callable[[str], None] | None = None,
-) -> Published:
+) -> Generator[str, None, Published]:
     """Publishes a model in one commit, tags it, adds it to a Collection, pulls it back and compares.
 
-    May be repeated after any interruption: what is done is recognised and not done twice.
+    May be repeated after any interruption: what is done is recognised and not done twice. Every step is one of a
+    generator: `zoo.commits.follow` goes through all.
 
     Args:
         folder: an entry's; its card, picture and results are drawn anew from its facts.
@@ -124,13 +124,17 @@ def publish(
         private: of a new repository. An existing public one is refused where this is True.
         tag: of the commit; by default v1, v2, ...
         collection: title of the owner's Collection that shows the zoo; None for none.
-        tell: is told each step.
+
+    Yields:
+        Each step, in words, before it is taken.
+
+    Returns:
+        Where it is now, and whether what came back is what was sent.
 
     Raises:
         UserError: no right to write, a token that is gone, a name that is taken, a newer commit of somebody else's, or
             a Hub that is busy or away; nothing is half published then.
     """
-    say = tell or log.info
     entry, repo_id = catalog.open_folder(folder), _checked(repo_id)
     api = client(token)
     with plainly(repo_id):
@@ -142,19 +146,19 @@ def publish(
         if tag and state:
             _check_tag(api, repo_id, tag, len(unchanged(items, state)) == len(items))
         if state is None:
-            say(f"making the {'private' if private else 'public'} repository {repo_id}")
+            yield f"making the {'private' if private else 'public'} repository {repo_id}"
             patiently(lambda: api.create_repo(repo_id, private=private, exist_ok=True))
             state = look(api, repo_id)
             if state is None:
                 raise UserError(f"The Hub made {repo_id} but does not show it. Try again in a while.")
             _check_taken(state, repo_id, private)
         message = f"Publish {entry.title}"
-        commit, changed = push(api, repo_id, items, message, state, tell=say)
+        commit, changed = yield from push(api, repo_id, items, message, state)
         label = _tag(api, repo_id, commit, tag)
     checks = [*notices, f"tagged {label}"]
     if collection:
         checks.append(_collect(api, repo_id, collection, private))
-    say("pulling it back and comparing")
+    yield "pulling it back and comparing"
     found = compare(repo_id, items, Path(folder), commit, token)
     checks += found.checks + [f"NOT VERIFIED: {problem}" for problem in found.problems]
     try:

@@ -100,7 +100,9 @@ class FromFloat(Distill):
     teacher: Place | None = Field(
         default=None, description="a folder, a bundled entry or a Hub id; null: the float model that is rounded"
     )
-    store_logits: Literal[False] = Field(default=False, description="the teacher is asked at every step")
+    store_logits: Literal[False] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default=False, description="the teacher is asked at every step"
+    )
 
 
 class Integers(Group):
@@ -148,7 +150,10 @@ class AimetRecipe(Trained):
             "compress.aimet.stages:evaluate", ("dataset", "evaluate"), mark="compress.methods.quantize_aimet:evaluate"
         ),
         "package": Stage(
-            "compress.aimet.stages:package", ("package", "evaluate"), mark="compress.methods.quantize_aimet:package"
+            "compress.aimet.stages:package",
+            ("package", "evaluate"),
+            packs=True,
+            mark="compress.methods.quantize_aimet:package",
         ),
     }
     simulation: ClassVar = Simulation("AIMET", "aimet", "compress.aimet.scoring")

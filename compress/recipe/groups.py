@@ -262,7 +262,7 @@ class Search(Group):
         default=20, ge=2, le=1000, description="points of the front to keep, spread evenly over the cost"
     )
     seed: int = Field(default=0, ge=0, description="the same seed gives the same front")
-    workers: int = Field(
+    workers: Annotated[int, Mark.IDLE] = Field(
         default=1, ge=1, le=1024, description="configurations scored at once, on a Ray cluster; 1: here, in turn"
     )
 
@@ -353,7 +353,7 @@ class Training(Group):
     """What all trainings of the recipe share."""
 
     seed: int = Field(default=0, ge=0, description="the same seed gives the same data order")
-    checkpoint_minutes: float = Field(default=3, gt=0, description="minutes between checkpoints")
+    checkpoint_minutes: Annotated[float, Mark.IDLE] = Field(default=3, gt=0, description="minutes between checkpoints")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto", description="auto: bf16 where the CPU multiplies it"
     )

@@ -25,7 +25,9 @@ KINDS: dict[str, type[Kind]] = {}  # by name; a class enters itself as soon as i
 TAUGHT = ("distill.apply", "distill.teacher", "distill.store_logits")
 LEARNED = tuple(f"dataset.{key}" for key in groups.LEARNED)
 EVALUATE = Stage("compress.results.evaluate:run", ("dataset", "evaluate"), mark="compress.methods.evaluate:run")
-PACKAGE = Stage("compress.results.package:run", ("package", "evaluate"), mark="compress.methods.package:run")
+PACKAGE = Stage(
+    "compress.results.package:run", ("package", "evaluate"), packs=True, mark="compress.methods.package:run"
+)
 
 
 def int8(*parts: str) -> Stage:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from compress.recipe.groups import Decay, Epochs, Group, Learning, LearningRate, MaxNorm, Share, Weight
-from compress.recipe.place import Place
+from compress.recipe.place import Mark, Place
 
 Mode = Literal["onnxruntime_int8", "openvino_int8", "torch_dynamic_int8", "onnxruntime_fp32", "torch_fp32"]
 
@@ -44,7 +44,9 @@ class GenerateData(Group):
     shard_megabytes: float = Field(
         default=4.0, gt=0, le=1024, description="millions of characters that are read for a file of blocks"
     )
-    workers: int = Field(default=1, ge=1, le=256, description="processes that turn text into tokens")
+    workers: Annotated[int, Mark.IDLE] = Field(
+        default=1, ge=1, le=256, description="processes that turn text into tokens"
+    )
 
 
 class Supernet(Group):
@@ -147,7 +149,7 @@ class LatencyTable(Group):
         "most, and the fastest counts: other programs only ever slow down",
     )
     seed: int = Field(default=0, ge=0, description="the same seed measures the same encoders in the same order")
-    workers: int = Field(
+    workers: Annotated[int, Mark.IDLE] = Field(
         default=1, ge=1, le=1024, description="machines of a Ray cluster that measure, all alike; 1: this one alone"
     )
 

@@ -165,6 +165,7 @@ class NncfRecipe(Trained):
         "package": Stage(
             "compress.nncf.stages:run_package",
             ("package", "evaluate"),
+            packs=True,
             mark="compress.methods.quantize_nncf:run_package",
         ),
     }

@@ -20,6 +20,7 @@ class Mark(Enum):
     """What the type of a key says about it beside its values."""
 
     PLACE = "names a model or data: a Hub id, something bundled, or a file or folder of this machine"
+    IDLE = "changes nothing of what comes out"
     OF_MODEL = "belongs to the checkpoint that the recipe names: with another one it would be wrong"
 
 

@@ -29,7 +29,10 @@ class QuantizeRecipe(Kind):
             mark="compress.methods.evaluate:run",
         ),
         "package": Stage(
-            "compress.results.quantized:package", ("package", "evaluate"), mark="compress.methods.quantize:package"
+            "compress.results.quantized:package",
+            ("package", "evaluate"),
+            packs=True,
+            mark="compress.methods.quantize:package",
         ),
     }
     kind: Literal["quantize"] = Field(default="quantize", description="which method")

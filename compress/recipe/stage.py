@@ -45,7 +45,12 @@ class StageContext(Generic[R_co]):
     @property
     def first(self) -> bool:
         """Whether this is the first process of a `torchrun`, which alone writes; also without one."""
-        return int(os.environ.get("RANK", "0")) == 0
+        return is_first()
+
+
+def is_first() -> bool:
+    """Whether this is the first process of a `torchrun`, or runs without one."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Stage:
         parts: keys of the recipe that decide what comes out.
         spread: every process of a `torchrun` takes part; else the first alone.
         only_if: key of the recipe; where it is false, a run has no such stage.
+        packs: it leaves entries for the catalogue.
         checkpoint: it leaves one of the model that the recipe makes, unless it had nothing to do.
         mark: what stands for the target in the fingerprints of finished work, so that a function can move; by default
             the target.
@@ -67,6 +73,7 @@ class Stage:
     spread: bool = False
     only_if: str = ""
     checkpoint: bool = False
+    packs: bool = False
     mark: str = ""
 
     def load(self) -> Callable[[StageContext[Any]], dict[str, Any]]:

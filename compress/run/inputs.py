@@ -6,25 +6,48 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compress.recipe.kind import Kind
-from compress.recipe.place import Keys, places
+from compress.recipe.place import Keys, Mark, marked, places
+from compress.recipe.stage import Stage
 from zoo.errors import UserError
-from zoo.files import sha256
-
-if TYPE_CHECKING:
-    from compress.recipe.stage import Stage
+from zoo.files import read_json, sha256
 
 VERSION = 1  # part of every hash: raise it when old stages no longer fit, as when a default changes
 WEIGHTS = (".safetensors", ".bin", ".onnx")
-IRRELEVANT = {  # keys that do not change what comes out
-    "training": {"checkpoint_minutes"},
-    "search": {"workers"},
-    "generate_data": {"workers"},
-    "latency_table": {"workers"},
-}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage works with, in hashes: the keys of its recipe with the stage before, and by path what they name."""
+
+    inputs: str
+    contents: dict[str, str]
+
+    @classmethod
+    def of(cls, recipe: Kind, ready: Kind, stage: Stage, before: str) -> Inputs:
+        """Of a stage of a recipe.
+
+        Args:
+            recipe: as it was written.
+            ready: with the settings' paths filled in.
+            before: hash of what the stage before has left.
+        """
+        return cls(fingerprint(recipe, stage, before), contents(ready, stage))
+
+    def are_in(self, file: Path) -> bool:
+        """Whether this file tells of a stage with these inputs. What is gone does not undo what was made of it."""
+        facts = read_json(file) if file.is_file() else {}
+        known = facts.get("contents") or {}
+        same = all(known.get(name, content) == content for name, content in self.contents.items())
+        return facts.get("inputs") == self.inputs and same
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `are_in` finds them in a file."""
+        return asdict(self)
 
 
 def fingerprint(recipe: Kind, stage: Stage, before: str) -> str:
@@ -46,21 +69,15 @@ def contents(recipe: Kind, stage: Stage) -> dict[str, str]:
         recipe: with the settings' paths filled in.
         stage: of the recipe's kind.
     """
-    found = {}
+    hashes = {}
     for name in _names(recipe, stage):
         with suppress(OSError, RuntimeError, ValueError):  # no path at all, or unreadable: the stage says so
             path = Path(name).expanduser()
             files = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.suffix in WEIGHTS)
             if files:
                 text = "".join(f"{file.name} {sha256(file)} " for file in files)
-                found[name] = hashlib.sha256(text.encode()).hexdigest()
-    return found
-
-
-def same(facts: dict[str, Any], mark: str, held: dict[str, str]) -> bool:
-    """Whether a stage worked with these inputs. What is no longer there does not undo what was made of it."""
-    known = facts.get("contents") or {}
-    return facts.get("inputs") == mark and all(known.get(name, found) == found for name, found in held.items())
+                hashes[name] = hashlib.sha256(text.encode()).hexdigest()
+    return hashes
 
 
 def check_places(recipe: Kind, stages: Mapping[str, Stage]) -> None:
@@ -95,17 +112,16 @@ def _names(recipe: Kind, stage: Stage, but: Keys = ()) -> Iterator[str]:
 
 def _parts(recipe: Kind, stage: Stage) -> dict[str, Any]:
     """What of a recipe decides what comes out of a stage, less what is as by default."""
-    data = recipe.model_dump(mode="json", exclude_defaults=True)
+    data, idle = recipe.model_dump(mode="json", exclude_defaults=True), set(marked(type(recipe), Mark.IDLE))
+    learned = recipe.dataset.learned_from()
     if stage.spread:
-        data["dataset"] = recipe.dataset.learned_from()
-    parts: dict[str, Any] = {}
-    if "dataset.train" in stage.parts and "task" in recipe.dataset.learned_from():
-        parts["dataset"] = recipe.dataset.learned_from()
+        data["dataset"] = learned
+    parts: dict[str, Any] = {"dataset": learned} if "dataset.train" in stage.parts and "task" in learned else {}
     for part in stage.parts:
         value: Any = data
         for key in part.split("."):
             value = value.get(key, {})
         if isinstance(value, dict):
-            value = {key: inner for key, inner in value.items() if key not in IRRELEVANT.get(part, ())}
+            value = {key: inner for key, inner in value.items() if f"{part}.{key}" not in idle}
         parts[part] = value
     return parts

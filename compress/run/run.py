@@ -7,8 +7,10 @@ import os
 import shutil
 import sqlite3
 import time
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ from compress.progress import Progress
 from compress.recipe.kind import Kind, missing
 from compress.recipe.layout import FAILURE, LOCK
 from compress.recipe.load import expanded, save, stages_of
-from compress.recipe.stage import StageContext
-from compress.run.inputs import check_places, contents, fingerprint, same
+from compress.recipe.stage import Stage, StageContext, is_first
+from compress.run.inputs import Inputs, check_places
 from compress.run.traces import entries
 from zoo import library
 from zoo.errors import UserError
@@ -29,6 +31,8 @@ from zoo.latency import running_job
 from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
+DONE = "done.json"  # of a stage: its inputs, and what it returned
+Meet = Callable[[bool | None], bool | None]  # processes wait for one another, and all get the first one's value
 
 
 def run(recipe: Kind, folder: str | Path, stage: str | None = None) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def run(recipe: Kind, folder: str | Path, stage: str | None = None) -> dict[str,
         raise UserError(f"There is no stage {stage!r}. Choose one of {', '.join(stages)}.")
     root = Path(folder).expanduser().resolve()
     root.mkdir(parents=True, exist_ok=True)
-    first = int(os.environ.get("RANK", "0")) == 0
+    first = is_first()
     with _lock(root) if first else nullcontext():
         if first:
             (root / FAILURE).unlink(missing_ok=True)
@@ -70,54 +74,68 @@ def run(recipe: Kind, folder: str | Path, stage: str | None = None) -> dict[str,
 
 def _run(recipe: Kind, root: Path, only: str | None, first: bool) -> dict[str, Any]:
     stages, ready = stages_of(recipe.kind, recipe.model_dump()), expanded(recipe)
-    inputs: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     results: dict[str, Any] = {}
-    chain = ""
-    shared = list(stages)[: 1 + max((i for i, stage in enumerate(stages.values()) if stage.spread), default=-1)]
-    found = False
-    for name, stage in stages.items():
-        if not first and name not in shared:
+    before, is_checked = "", False
+    last = max((i for i, stage in enumerate(stages.values()) if stage.spread), default=-1)  # that all wait for
+    for i, (name, stage) in enumerate(stages.items()):
+        if not first and i > last:
             break  # what is left is the first process's alone
-        together = _agreed if name in shared else lambda value: value
-        here = root / name
-        mark, held = fingerprint(recipe, stage, chain), contents(ready, stage)
-        if together(_is_done(here, mark, held)):
+        meet, takes_part, folder = _agreed if i <= last else _alone, first or stage.spread, root / name
+        inputs = Inputs.of(recipe, ready, stage, before)
+        if meet(inputs.are_in(folder / DONE)):
             log.info("stage %s is done", name)
         elif only not in (None, name):
             raise UserError(f"Stage {name} is not done, or its inputs have changed. Run it first: --stage {name}.")
-        elif first or stage.spread:
-            if not found:
-                if only is None and (lacking := missing(ready)):
-                    raise UserError(lacking)
-                left = list(stages)[list(stages).index(name) :]
-                check_places(ready, {key: stages[key] for key in ([only] if only else left)})
-                found = True
-            with Progress(root / "progress.jsonl" if first else None, name, shown=first) as progress, running_job():
-                if first:
-                    _prepare(here, mark, held, progress)
-                together(None)
-                _take_threads()
-                begun = time.time()
-                result = stage.load()(StageContext(ready, root, here, progress, dict(inputs), recipe))
-                give_back()
-                if first:
-                    facts = {"inputs": mark, "contents": held, "seconds": time.time() - begun, "result": result}
-                    write_json(here / "done.json", facts)
-                    progress.note("done")
-                    if name == "package":
-                        register(root)
-                together(None)
-        else:  # this stage is the first process's alone: the others wait, as often as it does
-            together(None)
-            together(None)
-        inputs[name] = here
-        results[name] = read_json(here / "done.json")["result"]
-        chain = sha256(here / "done.json")
+        else:
+            if takes_part and not is_checked:
+                _check(ready, {name: stage} if only else dict(list(stages.items())[i:]), only)
+                is_checked = True
+            with (
+                Progress(root / "progress.jsonl" if first else None, name, shown=first) as progress,
+                running_job(),
+                _together(meet, partial(_prepare, folder, inputs, progress) if first else None),
+            ):
+                if takes_part:
+                    _work(stage, StageContext(ready, root, folder, progress, dict(folders), recipe), inputs)
+        folders[name], results[name] = folder, read_json(folder / DONE)["result"]
+        before = sha256(folder / DONE)
         if only == name:
             return results
     if first:
         write_json(root / "result.json", {"kind": recipe.kind, "stages": results})
     return results
+
+
+def _check(recipe: Kind, stages: Mapping[str, Stage], only: str | None) -> None:
+    """Refuses before any work starts what would fail after hours of it."""
+    lacking = None if only else missing(recipe)  # a stage that is run by itself tells at once
+    if lacking:
+        raise UserError(lacking)
+    check_places(recipe, stages)
+
+
+@contextmanager
+def _together(meet: Meet, prepare: Callable[[], None] | None) -> Iterator[None]:
+    """What all processes go through in step: none begins before the first has prepared, none goes on before the end."""
+    if prepare:
+        prepare()
+    meet(None)
+    yield
+    meet(None)
+
+
+def _work(stage: Stage, ctx: StageContext[Kind], inputs: Inputs) -> None:
+    """Runs a stage; the first process writes down that it is done, and what it returned."""
+    _take_threads()
+    begun = time.time()
+    result = stage.load()(ctx)
+    give_back()
+    if ctx.first:
+        if stage.packs:  # before it is done: whoever is killed in between does it again
+            register(ctx.root)
+        write_json(ctx.folder / DONE, {**inputs.to_dict(), "seconds": time.time() - begun, "result": result})
+        ctx.progress.note("done")
 
 
 def _take_threads() -> None:
@@ -139,31 +157,32 @@ def register(root: Path, owner: str = "") -> None:
             log.warning("%s was made, but could not be entered into the catalogue: %s", entry.name, error)
 
 
-def _is_done(here: Path, mark: str, held: dict[str, str]) -> bool:
-    return (here / "done.json").is_file() and same(read_json(here / "done.json"), mark, held)
-
-
-def _prepare(here: Path, mark: str, held: dict[str, str], progress: Progress) -> None:
+def _prepare(folder: Path, inputs: Inputs, progress: Progress) -> None:
     """Leaves the folder as it is if these same inputs were begun, else begins an empty one.
 
     What was there may have taken hours and a changed key may be a slip: it is set aside as `<stage>.old`.
     """
-    started = here / "started.json"
-    if here.is_dir() and any(here.iterdir()):
-        if started.is_file() and not (here / "done.json").is_file() and same(read_json(started), mark, held):
+    started = folder / "started.json"
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / DONE).is_file() and inputs.are_in(started):
             progress.note("goes on from where it was interrupted")
             return
-        old = here.with_name(f"{here.name}.old")
+        old = folder.with_name(f"{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
-        here.rename(old)
+        folder.rename(old)
         progress.note(
             f"begins anew, since the recipe, what it names or an earlier stage has changed; what was there is in "
             f"{old.name}/"
         )
-    write_json(started, {"inputs": mark, "contents": held})
+    write_json(started, inputs.to_dict())
 
 
-def _agreed(value: Any) -> Any:
+def _alone(value: bool | None) -> bool | None:
+    """As `_agreed`, in the only process that there is, or that this concerns."""
+    return value
+
+
+def _agreed(value: bool | None) -> bool | None:
     """The first process's value, in all of them; they wait for one another here."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return value
@@ -178,7 +197,7 @@ def _agreed(value: Any) -> Any:
     return box[0]
 
 
-def _lock(root: Path) -> Any:
+def _lock(root: Path) -> AbstractContextManager[object]:
     lock = FileLock(root / LOCK, timeout=0)
     try:
         return lock.acquire()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from compress.learn.loop import Hook, Schedule, train
 from compress.progress import Progress
 from compress.recipe.prune_once import PruneOnceRecipe
+from compress.tasks.losses import span
 from compress.tasks.samples import Sample
 from tests.conftest import TinyData
 from zoo.features import Window
+from zoo.modeling import LengthAdaptiveModel
 
 
 def windows(count: int = 24) -> list[Sample]:
@@ -22,6 +26,21 @@ def windows(count: int = 24) -> list[Sample]:
         offsets = [None, *((j, j + 1) for j in range(len(ids) - 1))]
         made.append(Sample(Window(i, ids, [0] * len(ids), offsets), 3, 5))
     return made
+
+
+PLAN = Schedule(learning_rate=1e-3, epochs=2, batch_size=4, precision="fp32", checkpoint_minutes=0)
+
+
+def learn(
+    model: LengthAdaptiveModel,
+    data: Sequence[Sample],
+    folder: Path,
+    plan: Schedule = PLAN,
+    hooks: Sequence[Hook] = (),
+    progress: Progress | None = None,
+) -> None:
+    """Train on questions, in full precision and within a second."""
+    train(model, data, span(), plan, folder, progress or Progress(None, "train", bar=False), hooks=hooks)
 
 
 def prune_once(model: Path, data: TinyData, **changes: Any) -> PruneOnceRecipe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.ui.page_kit import loops_closed
 from ui import page
 from ui.desk import Desk
 from ui.reading import Judged, reading_of
@@ -208,17 +208,11 @@ def make_job():
 
 @pytest.fixture(scope="module")
 def built():
-    """The whole page and its parts, over the bundled models; nothing runs."""
-    made, make = [], asyncio.new_event_loop
-    patch = pytest.MonkeyPatch()
-    patch.setattr(asyncio, "new_event_loop", lambda: made.append(make()) or made[-1])
-    found = {}
-    for name in ("build_compress", "build_jobs", "build_models", "build_compare"):
-        real = getattr(page, name)
-        patch.setattr(page, name, lambda *args, real=real, name=name: found.setdefault(name, real(*args)))
-    demo = page.build(Desk())
-    patch.undo()
-    yield SimpleNamespace(demo=demo, **found)
-    asyncio.set_event_loop(None)
-    for loop in made:
-        loop.close()
+    """The whole page and its tabs by name, over the bundled models; nothing runs."""
+    tabs = {}
+    with pytest.MonkeyPatch.context() as patch, loops_closed():
+        for name in ("explore", "compare", "compress", "jobs", "models"):
+            real = getattr(page, f"build_{name}")
+            patch.setattr(page, f"build_{name}", lambda *args, real=real, name=name: tabs.setdefault(name, real(*args)))
+        demo = page.build(Desk())
+        yield SimpleNamespace(demo=demo, **tabs)

@@ -1,9 +1,9 @@
-import asyncio
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 
+from tests.ui.page_kit import Driver, loops_closed, selected, visitor, words
 from ui.events import UNEXPECTED
 from ui.explore import rivals
 from ui.explore import tab as explore
@@ -14,51 +14,45 @@ EXAMPLES = [
     {"title": title, "question": f"q{i}", "context": "one two three four five six seven eight nine ten", "answers": []}
     for i, title in enumerate(["A", "A", "B"])
 ]
-ENGINE, UNIT = "onnxruntime", "macs"
-
-
-def visitor(**query):
-    return SimpleNamespace(session_hash="ann", query_params=query)
+PASSAGE = EXAMPLES[0]["context"]
+UNIT = "macs"
+ON_SCREEN = {
+    "model": "small",
+    "engine": "onnxruntime",
+    "unit": UNIT,
+    "slider_unit": UNIT,
+    "slider": 60.0,
+    "question": "q",
+    "passage": PASSAGE,
+    "axis": UNIT,
+    "layer": 2,
+    "reading": "qa",
+}
 
 
 @pytest.fixture
-def closed_loops(monkeypatch):
-    """Gradio makes event loops for its locks and leaves them open."""
-    made, make = [], asyncio.new_event_loop
-    monkeypatch.setattr(asyncio, "new_event_loop", lambda: made.append(make()) or made[-1])
-    yield
-    asyncio.set_event_loop(None)
-    for loop in made:
-        loop.close()
-
-
-@pytest.fixture
-def page(desk, entry, monkeypatch, closed_loops):
+def page(desk, entry, monkeypatch):
     monkeypatch.setattr(catalog, "bundled", lambda: [entry])
     monkeypatch.setattr(catalog, "examples", lambda: EXAMPLES)
-    with gr.Blocks() as demo:
-        handlers = explore.build_explore(demo, desk)
-    return SimpleNamespace(demo=demo, h=handlers, p=handlers.parts, desk=desk)
+    with loops_closed():
+        with gr.Blocks() as demo:
+            tab = explore.build_explore(demo, desk)
+        driver = Driver(demo, tab.parts, ON_SCREEN)
+        yield SimpleNamespace(
+            demo=demo, p=tab.parts, select=tab.selecting, run=tab.running, desk=desk, send=driver.send
+        )
 
 
-def run(
-    page,
-    value=60.0,
-    unit=UNIT,
-    question="q",
-    passage=EXAMPLES[0]["context"],
-    model: str | None = "small",
-    engine=ENGINE,
-):
-    return list(page.h.run(model, engine, unit, value, question, passage, "macs", None, None, 2, None, visitor()))
+def run(page, **changes):
+    return list(page.send(page.run.run, visitor(), **changes))
 
 
-def asked(value):
-    return "small", ENGINE, UNIT, value, "q", EXAMPLES[0]["context"], "macs", None, None, None
+def look_up(page, **changes):
+    return page.send(page.run.look_up, visitor(), None, **changes)
 
 
-def click(page, index, others=None):
-    return page.h.click("small", None, others, ENGINE, UNIT, None, "qa", SimpleNamespace(index=index))
+def click(page, index, **changes):
+    return page.send(page.select.click, selected(index), **changes)
 
 
 def test_what_runs_a_model_queues_for_the_device_and_only_four_endpoints_are_public(page):
@@ -78,62 +72,62 @@ def test_the_slider_listens_to_mouse_keys_and_box_and_keeps_the_last_value(page)
 
 
 def test_the_page_opens_at_one_lost_f1_with_the_first_example(page):
-    opened = page.h.open(visitor())
+    opened = page.select.open(visitor())
     p = page.p
-    assert opened[p.model]["value"] == "small" and opened[p.engine]["value"] == ENGINE
+    assert opened[p.model]["value"] == "small" and opened[p.engine]["value"] == ON_SCREEN["engine"]
     assert opened[p.slider]["value"] == 60 and opened[p.question]["value"] == "q0"
-    assert opened[p.states["pinned"]]["index"] == 1 and opened[p.layer]["maximum"] == 2
+    assert opened[p.states.pin]["index"] == 1 and opened[p.layer]["maximum"] == 2
 
 
 def test_a_link_sets_engine_unit_and_budget(page):
-    opened = page.h.open(visitor(model="small", budget="0.5", unit="loss", engine="torch"))
+    opened = page.select.open(visitor(model="small", budget="0.5", unit="loss", engine="torch"))
     assert opened[page.p.slider]["value"] == 0.5 and opened[page.p.unit]["value"] == "loss"
-    assert opened[page.p.engine]["value"] == "torch" and opened[page.p.states["pinned"]] is None
+    assert opened[page.p.engine]["value"] == "torch" and opened[page.p.states.pin] is None
     assert opened[page.p.hint]["visible"] is False
-    assert page.h.open(visitor(budget="50"))[page.p.slider]["value"] == 50
+    assert page.select.open(visitor(budget="50"))[page.p.slider]["value"] == 50
 
 
 def test_a_link_never_loads_a_foreign_checkpoint(page):
-    opened = page.h.open(visitor(model="owner/other"))
+    opened = page.select.open(visitor(model="owner/other"))
     assert opened[page.p.model]["value"] == "small" and opened[page.p.other] == "owner/other"
-    assert "press Load" in opened[page.p.hint]["value"].replace("&#58;", ":")
+    assert "press Load" in words(opened, page.p.hint)
 
 
 def test_a_budget_beyond_the_slider_is_brought_back_and_said(page):
-    opened = page.h.open(visitor(budget="1e9"))
+    opened = page.select.open(visitor(budget="1e9"))
     assert opened[page.p.slider]["value"] == 100 and "beyond" in opened[page.p.hint]["value"]
 
 
 def test_without_any_checkpoint_the_page_still_opens(page):
-    page.h.default = None
-    opened = page.h.open(visitor())
+    page.select.default = None
+    opened = page.select.open(visitor())
     assert opened[page.p.hint]["visible"] and "bundled" in opened[page.p.hint]["value"]
     assert "Pick a checkpoint" in run(page, model=None)[-1][page.p.notice]["value"]
 
 
 def test_a_run_answers_first_and_measures_then(page):
-    page.h.look_up(*asked(60.0), None, visitor(), None)
+    look_up(page)
     loading, answered, measured = run(page)
     p = page.p
     assert "Loading" in loading[p.verdict]
-    assert "### one" in answered[p.answer] and p.latency not in answered and answered[p.states["tokens"]] == 10
+    assert "### one" in answered[p.answer] and p.latency not in answered and answered[p.states.tokens] == 10
     assert "Same as fp32" in answered[p.verdict]["value"]
-    assert "| p50 |" in measured[p.latency] and measured[p.states["full_ms"]] > 0
+    assert "| p50 |" in measured[p.latency] and measured[p.states.full_ms] > 0
     assert page.desk.made[0].asked[0][2].fractions == (0.8, 0.4)
 
 
 def test_a_newer_wish_ends_the_older_run_after_its_answer(page):
-    page.h.look_up(*asked(90.0), None, visitor(), None)
-    assert page.p.latency not in run(page, value=60.0)[-1]
+    look_up(page, slider=90.0)
+    assert page.p.latency not in run(page)[-1]
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"question": " "}, "Ask a question"), ({"value": None}, "number"), ({"model": "gone"}, "no gone")],
+    [({"question": " "}, "Ask a question"), ({"slider": None}, "number"), ({"model": "gone"}, "no gone")],
 )
 def test_bad_input_is_said_and_nothing_old_is_left_standing(page, options, said):
     last = run(page, **options)[-1]
-    assert said in last[page.p.notice]["value"].replace("&#46;", ".") and last[page.p.notice]["visible"]
+    assert said in words(last, page.p.notice) and last[page.p.notice]["visible"]
     assert last[page.p.answer] == "" and last[page.p.marked] == []
 
 
@@ -144,22 +138,22 @@ def test_an_unexpected_error_is_logged_and_friendly(page, caplog):
 
 
 def test_looking_up_draws_and_links_and_runs_nothing(page):
-    shown = page.h.look_up("small", ENGINE, UNIT, 75.0, "q", "p", "macs", None, 50, None, None, visitor(), None)
+    shown = look_up(page, slider=75.0, tokens=50)
     assert "79.8" in shown[page.p.readout] and "50 tokens" in shown[page.p.readout]
     assert shown[page.p.link] == "model=small&budget=75&unit=macs&engine=onnxruntime"
     assert not page.desk.made
 
 
 def test_another_unit_keeps_the_point(page, front):
-    moved = page.h.switch("small", "loss", 60.0, "macs", None, None)
-    assert moved[page.p.slider]["value"] == pytest.approx(0.8) and moved[page.p.states["unit"]] == "loss"
-    assert moved[page.p.states["pinned"]]["index"] == 1
+    moved = page.send(page.select.switch, unit="loss")
+    assert moved[page.p.slider]["value"] == pytest.approx(0.8) and moved[page.p.states.slider_unit] == "loss"
+    assert moved[page.p.states.pin]["index"] == 1
 
 
 def test_a_click_moves_the_slider_to_exactly_that_point(page, front):
     moved = click(page, 4)
     assert moved[page.p.slider]["value"] == 70
-    pinned = moved[page.p.states["pinned"]]
+    pinned = moved[page.p.states.pin]
     assert page.desk.choose(page.desk.entry("small"), UNIT, 70.0, None, pinned).point is front.dominated[0]
     for wrong in (99, -1, None, "x"):
         said = click(page, wrong)
@@ -169,64 +163,66 @@ def test_a_click_moves_the_slider_to_exactly_that_point(page, front):
 def test_what_stands_beside_the_front_is_found_once_drawn_downloaded_and_opened(page, front, monkeypatch):
     found, sought = [Rival("small", True, front.points[1]), Rival("other", False, front.full)], []
     monkeypatch.setattr(rivals, "find", lambda entry, owner: sought.append((entry.name, owner)) or found)
-    state, p = page.p.states["others"], page.p
-    look = asked(60.0)
-    assert page.h.open(visitor())[state] is None, "another checkpoint has others beside it"
-    first = page.h.look_up(*look, None, visitor(), None)
-    again = page.h.look_up(*look, first[state], visitor(), None)
+    state, p = page.p.states.rivals, page.p
+    assert page.select.open(visitor())[state] is None, "another checkpoint has others beside it"
+    first = look_up(page)
+    again = look_up(page, rivals=first[state])
     assert sought == [("small", None)] and again[state] == found
-    ran = list(page.h.run(*look[:8], None, 2, found, visitor()))
-    turned = page.h.show_axis("small", UNIT, 60.0, "ms", None, None, found)
+    ran = run(page, rivals=found)
+    turned = page.send(page.run.show_axis, axis="ms", rivals=found)
     for shown in (first, again, ran[1], turned):
         assert 'data-index="6"' in shown[p.front] and "searched architecture small" in shown[p.front]
-    assert page.h.write_csv("small", found)[p.csv_text].splitlines()[-1].endswith("other")
-    opened = click(page, 5, found)
+    assert page.send(page.run.write_csv, rivals=found)[p.csv_text].splitlines()[-1].endswith("other")
+    opened = click(page, 5, rivals=found)
     assert opened[p.model]["value"] == "small" and opened[state] is None
-    assert "no other" in click(page, 6, found)[p.hint]["value"]
-    assert "not on this front" in click(page, 7, found)[p.notice]["value"]
+    assert "no other" in click(page, 6, rivals=found)[p.hint]["value"]
+    assert "not on this front" in click(page, 7, rivals=found)[p.notice]["value"]
 
 
 def test_the_next_example_is_of_another_passage(page):
     p = page.p
-    assert [page.h.pick_another(i, "small")[p.example] for i in (None, 0, 1, 2)] == [0, 2, 2, 0]
-    assert page.h.pick_another(0, "small")[p.question] == "q2"
-    assert page.h.pick(None, "small") == page.h.pick(99, None) == page.h.nothing(p.question)
+    after = [page.send(page.select.pick_another, example=i) for i in (None, 0, 1, 2)]
+    assert [updates[p.example] for updates in after] == [0, 2, 2, 0] and after[1][p.question] == "q2"
+    unpicked = page.send(page.select.pick, example=None)
+    assert unpicked == page.send(page.select.pick, example=99, model=None) == page.select.nothing(p.question)
 
 
 def test_loading_adds_to_the_choices_once(page):
-    loaded = page.h.load("small", ENGINE, UNIT, None, "qa")
+    loaded = page.send(page.select.load, other="small")
     assert loaded[page.p.model]["value"] == "small" and len(loaded[page.p.model]["choices"]) == 1
-    failed = page.h.load("gone", ENGINE, UNIT, None, "qa")
+    failed = page.send(page.select.load, other="gone")
     assert set(failed) == {page.p.hint} and failed[page.p.hint]["visible"]
 
 
 def test_another_layer_is_shown_within_what_there_is(page):
-    kept = run(page)[1][page.p.states["kept"]]
-    first, last = (page.h.show_layer(layer, 0, kept)[page.p.kept] for layer in (1, 99))
+    windows = run(page)[1][page.p.states.windows]
+    first, last = (
+        page.send(page.run.show_layer, layer=layer, window=0, windows=windows)[page.p.kept] for layer in (1, 99)
+    )
     assert first[0][0] == "one two three four five six seven eight" and last[0][0] == "one two three four"
 
 
 def test_with_nothing_chosen_every_event_leaves_the_page_as_it_is(page, desk, entry, monkeypatch):
     # An empty dictionary would be refused by gradio, so at least one of the event's outputs is named.
-    p, h = page.p, page.h
+    p = page.p
     object.__setattr__(entry, "front", None)
     monkeypatch.setattr(catalog, "examples", lambda: [])
     for said, output in (
-        (h.look_up(None, None, UNIT, 100, "", "", "macs", None, None, None, None, visitor(), None), p.readout),
-        (h.show_layer(1, None, None), p.kept),
-        (h.show_axis(None, UNIT, 100, "ms", None, None, None), p.front),
-        (h.pick_another(None, None), p.question),
+        (look_up(page, model=None, engine=None, question="", passage=""), p.readout),
+        (page.send(page.run.show_layer), p.kept),
+        (page.send(page.run.show_axis, model=None), p.front),
+        (page.send(page.select.pick_another, model=None), p.question),
         (click(page, 0), p.slider),
-        (h.switch("small", UNIT, 100, UNIT, None, None), p.slider),
+        (page.send(page.select.switch), p.slider),
     ):
         assert list(said) == [output]
 
 
 def test_a_checkpoint_without_a_front_answers_at_full_length(page, desk, entry):
     object.__setattr__(entry, "front", None)
-    opened = page.h.open(visitor(budget="50"))
+    opened = page.select.open(visitor(budget="50"))
     assert opened[page.p.slider]["interactive"] is False and opened[page.p.slider]["value"] == 100
-    shown = page.h.look_up("small", "torch", UNIT, 100, "q", "p", "macs", None, None, None, None, visitor(), None)
+    shown = look_up(page, engine="torch", slider=100)
     assert "no searched front" in shown[page.p.readout] and shown[page.p.link] == "model=small&unit=macs&engine=torch"
-    assert "### one" in run(page, value=100, engine="torch")[1][page.p.answer]
-    assert "no searched front" in page.h.write_csv("small", None)[page.p.notice]["value"]
+    assert "### one" in run(page, slider=100, engine="torch")[1][page.p.answer]
+    assert "no searched front" in page.send(page.run.write_csv)[page.p.notice]["value"]

@@ -1,7 +1,5 @@
 """Classifiers on the page: Explore, Compare and the endpoint, over stand-ins for models."""
 
-import asyncio
-import html
 import json
 from types import SimpleNamespace
 
@@ -9,18 +7,17 @@ import gradio as gr
 import pytest
 
 from tests.ui.conftest import FakeAnswerer, FakeClassifier
-from ui import page
+from tests.ui.page_kit import Driver, loops_closed, visitor, words
 from ui.compare import comparing
 from ui.compare import tab as compare
 from ui.desk import Desk
 from ui.explore import labels
 from ui.explore import tab as explore
-from ui.models.tab import stamped
 from zoo import catalog
 from zoo.errors import UserError
 
 SENTIMENT, ENTAILMENT = ["negative", "positive"], ["entailment", "neutral", "contradiction"]
-VISITOR = SimpleNamespace(session_hash="ann", query_params={})
+ON_SCREEN = {"engine": "onnxruntime", "unit": "macs", "slider": 60.0, "axis": "macs", "layer": 2, "rivals": []}
 
 
 @pytest.fixture
@@ -32,8 +29,6 @@ def entries(entry, make_classifier):
 @pytest.fixture
 def both(entries, tmp_path, monkeypatch):
     """The page over a model for questions and three for texts."""
-    made, make = [], asyncio.new_event_loop
-    monkeypatch.setattr(asyncio, "new_event_loop", lambda: made.append(make()) or made[-1])
     monkeypatch.setattr("zoo.latency.disturbed", lambda: False)
     monkeypatch.setattr("zoo.latency.get_settings", lambda: SimpleNamespace(home=tmp_path / "home", threads=1))
     # Classifiers first: the page opens with questions nevertheless.
@@ -48,13 +43,14 @@ def both(entries, tmp_path, monkeypatch):
         return (FakeAnswerer if which.task == "qa" else FakeClassifier)(which, engine)
 
     desk = Desk(find, lambda e: e, answerer)
-    with gr.Blocks() as demo:
-        h = explore.build_explore(demo, desk)
-        parts, versus = compare.build_compare(desk)
-    yield SimpleNamespace(demo=demo, h=h, p=h.parts, desk=desk, versus=versus, vp=parts)
-    asyncio.set_event_loop(None)
-    for loop in made:
-        loop.close()
+    with loops_closed():
+        with gr.Blocks() as demo:
+            tab, versus = explore.build_explore(demo, desk), compare.build_compare(desk)
+        send, ask = Driver(demo, tab.parts, ON_SCREEN).send, Driver(demo, versus.parts, {"many": 2}).send
+        yield SimpleNamespace(
+            demo=demo, p=tab.parts, select=tab.selecting, run=tab.running, desk=desk, send=send,
+            versus=versus.comparing, vp=versus.parts, ask=ask,
+        )  # fmt: skip
 
 
 def names(update):
@@ -62,7 +58,7 @@ def names(update):
 
 
 def test_the_page_opens_with_questions_and_offers_the_switch(both):
-    opened = both.h.open(VISITOR)
+    opened = both.select.open(visitor())
     p = both.p
     assert opened[p.model]["value"] == "small" and names(opened[p.model]) == ["small"]
     assert opened[p.task]["visible"] and opened[p.task]["value"] == "qa" and not opened[p.bars]["visible"]
@@ -70,45 +66,47 @@ def test_the_page_opens_with_questions_and_offers_the_switch(both):
 
 
 def test_the_switch_brings_a_classifier_its_boxes_and_something_to_try(both):
-    p, now = both.p, ("onnxruntime", "macs", None)
-    to = both.h.select_task("classification", *now, "qa")
+    p, select = both.p, both.select
+    to = both.send(select.select_task, task="classification", reading="qa")
     assert to[p.model]["value"] == "mood" and names(to[p.model]) == ["mood", "nli", "sim"]
     assert (to[p.question]["label"], to[p.passage]["visible"]) == ("Sentence", False) and to[p.passage]["value"] == ""
     assert to[p.bars]["visible"] and not to[p.marked]["visible"] and not to[p.more]["visible"]
-    assert to[p.states["reading"]] == "sst2" and to[p.question]["value"] == to[p.example]["choices"][0][0][8:]
-    pair = both.h.select("nli", *now, "sst2")
+    assert to[p.states.reading] == "sst2" and to[p.question]["value"] == to[p.example]["choices"][0][0][8:]
+    pair = both.send(select.select, model="nli", reading="sst2")
     assert (pair[p.question]["label"], pair[p.passage]["label"]) == ("Premise", "Hypothesis")
     assert pair[p.passage]["visible"] and pair[p.passage]["value"] and pair[p.engine]["value"] == "onnxruntime"
-    assert both.h.select("sim", *now, "mnli")[p.ask]["value"] == "Score"
-    back = both.h.select_task("qa", *now, "mnli")
+    assert both.send(select.select, model="sim", reading="mnli")[p.ask]["value"] == "Score"
+    back = both.send(select.select_task, task="qa", reading="mnli")
     assert back[p.model]["value"] == "small" and back[p.marked]["visible"] and back[p.passage]["label"] == "Passage"
 
 
 def test_a_text_stays_where_the_next_checkpoint_reads_the_same(both, entries, make_classifier):
     entries["other"] = make_classifier("other", SENTIMENT)
-    stays = both.h.select("other", "onnxruntime", "macs", None, "sst2")
+    stays = both.send(both.select.select, model="other", reading="sst2")
     assert both.p.question not in stays and both.p.model in stays
 
 
 def test_a_task_without_a_checkpoint_is_told(both):
-    both.h.bundled = both.h.bundled[:1]
-    told = both.h.select_task("qa" if both.h.bundled[0][2] != "qa" else "classification", "torch", "macs", None, "qa")
+    both.select.bundled = both.select.bundled[:1]
+    other = "qa" if both.select.bundled[0][2] != "qa" else "classification"
+    told = both.send(both.select.select_task, task=other, reading="qa")
     assert set(told) == {both.p.hint} and "no checkpoint" in told[both.p.hint]["value"]
     loaded = [["Nli", "nli", "classification"]]
-    both.h.bundled = []
-    assert names(both.h.select_task("classification", "torch", "macs", loaded, "qa")[both.p.model]) == ["nli"]
+    both.select.bundled = []
+    to = both.send(both.select.select_task, task="classification", choices=loaded, reading="qa")
+    assert names(to[both.p.model]) == ["nli"]
 
 
 def test_examples_are_of_what_is_picked(both):
-    filled = both.h.pick(1, "nli")
+    filled = both.send(both.select.pick, example=1, model="nli")
     assert filled[both.p.passage] == "The choir has forty members."
-    assert both.h.pick_another(0, "mood")[both.p.passage] == ""
+    assert both.send(both.select.pick_another, example=0, model="mood")[both.p.passage] == ""
 
 
-def run(both, model, first, second="", value=60.0, unit="macs"):
-    asked = (model, "onnxruntime", unit, value, first, second)
-    both.h.look_up(*asked, "macs", None, None, None, [], VISITOR, None)
-    return list(both.h.run(*asked, "macs", None, None, 2, [], VISITOR))
+def run(both, model, first, second="", unit="macs"):
+    shown = {"model": model, "unit": unit, "question": first, "passage": second}
+    both.send(both.run.look_up, visitor(), None, **shown)
+    return list(both.send(both.run.run, visitor(), **shown))
 
 
 @pytest.mark.parametrize("unit", ["macs", "ms"])
@@ -119,8 +117,9 @@ def test_a_text_is_classified_at_the_budget_and_at_full_length(both, unit):
     assert answered[p.verdict]["value"] == "Same as fp32 full length"
     assert "positive" in answered[p.bars] and "90.0 %" in answered[p.bars] and p.marked not in answered
     assert "| p50 |" in measured[p.latency]
-    kept = answered[p.states["kept"]]
-    assert kept["texts"] == ("positive words of a kind person here",) and both.h.show_layer(2, 0, kept)[p.kept]
+    kept = answered[p.states.windows]
+    assert kept["texts"] == ("positive words of a kind person here",)
+    assert both.send(both.run.show_layer, window=0, windows=kept)[p.kept]
     assert "Accuracy" in answered[p.readout] and "Accuracy" in answered[p.front]
 
 
@@ -144,26 +143,28 @@ def test_labels_of_strangers_stay_text(both, entries, make_classifier):
 
 def test_classifiers_are_compared_and_mixed_kinds_are_refused(both, entries, make_classifier):
     p = both.vp
-    *_, last = both.versus.run(2, "positive words here", "", "mood", 100, "mood", 60, None, 1, None, 1)
+    pair = {"question": "positive words here", "models0": "mood", "budgets0": 100, "models1": "mood", "budgets1": 60}
+    *_, last = both.ask(both.versus.run, **pair)
     assert "positive" in last[p.table] and "Accuracy" in last[p.table] and "positive" in last[p.csv_text]
     entries["any"] = make_classifier("any", ["yes", "no"])
     comparing.refuse_mixed([entries["any"], entries["mood"]])
     for pair, said in ((("small", "mood"), "answers questions and The mood classifies"), (("nli", "sim"), "same kind"),
                        (("mood", "nli"), "same kind")):  # fmt: skip
-        *_, told = both.versus.run(2, "a", "b", pair[0], 100, pair[1], 100, None, 1, None, 1)
-        assert said in html.unescape(told[p.notice]["value"])
+        rows = {"models0": pair[0], "budgets0": 100, "models1": pair[1], "budgets1": 100}
+        *_, told = both.ask(both.versus.run, question="a", passage="b", **rows)
+        assert said in words(told, p.notice)
 
 
 def test_what_a_is_decides_what_the_others_offer(both):
     p, h = both.vp, both.versus
     assert {name for _, name in p.models[0].choices} == {"small", "mood", "nli", "sim"}
     assert [name for _, name in p.models[1].choices] == ["small"]
-    told = h.choose("nli", "qa", "small", "sim", "small")
+    told = both.ask(h.choose, reads="qa", models0="nli", models1="small", models2="sim", models3="small")
     assert names(told[p.models[1]]) == ["mood", "nli", "sim"]
     assert [told[one]["value"] for one in p.models[1:]] == ["nli", "sim", "nli"]
     assert told[p.passage]["label"] == "Hypothesis" and told[p.reads] == "mnli"
-    assert p.question not in h.choose("nli", "mnli", "nli", "nli", "nli")
-    assert h.pick(0, "mood")[p.passage] == ""
+    assert p.question not in both.ask(h.choose, reads="mnli", **{f"models{i}": "nli" for i in range(4)})
+    assert both.ask(h.pick, example=0, models0="mood")[p.passage] == ""
 
 
 def test_the_endpoint_classifies_scores_and_sends_questions_elsewhere(both):
@@ -185,9 +186,10 @@ def test_the_endpoint_classifies_scores_and_sends_questions_elsewhere(both):
 
 
 def test_the_models_tab_sends_only_one_task_to_compare(built, monkeypatch):
-    p, h = built.build_models
+    p, h = built.models.parts, built.models.browsing
+    send = Driver(built.demo, p).send
     rows = {name: SimpleNamespace(task=task) for name, task in (("a", "qa"), ("b", "classification"), ("c", ""))}
-    monkeypatch.setattr("ui.models.tab._find", lambda name, profile: rows[name])
-    assert h.to_compare(["a", "c"], None)[p.compared] and h.to_compare(["b", "c"], None)[p.compared]
-    assert "same task" in h.to_compare(["a", "b"], None)[p.notice]["value"]
-    assert stamped(["a"]) and page.TABS
+    monkeypatch.setattr("ui.models.browsing.find", lambda name, profile: rows[name])
+    for alike in (["a", "c"], ["b", "c"]):
+        assert send(h.to_compare, None, ticked=alike)[p.compared].endswith("\n".join(alike))
+    assert "same task" in words(send(h.to_compare, None, ticked=["a", "b"]), p.notice)

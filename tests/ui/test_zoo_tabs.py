@@ -1,21 +1,21 @@
 """The tabs Models and Compare, driven without a browser."""
 
-import html
 from types import SimpleNamespace
 
 import pytest
 
-from ui.models.tab import stamped, unstamped
+from tests.ui.page_kit import Driver, selected, words
+from ui.models.browsing import stamped, unstamped
 from zoo.settings import get_settings
 
-
-def words(updates, component):
-    """A note's text of what a handler updates, without entities."""
-    told = updates[component]
-    return html.unescape(str(told["value"] if isinstance(told, dict) and "value" in told else told))
+UNFILTERED = {f"filters_{key}": "any" for key in ("task", "method", "base_model", "origin", "int8")}
 
 
-ASKED = ("", "any", "any", "any", "any", "any", "", "", "", [])
+@pytest.fixture
+def models(built):
+    tab = built.models
+    driver = Driver(built.demo, tab.parts, {**UNFILTERED, "search": "", "ticked": []})
+    return SimpleNamespace(p=tab.parts, h=tab.browsing, send=driver.send)
 
 
 @pytest.fixture
@@ -28,31 +28,31 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("home")
-def test_the_zoo_is_searched_and_a_bad_bound_is_told(built):
-    p, h = built.build_models
-    opened = h.open(None, *ASKED)
+def test_the_zoo_is_searched_and_a_bad_bound_is_told(models):
+    p, h, send = models.p, models.h, models.send
+    opened = send(h.open, None)
     names = [row[1] for row in opened[p.table]["data"]]
     assert "minilm-l6-qa" in names and not opened[p.banner]["visible"]
-    int8 = h.choose(None, *("", "any", "any", "any", "any", "yes", "", "", "", []))
+    int8 = send(h.choose, None, filters_int8="yes")
     there = {f"minilm-l6-{task}-length-adaptive-int8" for task in ("qa", "sst2", "mnli")}
     assert {row[1] for row in int8[p.table]["data"]} == {*there, "minilm-l6-w8a8-stsb-int8"}
     assert "4 models" in int8[p.counted]
-    wrong = h.choose(None, *("", "any", "any", "any", "any", "any", "many", "", "", []))
+    wrong = send(h.choose, None, most_mb="many")
     assert "“many”" in words(wrong, p.notice)
 
 
-def test_a_click_opens_the_card_and_a_tick_compares(built):
-    p, h = built.build_models
+def test_a_click_opens_the_card_and_a_tick_compares(models):
+    p, h, send = models.p, models.h, models.send
     row = ["☐", "minilm-l6-qa"]
-    opened = h.click(SimpleNamespace(row_value=row, index=[0, 3]), None, *ASKED)
+    opened = send(h.click, selected([0, 3], row), None)
     assert opened[p.detail]["visible"] and "MiniLM" in opened[p.card] and "![" not in opened[p.card]
-    ticked = h.click(SimpleNamespace(row_value=row, index=[0, 0]), None, *ASKED)
+    ticked = send(h.click, selected([0, 0], row), None)
     assert ticked[p.ticked] == ["minilm-l6-qa"]
-    assert "Tick 2 to 4" in words(h.to_compare(["minilm-l6-qa"], None), p.notice)
+    assert "Tick 2 to 4" in words(send(h.to_compare, None, ticked=["minilm-l6-qa"]), p.notice)
     both = ["minilm-l6-qa", "minilm-l6-qa-length-adaptive-int8"]
-    assert unstamped(h.to_compare(both, None)[p.compared]) == both
-    assert unstamped(h.to_explore("minilm-l6-qa", None)[p.wanted]) == ["minilm-l6-qa"]
-    assert "no model gone" in words(h.to_explore("gone", None), p.notice)
+    assert unstamped(send(h.to_compare, None, ticked=both)[p.compared]) == both
+    assert unstamped(send(h.to_explore, None, name="minilm-l6-qa")[p.wanted]) == ["minilm-l6-qa"]
+    assert "no model gone" in words(send(h.to_explore, None, name="gone"), p.notice)
 
 
 def test_the_same_wish_twice_is_a_change():
@@ -60,8 +60,19 @@ def test_the_same_wish_twice_is_a_change():
 
 
 def test_comparing_opens_with_as_many_rows_as_wanted(built):
-    p, h = built.build_compare
-    assert [update["visible"] for update in h.count(3).values()] == [True, True, True, False]
-    assert [update["visible"] for update in h.count("many").values()] == [True, True, False, False]
-    (_, failed) = h.run(2, "q", "p", "gone/model/x", 50, None, 50)
+    p, h = built.compare.parts, built.compare.comparing
+    send = Driver(built.demo, p, {"many": 2, "question": "q", "passage": "p"}).send
+    assert [update["visible"] for update in send(h.count, many=3).values()] == [True, True, True, False]
+    assert [update["visible"] for update in send(h.count, many="many").values()] == [True, True, False, False]
+    (_, failed) = send(h.run, models0="gone/model/x", budgets0=50, budgets1=50)
     assert "2 to 4" in words(failed, p.notice)
+
+
+def test_what_was_ticked_fills_the_rows_of_the_comparison(built):
+    p, h = built.compare.parts, built.compare.comparing
+    names = ["minilm-l6-qa", "minilm-l6-qa-length-adaptive-int8", "minilm-l6-qa"]
+    updates = h.take(names, "qa")
+    assert updates[p.many] == 3 and [updates[row]["visible"] for row in p.rows] == [True, True, True, False]
+    assert [updates[model]["value"] for model in p.models] == [*names, names[0]]
+    assert {updates[budget] for budget in p.budgets} == {100} and not updates[p.notice]["visible"]
+    assert "gone/model/x" in words(h.take(["gone/model/x"] * 2, "qa"), p.notice)

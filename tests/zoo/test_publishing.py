@@ -10,6 +10,7 @@ import pytest
 
 from tests.hub_state import User
 from zoo import catalog, publishing, verification
+from zoo.commits import follow
 from zoo.errors import UserError
 from zoo.files import write_json
 
@@ -19,8 +20,8 @@ TOKEN, REPO = "hf_writer", "writer/tiny"
 DRAWN = {"README.md", "front.png", ".eval_results/tiny-int8.yaml"}
 
 
-def publish(folder, repo_id=REPO, token=TOKEN, **options):
-    return publishing.publish(folder, repo_id, token, **options)
+def publish(folder, repo_id=REPO, token=TOKEN, tell=lambda step: None, **options):
+    return follow(publishing.publish(folder, repo_id, token, **options), tell)
 
 
 def test_the_preview_sends_nothing_and_says_what_would_be_sent(local_hub, light):

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import gradio as gr
-
-from ui import curves, outcome, text
+from ui import outcome, text
 from ui.desk import DEFAULT_ENGINE, Desk, time_in_turn
-from ui.events import Speaker, Updates, explain, spoken
 from ui.outcome import Outcome
-from ui.reading import QA, questions, reading_of
+from ui.reading import QA, reading_of
 from ui.text import size
-from ui.widgets import list_samples
 from zoo import latency
 from zoo.catalog import Entry
 from zoo.errors import UserError
@@ -199,89 +195,6 @@ def write_csv(found: Sequence[Contestant]) -> str:
 def _plain(words: str) -> str:
     """Text that no spreadsheet takes for a formula."""
     return f"'{words}" if words[:1] in ("=", "+", "-", "@", "\t", "\r") else words
-
-
-class Comparing(Speaker):
-    """Events of the Compare tab."""
-
-    def __init__(self, parts: Any, desk: Desk, entries: Sequence[Entry] = ()):
-        super().__init__(parts)
-        self.desk = desk
-        self.known = [(entry.title, entry.name, entry.task) for entry in entries]
-
-    def count(self, many: Any) -> Updates:
-        """As many rows as are to be compared."""
-        wanted = many if isinstance(many, int) and LEAST <= many <= MOST else LEAST
-        return {row: gr.update(visible=i < wanted) for i, row in enumerate(self.parts.rows)}
-
-    @spoken("notice")
-    def pick(self, index: Any, first: str | None) -> Updates:
-        """An example fills both boxes."""
-        samples = (reading_of(self.desk.entry(first)) if first else questions()).samples
-        if not isinstance(index, int) or not 0 <= index < len(samples):
-            return self.nothing(self.parts.question)
-        return {self.parts.question: samples[index].first, self.parts.passage: samples[index].second}
-
-    @spoken("notice")
-    def choose(self, first: str | None, reads: str | None, *others: str | None) -> Updates:
-        """A is another checkpoint: the boxes are for what it reads, and the others are chosen among its kind."""
-        if not first:
-            return self.nothing(self.parts.notice)
-        return self.set_kind(first, reads, others) | self.note("notice", None)
-
-    def set_kind(self, first: str, reads: str | None, others: Sequence[str | None]) -> Updates:
-        """Boxes, examples and what B, C and D offer, for A."""
-        p, entry = self.parts, self.desk.entry(first)
-        reading = reading_of(entry)
-        choices = [(title, name) for title, name, task in self.known if task == entry.task]
-        if entry.name not in [name for _, name in choices]:
-            choices = [(entry.title, entry.name), *choices]
-        names = [name for _, name in choices]
-        updates: Updates = {p.reads: reading.key}
-        for component, name in zip(p.models[1:], others, strict=True):
-            fits = name in names or bool(name) and self.desk.entry(name or "").task == entry.task
-            kept = choices if name in names or not fits else [(self.desk.entry(name or "").title, name), *choices]
-            updates[component] = gr.update(choices=kept, value=name if fits else first)
-        if reading.key == reads:
-            return updates
-        sample = reading.samples[0] if reading.samples else None
-        return updates | {
-            p.example: gr.update(choices=list_samples(reading), value=0 if sample else None),
-            p.question: gr.update(
-                value=sample.first if sample else "", label=reading.first, max_length=reading.most
-            ),
-            p.passage: gr.update(
-                value=sample.second if sample else "", label=reading.second or "Second text",
-                visible=bool(reading.second),
-            ),
-        }  # fmt: skip
-
-    def run(self, many: Any, question: str, passage: str, *pairs: Any) -> Iterator[Updates]:
-        """Answers first, then latencies; `pairs` are names and budgets in turn."""
-        p = self.parts
-        wanted = list(zip(pairs[::2], pairs[1::2], strict=True))[: many if isinstance(many, int) else LEAST]
-        try:
-            yield {p.stamp: "Answering…"} | self.note("notice", None)
-            found = ask_all(self.desk, wanted, question or "", passage or "")
-            notices = list(dict.fromkeys(notice for c in found for notice in c.reply.notices))
-            yield {
-                p.verdict: agreement(found),
-                p.table: tabulate(found),
-                p.stamp: "Measuring, in turn…",
-                **self.note("notice", " ".join(notices)),
-            }
-            found, disturbed = time_all(self.desk, found, question, passage)
-            yield {
-                p.table: tabulate(found),
-                p.plot: gr.update(value=curves.draw_bars(bars(found)), visible=True),
-                p.stamp: stamp(found, disturbed),
-                p.csv_text: write_csv(found),
-                p.csv: gr.update(interactive=True),
-            }
-        except Exception as error:
-            yield {p.stamp: "", p.verdict: "", p.table: "", p.plot: gr.update(visible=False)} | self.note(
-                "notice", explain(error)
-            )
 
 
 def stamp(found: Sequence[Contestant], disturbed: bool) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from ui.compare.comparing import LEAST, LETTERS, MOST, Comparing
+from ui.compare.comparing import LEAST, LETTERS, MOST
+from ui.compare.events import Comparing
+from ui.compare.parts import CompareParts
 from ui.desk import Desk
 from ui.events import DEVICE, QUICK, RAW
 from ui.reading import QA, Reading, Sample, questions, reading_of
@@ -18,51 +20,27 @@ from zoo.catalog import Entry
 
 
 @dataclass
-class CompareParts:
-    """Every component that an event reads or writes; `rows`, `models` and `budgets` are as long as four letters."""
+class CompareTab:
+    """What other tabs need of this one."""
 
-    notice: gr.Markdown
-    many: gr.Radio
-    rows: list[gr.Row]
-    models: list[gr.Dropdown]
-    budgets: list[gr.Slider]
-    reads: gr.State
-    example: gr.Dropdown
-    question: gr.Textbox
-    passage: gr.Textbox
-    go: gr.Button
-    verdict: gr.Markdown
-    table: gr.Markdown
-    plot: gr.Plot
-    stamp: gr.Markdown
-    csv: gr.Button
-    csv_text: gr.Textbox
-
-    @property
-    def kind(self) -> list[Any]:
-        """What follows from what A reads."""
-        return [*self.models[1:], self.reads, self.example, self.question, self.passage]
-
-    @property
-    def pairs(self) -> list[Any]:
-        """Names and budgets in turn."""
-        return [component for pair in zip(self.models, self.budgets, strict=True) for component in pair]
+    parts: CompareParts
+    comparing: Comparing
 
 
-def build_compare(desk: Desk) -> tuple[CompareParts, Comparing]:
+def build_compare(desk: Desk) -> CompareTab:
     """Put the tab's content where the Blocks stands, and wire it."""
     entries = sorted(catalog.bundled(), key=lambda entry: entry.task != QA)
     reading = reading_of(entries[0]) if entries else questions()
     p = _place(entries, reading)
     h = Comparing(p, desk, entries)
-    p.many.input(h.count, p.many, p.rows, **QUICK)
-    p.example.input(h.pick, [p.example, p.models[0]], [p.question, p.passage, p.notice], **QUICK)
-    first, *others = p.models
-    p.models[0].input(h.choose, [first, p.reads, *others], [*p.kind, p.notice], **QUICK)
+    p.many.input(h.count, {p.many}, p.rows, **QUICK)
+    p.example.input(h.pick, {p.example, p.models[0]}, [p.question, p.passage, p.notice], **QUICK)
+    p.models[0].input(h.choose, {*p.models, p.reads}, [*p.models[1:], *p.boxes, p.notice], **QUICK)
     shown = [p.notice, p.verdict, p.table, p.plot, p.stamp, p.csv, p.csv_text]
-    gr.on([p.go.click, p.question.submit], h.run, [p.many, p.question, p.passage, *p.pairs], shown, **RAW, **DEVICE)
+    asked = {p.many, p.question, p.passage, *p.models, *p.budgets}
+    gr.on([p.go.click, p.question.submit], h.run, asked, shown, **RAW, **DEVICE)
     p.csv.click(None, p.csv_text, None, js="(text) => { budgetZoo.save('comparison', text); }", **QUICK)
-    return p, h
+    return CompareTab(p, h)
 
 
 def start_pairs(entries: list[Entry]) -> list[tuple[str | None, float]]:

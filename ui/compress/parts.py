@@ -1,29 +1,13 @@
-"""The components of the tab Compress, and the words beside them."""
+"""The components of the tab Compress."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import gradio as gr
-from pydantic import BaseModel
+from gradio.components import Component
 
-from compress.recipe.load import KINDS, RECIPES
-
-
-def kinds() -> dict[str, type[BaseModel]]:
-    """Every kind of recipe, and its model."""
-    return dict(KINDS)
-
-
-def about(preset: str) -> str:
-    """What a shipped recipe says of itself, in its first lines."""
-    lines = (RECIPES / f"{preset}.yaml").read_text(encoding="utf-8").splitlines()
-    said = []
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        said.append(line.lstrip("# "))
-    return said[0] if said else ""
+SOURCE, RECIPE, CHECK, START = 1, 2, 3, 4  # the steps of the walkthrough
 
 
 @dataclass
@@ -63,3 +47,9 @@ class ComposeParts:
     started: gr.Textbox
     uploaded: gr.State
     choices: gr.State
+
+    @property
+    def filled(self) -> list[Component]:
+        """What an earlier job's recipe changes."""
+        shown = [self.form, self.about, self.faults, self.preset, self.choices]
+        return [*shown, self.source, self.task, self.data, self.walk, self.notice]

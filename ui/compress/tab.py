@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import gradio as gr
 from compress.data.tasks import TASKS
 from compress.data.uploads import KINDS
 from compress.recipe.load import shipped
-from ui.compress import composing, sources
-from ui.compress.composing import Composing
-from ui.compress.parts import ComposeParts
+from ui.compress import sources
+from ui.compress.choosing import Choosing
+from ui.compress.filling import Filling
+from ui.compress.parts import CHECK, RECIPE, SOURCE, START, ComposeParts
+from ui.compress.starting import Starting
 from ui.events import QUICK, RAW
 from ui.widgets import markdown
 from zoo import catalog
@@ -23,34 +26,44 @@ FIRST = "static_int8"  # the preset that the tab opens with: offline, and done i
 LAUNCHERS = [("this machine", "local"), ("several processes (torchrun)", "torchrun"), ("a Ray cluster", "ray")]
 
 
-def build_compress(demo: gr.Blocks) -> tuple[ComposeParts, Composing]:
-    """Put the tab's content where the Blocks stands, and wire it. `started` changes to a new job's id."""
+@dataclass
+class CompressTab:
+    """What other tabs need of this one; `started` of its parts changes to a new job's id."""
+
+    parts: ComposeParts
+    choosing: Choosing
+    filling: Filling
+    starting: Starting
+
+
+def build_compress(demo: gr.Blocks) -> CompressTab:
+    """Put the tab's content where the Blocks stands, and wire it."""
     p = _place()
-    h = Composing(p)
+    filling = Filling(p)
+    choosing, starting = Choosing(p, filling), Starting(p, filling)
     filled = [p.form, p.about, p.faults]
     calm: dict[str, Any] = {**RAW, "concurrency_limit": None}
-    demo.load(h.open, None, [*filled, p.start, p.off, p.notice], **QUICK)
+    demo.load(filling.open, None, [*filled, p.start, p.off, p.notice], **QUICK)
     boxes = [p.zoo, p.other, p.hub_data, p.file_box]
-    gr.on([p.source.input, p.data.input], h.show_source, [p.source, p.data], boxes, **QUICK)
+    gr.on([p.source.input, p.data.input], choosing.show_boxes, {p.source, p.data}, boxes, **QUICK)
     # Preprocessed, unlike everything else: gradio then makes sure that the path is that of an upload.
-    kept = [p.uploaded, p.upload_note]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    gr.on([p.file.change, p.task.input, p.data.input], h.upload, [p.file, p.task, p.preset], kept, **quiet)
+    uploads = [p.file.change, p.task.input, p.data.input]
+    gr.on(uploads, choosing.upload, {p.file, p.task, p.preset}, [p.uploaded, p.upload_note], **quiet)
 
-    picked = [p.preset, p.source, p.zoo, p.other, p.data, p.hub_data, p.uploaded, p.task]
-    p.to_recipe.click(h.take_source, [*picked, p.form], [*filled, p.walk, p.notice], **calm)
-    p.preset.input(h.take_preset, picked, [*filled, p.notice], **calm)
+    p.to_recipe.click(choosing.take_source, {*choosing.inputs, p.form}, [*filled, p.walk, p.notice], **calm)
+    p.preset.input(choosing.take_preset, choosing.inputs, [*filled, p.notice], **calm)
     marks = [p.form, p.faults, p.notice]
-    p.form.blur(h.look, p.form, marks, **QUICK, trigger_mode="always_last")
+    p.form.blur(filling.look, {p.form}, marks, **QUICK, trigger_mode="always_last")
     checked = [*marks, p.estimate, p.yaml, p.command, p.name, p.walk]
-    p.to_check.click(h.check, [p.preset, p.form], checked, **calm)
-    p.to_start.click(lambda: gr.Walkthrough(selected=composing.START), None, p.walk, **QUICK)
+    p.to_check.click(starting.check, {p.preset, p.form}, checked, **calm)
+    p.to_start.click(lambda: gr.Walkthrough(selected=START), None, p.walk, **QUICK)
     for step, back in p.backs.items():
         back.click(lambda step=step: gr.Walkthrough(selected=step), None, p.walk, **QUICK)
-    named = [p.preset, p.name, p.launcher, p.form]
-    gr.on([p.name.blur, p.launcher.input], h.name_it, named, [p.command, p.notice], **QUICK)
-    p.start.click(h.start, named, [p.started, p.walk, p.notice], **calm, trigger_mode="once")
-    return p, h
+    job = {p.preset, p.name, p.launcher, p.form}
+    gr.on([p.name.blur, p.launcher.input], starting.name, job, [p.command, p.notice], **QUICK)
+    p.start.click(starting.start, job, [p.started, p.walk, p.notice], **calm, trigger_mode="once")
+    return CompressTab(p, choosing, filling, starting)
 
 
 def _place() -> ComposeParts:
@@ -61,15 +74,15 @@ def _place() -> ComposeParts:
         markdown("## Make a model smaller\nA recipe runs as a job of its own: close the page, come back tomorrow.")
         p["off"] = markdown(visible=False, elem_id="compress-off", elem_classes="note")
         p["notice"] = markdown(visible=False, elem_id="compress-notice", elem_classes="note")
-        with gr.Walkthrough(selected=composing.SOURCE, elem_id="walk") as walk:
+        with gr.Walkthrough(selected=SOURCE, elem_id="walk") as walk:
             p["walk"] = walk
-            with gr.Step("Source", id=composing.SOURCE):
+            with gr.Step("Source", id=SOURCE):
                 _place_source(p)
-            with gr.Step("Recipe", id=composing.RECIPE):
+            with gr.Step("Recipe", id=RECIPE):
                 _place_recipe(p)
-            with gr.Step("Check", id=composing.CHECK):
+            with gr.Step("Check", id=CHECK):
                 _place_check(p)
-            with gr.Step("Start", id=composing.START):
+            with gr.Step("Start", id=START):
                 _place_start(p)
     return ComposeParts(**p)
 
@@ -136,7 +149,7 @@ def _place_recipe(p: dict[str, Any]) -> None:
         elem_id="recipe-form",
     )
     with gr.Row(elem_classes="steps"):
-        p["backs"][composing.SOURCE] = gr.Button("Back", min_width=90, elem_id="back-to-source")
+        p["backs"][SOURCE] = gr.Button("Back", min_width=90, elem_id="back-to-source")
         p["to_check"] = gr.Button("Next: check", variant="primary", min_width=140, elem_id="to-check")
 
 
@@ -145,7 +158,7 @@ def _place_check(p: dict[str, Any]) -> None:
     p["estimate"] = markdown(elem_id="estimate", elem_classes="plain-table")
     p["yaml"] = gr.Code(language="yaml", label="The recipe", interactive=False, max_lines=24, elem_id="recipe-yaml")
     with gr.Row(elem_classes="steps"):
-        p["backs"][composing.RECIPE] = gr.Button("Back", min_width=90, elem_id="back-to-recipe")
+        p["backs"][RECIPE] = gr.Button("Back", min_width=90, elem_id="back-to-recipe")
         p["to_start"] = gr.Button("Next: start", variant="primary", min_width=140, elem_id="to-start")
 
 
@@ -158,5 +171,5 @@ def _place_start(p: dict[str, Any]) -> None:
         max_lines=12, elem_id="command",
     )  # fmt: skip
     with gr.Row(elem_classes="steps"):
-        p["backs"][composing.CHECK] = gr.Button("Back", min_width=90, elem_id="back-to-check")
+        p["backs"][CHECK] = gr.Button("Back", min_width=90, elem_id="back-to-check")
         p["start"] = gr.Button("Start", variant="primary", min_width=140, elem_id="start-job")

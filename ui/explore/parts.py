@@ -1,15 +1,13 @@
-"""The components of the Explore tab and where they stand; what they do is in `explore`."""
+"""The components of the Explore tab and where they stand; what they do is in `selecting` and `running`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
 
 from ui import budget
-from ui.desk import Desk
-from ui.events import Known, Speaker
 from ui.explore import pareto, tokens
 from ui.reading import NAMES, Reading
 from ui.text import ENGINE_LABELS
@@ -19,6 +17,31 @@ from zoo.catalog import Entry
 AMBER, TEAL, BLUE = "#f59e0b", "#14b8a6", "#60a5fa"
 ANSWER_COLOURS = {tokens.ANSWER: AMBER, tokens.FULL: BLUE, tokens.BOTH: AMBER}
 KEPT_COLOURS = {tokens.KEPT: TEAL}
+
+
+@dataclass
+class States:
+    """What the tab remembers of a visit, beside what its components show.
+
+    Attributes:
+        pin: the point that the slider stands at, see `ui.budget.pin`.
+        slider_unit: what the slider counts in; the switch may already say another.
+        tokens: of the longest window of the input that was asked last.
+        full_ms: what full length took on that input here.
+        windows: what was kept of it, with the texts, see `ui.explore.running`.
+        choices: checkpoints that this visitor loaded.
+        reading: key of what the checkpoint reads.
+        rivals: what stands beside the front; None where it is yet to be looked for.
+    """
+
+    pin: gr.State
+    slider_unit: gr.State
+    tokens: gr.State
+    full_ms: gr.State
+    windows: gr.State
+    choices: gr.State
+    reading: gr.State
+    rivals: gr.State
 
 
 @dataclass
@@ -64,7 +87,7 @@ class Parts:
     link: gr.Textbox
     copy: gr.Button
     dark: gr.Button
-    states: dict[str, gr.State]
+    states: States
 
 
 def place(entries: list[Entry], reading: Reading, on_space: bool, top: dict[str, gr.Button] | None = None) -> Parts:
@@ -94,8 +117,7 @@ def place(entries: list[Entry], reading: Reading, on_space: bool, top: dict[str,
         _place_kept(p)
     p["link"] = gr.Textbox(visible="hidden", elem_id="link")
     p["csv_text"] = gr.Textbox(visible="hidden", elem_id="csv-text")
-    names = ("pinned", "unit", "tokens", "full_ms", "kept", "choices", "reading", "others")
-    p["states"] = {name: gr.State(None) for name in names}
+    p["states"] = States(**{each.name: gr.State(None) for each in fields(States)})
     return Parts(**p)
 
 
@@ -206,18 +228,3 @@ def _place_kept(p: dict[str, Any]) -> None:
             )
         with gr.Column(scale=1, min_width=320):
             p["heat"] = gr.Plot(show_label=False, container=False, elem_id="heat")
-
-
-class Handlers(Speaker):
-    """The events of one page. `preprocess=False` everywhere, so values arrive as the browser sent them."""
-
-    parts: Parts
-
-    def __init__(self, parts: Parts, desk: Desk, entries: list[Entry], default: str | None):
-        super().__init__(parts)
-        self.desk, self.default = desk, default
-        self.bundled: list[Known] = [[entry.title, entry.name, entry.task] for entry in entries]
-
-    def known(self, loaded: list[Known] | None) -> list[Known]:
-        """Everything that can be picked: what is bundled, and what this visitor loaded."""
-        return [*self.bundled, *(one for one in loaded or [] if one not in self.bundled)]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 import gradio as gr
 
 from ui import budget, figures, links, outcome, people, text
-from ui.desk import FULL, Superseded, Wish
-from ui.events import Updates, explain, spoken
+from ui.desk import FULL, Desk, Superseded
+from ui.events import Speaker, Updates, Values, explain, spoken
 from ui.explore import labels, pareto, readout, rivals, tokens
-from ui.explore.parts import Handlers
-from ui.explore.rivals import Rival
+from ui.explore.parts import Parts
+from ui.explore.selection import Selection
 from ui.outcome import Outcome
 from ui.reading import reading_of
 from zoo.ask import Reply
@@ -21,133 +21,75 @@ from zoo.errors import UserError
 from zoo.lengths import Choice
 
 
-class Running(Handlers):
+class Running(Speaker[Parts]):
     """What answers, measures and shows."""
 
-    @spoken("notice")
-    def look_up(
-        self,
-        model: str,
-        engine: str,
-        unit: str,
-        value: Any,
-        question: str,
-        passage: str,
-        axis: str,
-        full_ms: float | None,
-        count: int | None,
-        pinned: dict | None,
-        others: list[Rival] | None,
-        request: gr.Request,
-        profile: gr.OAuthProfile | None,
-    ) -> Updates:
-        """What the budget picks, at once; and from here on runs for anything else are stale.
+    def __init__(self, parts: Parts, desk: Desk):
+        super().__init__(parts)
+        self.desk = desk
 
-        `others` stand beside the front in the plot; None where they are yet to be found.
-        """
-        if not model:
-            return self.nothing(self.parts.readout)
-        self.desk.wish(request.session_hash or "", self._wish(model, engine, unit, value, question, passage, pinned))
-        entry = self.desk.entry(model)
-        choice = self.desk.choose(entry, unit, value, full_ms, pinned)
-        link = links.write(model, budget.number(value) if entry.front else None, unit, engine)
-        if others is None:
+    @spoken("notice")
+    def look_up(self, values: Values, request: gr.Request, profile: gr.OAuthProfile | None) -> Updates:
+        """What the budget picks, at once; and from here on runs for anything else are stale."""
+        p, selection = self.parts, Selection.of(self.parts, values)
+        if not selection.model:
+            return self.nothing(p.readout)
+        self.desk.wish(request.session_hash or "", selection.wish)
+        entry, choice = self.desk.entry(selection.model), selection.choose(self.desk)
+        value = budget.number(selection.value) if entry.front else None
+        link = links.write(selection.model, value, selection.unit, selection.engine)
+        if selection.rivals is None:
             person = people.who(profile)
-            others = rivals.find(entry, None if person.trusted else person.name)
-        states = {self.parts.link: link, self.parts.states["others"]: others}
-        return self._show_choice(entry, choice, axis, full_ms, count, others) | states
+            selection = replace(selection, rivals=rivals.find(entry, None if person.trusted else person.name))
+        states = {p.link: link, p.states.rivals: selection.rivals}
+        return self._show_choice(entry, choice, selection) | states
 
     def leave(self, request: gr.Request) -> None:
         """The page was closed: what still runs for it ends, and others have their turn."""
         self.desk.leave(request.session_hash or "")
 
-    def _show_choice(
-        self,
-        entry: Entry,
-        choice: Choice,
-        axis: str,
-        full_ms: float | None,
-        count: int | None,
-        others: list[Rival] | None,
-    ) -> Updates:
-        p = self.parts
-        return {
-            p.readout: readout.draw_readout(choice, entry.front, count, full_ms),
-            p.front: pareto.draw_front(entry.front, choice.point, axis, full_ms, others or ()),
-        }
-
-    @staticmethod
-    def _wish(
-        model: str | None, engine: str, unit: str, value: Any, question: str, passage: str, pinned: dict | None
-    ) -> Wish:
-        return Wish(model or "", engine, unit, value, question, passage, pinned["index"] if pinned else None)
-
-    def run(
-        self,
-        model: str | None,
-        engine: str,
-        unit: str,
-        value: Any,
-        question: str,
-        passage: str,
-        axis: str,
-        full_ms: float | None,
-        pinned: dict | None,
-        layer: Any,
-        others: list[Rival] | None,
-        request: gr.Request,
-    ) -> Iterator[Updates]:
+    def run(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         """Answer, then measure. A generator: the answer shows while the clock still runs."""
-        visitor = request.session_hash or ""
-        wish = self._wish(model, engine, unit, value, question, passage, pinned)
         try:
-            yield from self._run(wish, visitor, axis, full_ms, pinned, layer, others)
+            yield from self._run(Selection.of(self.parts, values), request.session_hash or "")
         except Superseded:
             return
         except Exception as error:
             yield self._blank() | self.note("notice", explain(error))
 
-    def _run(
-        self,
-        wish: Wish,
-        visitor: str,
-        axis: str,
-        full_ms: float | None,
-        pinned: dict | None,
-        layer: Any,
-        others: list[Rival] | None,
-    ) -> Iterator[Updates]:
-        p, desk = self.parts, self.desk
-        if not wish.model:
+    def _run(self, selection: Selection, visitor: str) -> Iterator[Updates]:
+        p, desk, wish = self.parts, self.desk, selection.wish
+        if not selection.model:
             raise UserError("Pick a checkpoint first, or load one from a folder or the Hub.")
-        entry, engine, question, passage = desk.entry(wish.model), wish.engine, wish.question or "", wish.passage or ""
+        entry, engine = desk.entry(selection.model), selection.engine
+        question, passage = selection.question, selection.passage
         if not desk.is_loaded(entry, engine):
             yield {p.verdict: "Loading the model…"}
         known_ms = desk.full_ms(entry, engine, question, passage)
         reading = reading_of(entry)
-        if known_ms is None and wish.unit == "ms" and entry.front and reading.is_whole(question, passage):
+        if known_ms is None and selection.unit == "ms" and entry.front and reading.is_whole(question, passage):
             known_ms = desk.full_ms(entry, engine, question, passage, now=True)
-        choice = desk.choose(entry, wish.unit, wish.value, known_ms or full_ms, pinned)
+        choice = replace(selection, full_ms=known_ms or selection.full_ms).choose(desk)
         reply = desk.ask(entry, engine, question, passage, choice.point.config)
         full, in_float = desk.reference(entry, engine, question, passage)
         counts = outcome.counts(reply)
-        count = max(counts)
+        after = replace(selection, full_ms=known_ms, tokens=max(counts))
         yield {
             **self._show_reply(reply, full, in_float, reading.scale, engine),
-            **self._show_choice(entry, choice, axis, known_ms, count, others),
-            **self._show_kept(reply, layer),
+            **self._show_choice(entry, choice, after),
+            **self._show_windows(reply, selection.layer),
             **self.note("notice", " ".join(reply.notices)),
             p.accounts: text.account_for(
                 choice, desk.shape(entry), counts, entry.front.measured_on if entry.front else {}
             ),
             p.stamp: "Measuring this budget…",
-            p.states["tokens"]: count,
+            p.states.tokens: after.tokens,
         }
         measured = desk.measure(
             entry, engine, question, passage, choice.point.config, lambda: desk.is_stale(visitor, wish)
         )
         names = text.name_rows(engine)
-        now_ms = desk.full_ms(entry, engine, question, passage)
+        after = replace(after, full_ms=desk.full_ms(entry, engine, question, passage))
         updates = {
             p.latency: text.show_latency(measured, engine),
             p.spread: figures.draw_latencies(
@@ -158,17 +100,26 @@ class Running(Handlers):
                 }
             ),
             p.stamp: text.show_machine(measured),
-            p.states["full_ms"]: now_ms,
+            p.states.full_ms: after.full_ms,
         }
-        if now_ms != full_ms and not desk.is_stale(visitor, wish):
-            updates |= self._show_choice(entry, choice, axis, now_ms, count, others)
-            if wish.unit == "ms" and entry.front:
-                scale = budget.scale(entry.front, "ms", choice.point, now_ms)
+        if after.full_ms != selection.full_ms and not desk.is_stale(visitor, wish):
+            updates |= self._show_choice(entry, choice, after)
+            if selection.unit == "ms" and entry.front:
+                scale = budget.scale(entry.front, "ms", choice.point, after.full_ms)
                 updates[p.slider] = gr.update(
-                    minimum=min(scale.minimum, budget.number(wish.value)),
-                    maximum=max(scale.maximum, budget.number(wish.value)),
+                    minimum=min(scale.minimum, budget.number(selection.value)),
+                    maximum=max(scale.maximum, budget.number(selection.value)),
                 )
         yield updates
+
+    def _show_choice(self, entry: Entry, choice: Choice, selection: Selection) -> Updates:
+        card = readout.draw_readout(choice, entry.front, selection.tokens, selection.full_ms)
+        return {self.parts.readout: card, **self._show_front(entry, choice, selection)}
+
+    def _show_front(self, entry: Entry, choice: Choice, selection: Selection) -> Updates:
+        beside = selection.rivals or ()
+        plot = pareto.draw_front(entry.front, choice.point, selection.axis, selection.full_ms, beside)
+        return {self.parts.front: plot}
 
     def _show_reply(
         self, reply: Outcome, full: Outcome, in_float: bool, scale: tuple[float, float] | None, engine: str
@@ -190,54 +141,46 @@ class Running(Handlers):
             p.n_best: text.list_answers(reply.answers),
         }
 
-    def _show_kept(self, reply: Outcome, layer: Any) -> Updates:
+    def _show_windows(self, reply: Outcome, layer: object) -> Updates:
         p, windows, texts = self.parts, outcome.windows(reply), outcome.texts(reply)
         if not windows or not len(windows[0].kept):
-            return {p.kept: [], p.heat: None, p.states["kept"]: None, p.window: gr.update(visible=False)}
-        shown = min(max(1, int(layer or 1)), len(windows[0].kept))
+            return {p.kept: [], p.heat: None, p.states.windows: None, p.window: gr.update(visible=False)}
         return {
             p.window: gr.update(choices=tokens.label_windows(windows), value=0, visible=len(windows) > 1),
-            p.kept: tokens.mark_kept(windows[0], texts, shown),
+            p.kept: tokens.mark_kept(windows[0], texts, _within(layer, len(windows[0].kept))),
             p.heat: figures.draw_kept(windows[0]),
-            p.states["kept"]: {"windows": windows, "texts": texts},
+            p.states.windows: {"windows": windows, "texts": texts},
         }
 
     @spoken("notice")
-    def show_layer(self, layer: Any, window: Any, kept: dict | None) -> Updates:
+    def show_layer(self, values: Values) -> Updates:
         """Another layer or window of what was kept."""
-        if not kept:
-            return self.nothing(self.parts.kept)
-        windows = kept["windows"]
-        chosen = windows[window if isinstance(window, int) and 0 <= window < len(windows) else 0]
-        layer = min(max(1, int(layer or 1)), len(chosen.kept))
         p = self.parts
-        return {p.kept: tokens.mark_kept(chosen, kept["texts"], layer), p.heat: figures.draw_kept(chosen)}
+        state, place = values[p.states.windows], values[p.window]
+        if not state:
+            return self.nothing(p.kept)
+        windows = state["windows"]
+        window = windows[place if isinstance(place, int) and 0 <= place < len(windows) else 0]
+        layer = _within(values[p.layer], len(window.kept))
+        return {p.kept: tokens.mark_kept(window, state["texts"], layer), p.heat: figures.draw_kept(window)}
 
     @spoken("notice")
-    def show_axis(
-        self,
-        model: str,
-        unit: str,
-        value: Any,
-        axis: str,
-        full_ms: float | None,
-        pinned: dict | None,
-        others: list[Rival] | None,
-    ) -> Updates:
+    def show_axis(self, values: Values) -> Updates:
         """The plot against the other cost."""
-        if not model:
+        selection = Selection.of(self.parts, values)
+        if not selection.model:
             return self.nothing(self.parts.front)
-        entry = self.desk.entry(model)
-        choice = self.desk.choose(entry, unit, value, full_ms, pinned)
-        return {self.parts.front: pareto.draw_front(entry.front, choice.point, axis, full_ms, others or ())}
+        return self._show_front(self.desk.entry(selection.model), selection.choose(self.desk), selection)
 
     @spoken("notice")
-    def write_csv(self, model: str, others: list[Rival] | None) -> Updates:
+    def write_csv(self, values: Values) -> Updates:
         """The front, and what stands beside it, for the browser to save."""
+        p = self.parts
+        model = values[p.model]
         front = self.desk.entry(model).front if model else None
         if front is None:
             raise UserError("This checkpoint has no searched front to download.")
-        return {self.parts.csv_text: pareto.write_csv(front, model, others or ())}
+        return {p.csv_text: pareto.write_csv(front, model, values[p.states.rivals] or ())}
 
     def _blank(self) -> Updates:
         p = self.parts
@@ -249,5 +192,10 @@ class Running(Handlers):
             p.bars: "",
             p.kept: [],
             p.heat: None,
-            p.states["kept"]: None,
+            p.states.windows: None,
         }
+
+
+def _within(layer: object, layers: int) -> int:
+    """A layer's number as the slider says it, held to those that there are."""
+    return min(max(1, int(layer) if isinstance(layer, int | float) else 1), layers)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import logging
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from compress.jobs import jobs
 from ui import people
-from ui.events import QUICK, RAW, Speaker, Updates, explain, spoken
+from ui.events import QUICK, RAW, Speaker, Updates, Values, explain, spoken
 from ui.text import escape, size
 from ui.widgets import markdown
-from zoo import card, publishing, shelf
+from zoo import card, publishing
+from zoo.commits import follow
 from zoo.errors import UserError
+from zoo.publishing import Preview, Published
 from zoo.safety import check_repo_id
 
-if TYPE_CHECKING:
-    from zoo.publishing import Preview, Published
+log = logging.getLogger(__name__)
 
 SHOWN_FILES = 40
 
@@ -45,106 +47,103 @@ class PublishParts:
     result: gr.Markdown
 
 
-class Publishing(Speaker):
-    """The token is looked up in each event, handed on as an argument, and forgotten with it."""
+@dataclass(frozen=True)
+class Order:
+    """What to publish, where, and with which token; it lives as long as its event."""
+
+    job_id: str
+    folder: Path
+    repo_id: str
+    private: bool
+    token: str = field(repr=False)
+
+
+class Publishing(Speaker[PublishParts]):
+    """The token is looked up in each event, handed on as an argument, and forgotten with it.
+
+    Args:
+        job: holds the id of the job whose results are published.
+    """
+
+    def __init__(self, parts: PublishParts, job: gr.Textbox):
+        super().__init__(parts)
+        self.job = job
+
+    @property
+    def inputs(self) -> set[Component]:
+        """The components that say what is published, and where to."""
+        p = self.parts
+        return {self.job, p.entry, p.namespace, p.name, p.private}
 
     @spoken("notice")
     def open(
-        self,
-        job_id: str | None,
-        request: gr.Request,
-        profile: gr.OAuthProfile | None,
-        oauth: gr.OAuthToken | None,
+        self, values: Values, request: gr.Request, profile: gr.OAuthProfile | None, oauth: gr.OAuthToken | None
     ) -> Updates:
         """Show the panel for a job: what it made, and where this token may write."""
         p = self.parts
-        shown: Updates = {p.panel: gr.update(visible=True), **self._blank()}
+        updates: Updates = {p.panel: gr.update(visible=True), **self._blank()}
         try:
-            folders = self._folders(job_id, profile)
+            names = [folder.name for folder in self._folders(values, profile)]
             spaces = publishing.namespaces(people.token_for(oauth, request))
-            names = [folder.name for folder in folders]
             best = next((n for n in names if n.endswith("int8")), names[0])
-            shown |= {
+            updates |= {
                 p.entry: gr.update(choices=names, value=best),
                 p.namespace: gr.update(choices=spaces, value=spaces[0] if spaces else None),
                 p.name: best,
             }
         except Exception as error:
-            return shown | self.note("notice", explain(error))
-        return shown | self.note("notice", None)
+            return updates | self.note("notice", explain(error))
+        return updates | self.note("notice", None)
 
     @spoken("notice")
-    def choose(self, entry: str | None) -> Updates:
+    def choose(self, values: Values) -> Updates:
         """Another of the job's entries: its name is proposed."""
-        return {self.parts.name: entry or "", **self._blank()} | self.note("notice", None)
+        p = self.parts
+        return {p.name: values[p.entry] or "", **self._blank()} | self.note("notice", None)
 
     @spoken("notice")
     def preview(
-        self,
-        job_id: str | None,
-        entry: str | None,
-        namespace: str | None,
-        name: str | None,
-        private: bool,
-        request: gr.Request,
-        profile: gr.OAuthProfile | None,
-        oauth: gr.OAuthToken | None,
+        self, values: Values, request: gr.Request, profile: gr.OAuthProfile | None, oauth: gr.OAuthToken | None
     ) -> Updates:
         """A dry run: nothing is sent."""
-        folder = self._folder(job_id, entry, profile)
-        token = people.token_for(oauth, request)
-        found = publishing.preview(folder, repo_id(namespace, name), token, private=bool(private))
-        p = self.parts
+        p, order = self.parts, self._order(values, request, profile, oauth)
+        preview = publishing.preview(order.folder, order.repo_id, order.token, private=order.private)
         return {
-            p.preview: describe_preview(found),
-            p.card: gr.update(value=card.body(found.card)),
+            p.preview: describe_preview(preview),
+            p.card: gr.update(value=card.body(preview.card)),
             p.card_box: gr.update(visible=True),
             p.go: gr.update(interactive=True),
             p.result: "",
         } | self.note("notice", None)
 
     def publish(
-        self,
-        job_id: str | None,
-        entry: str | None,
-        namespace: str | None,
-        name: str | None,
-        private: bool,
-        request: gr.Request,
-        profile: gr.OAuthProfile | None,
-        oauth: gr.OAuthToken | None,
+        self, values: Values, request: gr.Request, profile: gr.OAuthProfile | None, oauth: gr.OAuthToken | None
     ) -> Iterator[Updates]:
         """Send it, pull it back, verify it; what is going on shows meanwhile."""
         p = self.parts
         try:
-            folder = self._folder(job_id, entry, profile)
-            job = people.job_of(people.who(profile), job_id)
-            told: list[str] = []
+            order = self._order(values, request, profile, oauth)
             yield {p.result: "Publishing…", p.go: gr.update(interactive=False)} | self.note("notice", None)
-            with ThreadPoolExecutor(1) as pool:
-                running = pool.submit(
-                    publishing.publish,
-                    folder,
-                    repo_id(namespace, name),
-                    people.token_for(oauth, request),
-                    private=bool(private),
-                    tell=told.append,
-                )
-                shown = 0
-                while not running.done():
-                    time.sleep(0.2)
-                    if len(told) > shown:
-                        shown = len(told)
-                        yield {p.result: escape(told[-1])}
-                done = running.result()
-            jobs.mark_published(job.id, done.repo_id, done.commit)
-            shelf.note_published(folder, done.url)
+            done = yield from self._show(_send(order))
             yield {p.result: describe_published(done), p.go: gr.update(interactive=True)}
         except Exception as error:
             yield {p.result: "", p.go: gr.update(interactive=True)} | self.note("notice", explain(error))
 
     def close(self) -> Updates:
+        """Hide the panel."""
         return {self.parts.panel: gr.update(visible=False)}
+
+    def _show(self, steps: Generator[str, None, Published]) -> Generator[Updates, None, Published]:
+        """Each step on the page. Where the page is closed, the rest is done without it."""
+        try:
+            while True:
+                yield {self.parts.result: escape(next(steps))}
+        except StopIteration as end:
+            return end.value
+        except GeneratorExit:
+            # A thread of its own: gradio closes this on the loop that serves everybody.
+            Thread(target=_finish, args=(steps,), name="publish").start()
+            raise
 
     def _blank(self) -> Updates:
         p = self.parts
@@ -156,19 +155,42 @@ class Publishing(Speaker):
             p.result: "",
         }
 
-    def _folders(self, job_id: str | None, profile: gr.OAuthProfile | None) -> list[Path]:
-        job = people.job_of(people.who(profile), job_id)
+    def _folders(self, values: Values, profile: gr.OAuthProfile | None) -> list[Path]:
+        job = people.job_of(people.who(profile), values[self.job])
         folders = jobs.results(job.id)
         if not folders:
             raise UserError("This job has made nothing to publish yet.")
         return folders
 
-    def _folder(self, job_id: str | None, entry: str | None, profile: gr.OAuthProfile | None) -> Path:
-        """The entry's folder, found among the job's own: a name from the page never becomes a path."""
-        folders = {folder.name: folder for folder in self._folders(job_id, profile)}
-        if entry not in folders:
+    def _order(
+        self, values: Values, request: gr.Request, profile: gr.OAuthProfile | None, oauth: gr.OAuthToken | None
+    ) -> Order:
+        """What the panel says. The entry is sought among the job's own: a name from the page never becomes a path.
+
+        Raises:
+            UserError: there is no such entry or job, no token, or no name to publish under.
+        """
+        p, folders = self.parts, {folder.name: folder for folder in self._folders(values, profile)}
+        if values[p.entry] not in folders:
             raise UserError(f"Pick what to publish: {' or '.join(folders)}.")
-        return folders[entry]
+        token = people.token_for(oauth, request)
+        where = repo_id(values[p.namespace], values[p.name])
+        return Order(values[self.job], folders[values[p.entry]], where, bool(values[p.private]), token)
+
+
+def _send(order: Order) -> Generator[str, None, Published]:
+    """Publishes and notes it at the job; see `zoo.publishing.publish`."""
+    done = yield from publishing.publish(order.folder, order.repo_id, order.token, private=order.private)
+    jobs.mark_published(order.job_id, done.repo_id, done.commit)
+    return done
+
+
+def _finish(steps: Generator[str, None, Published]) -> None:
+    """The rest of the steps, told to the log."""
+    try:
+        follow(steps, log.info)
+    except Exception as error:
+        log.warning("Publishing, the page being closed: %s", explain(error))
 
 
 def repo_id(namespace: str | None, name: str | None) -> str:
@@ -182,19 +204,19 @@ def repo_id(namespace: str | None, name: str | None) -> str:
     return check_repo_id(f"{namespace}/{(name or '').strip()}")
 
 
-def describe_preview(found: Preview) -> str:
+def describe_preview(preview: Preview) -> str:
     """What would be sent, and to where."""
-    where = "exists already: only what has changed is sent" if found.exists else "will be made"
-    seen = "private" if found.private else "public"
-    new = [(path, count) for path, count in found.files if path not in set(found.unchanged)]
-    text = f"**{escape(found.repo_id)}** {where}, {seen}. {len(new)} files to send, {size(sum(c for _, c in new))}"
-    text += f" of {size(found.total)}.\n\n" if new else "; everything is there already.\n\n"
+    where = "exists already: only what has changed is sent" if preview.exists else "will be made"
+    seen = "private" if preview.private else "public"
+    new = [(path, count) for path, count in preview.files if path not in set(preview.unchanged)]
+    text = f"**{escape(preview.repo_id)}** {where}, {seen}. {len(new)} files to send, {size(sum(c for _, c in new))}"
+    text += f" of {size(preview.total)}.\n\n" if new else "; everything is there already.\n\n"
     rows = ["| file | size | |", "|:--|--:|:--|"]
-    for path, count in found.files[:SHOWN_FILES]:
-        rows.append(f"| {escape(path)} | {size(count)} | {'unchanged' if path in found.unchanged else ''} |")
-    if len(found.files) > SHOWN_FILES:
-        rows.append(f"| and {len(found.files) - SHOWN_FILES} more | | |")
-    notices = "".join(f"\n\n**Note:** {escape(notice)}" for notice in found.notices)
+    for path, count in preview.files[:SHOWN_FILES]:
+        rows.append(f"| {escape(path)} | {size(count)} | {'unchanged' if path in preview.unchanged else ''} |")
+    if len(preview.files) > SHOWN_FILES:
+        rows.append(f"| and {len(preview.files) - SHOWN_FILES} more | | |")
+    notices = "".join(f"\n\n**Note:** {escape(notice)}" for notice in preview.notices)
     return text + "\n".join(rows) + notices
 
 
@@ -233,16 +255,15 @@ def place_publish() -> PublishParts:
     return PublishParts(**p)
 
 
-def wire_publish(p: PublishParts, h: Publishing, opener: gr.Button, job: gr.Textbox, looks: Mapping[str, Any]) -> None:
-    """`opener` shows the panel for `job`; `looks` is the event that refreshes the table afterwards."""
+def wire_publish(p: PublishParts, h: Publishing, opener: gr.Button, looks: Mapping[str, Any]) -> None:
+    """`opener` shows the panel for the job; `looks` is the event that refreshes the table afterwards."""
     wide: dict[str, Any] = {**RAW, "concurrency_limit": None, "show_progress": "minimal"}
     blank = [p.preview, p.card, p.card_box, p.go, p.result, p.notice]
-    opener.click(h.open, job, [p.panel, p.entry, p.namespace, p.name, *blank], **wide).then(
+    opener.click(h.open, {h.job}, [p.panel, p.entry, p.namespace, p.name, *blank], **wide).then(
         None, None, None, js="() => { budgetZoo.reveal('#publish-card'); }", **QUICK
     )
-    p.entry.input(h.choose, p.entry, [p.name, *blank], **QUICK)
-    what = [job, p.entry, p.namespace, p.name, p.private]
-    p.look.click(h.preview, what, blank, **wide)
-    p.go.click(h.publish, what, [p.result, p.go, p.notice], **wide).then(**looks)
+    p.entry.input(h.choose, {p.entry}, [p.name, *blank], **QUICK)
+    p.look.click(h.preview, h.inputs, blank, **wide)
+    p.go.click(h.publish, h.inputs, [p.result, p.go, p.notice], **wide).then(**looks)
     p.close.click(h.close, None, p.panel, **QUICK)
-    job.change(h.close, None, p.panel, **QUICK)
+    h.job.change(h.close, None, p.panel, **QUICK)

@@ -8,48 +8,13 @@ from typing import Any
 import gradio as gr
 
 from ui.events import QUICK, RAW
-from ui.jobs import views as jobviews
+from ui.jobs import views
+from ui.jobs.parts import JobParts
 from ui.jobs.publish import Publishing, PublishParts, place_publish, wire_publish
 from ui.jobs.watching import Watching
 from ui.widgets import markdown
 
 SECONDS = 2.0  # between two looks at what runs
-
-
-@dataclass
-class JobParts:
-    """Every component that an event reads or writes."""
-
-    timer: gr.Timer
-    notice: gr.Markdown
-    refresh: gr.Button
-    empty: gr.Markdown
-    table: gr.Dataframe
-    job: gr.Textbox
-    details: gr.Column
-    head: gr.Markdown
-    cancel: gr.Button
-    retry: gr.Button
-    again: gr.Button
-    publish: gr.Button
-    stages: gr.Markdown
-    waiting: gr.Markdown
-    curves: gr.Plot
-    growth: gr.Plot
-    sensitive: gr.Column
-    sensitivity: gr.Plot
-    operators: gr.Markdown
-    log: gr.Textbox
-    load: gr.Markdown
-    seen: gr.State
-
-    def shown(self) -> list[Any]:
-        """What a look at the jobs may change."""
-        return [
-            self.timer, self.notice, self.empty, self.table, self.details, self.head, self.cancel, self.retry,
-            self.publish, self.stages, self.waiting, self.curves, self.growth, self.sensitive, self.sensitivity,
-            self.operators, self.log, self.load, self.seen,
-        ]  # fmt: skip
 
 
 @dataclass
@@ -65,19 +30,19 @@ class JobsTab:
 def build_jobs(demo: gr.Blocks, tab: gr.Tab) -> JobsTab:
     """Put the tab's content where the Blocks stands, and wire it; `tab` is looked at anew whenever it is opened."""
     parts, publish = _place()
-    watching, publishing = Watching(parts), Publishing(publish)
+    watching, publishing = Watching(parts), Publishing(publish, parts.job)
     p, h = parts, watching
     shown = p.shown()
-    looks: dict[str, Any] = {"fn": h.refresh, "inputs": [p.job, p.seen], "outputs": shown, **QUICK}
+    looks: dict[str, Any] = {"fn": h.refresh, "inputs": {p.job, p.seen}, "outputs": shown, **QUICK}
     gr.on([p.timer.tick, p.refresh.click, tab.select], **looks)
     demo.load(h.open, None, [p.job, *shown], **QUICK)
     p.table.select(h.pick, None, [p.job, *shown], **QUICK).then(
         None, None, None, js="() => { budgetZoo.reveal('#job-details'); }", **QUICK
     )
-    p.cancel.click(h.cancel, p.job, shown, **RAW, concurrency_limit=None)
-    p.retry.click(h.retry, p.job, shown, **RAW, concurrency_limit=None)
+    p.cancel.click(h.cancel, {p.job}, shown, **RAW, concurrency_limit=None)
+    p.retry.click(h.retry, {p.job}, shown, **RAW, concurrency_limit=None)
     p.job.change(None, p.job, None, js="(job) => { budgetZoo.setJob(job); }", **QUICK)
-    wire_publish(publish, publishing, p.publish, p.job, looks)
+    wire_publish(publish, publishing, p.publish, looks)
     return JobsTab(parts, publish, watching, publishing)
 
 
@@ -92,9 +57,9 @@ def _place() -> tuple[JobParts, PublishParts]:
         p["notice"] = markdown(visible=False, elem_id="jobs-notice", elem_classes="note")
         p["empty"] = markdown("Nothing was started yet. The tab Compress starts a recipe.", elem_classes="quiet")
         p["table"] = gr.Dataframe(
-            headers=jobviews.HEADERS,
+            headers=views.HEADERS,
             datatype="str",
-            column_widths=list(jobviews.WIDTHS),
+            column_widths=list(views.WIDTHS),
             interactive=False,
             show_label=False,
             buttons=[],

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 
 from compress.jobs import jobs
+from compress.jobs.ledger import Job
 from ui import curves, people
-from ui.events import Speaker, Updates, spoken
-from ui.jobs import sensitivity
-from ui.jobs import views as jobviews
+from ui.events import Speaker, Updates, Values, spoken
+from ui.jobs import sensitivity, views
+from ui.jobs.parts import JobParts
 from zoo.errors import UserError
-
-if TYPE_CHECKING:
-    from compress.jobs.jobs import Job
 
 SHOWN, LOG_LINES, LONGEST_ID = 200, 200, 80
 
 
-class Watching(Speaker):
+class Watching(Speaker[JobParts]):
     """What looks at jobs, and stops or retries them. Whoever asks only ever reaches their own."""
 
     @spoken("notice")
     def open(self, request: gr.Request, profile: gr.OAuthProfile | None) -> Updates:
         """The page opens: the table, and the job that the link names."""
-        wanted = str(request.query_params.get("job") or "")[:LONGEST_ID]
-        return {self.parts.job: wanted} | self._look_at(people.who(profile), wanted)
+        job_id = str(request.query_params.get("job") or "")[:LONGEST_ID]
+        return {self.parts.job: job_id} | self._look_at(people.who(profile), job_id)
 
     @spoken("notice")
-    def refresh(self, job_id: str | None, seen: dict | None, profile: gr.OAuthProfile | None) -> Updates:
-        """What has changed since `seen`."""
-        updates = self._show(people.who(profile), job_id, seen)
-        if not job_id:
+    def refresh(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        """What has changed since the last look."""
+        p = self.parts
+        updates = self._show(people.who(profile), values[p.job], values[p.seen])
+        if not values[p.job]:
             # A link opens its tab and its job at once; the look at the tab knows no job yet, and may come back later.
-            del updates[self.parts.details]
+            del updates[p.details]
         return updates
 
     @spoken("notice")
@@ -45,33 +45,33 @@ class Watching(Speaker):
         return {self.parts.job: job_id} | self._look_at(people.who(profile), job_id)
 
     @spoken("notice")
-    def cancel(self, job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
+    def cancel(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
         """End the job; what it made so far is kept."""
-        return self._do("cancel", job_id, profile)
+        return self._do(jobs.cancel, values, profile)
 
     @spoken("notice")
-    def retry(self, job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
+    def retry(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
         """Go on with a job that failed or was cancelled, from its last checkpoint."""
         people.must_start(people.who(profile))
-        return self._do("retry", job_id, profile)
+        return self._do(jobs.retry, values, profile)
 
-    def _do(self, action: str, job_id: str | None, profile: gr.OAuthProfile | None) -> Updates:
+    def _do(self, action: Callable[[str], object], values: Values, profile: gr.OAuthProfile | None) -> Updates:
         person = people.who(profile)
-        job = people.job_of(person, job_id)
-        getattr(jobs, action)(job.id)
+        job = people.job_of(person, values[self.parts.job])
+        action(job.id)
         return self._look_at(person, job.id)
 
     def _look_at(self, person: people.Person, job_id: str) -> Updates:
         """Everything anew. What was said before goes, what this look says stays."""
         return self.note("notice", None) | self._show(person, job_id, None)
 
-    def _show(self, person: people.Person, job_id: str | None, seen: dict | None) -> Updates:
+    def _show(self, person: people.Person, job_id: str | None, seen: dict[str, Any] | None) -> Updates:
         p, seen = self.parts, seen or {}
-        found = people.jobs_of(person, SHOWN)
-        rows = jobviews.tabulate(found)
-        updates: Updates = {p.timer: gr.Timer(active=jobviews.is_live(found))}
+        everything = people.jobs_of(person, SHOWN)
+        rows = views.tabulate(everything)
+        updates: Updates = {p.timer: gr.Timer(active=views.is_live(everything))}
         if rows != seen.get("rows"):
-            updates[p.table] = gr.update(value={"headers": jobviews.HEADERS, "data": rows}, visible=bool(rows))
+            updates[p.table] = gr.update(value={"headers": views.HEADERS, "data": rows}, visible=bool(rows))
         updates[p.empty] = gr.update(visible=not rows)
         mark = None
         try:
@@ -82,21 +82,21 @@ class Watching(Speaker):
         if job is None:
             updates[p.details] = gr.update(visible=False)
         else:
-            shown, mark = self._detail(job, seen.get("mark"))
-            updates |= shown
+            details, mark = self._detail(job, seen.get("mark"))
+            updates |= details
         return updates | {p.seen: {"rows": rows, "mark": mark}}
 
-    def _detail(self, job: Job, before: Any) -> tuple[Updates, Any]:
+    def _detail(self, job: Job, before: object) -> tuple[Updates, list[Any]]:
         p = self.parts
         lines = jobs.progress(job.id)
         results, stages = jobs.results(job.id), jobs.stages(job.id)
-        able = jobviews.actions(job, len(results))
+        able = views.actions(job, len(results))
         updates: Updates = {
             p.details: gr.update(visible=True),
-            p.head: jobviews.describe(job),
-            p.stages: jobviews.list_stages(stages, job),
+            p.head: views.describe(job),
+            p.stages: views.list_stages(stages, job),
             p.log: jobs.logs(job.id, LOG_LINES),
-            p.load: jobviews.describe_load() if job.state in jobviews.LIVE else "",
+            p.load: views.describe_load() if job.state in views.LIVE else "",
             p.cancel: gr.update(interactive=able["cancel"]),
             p.retry: gr.update(interactive=able["retry"]),
             p.publish: gr.update(interactive=able["publish"]),

@@ -67,9 +67,3 @@ def describe(row: Row, provenance: Mapping[str, Any] | None = None) -> str:
     facts += [str(row.license)] if row.license else []
     facts += [told] if (told := predicted(provenance or {})) else []
     return f"## {escape(row.title or row.name)}\n\n{' · '.join(escape(fact) for fact in facts)}"
-
-
-def to_dict(row: Row) -> dict[str, Any]:
-    """What the endpoint `models` tells of a row: no folders of this machine."""
-    keys = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "score", "metric")
-    return {key: getattr(row, key) for key in (*keys, "p50_ms", "int8", "license", "url")}

@@ -55,19 +55,14 @@ def data():
     return windows()
 
 
-def seen(data):
-    return [sample.window for sample in data]
-
-
 def simulated(model, data, **settings):
-    made = Simulated(copy.deepcopy(model), Settings(**settings))
-    made.calibrate(seen(data), 0, 0)
-    return made.eval()
+    twin = Simulated(copy.deepcopy(model), Settings(**settings))
+    twin.calibrate([sample.window for sample in data], 0, 0)
+    return twin.eval()
 
 
-def batch_of(data, count=6):
-    """Windows of unlike lengths: there is padding."""
-    return {key: torch.from_numpy(value) for key, value in pad(seen(data)[:count]).items()}
+def batch_of(data, count=6):  # windows of unlike lengths: there is padding
+    return {key: torch.from_numpy(value) for key, value in pad([sample.window for sample in data[:count]]).items()}
 
 
 def said(model, batch):
@@ -76,8 +71,7 @@ def said(model, batch):
 
 
 def distance(a, b, batch):
-    real = batch["attention_mask"].bool()
-    return (a[real] - b[real]).abs().mean().item()
+    return (a - b)[batch["attention_mask"].bool()].abs().mean().item()
 
 
 def learn(model, data, folder, progress=None):
@@ -166,7 +160,12 @@ def test_the_starting_ranges_are_those_of_their_scheme(model, data):
     with torch.no_grad():
         outside = model.blocks[0].expand.register_forward_hook(lambda m, a, y: edges.append(y.aminmax()))
         for at in range(0, 24, 8):
-            model(**{key: torch.from_numpy(value) for key, value in pad(seen(data)[at : at + 8]).items()})
+            model(
+                **{
+                    key: torch.from_numpy(value)
+                    for key, value in pad([sample.window for sample in data][at : at + 8]).items()
+                }
+            )
         outside.remove()
     ((low, high),) = own.values()
     assert low == pytest.approx(float(min(e.min for e in edges)), rel=0.1)
@@ -277,7 +276,7 @@ def test_smoothing_rounds_less_away_and_changes_nothing_else(model, data, tmp_pa
     assert distance(said(made, batch), expected, batch) < 0.5 * distance(said(coarse, batch), expected, batch)
     factor = made.net.layers[0].expand.x_factor
     assert factor.argmin() == 3 and factor[3] < 0.2 and factor.max() == 1
-    made.calibrate(seen(data), 0, 0)  # once more, from smoothed weights
+    made.calibrate([sample.window for sample in data], 0, 0)  # once more, from smoothed weights
     for (name, value), other in zip(made.plain().named_parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(value, other, atol=1e-6, rtol=1e-5, msg=name)
     made.save(tmp_path)
@@ -335,9 +334,8 @@ def test_full_has_no_integers_and_four_bits_no_runtime(model, data):
 
 
 def test_budgets_are_refused(model, data):
-    batch = batch_of(data)
     with pytest.raises(UserError, match="full length only"):
-        simulated(model, data)(**batch, lengths=torch.full((6, 2), 4))
+        simulated(model, data)(**batch_of(data), lengths=torch.full((6, 2), 4))
 
 
 LOADED = """

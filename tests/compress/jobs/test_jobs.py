@@ -282,12 +282,7 @@ def test_an_engine_that_is_not_installed_is_told_before(home, monkeypatch):
         ("nncf_tiny", [], "nncf", "NNCF is not installed"),
         ("aimet_w8a8", [], "aimet_torch", "aimet-torch is not installed. Install it: `pip install aimet-torch`"),
         ("static_int8", ["quantize.neural_compressor=true"], "neural_compressor", "neural-compressor is not installed"),
-        (
-            "nas_tiny",
-            ["latency_table.modes=[openvino_int8]", "search.mode=openvino_int8"],
-            "openvino",
-            "openvino is not",
-        ),
+        ("nas_tiny", ["latency_table.modes=[onnxruntime_int8, openvino_int8]"], "openvino", "engine openvino"),
         ("length_adaptive_tiny", ["search.workers=2"], "ray", "Ray is not installed"),
     ],
 )

@@ -14,11 +14,9 @@ import torch
 from compress.int8 import quantize as q
 from compress.int8.ranges import grid, load_ranges
 from compress.learn.aware import RANGES_FILE, FakeQuant, round_inputs, round_rows
-from compress.learn.loop import Hook, Schedule, train
-from compress.progress import Progress
+from compress.learn.loop import Hook, Schedule
 from compress.recipe.training_groups import Aware
-from compress.tasks.losses import span
-from tests.compress.training_kit import Interrupting, Stop, windows
+from tests.compress.training_kit import Interrupting, Stop, learn, windows
 from zoo.engines.onnx import OnnxEngine
 from zoo.errors import UserError
 from zoo.features import pad
@@ -28,7 +26,6 @@ from zoo.weights import float_weights, linears, spec_of, write
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = Aware(apply=True, calibration_samples=8)
-PLAN = Schedule(learning_rate=1e-3, epochs=2, batch_size=4, precision="fp32", checkpoint_minutes=0)
 
 
 @pytest.fixture
@@ -43,10 +40,6 @@ def data():
 
 def batch_of(data, count=6):
     return {key: torch.from_numpy(value) for key, value in pad([s.window for s in data[:count]]).items()}
-
-
-def learn(model, data, folder, plan=PLAN, hooks=(), progress=None):
-    train(model, data, span(), plan, folder, progress or Progress(None, "train", bar=False), hooks=hooks)
 
 
 def distance(a, b, batch):
@@ -181,7 +174,7 @@ from pathlib import Path
 import torch
 from compress.learn.aware import FakeQuant
 from compress.recipe.training_groups import Aware
-from tests.compress.learn.test_aware import PLAN, learn, windows
+from tests.compress.training_kit import learn, windows
 from zoo.modeling import LengthAdaptiveModel
 
 model, out = LengthAdaptiveModel.load(sys.argv[1]), Path(sys.argv[2])

@@ -15,8 +15,7 @@ import pytest
 
 from compress.data.fingerprints import load_fingerprints
 from compress.data.squad import fingerprint, load_squad
-from compress.recipe.load import KINDS, load, shipped
-from compress.run.inputs import fingerprint as inputs_of
+from compress.recipe.load import KINDS, load
 from compress.run.run import run
 from zoo import card, catalog
 from zoo.errors import UserError
@@ -26,14 +25,6 @@ from zoo.settings import get_settings
 
 ROOT = Path(__file__).parents[3]
 INT8 = "tiny-qa-length-adaptive-int8"
-
-
-@pytest.mark.parametrize("name", shipped())
-def test_every_stage_of_every_recipe_is_there(name):
-    recipe = load(name)
-    for stage in KINDS[recipe.kind].stages.values():
-        assert callable(stage.load())
-        assert inputs_of(recipe, stage, "") != inputs_of(recipe, stage, "x")
 
 
 def test_the_run_is_told_as_it_goes(finished_run):

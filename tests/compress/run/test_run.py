@@ -7,10 +7,11 @@ import pytest
 import torch
 from filelock import FileLock
 
+from compress.recipe import kind
 from compress.recipe.load import KINDS, load
 from compress.recipe.stage import Stage
 from compress.run import run as runner
-from compress.run.inputs import fingerprint
+from compress.run.inputs import Inputs, fingerprint
 from compress.run.run import run
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -228,6 +229,13 @@ def test_what_a_later_stage_would_miss_is_told_before_the_first(tmp_path, change
         assert calls == ["finetune", "search", "package"]
 
 
+def test_a_package_that_is_missing_is_told_before_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(kind, "find_spec", lambda _name: None)
+    with pytest.raises(UserError, match="The engine onnxruntime is not installed. Install it: pip install onnxruntime"):
+        run(recipe(), tmp_path)
+    assert calls == []
+
+
 def test_a_model_that_is_gone_does_not_undo_what_was_made_of_it(tmp_path, trained):
     run(recipe(f"model={trained}"), tmp_path / "run")
     shutil.rmtree(trained)
@@ -276,7 +284,7 @@ def test_all_processes_of_a_torchrun_meet_equally_often(tmp_path, monkeypatch):
     made = KINDS["length_adaptive"].stages
     before = {"text": Stage(f"{__name__}:stage", ("dataset",)), **made}  # one process's alone, and others follow it
     monkeypatch.setattr(KINDS["length_adaptive"], "stages", before)
-    monkeypatch.setattr(runner, "_is_done", lambda *_of: False)
+    monkeypatch.setattr(Inputs, "are_in", lambda *_of: False)
     met: dict[str, int] = {}
     monkeypatch.setattr(runner, "_agreed", lambda value: met.update(now=met.get("now", 0) + 1) or value)
     times = []

@@ -5,36 +5,41 @@ from types import SimpleNamespace
 import pytest
 
 from compress.data import uploads
-from tests.ui.test_page import PRESET, held, words
+from tests.ui.page_kit import PRESET, Driver, contents, words
 
 
 @pytest.fixture
 def compose(built, monkeypatch, tmp_path):
     monkeypatch.setattr(uploads, "get_settings", lambda: SimpleNamespace(home=tmp_path))
-    p, h = built.build_compress
-    return SimpleNamespace(p=p, h=h)
+    tab = built.compress
+    driver = Driver(built.demo, tab.parts, {"preset": PRESET, "source": "own", "task": "own", "form": contents()})
+
+    def upload(path, **changes):
+        return driver.send(tab.choosing.upload, None, file=path and str(path), **changes)
+
+    return SimpleNamespace(p=tab.parts, send=driver.send, choose=tab.choosing, upload=upload)
 
 
 def test_an_upload_is_kept_or_its_wrong_line_told(compose, tmp_path):
     good = tmp_path / "good.csv"
     rows = "".join(f"Where?,Bees fly to {city}.,{city}\n" for city in ("Kew", "Rome", "Oslo"))
     good.write_text("question,context,answer\n" + rows)
-    kept = compose.h.upload(str(good), "own", PRESET, None)
+    kept = compose.upload(good)
     assert set(kept[compose.p.uploaded]["parts"]) == {"train", "validation", "evaluation"}
     assert "3 questions about 3 passages" in kept[compose.p.upload_note]
     good.write_text("question,context,answer\nWhere?,Bees fly.,Kew\n")
-    told = compose.h.upload(str(good), "own", PRESET, None)
+    told = compose.upload(good)
     assert told[compose.p.uploaded] is None and "line 2" in words(told, compose.p.upload_note)
-    asked = compose.h.upload(None, "own", PRESET, None)
+    asked = compose.upload(None)
     assert asked[compose.p.uploaded] is None and "needs `question`" in words(asked, compose.p.upload_note)
 
 
 def test_an_own_file_of_texts_goes_into_the_form(compose, tmp_path):
     p, mine = compose.p, tmp_path / "mine.tsv"
     mine.write_text("sentence\tlabel\nfine\tpositive\nbad\t0\nso so\t1\n")
-    found = compose.h.upload(str(mine), "sst2", PRESET, None)
+    found = compose.upload(mine, task="sst2")
     assert "3 texts for SST-2" in words(found, p.upload_note)
-    taken = compose.h.take_source(PRESET, "own", None, None, "file", None, found[p.uploaded], "sst2", held(), None)
+    taken = compose.send(compose.choose.take_source, None, data="file", uploaded=found[p.uploaded], task="sst2")
     values = taken[p.form]["value"]["values"]
     assert values["dataset.task"] == "sst2" and values["dataset.evaluation"].endswith("evaluation.jsonl")
     mine.write_text("sentence\tlabel\nfine\tgood\n")
@@ -43,7 +48,7 @@ def test_an_own_file_of_texts_goes_into_the_form(compose, tmp_path):
         ("own", PRESET, "no column question"),
         ("own", "length_adaptive_sst2", "line 2: the label “good”"),
     ):
-        told = compose.h.upload(str(mine), task, preset, None)
+        told = compose.upload(mine, task=task, preset=preset)
         assert told[p.uploaded] is None and said in words(told, p.upload_note)
-    wanted = compose.h.upload(None, "stsb", PRESET, None)
+    wanted = compose.upload(None, task="stsb")
     assert "`sentence1`, `sentence2` and `label`" in words(wanted, p.upload_note)

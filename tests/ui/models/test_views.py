@@ -1,5 +1,6 @@
 import html
 
+from ui.api import describe_row
 from ui.models import views as modelviews
 from zoo.shelf import Row
 
@@ -75,5 +76,5 @@ def test_predicted_latency_stands_beside_measured_where_a_search_made_it():
 
 
 def test_the_endpoint_tells_no_folders():
-    assert "/f" not in modelviews.to_dict(ROWS[2]).values() and modelviews.to_dict(ROWS[2])["metric"] == "matthews"
-    assert modelviews.to_dict(ROWS[1])["url"]
+    assert "/f" not in describe_row(ROWS[2]).values() and describe_row(ROWS[2])["metric"] == "matthews"
+    assert describe_row(ROWS[1])["url"]

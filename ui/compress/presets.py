@@ -1,0 +1,65 @@
+"""What a recipe begins with: a shipped one, or that of an earlier job of the person's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from pydantic import BaseModel
+
+from compress.recipe.load import KINDS, RECIPES, load, shipped
+from ui import people
+from zoo.errors import UserError
+
+EARLIER = "job:"  # begins the key of a preset that is an earlier job's recipe
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe to begin with.
+
+    Attributes:
+        key: what the page calls it.
+        base: what the command line calls it.
+        name: of a job that is made of it, unless the person says otherwise; as on the command line.
+        about: what it does, in a sentence.
+        data: its values.
+    """
+
+    key: str
+    base: str
+    name: str
+    about: str
+    data: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """Of the recipe."""
+        return self.data["kind"]
+
+    @property
+    def schema(self) -> type[BaseModel]:
+        """Of this kind of recipe."""
+        return KINDS[self.kind]
+
+
+def find(key: str, profile: gr.OAuthProfile | None) -> Preset:
+    """A preset by what the page calls it, which only ever reaches shipped recipes and the person's own jobs.
+
+    Raises:
+        UserError: there is none.
+    """
+    if key.startswith(EARLIER):
+        job = people.job_of(people.who(profile), key.removeprefix(EARLIER))
+        data = load(job.folder / "recipe.yaml").model_dump(mode="json")
+        return Preset(key, job.id, job.name, "The recipe of an earlier job.", data)
+    if key not in shipped():
+        raise UserError(f"There is no recipe {key[:60]}. Pick one of {', '.join(shipped())}.")
+    return Preset(key, key, key, _about(key), load(key).model_dump(mode="json"))
+
+
+def _about(name: str) -> str:
+    """What a shipped recipe says of itself in its first line."""
+    first = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ") if first.startswith("#") else ""

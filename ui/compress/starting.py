@@ -1,0 +1,94 @@
+"""Events of the Compress tab's last steps: the recipe is checked, named and started as a job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from pydantic import BaseModel
+
+from compress.jobs import jobs
+from compress.jobs.launchers import launcher_of
+from compress.recipe.kind import missing
+from compress.recipe.load import dump, expanded
+from ui import people
+from ui.compress import form, presets, sources
+from ui.compress.filling import Filling, guard, read
+from ui.compress.parts import CHECK, SOURCE, ComposeParts
+from ui.compress.presets import Preset
+from ui.events import Speaker, Updates, Values, spoken
+from ui.jobs import views
+from zoo.errors import UserError
+
+
+class Starting(Speaker[ComposeParts]):
+    """What becomes of the form; `filling` marks what is wrong in it."""
+
+    def __init__(self, parts: ComposeParts, filling: Filling):
+        super().__init__(parts)
+        self.filling = filling
+
+    @spoken("notice")
+    def check(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        """Recipe -> check: what it will take, its YAML, and the command that does the same."""
+        p, preset = self.parts, presets.find(values[self.parts.preset], profile)
+        recipe, faults = self._recipe(values, preset)
+        marks = self.filling.mark(values[p.form], faults)
+        if recipe is None:
+            fields = ", ".join(key.replace("_", " ").replace(".", " · ") for key in faults)
+            return marks | self.note("notice", f"Some values cannot be used yet: {fields}.")
+        try:
+            guard(preset.schema, recipe.model_dump(mode="json"))
+            expanded(recipe)
+            estimate, notice = views.describe_estimate(jobs.estimate(recipe)), missing(recipe)
+        except UserError as error:
+            estimate, notice = "", str(error)
+        return {
+            **marks,
+            p.estimate: estimate,
+            p.yaml: dump(recipe),
+            p.command: _command(preset, recipe, "", "local"),
+            p.name: preset.name,
+            p.walk: gr.Walkthrough(selected=CHECK),
+            **self.note("notice", notice),
+        }
+
+    @spoken("notice")
+    def name(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        """Name or launcher changed: so does the command, and what the launcher lacks is told."""
+        p, preset = self.parts, presets.find(values[self.parts.preset], profile)
+        recipe, _ = self._recipe(values, preset)
+        if recipe is None:
+            return self.nothing(p.command)
+        name, launcher = (values[p.name] or "").strip(), values[p.launcher] or "local"
+        updates: Updates = {p.command: _command(preset, recipe, "" if name == preset.name else name, launcher)}
+        try:
+            launcher_of(launcher).check()
+        except UserError as error:
+            return updates | self.note("notice", str(error))
+        return updates | self.note("notice", None)
+
+    @spoken("notice")
+    def start(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        """Start: the job is queued, and the Jobs tab shows it."""
+        p, person = self.parts, people.who(profile)
+        people.must_start(person)
+        preset = presets.find(values[p.preset], profile)
+        recipe, faults = self._recipe(values, preset)
+        if recipe is None:
+            raise UserError("Some values cannot be used yet: go back to the recipe. " + " ".join(faults.values()))
+        guard(preset.schema, recipe.model_dump(mode="json"))
+        name, launcher = (values[p.name] or "").strip() or preset.name, values[p.launcher] or "local"
+        job = jobs.submit(recipe, name=name, owner=person.name, launcher=launcher)
+        return {p.started: job.id, p.walk: gr.Walkthrough(selected=SOURCE), **self.note("notice", None)}
+
+    def _recipe(self, values: Values, preset: Preset) -> tuple[Any, dict[str, str]]:
+        """What the form holds as a recipe, or None and what is wrong with it."""
+        return form.check(preset.schema, read(values[self.parts.form], preset.kind))
+
+
+def _command(preset: Preset, recipe: BaseModel, name: str, launcher: str) -> str:
+    """The command line that starts the same job."""
+    return sources.command(
+        preset.base, form.changes(preset.data, recipe.model_dump(mode="json"), preset.schema), name, launcher
+    )
