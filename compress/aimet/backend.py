@@ -8,7 +8,8 @@ import logging
 import logging.config
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from functools import cache
+from types import ModuleType
 
 from zoo import torchvision_fix
 from zoo.errors import UserError
@@ -21,52 +22,53 @@ MISSING = (
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps to itself what AIMET prints, warns of and logs, and leaves the program's logging as it was."""
-    root = logging.getLogger()
-    level, handlers, disabled = root.level, root.handlers[:], logging.root.manager.disable
-    known = {name: other.disabled for name, other in _loggers()}
+    """Keeps to itself what AIMET prints, warns of and logs, and leaves the program's logging as it was.
+
+    Meanwhile a configuration of logging concerns its own loggers alone: AIMET would close everybody's handlers, and
+    absl's the stream with them.
+    """
+    root, configure = logging.getLogger(), logging.config.dictConfig
+    level, handlers, threshold = root.level, root.handlers[:], logging.root.manager.disable
+    disabled = {name: logger.disabled for name, logger in _loggers()}
     logging.disable(logging.WARNING)
+    logging.config.dictConfig = lambda config: configure(
+        {"version": 1, "incremental": True, "loggers": config.get("loggers", {})}
+    )
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(disabled)
+        logging.config.dictConfig = configure
+        logging.disable(threshold)
         root.handlers[:] = handlers
         root.setLevel(level)
-        for name, other in _loggers():
-            other.disabled = known.get(name, other.disabled)
+        for name, logger in _loggers():
+            logger.disabled = disabled.get(name, logger.disabled)
 
 
-@contextlib.contextmanager
-def _no_log_of_its_own() -> Iterator[None]:
-    """Has AIMET set up its own loggers alone: it would close everybody's handlers, and absl's the stream with them."""
-    configure = logging.config.dictConfig
-    logging.config.dictConfig = lambda config: configure(
-        {"version": 1, "incremental": True, "loggers": config.get("loggers", {})}
-    )
-    try:
-        yield
-    finally:
-        logging.config.dictConfig = configure
-
-
-def load() -> Any:
-    """The module `aimet_torch`.
+@cache
+def load() -> ModuleType:
+    """The module `aimet_torch`, with all of its parts that are used here.
 
     Raises:
         UserError: it is not installed, or does not work beside the torch that is.
     """
     torchvision_fix.mend()
     try:
-        with quiet(), _no_log_of_its_own():
+        with quiet():
             import aimet_torch
+            import aimet_torch._base.nn.modules.custom
+            import aimet_torch.common.defs
+            import aimet_torch.common.utils
+            import aimet_torch.nn
+            import aimet_torch.onnx
+            import aimet_torch.quantization.base
             import aimet_torch.quantsim
-            import aimet_torch.v2.nn.modules.custom  # noqa: F401
-            from aimet_torch.common.utils import AimetLogger
+            import aimet_torch.v2.nn.modules.custom
     except (ImportError, RuntimeError, AttributeError, OSError) as error:  # beside an unfit torch it is not ImportError
         raise UserError(MISSING.format(error=str(error).splitlines()[0] if str(error) else repr(error))) from error
-    for area in AimetLogger.LogAreas:
+    for area in aimet_torch.common.utils.AimetLogger.LogAreas:
         logging.getLogger(area.value).setLevel(logging.ERROR)
         logging.getLogger(area.value).handlers.clear()
     warnings.filterwarnings("ignore", module="aimet_torch")  # it warns of itself in every forward pass
@@ -74,5 +76,5 @@ def load() -> Any:
 
 
 def _loggers() -> list[tuple[str, logging.Logger]]:
-    held = list(logging.root.manager.loggerDict.items())
-    return [(name, found) for name, found in held if isinstance(found, logging.Logger)]
+    registered = list(logging.root.manager.loggerDict.items())
+    return [(name, logger) for name, logger in registered if isinstance(logger, logging.Logger)]

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from compress.aimet.backend import quiet
+from compress.aimet.backend import load, quiet
 from compress.aimet.simulation import INPUTS, Simulated
 from zoo.catalog import examples
 from zoo.errors import UserError
@@ -36,8 +36,6 @@ def export(model: Simulated, tokenizer: Any, out: Path) -> dict[str, Any]:
     Raises:
         UserError: AIMET or torch cannot write it.
     """
-    import aimet_torch.onnx
-
     batch = _questions(model, tokenizer)
     net = _exportable(model)
     out.mkdir(parents=True, exist_ok=True)
@@ -45,7 +43,7 @@ def export(model: Simulated, tokenizer: Any, out: Path) -> dict[str, Any]:
     axes = {name: {0: "batch", 1: "tokens"} for name in INPUTS}
     try:
         with quiet(), torch.no_grad():
-            aimet_torch.onnx.export(
+            load().onnx.export(
                 net,
                 tuple(batch.values()),
                 str(unfinished),

@@ -12,36 +12,34 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from aimet_torch.common.defs import QuantScheme
-from aimet_torch.nn import BaseQuantizationMixin
-from aimet_torch.quantsim import QuantizationSimModel
 from torch import Tensor, nn
 
-from compress.aimet.backend import quiet
+from compress.aimet.backend import load, quiet
 from compress.aimet.simulable import FACTOR, MASKS, Simulable
 from compress.learn.aware import round_rows
 from zoo.errors import UserError
 from zoo.modeling import MASK, LengthAdaptiveModel
 from zoo.weights import linears
 
-SCHEMES = {
-    "min_max": QuantScheme.min_max,
-    "percentile": QuantScheme.post_training_percentile,
-    "sqnr": QuantScheme.post_training_tf_enhanced,
+SCHEMES = {  # our names of AIMET's ways to take ranges
+    "min_max": "min_max",
+    "percentile": "post_training_percentile",
+    "sqnr": "post_training_tf_enhanced",
 }
 PLACES = ("input_quantizers", "output_quantizers")
 
 
-def simulate(model: LengthAdaptiveModel, settings: Any) -> QuantizationSimModel:
-    """AIMET's simulation of a model, without ranges yet.
+def simulate(model: LengthAdaptiveModel, settings: Any) -> Any:
+    """AIMET's simulation of a model (`aimet_torch.quantsim.QuantizationSimModel`), without ranges yet.
 
     Args:
         model: whose modules it takes over.
         settings: see `compress.aimet.simulation.Settings`.
 
     Raises:
-        UserError: AIMET cannot follow the model.
+        UserError: AIMET cannot follow the model, or is missing.
     """
+    library = load()
     whole = settings.scope == "full"
     net = Simulable(model, whole, MASKS[settings.mask] if whole else MASK).eval()
     ids = torch.full((2, 8), 1 + net.pad)
@@ -49,10 +47,10 @@ def simulate(model: LengthAdaptiveModel, settings: Any) -> QuantizationSimModel:
         with quiet(), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "config.json"
             path.write_text(json.dumps(rules(settings.per_channel)), encoding="utf-8")
-            sim = QuantizationSimModel(
+            sim = library.quantsim.QuantizationSimModel(
                 net,
                 dummy_input=(ids, torch.ones_like(ids), torch.zeros_like(ids)),
-                quant_scheme=SCHEMES[settings.ranges],
+                quant_scheme=library.common.defs.QuantScheme[SCHEMES[settings.ranges]],
                 default_output_bw=8,
                 default_param_bw=8,
                 config_file=str(path),
@@ -132,9 +130,8 @@ def _smooth(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _quantized(net: nn.Module, kind: type = nn.Module) -> list[Any]:
-    return [
-        module for module in net.modules() if isinstance(module, BaseQuantizationMixin) and isinstance(module, kind)
-    ]
+    quantized = load().nn.BaseQuantizationMixin
+    return [module for module in net.modules() if isinstance(module, quantized) and isinstance(module, kind)]
 
 
 def _clear(module: Any, place: str) -> None:

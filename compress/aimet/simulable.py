@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from aimet_torch._base.nn.modules.custom import Add, MatMul
 from torch import Tensor, nn
 
+from compress.aimet.backend import load
 from zoo.modeling import MASK, Layer, LengthAdaptiveModel
 
 
@@ -37,9 +37,10 @@ class SimulableLayer(nn.Module):
         self.heads, self.size, self.whole = layer.heads, layer.size, whole
         for name, module in layer.named_children():
             self.add_module(name, module)
+        ops = load()._base.nn.modules.custom
         if whole:
-            self.scores, self.masked, self.softmax, self.mix = MatMul(), Add(), nn.Softmax(-1), MatMul()
-        self.attention_sum, self.gelu, self.output_sum = Add(), nn.GELU(), Add()
+            self.scores, self.masked, self.softmax, self.mix = ops.MatMul(), ops.Add(), nn.Softmax(-1), ops.MatMul()
+        self.attention_sum, self.gelu, self.output_sum = ops.Add(), nn.GELU(), ops.Add()
 
     def forward(self, x: Tensor, bias: Tensor, dropout: float) -> Tensor:
         batch, tokens = x.shape[0], x.shape[1]
@@ -83,9 +84,10 @@ class Simulable(nn.Module):
             if name != "layers":
                 self.add_module(name, module)
         self.layers = nn.ModuleList(SimulableLayer(layer, whole) for layer in model.blocks)
+        add = load()._base.nn.modules.custom.Add
         if self.family != "distilbert":
-            self.type_sum = Add()
-        self.position_sum = Add()
+            self.type_sum = add()
+        self.position_sum = add()
         if self.head == "classification":
             self.bend = nn.ReLU() if self.family == "distilbert" else nn.Tanh()
 

@@ -80,7 +80,6 @@ class Simulated(nn.Module):
 
     def __init__(self, model: LengthAdaptiveModel, settings: Settings):
         super().__init__()
-        load()
         self.config, self.head, self.shape, self.family = model.config, model.head, model.shape, model.family
         self.settings = settings
         self.sim = simulate(model, settings)
@@ -171,9 +170,8 @@ class Simulated(nn.Module):
 
     def quantizers(self) -> dict[str, Any]:
         """AIMET's quantizers by name, each once."""
-        from aimet_torch.quantization.base import QuantizerBase
-
-        return {name: module for name, module in self.net.named_modules() if isinstance(module, QuantizerBase)}
+        quantizer = load().quantization.base.QuantizerBase
+        return {name: module for name, module in self.net.named_modules() if isinstance(module, quantizer)}
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Lowest and highest value of every range by its quantizer's name; over all rows where there is one a row."""
@@ -194,11 +192,10 @@ class Simulated(nn.Module):
 
     def round_weights(self) -> None:
         """Rounds the weights for good, which every pass would do again; neither trained nor saved afterwards."""
-        from aimet_torch.nn import BaseQuantizationMixin
-
+        quantized = load().nn.BaseQuantizationMixin
         for module in self.net.modules():
             # Of the table of words a pass rounds the rows that it needs.
-            if isinstance(module, BaseQuantizationMixin) and module is not self.net.words:
+            if isinstance(module, quantized) and module is not self.net.words:
                 module.fold_param_quantizers()
 
     def plain(self) -> LengthAdaptiveModel:

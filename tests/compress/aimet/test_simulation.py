@@ -15,7 +15,7 @@ import torch
 from compress.aimet import backend
 from compress.aimet.engine import SimulatedEngine
 from compress.aimet.integers import integers_of, write_graph
-from compress.aimet.simulable import MASKS
+from compress.aimet.simulable import MASKS, Simulable
 from compress.aimet.simulation import SETTINGS, STATE, Settings, Simulated, open_simulated
 from compress.int8 import quantize as q
 from compress.learn.finetune import freeze
@@ -81,9 +81,6 @@ def learn(model, data, folder, progress=None):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("whole", [True, False])
 def test_the_encoder_that_aimet_gets_says_what_ours_says(family, whole):
-    backend.load()
-    from compress.aimet.simulable import Simulable
-
     keys = SIZES.get(family, SIZES["bert"])
     config = {"model_type": family, "vocab_size": 60, "max_position_embeddings": 40, "pad_token_id": 0}
     config |= dict(zip(keys, (32, 2, 4, 64), strict=True)) | {"id2label": {"0": "a", "1": "b", "2": "c"}}
@@ -374,6 +371,7 @@ def test_a_missing_or_broken_library_is_named(model, monkeypatch, fault):
             if name == "aimet_torch":
                 raise RuntimeError("operator torchvision::nms does not exist")
 
+    backend.load.cache_clear()
     for name in [name for name in sys.modules if name.split(".")[0] == "aimet_torch"]:
         monkeypatch.delitem(sys.modules, name)
     if fault is None:

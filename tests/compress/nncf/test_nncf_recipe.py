@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from compress.__main__ import app, main
-from compress.nncf.stages import CHECKED, learning, windows_to_check
-from compress.nncf.store import load_model
+from compress.nncf.export import graph_weights
+from compress.nncf.stages import CHECKED, learning, plan_of_recipe, windows_to_check
+from compress.nncf.store import load_model, open_simulated
 from compress.recipe.load import load
 from compress.results.simulated import score_simulated
 from compress.run.run import run
@@ -20,8 +22,10 @@ from tests.compress.text_kit import mnli
 from zoo import catalog
 from zoo.ask import QuestionAnswerer
 from zoo.errors import UserError
-from zoo.features import load_tokenizer
+from zoo.features import load_tokenizer, make_windows, pad
 from zoo.files import read_json, write_json
+from zoo.graph import read
+from zoo.modeling import LengthAdaptiveModel
 
 QUICK = ["evaluate.latency_rounds=1"]
 
@@ -65,16 +69,26 @@ def test_the_entries_load_and_answer(made):
 
 
 def test_the_simulation_opens_from_the_run_and_from_the_entry(made):
-    from compress.nncf.store import open_simulated
-    from zoo.features import load_tokenizer, make_windows, pad
-
+    """An input on the edge of two integers rounds either way in float, which moves few logits by a step of rounding; a
+    wrong scale or range moves all of them."""
     folder, _ = made
     entry = folder / "package/tiny-qa-nncf-int8"
-    window = make_windows(load_tokenizer(entry), ["Who was born?"], ["Marie Curie was born in Warsaw."])[0]
-    batch = pad([window])
-    lengths = np.full((1, 2), len(window.input_ids))
-    learned, packed = (open_simulated(place, 1).run(batch, lengths).said for place in (folder, entry))
-    assert np.abs(learned - packed).max() < 1e-3
+    questions = catalog.examples()
+    firsts, seconds = [e["question"] for e in questions], [e["context"] for e in questions]
+    batches = [pad([window]) for window in make_windows(load_tokenizer(entry), firsts, seconds)]
+    learned = graph_weights(
+        load_model(folder / "nncf")[0], {key: torch.from_numpy(value) for key, value in batches[0].items()}
+    )
+    for name, value in read(entry / catalog.GRAPH)[0].items():
+        np.testing.assert_array_equal(value, learned[name], err_msg=name)
+    engines = [open_simulated(place, 1) for place in (folder, entry)]
+    distances = []
+    for batch in batches:
+        lengths = np.full((1, 2), batch["input_ids"].shape[1])
+        one, other = (engine.run(batch, lengths).said for engine in engines)
+        distances.append(np.abs(one - other).ravel())
+    distance = np.concatenate(distances)
+    assert np.median(distance) < 1e-5 and np.mean(distance > 1e-3) < 0.25
     with pytest.raises(UserError, match="holds nothing"):
         open_simulated(folder / "teacher", 1)
 
@@ -92,7 +106,8 @@ def test_fp32_and_the_simulation_side_by_side(made, tiny_data, tmp_path):
         assert done.exit_code == 0 and done.stdout.startswith("fp32 ") and f"\n{words}" in done.stdout
         report = read_json(out)
         assert report["by"] == "NNCF" and report["n"] == 10
-        assert report["simulated"]["f1"] == pytest.approx(scores["simulated"]["f1"])
+        one_question = 0 if name == folder else 10.01  # of ten: see the test before
+        assert report["simulated"]["f1"] == pytest.approx(scores["simulated"]["f1"], abs=one_question)
         assert report["loss"] == pytest.approx(report["float"]["f1"] - report["simulated"]["f1"])
 
 
@@ -187,9 +202,6 @@ def test_entailment_is_learned_on_one_set_and_reported_on_another(name, tiny_mod
 
 
 def test_roberta_runs_by_its_published_configuration(tiny_model, tmp_path):
-    from compress.nncf.stages import plan_of_recipe
-    from zoo.modeling import LengthAdaptiveModel
-
     config = {
         **read_json(tiny_model / "config.json"),
         "model_type": "roberta",
@@ -197,8 +209,6 @@ def test_roberta_runs_by_its_published_configuration(tiny_model, tmp_path):
         "id2label": {"0": "CONTRADICTION", "1": "NEUTRAL", "2": "ENTAILMENT"},
         "type_vocab_size": 1,
     }
-    import torch
-
     torch.manual_seed(0)
     source = tmp_path / "roberta"
     LengthAdaptiveModel(config).save(source)
