@@ -8,12 +8,13 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from compress.data import uploads
 from compress.jobs import jobs, ledger
+from compress.jobs.ledger import Job
 from compress.jobs.queue import serve
 from compress.progress import Progress
 from compress.recipe.load import RECIPES, describe, load, shipped
@@ -273,7 +274,7 @@ def _tell(job_id: str) -> None:
         typer.echo(jobs.logs(job_id, 20))
 
 
-def _because(job: Any) -> str:
+def _because(job: Job) -> str:
     return f": {job.reason}" if job.reason else ""
 
 
@@ -281,7 +282,7 @@ def _when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 
+from compress.recipe.aimet import INSTALL
 from zoo import torchvision_fix
 from zoo.errors import UserError
 
-MISSING = (
-    "aimet-torch cannot be imported ({error}). Install it: `pip install aimet-torch`, or choose a recipe that needs no "
-    "AIMET: aware_int8 learns ranges too."
-)
+MISSING = f"aimet-torch cannot be imported ({{error}}). {INSTALL}"
 
 
 @contextlib.contextmanager

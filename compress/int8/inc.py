@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.int8.quantize import calibration_windows, matching, operators
+from compress.recipe.kind import NEURAL_COMPRESSOR
 from zoo import torchvision_fix
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
@@ -138,9 +139,6 @@ def backend() -> tuple[Any, Any]:
         from neural_compressor.torch import quantization
         from neural_compressor.torch.export import export
     except ImportError as error:
-        raise UserError(
-            "neural-compressor is not installed: `pip install neural-compressor-pt torchao`, or set "
-            "quantize.neural_compressor to false."
-        ) from error
+        raise UserError(NEURAL_COMPRESSOR.advice) from error
     logging.getLogger("neural_compressor").setLevel(logging.WARNING)
     return quantization, export

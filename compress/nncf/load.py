@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from compress.recipe.nncf import NNCF
 from zoo import torchvision_fix
 from zoo.errors import UserError
 
@@ -34,7 +35,7 @@ def load_nncf() -> Any:
         from nncf.torch.quantization import extensions
         from nncf.torch.quantization.reference import torch_executor
     except ImportError as error:
-        raise UserError("NNCF is not installed: `pip install nncf`, or choose another recipe.") from error
+        raise UserError(NNCF.advice) from error
     finally:
         logging.setLoggerClass(before)  # NNCF puts its own in place for everybody
     # Of the logger alone: NNCF's own `set_log_level` sets all its handlers, whosever they are.

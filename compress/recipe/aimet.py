@@ -28,11 +28,8 @@ from compress.recipe.work import BACKWARD, SIMULATED, TORCH, Counts, Size, Work
 # What a backward pass keeps of a rounded layer's tensors, in those of a float layer, and how many times it keeps the
 # scores of all heads where those are rounded, too. Measured with a MiniLM-L6 at 128 and 384 tokens.
 ROUNDED, SCORES = 3.5, 7
-AIMET = Need(
-    "aimet_torch",
-    "aimet-torch is not installed. Install it: `pip install aimet-torch`, or choose a recipe that needs no AIMET: "
-    "aware_int8 learns ranges too.",
-)
+INSTALL = "Install it: `pip install aimet-torch`, or choose a recipe that needs no AIMET: aware_int8 learns ranges too."
+AIMET = Need("aimet_torch", f"aimet-torch is not installed. {INSTALL}")
 
 
 class FirstTraining(Learning):

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -154,8 +154,8 @@ def _lines(group: BaseModel, depth: int) -> Iterator[str]:
             yield f"{space}{key}:  # {(type(value).__doc__ or '').splitlines()[0]}"
             yield from _lines(value, depth + 1)
         else:
-            shown = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).splitlines()[0]
-            yield f"{space}{key}: {shown}  # {field.description}"
+            text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).splitlines()[0]
+            yield f"{space}{key}: {text}  # {field.description}"
 
 
 def _set(data: dict[str, Any], change: str) -> None:
@@ -163,19 +163,21 @@ def _set(data: dict[str, Any], change: str) -> None:
     key = key.strip()
     if not key.strip(".") or not equals:
         raise UserError(f"{change!r}: write key=value, for example finetune.epochs=1.")
-    known = list(_keys(KINDS.get(data.get("kind", ""), KINDS[DEFAULT])))
-    inside = [k.removeprefix(f"{key}.") for k in known if k.startswith(f"{key}.")]
+    keys = list(_keys(KINDS.get(data.get("kind", ""), KINDS[DEFAULT])))
+    inside = [k.removeprefix(f"{key}.") for k in keys if k.startswith(f"{key}.")]
     if inside:
         raise UserError(f"{key} is a group of keys: set one of {', '.join(inside)}.")
-    if key not in known:
-        raise UserError(f"There is no key {key}. {_hint(key, known)}")
+    if key not in keys:
+        raise UserError(f"There is no key {key}. {_hint(key, keys)}")
     *groups, last = key.split(".")
+    here: dict[str, Any] = data
     for group in groups:
-        data = data.setdefault(group, {})
-        if not isinstance(data, dict):
+        inner: object = here.setdefault(group, {})
+        if not isinstance(inner, dict):
             raise UserError(f"{group} should hold keys and values in the recipe.")
+        here = cast("dict[str, Any]", inner)
     try:
-        data[last] = yaml.safe_load(text)
+        here[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{change!r}: the value is not valid YAML.") from error
 
@@ -188,34 +190,34 @@ def _keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
             yield before + key
 
 
-def _hint(key: str, known: list[str]) -> str:
+def _hint(key: str, keys: list[str]) -> str:
     last = key.rpartition(".")[2]
     close = (
-        difflib.get_close_matches(key, known, 3, 0.6)
-        or [k for k in known if difflib.SequenceMatcher(None, last, k.rpartition(".")[2]).ratio() > 0.6][:3]
+        difflib.get_close_matches(key, keys, 3, 0.6)
+        or [k for k in keys if difflib.SequenceMatcher(None, last, k.rpartition(".")[2]).ratio() > 0.6][:3]
     )
     return f"Did you mean {' or '.join(close)}?" if close else "See `python -m compress show length_adaptive`."
 
 
 def _faults(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
     """One line for each key at fault (a value of several allowed types has several complaints)."""
-    known, told = list(_keys(model)), set()
+    keys, complaints = list(_keys(model)), set[str]()
     for fault in error.errors(include_url=False):
-        names = []
+        names: list[str] = []
         for part in fault["loc"]:
             if isinstance(part, int) and names:
                 names[-1] += f"[{part}]"
-            elif isinstance(part, str) and ".".join(names).partition("[")[0] not in known:
+            elif isinstance(part, str) and ".".join(names).partition("[")[0] not in keys:
                 names.append(part)  # behind a key pydantic adds names of types
         key = ".".join(names) or "recipe"
-        if key in told:
+        if key in complaints:
             continue
-        told.add(key)
+        complaints.add(key)
         if fault["type"] == "extra_forbidden":
-            yield f"{key}: there is no such key. {_hint(key, known)}"
+            yield f"{key}: there is no such key. {_hint(key, keys)}"
         elif fault["type"] == "missing":
             yield f"{key}: is missing and has no default."
         else:
             text = fault["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-            shown = f" (it is {fault['input']!r})" if not isinstance(fault["input"], dict | BaseModel) else ""
-            yield f"{key}: {text}{shown}"
+            value = f" (it is {fault['input']!r})" if not isinstance(fault["input"], dict | BaseModel) else ""
+            yield f"{key}: {text}{value}"

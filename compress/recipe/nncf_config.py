@@ -136,7 +136,7 @@ def parse_config(text: str) -> Plan:
     return plan_of(data)
 
 
-def plan_of(data: Any) -> Plan:
+def plan_of(data: object) -> Plan:
     """A plan from a configuration.
 
     Raises:
@@ -239,7 +239,7 @@ def _numbers(keys: Keys, group: str) -> Numbers:
     return Numbers(mode, 8 if bits is None else int(bits), per_channel, signed)  # type: ignore[arg-type]
 
 
-def _length(info: Any) -> int | None:
+def _length(info: object) -> int | None:
     """Tokens of the inputs that `input_info` describes."""
     lengths = set()
     for part in info if isinstance(info, list) else [info] if info is not None else []:
@@ -267,7 +267,7 @@ def _no(algorithm: str) -> str:
 class Keys:
     """A group of a configuration, whose keys are taken one by one; what is left at the end is refused."""
 
-    def __init__(self, data: Any, where: str):
+    def __init__(self, data: object, where: str):
         if not isinstance(data, Mapping):
             raise UserError(f"{where.rstrip('.') or 'The NNCF configuration'} should hold keys and values in JSON.")
         self._data, self.where = dict(data), where

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -28,7 +28,7 @@ Place = Annotated[str, Mark.PLACE]
 WORDS = {"", BUNDLED, OWN, HELD_OUT}  # name data wherever a recipe runs, whatever lies there under such a name
 
 
-def group_of(annotation: Any) -> type[BaseModel] | None:
+def group_of(annotation: object) -> type[BaseModel] | None:
     """The group of keys that a field of this type holds, None where it holds a value."""
     kinds = get_args(annotation) or (annotation,)
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
@@ -76,5 +76,5 @@ def absolute(recipe: M) -> M:
     return type(recipe).model_validate(data)
 
 
-def _bears(annotation: Any, metadata: Any, mark: Mark) -> bool:
+def _bears(annotation: object, metadata: Iterable[object], mark: Mark) -> bool:
     return mark in metadata or any(_bears(arg, getattr(arg, "__metadata__", ()), mark) for arg in get_args(annotation))

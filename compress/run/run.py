@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
@@ -116,7 +116,7 @@ def _check(recipe: Kind, stages: Mapping[str, Stage], only: str | None) -> None:
 
 
 @contextmanager
-def _together(meet: Meet, prepare: Callable[[], None] | None) -> Iterator[None]:
+def _together(meet: Meet, prepare: Callable[[], None] | None) -> Generator[None]:
     """What all processes go through in step: none begins before the first has prepared, none goes on before the end."""
     if prepare:
         prepare()

@@ -18,19 +18,19 @@ TAIL, LONGEST = 65_536, 4_194_304  # bytes that are read from the end of a file:
 
 def standing(path: Path) -> dict[str, Any]:
     """`stage`, `step`, `total` and `eta_s` by the last lines of `progress.jsonl`."""
-    found: dict[str, Any] = {"stage": None, "step": 0, "total": 0, "eta_s": None}
-    for line in reversed(_last_lines(path)):
+    standing: dict[str, Any] = {"stage": None, "step": 0, "total": 0, "eta_s": None}
+    for text in reversed(_last_lines(path)):
         try:
-            told = json.loads(line)
-            if found["stage"] is None:
-                found["stage"] = told["stage"]
-            if told["stage"] != found["stage"]:
+            line = json.loads(text)
+            if standing["stage"] is None:
+                standing["stage"] = line["stage"]
+            if line["stage"] != standing["stage"]:
                 break
-            if "step" in told:
-                return {**found, **{key: told[key] for key in ("step", "total", "eta_s")}}
+            if "step" in line:
+                return {**standing, **{key: line[key] for key in ("step", "total", "eta_s")}}
         except (ValueError, KeyError, TypeError):
             continue  # half a line of a process that was killed
-    return found
+    return standing
 
 
 def tail(path: Path, lines: int = 200) -> str:
@@ -50,7 +50,7 @@ def stages(folder: Path, kind: str, current: str | None, state: str) -> list[dic
     """The recipe's stages in order: `name`, `state` (done, running, waiting, failed), `seconds` and `result`."""
     recipe = folder / "recipe.yaml"
     settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
-    found = []
+    rows: list[dict[str, Any]] = []
     for name in stages_of(kind, settings or {}):
         done = _json(folder / name / "done.json")
         if done:
@@ -59,18 +59,19 @@ def stages(folder: Path, kind: str, current: str | None, state: str) -> list[dic
             here = {"running": "running", "cancelling": "running", "failed": "failed"}.get(state, "waiting")
         else:
             here = "waiting"
-        found.append({"name": name, "state": here, "seconds": done.get("seconds"), "result": done.get("result")})
-    if state == "failed" and all(stage["state"] != "failed" for stage in found):
-        first = next((stage for stage in found if stage["state"] == "waiting"), None)
+        rows.append({"name": name, "state": here, "seconds": done.get("seconds"), "result": done.get("result")})
+    if state == "failed" and all(row["state"] != "failed" for row in rows):
+        first = next((row for row in rows if row["state"] == "waiting"), None)
         if first:
             first["state"] = "failed"
-    return found
+    return rows
 
 
 def entries(folder: Path) -> list[Path]:
     """The packaged entries in a run's folder; those that quantize another come first."""
-    found = [path.parent for path in (folder / "package").glob("*/entry.json") if not path.parent.name.startswith(".")]
-    return sorted(found, key=lambda path: (not (path / "model.int8.onnx").is_file(), path.name))
+    folders = [path.parent for path in (folder / "package").glob("*/entry.json")]
+    whole = [path for path in folders if not path.name.startswith(".")]
+    return sorted(whole, key=lambda path: (not (path / "model.int8.onnx").is_file(), path.name))
 
 
 def sensitivity(folder: Path) -> dict[str, Any] | None:
@@ -81,19 +82,19 @@ def sensitivity(folder: Path) -> dict[str, Any] | None:
         `compress.int8.sensitivity.Report`; `returned` and `kept_float`, names: the latter are all that stay in float.
     """
     for path in sorted(folder.glob(f"*/{CRITERION}")):
-        told = _json(path)
-        if told.get("sensitivity"):
-            return {**told["sensitivity"], **{key: told.get(key, []) for key in ("returned", "kept_float")}}
+        report = _json(path)
+        if report.get("sensitivity"):
+            return {**report["sensitivity"], **{key: report.get(key, []) for key in ("returned", "kept_float")}}
     return None
 
 
 def _thinned(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if len(lines) <= PER_STAGE:
         return lines
-    noted = {number for number, line in enumerate(lines) if "note" in line} | {len(lines) - 1}
-    room = max(1, PER_STAGE - len(noted))
-    kept = sorted(noted | {number * len(lines) // room for number in range(room)})
-    return [lines[number] for number in kept[-PER_STAGE:]]
+    notes = {number for number, line in enumerate(lines) if "note" in line} | {len(lines) - 1}
+    room = max(1, PER_STAGE - len(notes))
+    numbers = sorted(notes | {number * len(lines) // room for number in range(room)})
+    return [lines[number] for number in numbers[-PER_STAGE:]]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -109,7 +110,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield line
 
 
-def _last_lines(path: Path, wanted: int = 3) -> list[str]:
+def _last_lines(path: Path, least: int = 3) -> list[str]:
     """At least so many lines from a file's end, where it has them; a line that was cut is left out."""
     if not path.is_file():
         return []
@@ -124,14 +125,14 @@ def _last_lines(path: Path, wanted: int = 3) -> list[str]:
                 lines.popleft()
             if lines and not lines[-1]:
                 lines.pop()
-            if at == 0 or len(lines) >= wanted or reach >= LONGEST:
+            if at == 0 or len(lines) >= least or reach >= LONGEST:
                 return list(lines)
             reach *= 4
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return data if isinstance(data, dict) else {}

@@ -47,19 +47,19 @@ def pick(
         UserError: what was picked is not there yet.
     """
     of_model = list(marked(KINDS[base["kind"]], Mark.OF_MODEL))
-    found = {key: _get(base, key) for key in ("model", *of_model)}
+    keys = {key: _get(base, key) for key in ("model", *of_model)}
     if source != OWN:
         if not (name or "").strip():
             raise UserError("Say which checkpoint to start from.")
-        if name.strip() != found["model"]:
-            found = {"model": name.strip(), **dict.fromkeys(of_model)}
-    dataset = {key: _get(base, f"dataset.{key}") for key in DATA_KEYS}
-    named = dataset["task"] if task == OWN else task
-    if named and not find_task(named).is_questions:
-        if named != dataset["task"]:
-            found |= dict.fromkeys(GUIDED, 0.0)
-        dataset |= _texts(named, data, hub_data, uploaded, named == dataset["task"])
-        return found | {f"dataset.{key}": value for key, value in dataset.items()}
+        if name.strip() != keys["model"]:
+            keys = {"model": name.strip(), **dict.fromkeys(of_model)}
+    dataset: dict[str, Any] = {key: _get(base, f"dataset.{key}") for key in DATA_KEYS}
+    chosen = dataset["task"] if task == OWN else task
+    if chosen and not find_task(chosen).is_questions:
+        if chosen != dataset["task"]:
+            keys |= dict.fromkeys(GUIDED, 0.0)
+        dataset |= _texts(chosen, data, hub_data, uploaded, chosen == dataset["task"])
+        return keys | {f"dataset.{key}": value for key, value in dataset.items()}
     if task not in (OWN, dataset["task"]) and data == OWN and not find_task(dataset["task"] or task).is_questions:
         data = EXAMPLES  # the recipe's own are texts
     if data == EXAMPLES:
@@ -68,21 +68,21 @@ def pick(
     elif data == HUB:
         if not (hub_data or "").strip():
             raise UserError("Say which data set of the Hub to use, as owner/name.")
-        called = hub_data.strip().partition(":")[0]
+        name = hub_data.strip().partition(":")[0]
         # The part that is reported on is never searched on, so the search takes some articles of the training part.
         dataset |= {
-            "train": f"{called}:train",
-            "validation": f"{called}:train",
-            "evaluation": f"{called}:validation",
+            "train": f"{name}:train",
+            "validation": f"{name}:train",
+            "evaluation": f"{name}:validation",
             "titles": ["[!V-Z]*"],
             "validation_titles": ["[V-Z]*"],
             "evaluation_titles": None,
         }
     elif data == FILE:
-        uploaded = _read_for(uploaded, named or "squad")
+        uploaded = _read_for(uploaded, chosen or "squad")
         dataset |= {**uploaded["parts"], **dict.fromkeys(EXAMPLE_TITLES)}
         dataset["version_2"] = uploaded["impossible"] > 0
-    return found | {f"dataset.{key}": value for key, value in (dataset | {"task": named}).items()}
+    return keys | {f"dataset.{key}": value for key, value in (dataset | {"task": chosen}).items()}
 
 
 def _texts(task: str, data: str, hub_data: str, uploaded: Mapping[str, Any] | None, is_own: bool) -> dict[str, Any]:
@@ -118,8 +118,8 @@ def _read_for(uploaded: Mapping[str, Any] | None, task: str) -> Mapping[str, Any
 
 def apply(model: type[BaseModel], data: Mapping[str, Any], picked: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's data with the picked keys put in, as far as this kind of recipe has them."""
-    known = {field.key: field for field in form.fields(model)}
-    changed = {key: form.show(known[key], value) for key, value in picked.items() if key in known}
+    keys = {field.key: field for field in form.fields(model)}
+    changed = {key: form.show(keys[key], value) for key, value in picked.items() if key in keys}
     return form.collect(model, form.spread(model, data) | changed)
 
 

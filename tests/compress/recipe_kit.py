@@ -1,0 +1,104 @@
+"""The keys of a recipe: what decides a stage's fingerprint, and what a stage reads while it runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+
+from compress.recipe.groups import Group
+from compress.recipe.kind import Kind
+from compress.recipe.place import Mark, group_of, marked
+from compress.recipe.stage import Stage, StageContext
+from compress.run.inputs import fingerprint
+
+
+def leaves(group: BaseModel, before: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys of a recipe that hold values, and their types."""
+    for key, field in type(group).model_fields.items():
+        if group_of(field.annotation):
+            yield from leaves(getattr(group, key), f"{before}{key}.")
+        else:
+            yield f"{before}{key}", field.annotation
+
+
+def decides(recipe: Kind, stage: Stage, key: str) -> bool:
+    """Whether another value of this key gives the stage another fingerprint."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that fit no key of this type
+        other = fingerprint(_changed(recipe, key, dict(leaves(recipe))[key]), stage, "")
+    return other != fingerprint(recipe, stage, "")
+
+
+def watched(load: Callable[[Stage], Callable[..., Any]]) -> Callable[[Stage], Callable[..., Any]]:
+    """`Stage.load` whose functions fail where they read a key that neither they nor a stage before them names."""
+
+    def loaded(stage: Stage) -> Callable[..., Any]:
+        function = load(stage)
+
+        def run(ctx: StageContext[Any]) -> Any:
+            with _reads(ctx.recipe) as keys:
+                result = function(ctx)
+            names = list(type(ctx.recipe).stages)
+            so_far = [type(ctx.recipe).stages[name] for name in names[: names.index(ctx.folder.name) + 1]]
+            keys -= {"kind", *marked(type(ctx.recipe), Mark.IDLE)}
+            unnamed = {key for key in keys if not any(decides(ctx.stated, each, key) for each in so_far)}
+            assert not unnamed, f"stage {ctx.folder.name} of {ctx.recipe.kind} reads, but does not name, {unnamed}"
+            return result
+
+        return run
+
+    return loaded
+
+
+@contextmanager
+def _reads(recipe: Kind) -> Iterator[set[str]]:
+    """The keys that are read of a recipe meanwhile."""
+    keys: set[str] = set()
+    paths = dict(_groups(recipe))
+
+    def read(self: Group, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        path = paths.get(id(self))
+        if path is not None and name in type(self).model_fields and not isinstance(value, BaseModel):
+            keys.add(path + name)
+        return value
+
+    type.__setattr__(Group, "__getattribute__", read)
+    try:
+        yield keys
+    finally:
+        type.__delattr__(Group, "__getattribute__")
+
+
+def _groups(group: BaseModel, path: str = "") -> Iterator[tuple[int, str]]:
+    yield id(group), path
+    for key in type(group).model_fields:
+        if isinstance(inner := getattr(group, key), BaseModel):
+            yield from _groups(inner, f"{path}{key}.")
+
+
+def _changed(recipe: Any, key: str, annotation: Any) -> Any:
+    """A copy of the recipe in which this key has another value."""
+    *above, last = key.split(".")
+    chain = [recipe]
+    for name in above:
+        chain.append(getattr(chain[-1], name))
+    value = _other(getattr(chain[-1], last), annotation)
+    for name, group in zip([last, *reversed(above)], reversed(chain), strict=True):
+        value = group.model_copy(update={name: value})
+    return value
+
+
+def _other(value: Any, annotation: Any) -> Any:
+    """A value that is not this one, nor the default of the key."""
+    if get_origin(annotation) is Literal:
+        return next((choice for choice in get_args(annotation) if choice != value), None)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, list):
+        return [*value, *(value[:1] or ["x"])]
+    return value + 1 if isinstance(value, int | float) else f"{value}x"
