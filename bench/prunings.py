@@ -15,28 +15,24 @@ import torch
 from pydantic import ValidationError
 
 from compress.data.fingerprints import refuse_overlap
-from compress.data.squad import fingerprint, load_squad
-from compress.data.tasks import find_task
-from compress.data.texts import draw, load_texts
+from compress.data.squad import Example, fingerprint, load_squad
+from compress.data.texts import TextExample, draw, load_texts
 from compress.learn.loop import Schedule, train
 from compress.learn.pruning.prune import Pruner, check
 from compress.learn.pruning.report import compressed_bytes, sparsity_of
 from compress.progress import Progress
 from compress.recipe.training_groups import PRUNING_TYPES, Prune
-from compress.tasks.losses import classes, span
-from compress.tasks.samples import samples
-from compress.tasks.scores import evaluate
-from compress.tasks.texts import evaluate_texts, load_classifier, text_samples
+from compress.tasks.subjects import subject_for
 from zoo import torchvision_fix
-from zoo.ask import predict
 from zoo.catalog import checkpoint_of
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
-from zoo.features import load_tokenizer, make_windows
+from zoo.features import load_tokenizer
 from zoo.files import read_json, sha256, write_json
 from zoo.latency import running_job
 from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
+from zoo.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +45,7 @@ class Settings:
     """What all of them share.
 
     Attributes:
-        task: `sst2`, another task of `compress.data.tasks` that classifies, or `squad`.
+        task: `sst2`, another task of `zoo.tasks` that classifies, or `squad`.
         steps: of every training.
         warm_steps: of the one before, which makes the model that all start from.
         sparsity, pattern: as in recipes.
@@ -126,7 +122,7 @@ def compare(settings: Settings, folder: Path | None = None, approaches: Sequence
     root = folder or get_settings().home / "bench" / "prunings" / mark
     torch.set_num_threads(get_settings().threads)
     tokenizer = load_tokenizer(source)
-    course = (_questions if settings.task.startswith("squad") else _texts)(settings, tokenizer)
+    course = _course(settings, tokenizer)
     with running_job():
         if not (root / "start" / "model.safetensors").is_file():
             warm = _learn(settings, course, _model(settings, source), root / "start", settings.warm_steps, tokenizer)
@@ -214,47 +210,36 @@ def _learn(
 
 def _model(settings: Settings, source: Path) -> Any:
     torch.manual_seed(settings.seed)
-    if not settings.task.startswith("squad"):
-        return load_classifier(source, find_task(settings.task))
-    bare = not (read_json(source / "config.json").get("architectures") or [""])[0].endswith("ForQuestionAnswering")
-    return LengthAdaptiveModel.load(source, "qa" if bare else None)
+    return subject_for(settings.task).load_model(source)
 
 
-def _texts(settings: Settings, tokenizer: Any) -> Course:
-    task = find_task(settings.task)
+def _course(settings: Settings, tokenizer: Any) -> Course:
+    subject = subject_for(settings.task)
+    train, held_out = (_questions if subject.task.type.has_articles else _texts)(settings, subject.task)
+
+    def score(folder: Path) -> dict[str, float]:
+        return subject.score(TorchEngine(folder, get_settings().threads), tokenizer, held_out)
+
+    return Course(subject.samples(tokenizer, train), subject.loss(), subject.primary, score)
+
+
+def _texts(settings: Settings, task: Task) -> tuple[list[TextExample], list[TextExample]]:
     place = get_settings().data
     local = place / "glue" if place and (place / "glue" / (task.config or task.name)).is_dir() else None
     wanted = settings.batch * max(settings.steps, settings.warm_steps)
     train = draw(load_texts(task, local, task.train_split), wanted, settings.seed)
-    held = draw(load_texts(task, local, task.validation_split), settings.examples, settings.seed)
-
-    def score(folder: Path) -> dict[str, float]:
-        return evaluate_texts(TorchEngine(folder, get_settings().threads), tokenizer, task, held)
-
-    return Course(text_samples(tokenizer, task, train), classes(), task.primary, score)
+    return train, draw(load_texts(task, local, task.validation_split), settings.examples, settings.seed)
 
 
-def _questions(settings: Settings, tokenizer: Any) -> Course:
+def _questions(settings: Settings, _task: Task) -> tuple[list[Example], list[Example]]:
     place = get_settings().data
     local = place / "qa" if place and (place / "qa").is_dir() else None
     train = load_squad(local / "train.json" if local else "rajpurkar/squad:train")
-    held = load_squad(local / "squad-dev-v1.1.json" if local else "rajpurkar/squad:validation")
+    held_out = load_squad(local / "squad-dev-v1.1.json" if local else "rajpurkar/squad:validation")
     chance = random.Random(settings.seed)
     wanted = settings.batch * max(settings.steps, settings.warm_steps)
     answered = [e for e in train if e.answers]
     train = chance.sample(answered, min(wanted, len(answered)))
-    held = chance.sample(held, min(settings.examples, len(held)))
-    refuse_overlap(fingerprint(train), held)
-    windows = make_windows(tokenizer, [e.question for e in train], [e.context for e in train])
-    spans = [(e.answers[0]["answer_start"], e.answers[0]["answer_start"] + len(e.answers[0]["text"])) for e in train]
-
-    def score(folder: Path) -> dict[str, float]:
-        engine = TorchEngine(folder, get_settings().threads)
-
-        def answer(part: list[Any], config: Any) -> list[str]:
-            found = predict(engine, tokenizer, [e.question for e in part], [e.context for e in part], config)
-            return [prediction.text for prediction in found]
-
-        return evaluate(answer, held)
-
-    return Course(samples(windows, spans, [e.id for e in train]), span(), "f1", score)
+    held_out = chance.sample(held_out, min(settings.examples, len(held_out)))
+    refuse_overlap(fingerprint(train), held_out)
+    return train, held_out

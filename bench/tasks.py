@@ -14,7 +14,6 @@ import numpy as np
 
 from bench.latency import Row as Timed
 from bench.latency import passage
-from compress.data.tasks import find_task
 from compress.recipe.load import load
 from compress.run.run import run
 from zoo import catalog, latency
@@ -22,6 +21,7 @@ from zoo.engines import open_engine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.settings import get_settings
+from zoo.tasks import find_task
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from compress.data.tasks import TASKS, Task, find_task
 from ui.samples import GENERAL, SAMPLES
 from zoo import catalog
 from zoo.ask import QuestionAnswerer
@@ -17,8 +16,9 @@ from zoo.features import make_texts
 from zoo.files import read_json
 from zoo.lengths import LengthConfig
 from zoo.safety import MAX_CONTEXT, MAX_QUESTION, clean_text
+from zoo.tasks import QUESTIONS, TASKS, TEXTS, Task, find_task
 
-QA, CLASSIFICATION = "qa", "classification"
+QA, CLASSIFICATION = QUESTIONS.name, TEXTS.name
 NAMES = {QA: "questions", CLASSIFICATION: "classify text"}
 
 
@@ -100,14 +100,14 @@ def task_of(entry: Entry) -> Task | None:
             found = find_task(stated) if isinstance(stated, str) else None
         except UserError:
             continue
-        if found and not found.is_questions:
+        if found and found.type is entry.type:
             return found
     labels = labels_of(config)
     unnamed = all(label.casefold().startswith("label_") for label in labels)
     if unnamed and len(labels) > 1:
         return None
-    texts = (task for task in TASKS.values() if not task.is_questions)
-    return next((task for task in texts if task.order_of(labels) is not None), None)
+    alike = (task for task in TASKS.values() if task.type is entry.type)
+    return next((task for task in alike if task.order_of(labels) is not None), None)
 
 
 def _say(column: str) -> str:

@@ -12,11 +12,12 @@ from zoo.answers import Answer, find_answers
 from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Window, make_windows
-from zoo.lengths import LengthConfig
+from zoo.lengths import LengthConfig, Lengths
 from zoo.opened import Opened, run_all, run_one
 from zoo.safety import MAX_CONTEXT, MAX_QUESTION, clean_text
+from zoo.tasks import QUESTIONS
 
-MAX_LENGTH, STRIDE = 384, 128
+MAX_LENGTH, STRIDE = QUESTIONS.padded, 128
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Prediction:
 class QuestionAnswerer(Opened):
     """An entry on an engine, ready for questions."""
 
-    task = "qa"
+    task = QUESTIONS.name
     refusal = "not for questions. Choose a question-answering model."
 
     @property
@@ -140,7 +141,7 @@ def predict(
     tokenizer: Any,
     questions: Sequence[str],
     contexts: Sequence[str],
-    config: LengthConfig | None = None,
+    config: Lengths | None = None,
     max_length: int = MAX_LENGTH,
     stride: int = STRIDE,
     no_answer: bool = False,

@@ -10,14 +10,14 @@ import yaml
 from zoo import card_files
 from zoo.errors import UserError
 from zoo.hub import TAG
-from zoo.lengths import PAPER_TOKENS, TEXT_TOKENS
+from zoo.lengths import PAPER_TOKENS
 from zoo.metrics import OTHER_KEYS, listed, scores_of, shown
+from zoo.tasks import QUESTIONS, TASK_TYPES, TEXTS
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
     from zoo.lengths import Front
 
-TASKS = {"qa": "question-answering", "classification": "text-classification"}
 # Of the provenance, told in other sections.
 ELSEWHERE = ("trained on", "calibrated on", "searched on", "reported on", "base_revision", "zeros")
 DATA = (
@@ -26,8 +26,23 @@ DATA = (
     ("searched on", "validation", "validation_titles"),
     ("reported on", "evaluation", "evaluation_titles"),
 )  # word of the provenance, key of the recipe, key of its title patterns
+USE = {
+    QUESTIONS.name: """\
+from zoo.ask import QuestionAnswerer
+from zoo.catalog import find
+
+reply = QuestionAnswerer(find("{name}"), engine="{engine}").ask("Who ...?", "A passage ...")
+print(reply.answers[0])
+""",
+    TEXTS.name: """\
+from zoo.catalog import find
+from zoo.classify import TextClassifier
+
+verdict = TextClassifier(find("{name}"), engine="{engine}").classify({texts})
+print(verdict.labels or verdict.score)
+""",
+}  # how to run an entry with this program
 FIRST, LAST = ("point", "MACs"), ("p50 ms", "lengths at")  # of the front's table, around the metrics
-TOKENS = {"qa": PAPER_TOKENS, "classification": TEXT_TOKENS}  # at which the table gives lengths
 
 
 def render(entry: Entry, repo_id: str | None = None, license: str | None = None) -> str:
@@ -42,7 +57,7 @@ def render(entry: Entry, repo_id: str | None = None, license: str | None = None)
     made_by = card_files.recipe(entry.folder)
     parts = [f"---\n{front_matter}---", f"# {entry.title}", _summary(entry), _zeros(entry), _scores(entry)]
     if entry.front:
-        parts.append(_front(entry.front, TOKENS[entry.task]))
+        parts.append(_front(entry.front, entry.type.padded))
     parts.append(_data(entry, yaml.safe_load(made_by) if made_by else {}))
     rest = {key: value for key, value in entry.provenance.items() if key not in ELSEWHERE and "titles" not in key}
     if rest:
@@ -85,7 +100,7 @@ def read(card: str) -> dict[str, Any]:
     results = [result for model in _mappings(data, "model-index") for result in _mappings(model, "results")]
     metrics = [metric for result in results for metric in _mappings(result, "metrics")]
     heading = re.search(r"^# (.+)$", text, re.MULTILINE)
-    tasks = {there: here for here, there in TASKS.items()}
+    tasks = {kind.pipeline: kind.name for kind in TASK_TYPES.values()}
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
     start = next((i for i, row in enumerate(rows) if _is_head(row)), len(rows))
     columns = rows[start] if start < len(rows) else []
@@ -132,7 +147,7 @@ def _metadata(entry: Entry, license: str | None = None) -> dict[str, Any]:
     data: dict[str, Any] = {
         "license": entry.license or license or "other",
         "language": "en",
-        "pipeline_tag": TASKS[entry.task],
+        "pipeline_tag": entry.type.pipeline,
         "library_name": "onnx" if int8 else "transformers",
         "tags": [TAG, entry.method, *(["int8", "onnx", "openvino", "length-adaptive"] if int8 and entry.front else [])],
     }
@@ -157,7 +172,7 @@ def _metadata(entry: Entry, license: str | None = None) -> dict[str, Any]:
         data["datasets"] = [dataset]
         split = {key: entry.metrics[key] for key in ("config", "split") if entry.metrics.get(key)}
         result = {
-            "task": {"type": TASKS[entry.task]},
+            "task": {"type": entry.type.pipeline},
             "dataset": {"type": dataset, "name": dataset, **split},
             "metrics": scores,
         }
@@ -168,7 +183,7 @@ def _metadata(entry: Entry, license: str | None = None) -> dict[str, Any]:
 def _summary(entry: Entry) -> str:
     facts = {
         "method": entry.method,
-        "task": TASKS[entry.task],
+        "task": entry.type.pipeline,
         "labels": ", ".join(entry.labels) if len(entry.labels) != 1 else "none: it gives a score",
         "made from": _base(entry),
         "parameters": f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "",
@@ -225,7 +240,7 @@ def _data(entry: Entry, recipe: dict[str, Any]) -> str:
             patterns = ", ".join(f"`{pattern}`" for pattern in patterns)
         if source:
             # Where nothing is stated of titles, nothing is claimed of them either; texts have none.
-            every = ", all articles" if entry.task == "qa" and key in named and not patterns else ""
+            every = ", all articles" if entry.type.has_articles and key in named and not patterns else ""
             found[what] = f"{source}, only the articles titled {patterns}" if patterns else f"{source}{every}"
     return "## Data\n\n" + _list(found) if found else ""
 
@@ -261,20 +276,11 @@ def _front(front: Front, tokens: int) -> str:
 def _use(entry: Entry, repo_id: str | None) -> str:
     name, engine = repo_id or entry.name, entry.engines[0]
     text = f"With Budget Zoo: `zoo.catalog.find({name!r})`."
-    if entry.task == "qa":
-        text = (
-            "With Budget Zoo:\n\n```python\nfrom zoo.ask import QuestionAnswerer\nfrom zoo.catalog import find\n\n"
-            f'reply = QuestionAnswerer(find("{name}"), engine="{engine}").ask("Who ...?", "A passage ...")\n'
-            "print(reply.answers[0])\n```"
-        )
-    if entry.task == "classification":
-        text = (
-            "With Budget Zoo:\n\n```python\nfrom zoo.catalog import find\nfrom zoo.classify import TextClassifier\n\n"
-            f'verdict = TextClassifier(find("{name}"), engine="{engine}").classify({_texts(entry)})\n'
-            "print(verdict.labels or verdict.score)\n```"
-        )
+    if code := USE.get(entry.task):
+        code = code.format(name=name, engine=engine, texts=_texts(entry))
+        text = f"With Budget Zoo:\n\n```python\n{code}```"
     alone = card_files.snippet(entry, repo_id or f"OWNER/{entry.name}")
-    return f"{text}\n\nWithout it:\n\n```python\n{alone}```"
+    return f"{text}\n\nWithout it:\n\n```python\n{alone}```" if alone else text
 
 
 def _texts(entry: Entry) -> str:

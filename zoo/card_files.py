@@ -13,6 +13,7 @@ import yaml
 
 from zoo.metrics import listed, scores_of, shown
 from zoo.settings import get_settings
+from zoo.tasks import QUESTIONS, TEXTS
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
@@ -84,6 +85,12 @@ with torch.no_grad():
     logits = model(**tokenizer({texts}, return_tensors="pt")).logits[0]
 print(model.config.id2label[int(logits.argmax())] if len(logits) > 1 else float(logits[0]))
 """
+
+
+SNIPPETS = {
+    QUESTIONS.name: (TORCH_SNIPPET, ONNX_SNIPPET),
+    TEXTS.name: (CLASSIFY_TORCH_SNIPPET, CLASSIFY_ONNX_SNIPPET),
+}  # in torch, and with the int8 graph
 
 
 def is_pair(entry: Entry) -> bool:
@@ -169,11 +176,10 @@ def versions() -> dict[str, str]:
 
 
 def snippet(entry: Entry, repo_id: str) -> str:
-    """Python that downloads the entry and runs it without this program."""
-    if entry.task == "classification":
-        texts = '"A man sleeps.", "Nobody is awake."' if is_pair(entry) else '"The plot is thin, the acting superb."'
-        return (CLASSIFY_ONNX_SNIPPET if entry.front else CLASSIFY_TORCH_SNIPPET).format(repo=repo_id, texts=texts)
-    return (ONNX_SNIPPET if entry.front else TORCH_SNIPPET).format(repo=repo_id)
+    """Python that downloads the entry and runs it without this program; empty for a type of task that has none."""
+    in_torch, in_onnx = SNIPPETS.get(entry.task, ("", ""))
+    texts = '"A man sleeps.", "Nobody is awake."' if is_pair(entry) else '"The plot is thin, the acting superb."'
+    return (in_onnx if entry.front else in_torch).format(repo=repo_id, texts=texts)
 
 
 def _without_folders(value: Any) -> Any:

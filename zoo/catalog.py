@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from zoo import hub, safety, shelf
-from zoo.checkpoints import FAMILIES, HEADS, labels_of
+from zoo.checkpoints import FAMILIES, labels_of
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.lengths import Front
 from zoo.metrics import scores_of
 from zoo.settings import get_settings
+from zoo.tasks import TASK_TYPES, TaskType
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,11 @@ class Entry:
     provenance: dict[str, Any] = field(default_factory=dict)
     revision: str | None = None
     labels: list[str] = field(default_factory=list)
+
+    @property
+    def type(self) -> TaskType:
+        """What its task has in common with others."""
+        return TASK_TYPES[self.task]
 
     @property
     def metric(self) -> str:
@@ -216,8 +222,8 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
             f"{name} is of the type {family!r}; this program runs {', '.join(FAMILIES)} encoders. Take one."
         )
     task = stated.get("task") or _task(config, name)
-    if task not in HEADS.values():
-        raise UserError(f"The task {task!r} of {name} is none of {', '.join(HEADS.values())}. Correct {path}.")
+    if task not in TASK_TYPES:
+        raise UserError(f"The task {task!r} of {name} is none of {', '.join(TASK_TYPES)}. Correct {path}.")
 
     tensors, graph = folder / TENSORS, folder / GRAPH
     front = Front.load(folder / FRONT) if (folder / FRONT).is_file() else None
@@ -250,19 +256,20 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         weights_dtype=stated.get("weights_dtype") or ", ".join(dtypes).lower(),
         provenance=stated.get("provenance") or {},
         revision=revision,
-        labels=labels_of(config) if task == "classification" else [],
+        labels=labels_of(config) if TASK_TYPES[task].has_labels else [],
     )
 
 
 def _task(config: dict[str, Any], name: str) -> str:
     architectures = config.get("architectures") or []
     for architecture in architectures:
-        for ending, task in HEADS.items():
-            if architecture.endswith(ending):
-                return task
+        for kind in TASK_TYPES.values():
+            if architecture.endswith(kind.ending):
+                return kind.name
+    titles = " nor for ".join(kind.title for kind in TASK_TYPES.values())
     raise UserError(
-        f"{name} is a {', '.join(architectures) or 'model without a head'}: neither for question answering nor for "
-        "classification. Take a checkpoint that was trained for one of these."
+        f"{name} is a {', '.join(architectures) or 'model without a head'}: neither for {titles}. Take a checkpoint "
+        "that was trained for one of these."
     )
 
 

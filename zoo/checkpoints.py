@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from zoo.errors import UserError
+from zoo.tasks import TASK_TYPES, TaskType
 
 FAMILIES = {  # model type -> how classes begin
     "bert": "Bert",
@@ -13,7 +14,6 @@ FAMILIES = {  # model type -> how classes begin
     "distilbert": "DistilBert",
     "mpnet": "MPNet",
 }
-HEADS = {"ForQuestionAnswering": "qa", "ForSequenceClassification": "classification"}
 
 # DistilBERT's name of a size -> everybody else's
 SIZES = {
@@ -68,20 +68,24 @@ def normalized(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, **{name: config[own] for own, name in SIZES.items() if own in config}}
 
 
-def head_of(config: dict[str, Any]) -> str:
-    """ "qa" or "classification", by the checkpoint's architecture."""
+def head_of(config: dict[str, Any]) -> TaskType:
+    """The type of task that a checkpoint's head is for, by its architecture.
+
+    Raises:
+        UserError: the checkpoint has no such head.
+    """
     name = (config.get("architectures") or [""])[0]
-    for ending, head in HEADS.items():
-        if name.endswith(ending):
+    for head in TASK_TYPES.values():
+        if name.endswith(head.ending):
             return head
     raise UserError(
         f"This checkpoint is a {name or 'bare encoder'}: it needs a question-answering or classification head."
     )
 
 
-def architecture(family: str, head: str) -> str:
+def architecture(family: str, head: TaskType) -> str:
     """The name that transformers has for a family's model with this head."""
-    return FAMILIES[family] + next(ending for ending, kind in HEADS.items() if kind == head)
+    return FAMILIES[family] + head.ending
 
 
 def labels_of(config: dict[str, Any]) -> list[str]:

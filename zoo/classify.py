@@ -15,11 +15,12 @@ from zoo.checkpoints import labels_of, most_tokens
 from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Window, make_texts
-from zoo.lengths import LengthConfig
+from zoo.lengths import LengthConfig, Lengths
 from zoo.opened import Opened, run_all, run_one
 from zoo.safety import clean_text
+from zoo.tasks import TEXTS
 
-MAX_LENGTH = 128  # tokens of a text or pair, as the published results on GLUE have it
+MAX_LENGTH = TEXTS.padded  # tokens of a text or pair, as the published results on GLUE have it
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Verdict:
 class TextClassifier(Opened):
     """An entry on an engine, ready for texts."""
 
-    task = "classification"
+    task = TEXTS.name
     refusal = "not for classifying text. Choose a text-classification model."
 
     @cached_property
@@ -132,7 +133,7 @@ def predict(
     tokenizer: Any,
     firsts: Sequence[str],
     seconds: Sequence[str] | None = None,
-    config: LengthConfig | None = None,
+    config: Lengths | None = None,
     max_length: int = MAX_LENGTH,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:

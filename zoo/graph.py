@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.errors import UserError
+from zoo.tasks import QUESTIONS, TASK_TYPES
 
 if TYPE_CHECKING:
     import onnx
@@ -38,6 +39,8 @@ class Graph:
     def __init__(self, weights: Weights, spec: dict[str, Any], dialect: str, padded: bool):
         self.weights, self.spec, self.padded = weights, spec, padded
         self.ort = dialect == "onnxruntime"
+        self.head = TASK_TYPES[spec.get("head", QUESTIONS.name)]
+        self.width = len(weights[f"{self.head.layers[-1]}.bias"])  # of the logits
         self.nodes: list[Any] = []
         self.used: dict[str, np.ndarray] = {}
         self.serial = 0
@@ -185,7 +188,6 @@ def build(
 
     g = Graph(weights, spec, dialect, padded)
     active = sorted(spec["drop_layers"] if active is None else active)
-    classifies = spec.get("head") == "classification"
     x = g.embed()
     alive = g.op("Cast", "attention_mask", to=1) if padded else None  # 1 alive, 0 dead
     where = bias = restored = None
@@ -205,8 +207,8 @@ def build(
         skip = x
         if dropping:
             assert probabilities is not None
-            if not classifies:
-                restored = _restore(g, restored, g.linear("qa_outputs", x), where, alive)
+            if g.head.per_token:
+                restored = _restore(g, restored, g.linear(g.head.layers[-1], x), where, alive)
             pick, where, alive = _choose(g, i, probabilities, alive, where)
             bias = None
             rows = g.op("Unsqueeze", pick, g.const([2]))
@@ -219,12 +221,13 @@ def build(
         x = g.add_norm(f"layers.{i}.attention_norm", g.linear(f"layers.{i}.project", mixed), skip)
         inner = g.gelu(g.linear(f"layers.{i}.expand", x))
         x = g.add_norm(f"layers.{i}.output_norm", g.linear(f"layers.{i}.contract", inner), x)
-    if classifies:
-        said = {"logits": _classify(g, x)}
-        answers: list[Any] = ["batch", len(weights["classifier.bias"])]
+    if g.head.per_token:
+        logits = _real(g, _restore(g, restored, g.linear(g.head.layers[-1], x), where, alive))
     else:
-        said = _spans(g, _restore(g, restored, g.linear("qa_outputs", x), where, alive))
-        answers = ["batch", "tokens"]
+        logits = _classify(g, x)
+    said = _outputs(g, logits)
+    answers: list[Any] = ["batch", "tokens"] if g.head.per_token else ["batch"]
+    answers += [g.width] if len(said) == 1 else []
     said |= {f"kept_{i}": places for i, places in zip(active, outputs, strict=True)}
     for name, result in said.items():
         g.nodes.append(helper.make_node("Identity", [result], [name]))
@@ -276,24 +279,29 @@ def _classify(g: Graph, x: str) -> str:
     return g.linear("classifier", g.op("Relu" if g.spec["family"] == "distilbert" else "Tanh", first))
 
 
-def _spans(g: Graph, logits: str) -> dict[str, str]:
-    """The two logits of every token, those of padding lost."""
-    if g.padded:
-        real = g.op("Unsqueeze", g.op("Cast", "attention_mask", to=9), g.const([2]))
-        logits = g.op("Where", real, logits, g.const(LOST, np.float32))
-    parts = g.op("Split", logits, outputs=2, axis=-1, num_outputs=2)
-    return {
-        name: g.op("Squeeze", part, g.const([2]))
-        for name, part in zip(("start_logits", "end_logits"), parts, strict=True)
-    }
+def _real(g: Graph, logits: str) -> str:
+    """The logits of every token, those of padding lost."""
+    if not g.padded:
+        return logits
+    real = g.op("Unsqueeze", g.op("Cast", "attention_mask", to=9), g.const([2]))
+    return g.op("Where", real, logits, g.const(LOST, np.float32))
+
+
+def _outputs(g: Graph, logits: str) -> dict[str, str]:
+    """Results by the names of the outputs that they go to."""
+    count = len(g.head.outputs)
+    if count == 1:
+        return {g.head.outputs[0]: logits}
+    parts = g.op("Split", logits, outputs=count, axis=-1, num_outputs=count)
+    return {name: g.op("Squeeze", part, g.const([2])) for name, part in zip(g.head.outputs, parts, strict=True)}
 
 
 def _restore(g: Graph, restored: str | None, fresh: str, where: str | None, alive: str | None) -> str:
-    """The logits `[batch, tokens, 2]` with those of the tokens that are still here written over the earlier ones."""
+    """The logits `[batch, tokens, values]` with those of the tokens that are left written over the earlier ones."""
     if restored is None or where is None:
         return fresh
     column = g.op("Unsqueeze", where, g.const([2]))
-    index = g.op("Concat", column, column, axis=2)
+    index = g.op("Concat", *([column] * g.width), axis=2)
     if alive is not None:  # dead rows ride along with longer batch-mates: their earlier logits stand
         keep = g.op("Cast", g.op("Unsqueeze", alive, g.const([2])), to=9)
         fresh = g.op("Where", keep, fresh, g.op("GatherElements", restored, index, axis=1))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,10 +15,17 @@ from zoo.checkpoints import head_size, normalized
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 from zoo.metrics import METRIC_NAMES, shown
+from zoo.tasks import QUESTIONS, TEXTS
 
 UNITS = ("macs", "ms", "speedup", "loss")
-PAPER_TOKENS = 384  # the papers give their lengths at this input size
-TEXT_TOKENS = 128  # and those for GLUE's texts at this one
+PAPER_TOKENS = QUESTIONS.padded  # the papers give their lengths at this input size
+TEXT_TOKENS = TEXTS.padded  # and those for GLUE's texts at this one
+
+
+class Lengths(Protocol):
+    """What an engine needs of a configuration: how many tokens go on after each layer, of so many."""
+
+    def tokens(self, count: int) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)

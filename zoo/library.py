@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import catalog, hub
-from zoo.card import TASKS
 from zoo.errors import UserError
 from zoo.metrics import scores_of
 from zoo.settings import get_settings
 from zoo.shelf import COLUMNS, Row, _open, _put
+from zoo.tasks import TASK_TYPES
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -193,7 +193,7 @@ def _hub_row(info: ModelInfo) -> Row | None:
     data = info.card_data.to_dict() if info.card_data else {}
     told = data.get("budget_zoo")
     facts: dict[str, Any] = told if isinstance(told, dict) else {}
-    tasks = {there: here for here, there in TASKS.items()}
+    tasks = {kind.pipeline: kind.name for kind in TASK_TYPES.values()}
     tags = [str(tag) for tag in info.tags or ()]
     results = {str(r.metric_type): r.metric_value for r in getattr(info.card_data, "eval_results", None) or ()}
     metric, score = _headline(facts, results)

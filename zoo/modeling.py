@@ -3,7 +3,7 @@
 Drop-and-restore follows the Length-Adaptive Transformer (Kim and Cho, arXiv 2010.07003): between attention and
 feed-forward of a layer only the most significant tokens go on, where the significance of a token is the attention it
 receives, summed over heads and over real query tokens. A dropped token keeps its last state. As the question-answering
-head is linear per token, its two logits are restored instead of its hidden state: the same numbers at a fraction of
+head is linear per token, its logits are restored instead of its hidden state: the same numbers at a fraction of
 the copying.
 """
 
@@ -33,9 +33,11 @@ from zoo.checkpoints import (
 from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.lengths import Shape
+from zoo.tasks import TASK_TYPES, TaskType
 
 MASK = -1e4  # exp(MASK) is exactly 0 in float32, and unlike the smallest float it survives a later quantization
 LOST = -1e4  # logit of a padded position
+HEAD_LAYERS = tuple(f"{name}." for kind in TASK_TYPES.values() for name in kind.layers)
 
 
 @dataclass
@@ -103,6 +105,10 @@ class LengthAdaptiveModel(nn.Module):
             for its probabilities would cost half of the speed.
     """
 
+    qa_outputs: nn.Linear
+    dense: nn.Linear
+    classifier: nn.Linear
+
     def __init__(self, config: dict, dropout: float = 0.0):
         super().__init__()
         check_config(config)
@@ -111,7 +117,7 @@ class LengthAdaptiveModel(nn.Module):
         self.head = head_of(config)
         self.shape = Shape.from_config(config)
         self.drop_layers = tuple(config.get("length_drop_layers") or range(self.shape.layers))
-        self.keep_first = self.head == "classification" or config.get("always_keep_first_token", False)
+        self.keep_first = not self.head.per_token or config.get("always_keep_first_token", False)
         hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
         self.words = nn.Embedding(config["vocab_size"], hidden, padding_idx=config.get("pad_token_id", 0))
         self.positions = nn.Embedding(config["max_position_embeddings"], hidden)
@@ -124,15 +130,19 @@ class LengthAdaptiveModel(nn.Module):
             )
         self.norm = nn.LayerNorm(hidden, eps=eps)
         self.layers = nn.ModuleList(Layer(config) for _ in range(self.shape.layers))
-        if self.head == "qa":
-            self.qa_outputs = nn.Linear(hidden, 2)
-        else:
-            self.dense = nn.Linear(hidden, hidden)
-            self.classifier = nn.Linear(hidden, len(labels_of(config)))
+        *before, last = self.head.layers
+        for name in before:
+            self.add_module(name, nn.Linear(hidden, hidden))
+        self.add_module(last, nn.Linear(hidden, self.head.values or len(labels_of(config))))
 
     @property
     def blocks(self) -> list[Layer]:
         return list(self.layers)  # type: ignore[arg-type]
+
+    @property
+    def last(self) -> nn.Linear:
+        """The layer that gives the logits."""
+        return getattr(self, self.head.layers[-1])
 
     @property
     def embeddings(self) -> list[nn.Embedding]:
@@ -198,7 +208,7 @@ class LengthAdaptiveModel(nn.Module):
                 received = attention_received(probabilities, alive)
                 out.significance.append((i, received / (layer.heads * count)[:, None], where))
                 if goal is not None:
-                    if self.head == "qa":
+                    if self.head.per_token:
                         restored = self.restore(restored, inside, alive, where, tokens)
                     pick, lives = choose(received, alive, goal, self.keep_first)
                     x = x.gather(1, pick[..., None].expand(-1, -1, x.shape[2]))
@@ -206,13 +216,13 @@ class LengthAdaptiveModel(nn.Module):
                     bias = self.attention_bias(alive, where, x.dtype)
             x = layer.feed(x, self.dropout)
             out.kept.append(_spread(alive, where, tokens))
-        if self.head == "qa":
+        if self.head.per_token:
             logits = self.restore(restored, x, alive, where, tokens)
             out.logits = logits.masked_fill(~attention_mask.bool()[..., None], LOST)
         else:
             bend = torch.relu if self.family == "distilbert" else torch.tanh
             first = F.dropout(bend(self.dense(x[:, 0])), self.dropout, self.training)
-            out.logits = self.classifier(first).float()
+            out.logits = self.last(first).float()
         return out
 
     def attention_bias(self, alive: Tensor, where: Tensor, dtype: torch.dtype) -> Tensor:
@@ -232,24 +242,24 @@ class LengthAdaptiveModel(nn.Module):
         return bias + self.distances(buckets).permute(0, 3, 1, 2).to(dtype)
 
     def restore(self, restored: Tensor | None, x: Tensor, alive: Tensor, where: Tensor, tokens: int) -> Tensor:
-        """Writes the logits of tokens that are alive over those of their earlier states: `[batch, tokens, 2]`."""
-        fresh = self.qa_outputs(x).float()
+        """Writes the logits of tokens that are alive over those of earlier states: `[batch, tokens, values]`."""
+        fresh = self.last(x).float()
         if restored is None:
             return fresh
-        index = where[..., None].expand(-1, -1, 2)
+        index = where[..., None].expand(-1, -1, fresh.shape[-1])
         # A row that is shorter than its batch-mates carries dead tokens along: their earlier logits stand.
         return restored.scatter(1, index, torch.where(alive[..., None], fresh, restored.gather(1, index)))
 
     @classmethod
     def load(
-        cls, folder: Path | str, head: str | None = None, dropout: float = 0.0, **overrides
+        cls, folder: Path | str, head: TaskType | None = None, dropout: float = 0.0, **overrides
     ) -> LengthAdaptiveModel:
         """Reads a Hugging Face checkpoint folder (`config.json`, `model.safetensors`), computing in float32.
 
         Args:
             folder: the checkpoint.
-            head: "qa" or "classification" to put a new head on an encoder that lacks it, or that has another one or one
-                for another number of labels.
+            head: the type of task to put a new head for on an encoder that lacks it, or that has another one or one for
+                another number of labels.
             dropout: used in training mode.
             **overrides: keys of the configuration to set, such as `length_drop_layers`.
 
@@ -272,7 +282,7 @@ class LengthAdaptiveModel(nn.Module):
         model = cls(config, dropout)
         state = model.state_dict()
         found = {ours(key): value.float() for key, value in load_file(folder / "model.safetensors").items()}
-        new_head = ("qa_outputs.", "dense.", "classifier.") if head else ()
+        new_head = HEAD_LAYERS if head else ()
         for key in [key for key in found if key.startswith(new_head) and key in state]:
             if found[key].shape != state[key].shape:
                 del found[key]

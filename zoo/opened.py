@@ -13,7 +13,7 @@ from zoo.engines.base import Engine, EngineOutput
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
 from zoo.files import read_json
-from zoo.lengths import LengthConfig, Shape, macs
+from zoo.lengths import LengthConfig, Lengths, Shape, macs
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
@@ -79,7 +79,7 @@ class Opened:
         return sum(macs(self.shape, n, config.tokens(n)) for n in counts) / sum(macs(self.shape, n) for n in counts)
 
 
-def run_one(engine: Engine, window: Window, config: LengthConfig) -> EngineOutput:
+def run_one(engine: Engine, window: Window, config: Lengths) -> EngineOutput:
     """One window, unpadded."""
     return engine.run(pad([window]), _lengths(config, [window]))
 
@@ -87,7 +87,7 @@ def run_one(engine: Engine, window: Window, config: LengthConfig) -> EngineOutpu
 def run_all(
     engine: Engine,
     windows: Sequence[Window],
-    config: LengthConfig | None = None,
+    config: Lengths | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[list[int], EngineOutput]]:
     """Many windows, short ones first. Those of equal length share a batch, so nothing is ever padded.
@@ -114,5 +114,5 @@ def run_all(
             progress(at, len(order))
 
 
-def _lengths(config: LengthConfig, windows: Sequence[Window]) -> np.ndarray:
+def _lengths(config: Lengths, windows: Sequence[Window]) -> np.ndarray:
     return np.array([config.tokens(len(window.input_ids)) for window in windows], np.int64)

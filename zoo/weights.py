@@ -25,7 +25,7 @@ def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
         "heads": config["num_attention_heads"],
         "eps": config.get("layer_norm_eps", 1e-12),
         "family": model.family,
-        "head": model.head,
+        "head": model.head.name,
         "pad": config.get("pad_token_id", 0),
         "drop_layers": list(model.drop_layers),
         "keep_first": bool(model.keep_first),
@@ -44,7 +44,7 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
         buckets = distance_buckets(torch.arange(1 - most, most), model.distances.num_embeddings)
         weights["distances.w"] = state["distances.weight"][buckets.numpy()]
     weights |= {f"norm.{k}": state[f"norm.{k}"] for k in ("weight", "bias")}
-    for name in ("qa_outputs",) if model.head == "qa" else ("dense", "classifier"):
+    for name in model.head.layers:
         weights |= {f"{name}.w": state[f"{name}.weight"].T.copy(), f"{name}.bias": state[f"{name}.bias"]}
     for i in range(model.shape.layers):
         at = f"layers.{i}."

@@ -53,7 +53,7 @@ def export(model: Simulated, tokenizer: Any, out: Path) -> dict[str, Any]:
                 export_int32_bias=False,
                 input_names=list(INPUTS),
                 output_names=["logits"],
-                dynamic_axes={**axes, "logits": {0: "batch", **({1: "tokens"} if model.head == "qa" else {})}},
+                dynamic_axes={**axes, "logits": {0: "batch", **({1: "tokens"} if model.head.per_token else {})}},
             )
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         unfinished.unlink(missing_ok=True)
@@ -101,5 +101,5 @@ def _distance(model: Simulated, path: Path, batch: dict[str, torch.Tensor]) -> f
     got: Any = session.run(None, {name: value.numpy() for name, value in batch.items() if name in wanted})[0]
     with torch.no_grad():
         expected = model(**batch).logits.numpy()
-    real = batch["attention_mask"].bool().numpy() if model.head == "qa" else slice(None)
+    real = batch["attention_mask"].bool().numpy() if model.head.per_token else slice(None)
     return float(np.abs(got[real] - expected[real]).mean() / max(float(expected[real].std()), 1e-6))

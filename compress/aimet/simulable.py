@@ -88,7 +88,7 @@ class Simulable(nn.Module):
         if self.family != "distilbert":
             self.type_sum = add()
         self.position_sum = add()
-        if self.head == "classification":
+        if not self.head.per_token:
             self.bend = nn.ReLU() if self.family == "distilbert" else nn.Tanh()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
@@ -105,9 +105,10 @@ class Simulable(nn.Module):
         bias = (1.0 - attention_mask[:, None, None, :].to(x.dtype)) * self.mask
         for layer in self.layers:
             x = layer(x, bias, self.dropout)
-        if self.head == "qa":
-            return self.qa_outputs(x)
-        return self.classifier(_dropped(self.bend(self.dense(x[:, 0])), self.dropout, self.training))
+        last = getattr(self, self.head.layers[-1])
+        if self.head.per_token:
+            return last(x)
+        return last(_dropped(self.bend(self.dense(x[:, 0])), self.dropout, self.training))
 
 
 def _dropped(x: Tensor, dropout: float, training: bool) -> Tensor:

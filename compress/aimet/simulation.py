@@ -105,7 +105,7 @@ class Simulated(nn.Module):
         with torch.autocast(input_ids.device.type, enabled=False):
             logits = self.net(input_ids, attention_mask, types).as_subclass(Tensor).float()
         alive = attention_mask.bool()
-        if self.head == "qa":
+        if self.head.per_token:
             logits = logits.masked_fill(~alive[..., None], LOST)
         return Output(logits=logits, kept=[alive] * self.shape.layers)
 

@@ -29,10 +29,9 @@ from compress.results.evaluate import beside, score_float
 from compress.results.package import TOKENIZER, assemble, measured, provenance, size
 from compress.results.verify import verify_loading
 from compress.tasks.subjects import subject_of, trained_on, training_samples
-from compress.tasks.texts import has_head
 from zoo import catalog, metrics
 from zoo.catalog import checkpoint_of
-from zoo.checkpoints import check_simulable, head_of
+from zoo.checkpoints import check_simulable
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import Archive, read_json, write_json
@@ -148,7 +147,7 @@ def package(ctx: Any) -> dict[str, Any]:
     recipe, evaluated, learned = ctx.recipe, ctx.inputs["evaluate"], ctx.inputs["aimet"]
     settings, known, deploy = recipe.package, trained_on(ctx), recipe.aimet.scope == "deploy"
     about = {
-        "task": "qa" if subject_of(recipe).task.is_questions else "classification",
+        "task": recipe.dataset.type.name,
         "license": settings.license,
         "base_model": settings.base_model or shown(recipe.model),
         "provenance": provenance(ctx),
@@ -179,12 +178,7 @@ def package(ctx: Any) -> dict[str, Any]:
 
 
 def _check_head(source: Path, subject: Any) -> None:
-    config = read_json(source / "config.json")
-    try:
-        fits = head_of(config) == "qa" if subject.task.is_questions else has_head(config, subject.task)
-    except UserError:
-        fits = False
-    if not fits:
+    if not subject.has_head(read_json(source / "config.json")):
         raise UserError(
             f"The checkpoint has no head for {subject.task.name}: set finetune.apply to true, or give one that was "
             "fine-tuned for it."
@@ -238,7 +232,7 @@ def _float_alone(ctx: Any) -> dict[str, Any]:
         if found[name] is None:
             found[name] = score_float(ctx, part, threads, ctx.progress.update)
             archive.add(name, found[name])
-    named, metrics = subject.named(len(examples)), subject.task.metrics
+    named, metrics = subject.description(len(examples)), subject.task.metrics
     stamp = {**named, "n": len(examples), "engine": "aimet", **machine(), "threads": threads}
     if lacking:
         stamp["remark"] = "; ".join(filter(None, [named.get("remark"), lacking]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compress.data.tasks import find_task
+from zoo.tasks import find_task
 
 OWN = "hub"  # as a source: the task's own data set on the Hub
 
@@ -19,7 +19,7 @@ def called(dataset: Any, part: str) -> str:
     task, source = find_task(dataset.task), getattr(dataset, part)
     if source == HELD_OUT:
         return f"{called(dataset, 'train')}: one text in {HELD_PART}, held out of the training"
-    if task.is_questions:
+    if task.type.has_articles:
         return task.hub if source == OWN else shown(source)
     split = task.train_split if part == "train" else task.validation_split
     return f"{task.title}: {task.hub} ({task.config}, {split})" if source == OWN else f"{task.title}: {shown(source)}"

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from compress.data.tables import text_of
-from compress.data.tasks import Task
 from compress.data.texts import TextExample
 from zoo.errors import UserError
+from zoo.tasks import Task
 
 
 def wanted(task: Task) -> str:

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from compress.data import squad as data
-from compress.data.tasks import Task
 from zoo.errors import UserError
 from zoo.safety import check_repo_id
+from zoo.tasks import TEXTS, Task
 
+E = TypeVar("E")  # an example
 HIDDEN = -1  # the Hub's label of rows whose label is kept secret
 
 
@@ -33,7 +34,7 @@ def load_texts(task: Task, source: str | Path | None = None, split: str | None =
     """Reads a task's texts.
 
     Args:
-        task: of `compress.data.tasks`, one that classifies or scores.
+        task: of `zoo.tasks`, one that classifies or scores.
         source: a file of JSON lines, whose columns are those of the Hub's data set; a folder that holds
             `<split>.jsonl`, in itself or in `<subset>/`; or a Hub id, with `:split` behind it where another split is
             meant. None for the task's own data set on the Hub.
@@ -46,8 +47,8 @@ def load_texts(task: Task, source: str | Path | None = None, split: str | None =
         UserError: not found, no network, a column that is missing or of another kind, a label that the task does not
             have (the message names the place), two rows of one id, or no rows.
     """
-    if task.is_questions:
-        raise UserError(f"{task.name} is question answering: its data are SQuAD-format files, not rows of text.")
+    if task.type is not TEXTS:
+        raise UserError(f"{task.name} is {task.type.title}: its data are SQuAD-format files, not rows of text.")
     split = split or task.validation_split
     text, path = str(source or task.hub), Path(source or task.hub).expanduser()
     if path.suffix in (".csv", ".tsv"):
@@ -76,7 +77,7 @@ def has_split(source: str | Path, task: Task) -> bool:
     return any((place / f"{task.validation_split}.jsonl").is_file() for place in places)
 
 
-def draw(examples: Sequence[TextExample], limit: int | None, seed: int = 0) -> list[TextExample]:
+def draw(examples: Sequence[E], limit: int | None, seed: int = 0) -> list[E]:
     """So many of the examples, drawn at random, in the order of the source; all of them for None."""
     if limit is None or limit >= len(examples):
         return list(examples)

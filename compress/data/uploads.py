@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from json import decoder, scanner
 from pathlib import Path
@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from compress.data import own_texts, tables
 from compress.data.squad import Example, load_squad
 from compress.data.tables import text_of
-from compress.data.tasks import Task, find_task
 from compress.data.texts import TextExample, load_texts
 from zoo.errors import UserError
 from zoo.files import write_json, write_text
 from zoo.settings import get_settings
+from zoo.tasks import QUESTIONS, TEXTS, Task, find_task
 
 MAX_BYTES, MAX_EXAMPLES = 50_000_000, 200_000
 PARTS = {"train": 0.8, "validation": 0.1, "evaluation": 0.1}
@@ -37,7 +37,7 @@ class Upload:
 
     Attributes:
         name: of the folder that it is stored in.
-        task: of `compress.data.tasks`, for which it was read.
+        task: of `zoo.tasks`, for which it was read.
         examples: questions or texts.
         distinct: passages, or texts that differ.
         impossible: questions without an answer.
@@ -57,11 +57,11 @@ class Upload:
     def told(self) -> str:
         """What it holds, in a sentence."""
         task = find_task(self.task)
-        if not task.is_questions:
-            what, by = f"{self.examples:,} texts for {task.title}, {self.distinct:,} of them different", "text"
-        else:
+        if task.type.has_articles:
             what, by = f"{self.examples:,} questions about {self.distinct:,} passages", "passage"
             what += f", {self.impossible:,} of them without an answer" if self.impossible else ""
+        else:
+            what, by = f"{self.examples:,} texts for {task.title}, {self.distinct:,} of them different", "text"
         return f"{what}: split by {by} into parts to learn from, to choose by and to report on."
 
 
@@ -73,8 +73,8 @@ def folder() -> Path:
 def wanted(task: str) -> str:
     """What a file for a task has to hold, in a few sentences."""
     about = find_task(task)
-    kinds = ", ".join(KINDS.values() if about.is_questions else tables.KINDS.values())
-    return f"{about.title}: {kinds}. {NEEDED if about.is_questions else own_texts.wanted(about)}"
+    form = _form_of(about)
+    return f"{about.title}: {', '.join(form.kinds.values())}. {form.wanted(about)}"
 
 
 def accept(path: str | Path, name: str = "", task: str = "squad") -> Upload:
@@ -83,7 +83,7 @@ def accept(path: str | Path, name: str = "", task: str = "squad") -> Upload:
     Args:
         path: the file; its ending, or that of `name`, says what it is.
         name: what the person calls it.
-        task: of `compress.data.tasks`; says which columns and labels there are.
+        task: of `zoo.tasks`; says which columns and labels there are.
 
     Returns:
         What was stored; the same file again is stored once.
@@ -93,7 +93,8 @@ def accept(path: str | Path, name: str = "", task: str = "squad") -> Upload:
     """
     path, about = Path(path), find_task(task)
     called = Path(name or path.name).name
-    suffix, kinds = Path(called).suffix.lower(), KINDS if about.is_questions else tables.KINDS
+    form, suffix = _form_of(about), Path(called).suffix.lower()
+    kinds = form.kinds
     if suffix not in kinds:
         raise UserError(f"{called}: give a file that ends in {', '.join(kinds)}, not {suffix or 'without an ending'}.")
     if path.stat().st_size > MAX_BYTES:
@@ -101,9 +102,9 @@ def accept(path: str | Path, name: str = "", task: str = "squad") -> Upload:
     text = tables.decode(path.read_bytes(), called)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(called).stem).strip("-")[:40] or "own"
-    if about.is_questions:
-        return _store_questions(text, called, suffix, about, f"{stem}-{digest}")
-    return _store_texts(text, called, suffix, about, f"{stem}-{about.name}-{digest}")
+    return form.store(
+        text, called, suffix, about, f"{stem}-{digest}" if form.shared else f"{stem}-{about.name}-{digest}"
+    )
 
 
 def _store_questions(text: str, called: str, suffix: str, task: Task, stem: str) -> Upload:
@@ -138,6 +139,35 @@ def _store_texts(text: str, called: str, suffix: str, task: Task, stem: str) -> 
         write_text(parts[role], own_texts.to_lines(task, chosen))
         load_texts(task, parts[role])
     return Upload(stem, task.name, len(examples), distinct, 0, parts, own_texts.remarks(task, examples))
+
+
+@dataclass(frozen=True)
+class Form:
+    """What people's files for a type of task look like.
+
+    Attributes:
+        kinds: what the endings of file names mean.
+        wanted: says what a file for a task has to hold.
+        store: reads, checks and stores a file: its text, its name, its ending, the task, the folder's name.
+        shared: what is stored serves all tasks of the type.
+    """
+
+    kinds: Mapping[str, str]
+    wanted: Callable[[Task], str]
+    store: Callable[[str, str, str, Task, str], Upload]
+    shared: bool = False
+
+
+FORMS = {
+    QUESTIONS.name: Form(KINDS, lambda _task: NEEDED, _store_questions, shared=True),
+    TEXTS.name: Form(tables.KINDS, own_texts.wanted, _store_texts),
+}
+
+
+def _form_of(task: Task) -> Form:
+    if task.type.name not in FORMS:
+        raise UserError(f"Files for {task.type.title} cannot be uploaded: give a data set of the Hub.")
+    return FORMS[task.type.name]
 
 
 def divide(examples: Sequence[One], key: Callable[[One], str], said: str) -> tuple[dict[str, list[One]], int]:
@@ -181,7 +211,7 @@ def assignments(found: Upload, base: Any) -> list[str]:
     held |= {**dict.fromkeys(OF_QUESTIONS), "version_2": found.impossible > 0}
     known = type(base.dataset).model_fields
     made = [f"dataset.{key}={json.dumps(value)}" for key, value in held.items() if key in known]
-    if not find_task(found.task).is_questions and not base.dataset.has_texts:
+    if base.dataset.type.has_spans and not find_task(found.task).type.has_spans:
         guided = [name for name in ("finetune", "length_drop") if hasattr(getattr(base, name, None), GUIDE)]
         made += [f"{name}.{GUIDE}=0" for name in guided]
     return made

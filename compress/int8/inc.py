@@ -30,10 +30,11 @@ from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
 from zoo.files import write_json
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import TASK_TYPES
 from zoo.weights import linears
 
 FOLDER = "neural_compressor"  # within a stage's
-HEADS = ("qa_outputs", "dense", "classifier")
+HEADS = {name for kind in TASK_TYPES.values() for name in kind.layers}
 
 
 class Plain(nn.Module):

@@ -12,17 +12,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from compress.data.squad import BUNDLED, load_squad
-from compress.data.tasks import find_task
-from compress.data.texts import load_texts
+from compress.data.names import OWN
+from compress.data.squad import BUNDLED
 from compress.int8.quantize import WORDS, Prepared, integer_weights, operators, place, prepare, simulate
-from compress.recipe.groups import Quantize, Reading
+from compress.recipe.groups import Quantize
 from compress.tasks.losses import distance
-from compress.tasks.texts import text_windows
+from compress.tasks.subjects import subject_for
 from zoo import catalog
 from zoo.checkpoints import head_of
 from zoo.errors import UserError
-from zoo.features import Window, load_tokenizer, make_windows, pad
+from zoo.features import Window, load_tokenizer, pad
 from zoo.files import read_json
 from zoo.graph import Weights
 from zoo.modeling import LengthAdaptiveModel
@@ -167,25 +166,20 @@ def of_entry(
             questions, or the task's own data set. Some are measured on, others calibrated with.
         questions: how many are measured on, drawn at random with `seed`.
         approach: "static" or "dynamic".
-        task: of a classifier, one of `compress.data.tasks`.
+        task: of a classifier, one of `zoo.tasks`.
 
     Raises:
         UserError: no such entry, data or task, or a task that is not the entry's.
     """
     folder = catalog.find(name).float_folder
-    classifies = head_of(read_json(folder / "config.json")) == "classification"
-    if classifies != bool(task):
-        raise UserError(f"{name} classifies: name its task." if classifies else f"{name} answers questions: no task.")
-    settings, reading, tokenizer = Quantize(approach=approach), Reading(), load_tokenizer(folder)
-    everything = load_texts(find_task(task), source) if task else load_squad(source or BUNDLED, "validation")
+    head = head_of(read_json(folder / "config.json"))
+    if head.has_labels != bool(task):
+        raise UserError(
+            f"{name} classifies: name its task." if head.has_labels else f"{name} answers questions: no task."
+        )
+    settings, subject, tokenizer = Quantize(approach=approach), subject_for(task or "squad"), load_tokenizer(folder)
+    everything = subject.read(source or (OWN if task else BUNDLED))
     chosen = random.Random(seed).sample(everything, min(len(everything), questions + settings.calibration_samples))
-
-    def read(part: list[Any]) -> list[Window]:
-        if task:
-            return text_windows(tokenizer, part)
-        texts = [e.question for e in part], [e.context for e in part]
-        return make_windows(tokenizer, *texts, reading.max_length, reading.stride)
-
-    seen = read(chosen[questions:] or chosen)
+    seen = subject.windows(tokenizer, chosen[questions:] or chosen)
     ready = prepare(folder, SimpleNamespace(quantize=settings), (), windows=seen)
-    return measure(ready, settings, read(chosen[:questions]), progress)
+    return measure(ready, settings, subject.windows(tokenizer, chosen[:questions]), progress)

@@ -12,7 +12,6 @@ import numpy as np
 
 from compress.data.names import HELD_OUT, HELD_PART, OWN
 from compress.data.squad import BUNDLED, load_squad
-from compress.data.tasks import find_task
 from compress.data.texts import load_texts
 from compress.jobs import ledger
 from compress.recipe.groups import Dataset, Learning, Questions, Reading
@@ -25,6 +24,7 @@ from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.lengths import Shape, macs
 from zoo.settings import get_settings
+from zoo.tasks import find_task
 
 GIB = 2**30
 HEADS = 12  # of a model that is not here yet
@@ -54,7 +54,7 @@ class Counts:
     def passes(self, part: str, limit: int | None = None) -> float:
         """Products of a forward pass over a part of the data, or over so many examples of it."""
         data, reading = self.dataset, self.reading
-        if data.has_texts:
+        if not data.type.has_articles:
             count, tokens = _texts(data, part, reading.max_length)
             return macs(self.shape, tokens) * min(limit or count, count)
         titles = data.titles if part == "train" else getattr(data, f"{part}_titles")

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from compress.data.names import shown
 from compress.learn.loop import computing
 from compress.learn.student import Student, Workplace, tokenizer_of
-from compress.learn.teacher import TASKS, Teacher, TeacherLogits, check_fit, check_reading, mark_of, teacher_for
+from compress.learn.teacher import Teacher, TeacherLogits, check_fit, check_reading, mark_of, teacher_for
 from compress.recipe.groups import Learning
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.nncf import NncfRecipe
@@ -32,6 +32,7 @@ from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
 from zoo.features import Tokenizer, load_tokenizer
 from zoo.modeling import MASK, LengthAdaptiveModel, Output
+from zoo.tasks import TaskType
 
 Taught = LengthAdaptiveRecipe | TrainRecipe | PruneOnceRecipe | NncfRecipe  # kinds with a stage `teacher`
 
@@ -105,11 +106,15 @@ def teacher(ctx: StageContext[Taught], check: Callable[[int], None] | None = Non
             check(len(data))
         return data
 
-    return store_logits(Workplace.of(ctx), Guidance.of(recipe), tokenizer, windows)
+    return store_logits(Workplace.of(ctx), Guidance.of(recipe), tokenizer, recipe.dataset.type, windows)
 
 
 def store_logits(
-    place: Workplace, guidance: Guidance, tokenizer: Tokenizer, windows: Callable[[], list[Sample]]
+    place: Workplace,
+    guidance: Guidance,
+    tokenizer: Tokenizer,
+    learned: TaskType,
+    windows: Callable[[], list[Sample]],
 ) -> dict[str, Any]:
     """Asks a teacher about the windows to train on, and keeps its logits in the workplace if the guidance says so.
 
@@ -117,6 +122,7 @@ def store_logits(
         place: where.
         guidance: who teaches.
         tokenizer: of the student.
+        learned: what the windows are labelled for.
         windows: reads what is trained on; called when the teacher is known to fit.
 
     Returns:
@@ -129,9 +135,10 @@ def store_logits(
     if not guidance.settings.store_logits:
         return {}
     data = windows()
-    if (data[0].label is None) != (model.head == "qa"):
-        task = TASKS["qa" if data[0].label is None else "classification"]
-        raise UserError(f"The training data are for {task}, the teacher is not. Set distill.teacher to one that is.")
+    if model.head is not learned:
+        raise UserError(
+            f"The training data are for {learned.title}, the teacher is not. Set distill.teacher to one that is."
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     guide = teacher_for(model.to(device), own, data)
     with computing(place.training.precision, device):  # as in the training that would ask it at every step
@@ -210,7 +217,7 @@ def distilled(
                 return
             parts = {"task": task}
             if weights["teacher"]:
-                parts["teacher"] = divergence(recorder.logits, target, settings.temperature, student.head)
+                parts["teacher"] = divergence(recorder.logits, target, settings.temperature)
             if weights["hidden"]:
                 parts["hidden"] = hidden_distance(ours.hidden, theirs.hidden, alive)
             if weights["attention"]:
@@ -236,16 +243,15 @@ class LogitsRecorder:
         return out
 
 
-def divergence(student: Tensor, teacher: Tensor, temperature: float, head: str) -> Tensor:
+def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 KL(teacher || student) at temperature T, mean over the batch, and over start and end for questions.
 
     Args:
         student, teacher: `[batch, tokens, 2]` with `LOST` at padded tokens, or `[batch, labels]`; of one label, a
             score, the squared distance is taken instead.
-        head: "qa" or "classification".
     """
     student, teacher = student.float(), teacher.detach().float()
-    if head != "qa" and student.shape[1] == 1:
+    if student.ndim == 2 and student.shape[1] == 1:
         return F.mse_loss(student, teacher)
     padded = teacher <= MASK / 2  # padding has to stay without any probability at high temperatures too
     mine, goal = ((logits / temperature).masked_fill(padded, MASK).log_softmax(1) for logits in (student, teacher))

@@ -26,8 +26,9 @@ from compress.recipe.groups import LengthDrop
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.stage import StageContext
 from compress.tasks.dropping import bounds_of, dropping, sampled, smallest, surviving_layers
-from compress.tasks.losses import attention_hinge, distance, of_answer, of_label
+from compress.tasks.losses import attention_hinge, distance, of_answer
 from compress.tasks.samples import Forward
+from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, training_samples
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel, Output
@@ -48,14 +49,16 @@ class Sandwich:
 
     settings: LengthDrop
     bounds: list[float]
-    task_loss: Callable[[Tensor, Batch], Tensor] = of_answer
+    task_loss: Callable[[Tensor, Mapping[str, Tensor]], Tensor] = of_answer
     guided: bool = True
 
     @classmethod
-    def of(cls, settings: LengthDrop, model: LengthAdaptiveModel, is_questions: bool = True) -> Sandwich:
-        """That of a model, for a task with answers in a passage or with labels."""
-        task_loss = of_answer if is_questions else of_label
-        return cls(settings, bounds_of(settings, model), task_loss, guided=is_questions)
+    def of(cls, settings: LengthDrop, model: LengthAdaptiveModel, subject: Subject[Any] | None = None) -> Sandwich:
+        """That of a model and of what it is about, by default questions."""
+        bounds = bounds_of(settings, model)
+        if subject is None:
+            return cls(settings, bounds)
+        return cls(settings, bounds, subject.loss_of, guided=subject.task.type.has_spans)
 
     @property
     def count(self) -> int:
@@ -118,7 +121,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     settings, source = recipe.length_drop, ctx.inputs["finetune"]
     tokenizer = load_tokenizer(source)
     model = subject.load_model(source, settings.dropout, **dropping(settings))
-    sandwich = Sandwich.of(settings, model, subject.task.is_questions)
+    sandwich = Sandwich.of(settings, model, subject)
     student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
     loss = sandwich
     if recipe.distill.apply:

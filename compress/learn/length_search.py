@@ -26,7 +26,7 @@ from compress.int8 import quantize as quantize_onnx
 from compress.recipe.stage import trained_in
 from compress.tasks.fanout import scoring
 from compress.tasks.judge import Judge
-from compress.tasks.scores import drop_layers_of
+from compress.tasks.lengths import drop_layers_of
 from compress.tasks.subjects import subject_of, trained_on
 from zoo import catalog
 from zoo.checkpoints import normalized

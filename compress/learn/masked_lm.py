@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from zoo.checkpoints import FAMILIES, theirs
 from zoo.files import write_json
 from zoo.modeling import MASK, LengthAdaptiveModel
+from zoo.tasks import QUESTIONS
 
 # Where a family's checkpoints keep what turns hidden states into words: transform, its norm, and the words' bias.
 HEADS = {
@@ -70,7 +71,7 @@ class MaskedLanguageModel(nn.Module):
         Raises:
             UserError: the folder is no checkpoint that can be used.
         """
-        model = cls(LengthAdaptiveModel.load(folder, "qa", dropout))
+        model = cls(LengthAdaptiveModel.load(folder, QUESTIONS, dropout))
         names = head_names(model.encoder.family)
         with safe_open(str(folder / "model.safetensors"), "pt") as file:
             old = {key.replace(".gamma", ".weight").replace(".beta", ".bias"): key for key in file.keys()}  # noqa: SIM118

@@ -21,6 +21,7 @@ from compress.recipe.training_groups import Aware, Prune
 from compress.tasks.subjects import subject_of, training_samples
 from zoo.errors import UserError
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import QUESTIONS
 
 
 def lock(ctx: StageContext[PruneOnceRecipe]) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def check_zeros(before: Path, after: Path) -> dict[str, float]:
     Raises:
         UserError: a weight that was zero is not, or the other way round.
     """
-    first, last = LengthAdaptiveModel.load(before, "qa"), LengthAdaptiveModel.load(after)
+    first, last = LengthAdaptiveModel.load(before, QUESTIONS), LengthAdaptiveModel.load(after)
     shares = sparsity_of(last)
     pairs = [(_zeros(first, name), _zeros(last, name)) for name in shares["per_operator"]]
     zeros = sum(int(old.sum()) for old, _ in pairs)

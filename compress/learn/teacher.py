@@ -21,13 +21,13 @@ from zoo.errors import UserError
 from zoo.features import Tokenizer
 from zoo.files import read_json, sha256, write_json
 from zoo.modeling import LOST, LengthAdaptiveModel, Output
+from zoo.tasks import TASK_TYPES
 
 log = logging.getLogger(__name__)
 
 HEADER, INDEX, VALUES, DONE = "header.json", "index.json", "logits.f32", "done.u8"
 VERSION = 1
 FLUSH_SECONDS = 20.0
-TASKS = {"qa": "question answering", "classification": "classification"}
 
 
 class Teacher:
@@ -117,7 +117,7 @@ class TeacherLogits:
         logits = np.full((len(places), max(counts), self.width), LOST, np.float32)
         for row, (place, count) in enumerate(zip(places, counts, strict=True)):
             logits[row, :count] = self._values[self._starts[place] : self._starts[place] + count]
-        return torch.from_numpy(logits if self.task == "qa" else logits[:, 0])
+        return torch.from_numpy(logits if TASK_TYPES[self.task].per_token else logits[:, 0])
 
     @classmethod
     def make(
@@ -145,12 +145,11 @@ class TeacherLogits:
             UserError: two different samples have one key.
         """
         data = _distinct(data)
-        task = teacher.model.head
-        width = 2 if task == "qa" else teacher.model.classifier.out_features
-        tokens = [len(sample.window.input_ids) if task == "qa" else 1 for sample in data]
+        head, width = teacher.model.head, teacher.model.last.out_features
+        tokens = [len(sample.window.input_ids) if head.per_token else 1 for sample in data]
         keys, checks = [sample.key for sample in data], [_check(sample) for sample in data]
         index = {"keys": keys, "tokens": tokens, "checks": checks}
-        header = {"version": VERSION, "task": task, "width": width, "mark": mark}
+        header = {"version": VERSION, "task": head.name, "width": width, "mark": mark}
         starts, total = _starts(tokens), sum(tokens)
         if not _fits(folder, header, index, progress):
             for name, kind, count in ((VALUES, np.float32, total * width), (DONE, np.uint8, len(data))):
@@ -173,7 +172,7 @@ class TeacherLogits:
             logits = teacher(batch).logits.float().cpu().numpy()
             for row, answer in zip(rows, logits, strict=True):
                 count = tokens[row]
-                values[starts[row] : starts[row] + count] = answer[:count] if task == "qa" else answer
+                values[starts[row] : starts[row] + count] = answer[:count] if head.per_token else answer
             fresh += rows
             now = time.monotonic()
             if now - flushed > FLUSH_SECONDS or at + batch_size >= len(rest):
@@ -213,10 +212,10 @@ def check_fit(teacher: LengthAdaptiveModel, student: LengthAdaptiveModel) -> Non
     """
     if teacher.head != student.head:
         raise UserError(
-            f"The teacher was made for {TASKS[teacher.head]}, the student for {TASKS[student.head]}. "
+            f"The teacher was made for {teacher.head.title}, the student for {student.head.title}. "
             "Set distill.teacher to a checkpoint of the same task."
         )
-    if teacher.head == "classification":
+    if teacher.head.has_labels:
         theirs, ours = (labels_of(model.config) for model in (teacher, student))
         have_names = not any(name.startswith("LABEL_") for name in theirs + ours)
         if len(theirs) != len(ours) or (have_names and theirs != ours):

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from accelerate.state import AcceleratorState
 
-from compress.data.tasks import find_task
 from compress.nas.space import Space, space_of
 from compress.nas.timed import Setup
 from zoo.checkpoints import normalized
@@ -55,7 +54,7 @@ def setup_of(recipe: Any, config: dict[str, Any]) -> Setup:
         settings.batch,
         settings.threads or get_settings().threads,
         config["model_type"],
-        "qa" if find_task(recipe.dataset.task).is_questions else "classification",
+        recipe.dataset.type.name,
         int8.approach,
         tuple(int8.keep_float or ()),
     )

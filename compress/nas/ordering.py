@@ -141,11 +141,10 @@ def reorder(model: Net, hidden: Tensor, heads: Sequence[Tensor], channels: Seque
         _move(block.contract, rows=hidden, columns=inner)
         for norm in (block.attention_norm, block.output_norm):
             _move(norm, rows=hidden)
-    if encoder.head == "qa":
-        _move(encoder.qa_outputs, columns=hidden)
-    else:
-        _move(encoder.dense, rows=hidden, columns=hidden)
-        _move(encoder.classifier, columns=hidden)
+    *before, last = (getattr(encoder, name) for name in encoder.head.layers)
+    for layer in before:
+        _move(layer, rows=hidden, columns=hidden)
+    _move(last, columns=hidden)
     if isinstance(model, MaskedLanguageModel):
         _move(model.transform, rows=hidden, columns=hidden)
         _move(model.norm, rows=hidden)

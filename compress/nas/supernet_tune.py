@@ -37,12 +37,12 @@ def run(ctx: Any) -> dict[str, Any]:
     space = space_of(recipe.space, read_json(source / "config.json"))
     net = SuperNet.load(source, space, lambda folder: subject.load_model(folder, settings.dropout))
     data = subject.samples(tokenizer, subject.load("train"))
-    loss = in_place(subject.loss(), settings, space, net.encoder.head)
+    loss = in_place(subject.loss(), settings, space)
     facts = learn(Workplace.of(ctx), Student(net, tokenizer, data), settings, loss, net.save)
     return {**facts, "networks": len(space)}
 
 
-def in_place(task_loss: Loss, settings: Any, space: Space, head: str) -> Loss:
+def in_place(task_loss: Loss, settings: Any, space: Space) -> Loss:
     """The loss of `compress.learn.loop.train` for a supernet and a task: sandwich rule and in-place distillation.
 
     The largest sub-network learns from the labels, the smallest and the random ones from what the largest says of the
@@ -52,7 +52,6 @@ def in_place(task_loss: Loss, settings: Any, space: Space, head: str) -> Loss:
         task_loss: of one pass at full length, as `compress.tasks.subject.Subject.loss` gives it.
         settings: a `Tune` group.
         space: of the supernet.
-        head: "qa" or "classification".
     """
     total = settings.label_weight + settings.teacher_weight
 
@@ -68,7 +67,7 @@ def in_place(task_loss: Loss, settings: Any, space: Space, head: str) -> Loss:
                 goal = heard.logits.detach()
                 yield task / len(networks), {**told, "largest_loss": task.item()}
                 continue
-            far = divergence(heard.logits, goal, settings.temperature, head)
+            far = divergence(heard.logits, goal, settings.temperature)
             value = (settings.label_weight * task + settings.teacher_weight * far) / total
             yield value / len(networks), {f"{name}_loss": task.item(), f"{name}_distance": far.item()}
 

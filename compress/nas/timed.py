@@ -28,6 +28,7 @@ from zoo.errors import UserError
 from zoo.graph import Weights
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import QUESTIONS, TASK_TYPES
 
 MODES = {
     "onnxruntime_int8": "int8 on onnxruntime",
@@ -48,7 +49,7 @@ class Setup:
     Attributes:
         tokens, batch, threads: of the input and of the engine.
         family: "bert", "roberta" or "distilbert".
-        head: "qa" or "classification".
+        head: name of the type of task.
         approach: "static" or "dynamic", as in a recipe's `quantize` group.
         keep_float: glob patterns of products that stay in float, as there.
     """
@@ -57,7 +58,7 @@ class Setup:
     batch: int = 1
     threads: int = 1
     family: str = "bert"
-    head: str = "qa"
+    head: str = QUESTIONS.name
     approach: str = "static"
     keep_float: tuple[str, ...] = ()
 
@@ -102,7 +103,7 @@ def spec_of(arch: Arch, setup: Setup) -> dict[str, Any]:
         "head": setup.head,
         "pad": setup.pad,
         "drop_layers": list(range(arch.layers)),
-        "keep_first": setup.head == "classification",
+        "keep_first": not TASK_TYPES[setup.head].per_token,
     }
 
 
@@ -131,7 +132,8 @@ def made_up(arch: Arch, setup: Setup, integers: bool) -> Weights:
         products += [(f"{at}qkv", h, 3 * q), (f"{at}project", q, h), (f"{at}expand", h, f), (f"{at}contract", f, h)]
     for name in norms:
         weights |= {f"{name}.weight": np.ones(h, np.float32), f"{name}.bias": np.zeros(h, np.float32)}
-    head = [("qa_outputs", h, 2)] if setup.head == "qa" else [("dense", h, h), ("classifier", h, 2)]
+    *before, last = TASK_TYPES[setup.head].layers
+    head = [*((name, h, h) for name in before), (last, h, 2)]
     for name, rows, columns in (*products, *head):
         weights[f"{name}.bias"] = np.zeros(columns, np.float32)
         if not integers or (name, rows, columns) in head or _fits(name, setup.keep_float):
@@ -186,7 +188,7 @@ def dynamic(model: Any) -> Any:
 def _made_up_model(arch: Arch, setup: Setup) -> Any:
     config = {
         "model_type": setup.family,
-        "architectures": [architecture(setup.family, setup.head)],
+        "architectures": [architecture(setup.family, TASK_TYPES[setup.head])],
         "num_hidden_layers": arch.layers,
         "hidden_size": arch.hidden,
         "intermediate_size": arch.intermediate,

@@ -171,15 +171,16 @@ class Exported(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Any:
         logits = self.model(input_ids, attention_mask, token_type_ids).logits
-        return (logits[..., 0], logits[..., 1]) if self.model.head == "qa" else logits
+        outputs = self.model.head.split(logits)
+        return tuple(outputs) if len(outputs) > 1 else logits
 
 
 def _export_stripped(model: Any, path: Path, batch: dict[str, Tensor]) -> None:
     nncf = load_nncf()
     names = ("input_ids", "attention_mask", "token_type_ids")
     sizes = {0: "batch", 1: "tokens"}
-    outputs = ["start_logits", "end_logits"] if model.head == "qa" else ["logits"]
-    axes = {name: sizes for name in (*names, *(outputs if model.head == "qa" else ()))}
+    outputs = list(model.head.outputs)
+    axes = {**dict.fromkeys(names, sizes), **dict.fromkeys(outputs, sizes if model.head.per_token else {0: "batch"})}
     with quiet(), torch.no_grad():
         try:
             apart = copy.deepcopy(model)
@@ -194,7 +195,7 @@ def _export_stripped(model: Any, path: Path, batch: dict[str, Tensor]) -> None:
                 str(path),
                 input_names=list(names),
                 output_names=outputs,
-                dynamic_axes=axes if model.head == "qa" else {**axes, "logits": {0: "batch"}},
+                dynamic_axes=axes,
                 opset_version=OPSET,
                 dynamo=False,
             )

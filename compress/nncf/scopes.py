@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from zoo.checkpoints import FAMILIES, head_of, normalized, theirs
+from zoo.checkpoints import FAMILIES, architecture, head_of, normalized, theirs
 from zoo.errors import UserError
+from zoo.tasks import TaskType
 
 LINEARS = ("query", "key", "value", "project", "expand", "contract")
 # What is never rounded beside the products, by the class that it belongs to: NNCF 1 and 2 named such operators, too.
@@ -32,7 +33,7 @@ def operators(config: Mapping[str, Any]) -> dict[str, list[str]]:
     config = normalized(dict(config))
     family, layers, head = config["model_type"], config["num_hidden_layers"], head_of(dict(config))
     tables = ("words", "positions") if family == "distilbert" else ("words", "positions", "types")
-    heads = ("qa_outputs",) if head == "qa" else ("dense", "classifier")
+    heads = head.layers
     names = [*tables, *(f"layers.{i}.{part}" for i in range(layers) for part in LINEARS), *heads]
     found = {name: _aliases(name, family, head, "embedding" if name in tables else "linear") for name in names}
     for i in range(layers):
@@ -72,19 +73,15 @@ def _fitting(scope: str) -> Any:
     return lambda name: name == scope or name.startswith((scope + "/", scope + "."))
 
 
-def _aliases(name: str, family: str, head: str, operation: str) -> list[str]:
+def _aliases(name: str, family: str, head: TaskType, operation: str) -> list[str]:
     dotted = theirs(f"{name}.weight", family).removesuffix(".weight")
     today = f"{dotted.replace('.', '/')}/{operation}/0"
     old = []
     for layer in ("NNCF", ""):
         for prefix in dict.fromkeys((FAMILIES[family], "Bert")):
             path = _classes(dotted.split("."), family, prefix, f"{layer}{operation.capitalize()}")
-            old.append(f"{_top(family, head)}/{path}/{operation}_0")
+            old.append(f"{architecture(family, head)}/{path}/{operation}_0")
     return [name, dotted, today, *old]
-
-
-def _top(family: str, head: str) -> str:
-    return FAMILIES[family] + ("ForQuestionAnswering" if head == "qa" else "ForSequenceClassification")
 
 
 def _classes(parts: list[str], family: str, prefix: str, leaf: str) -> str:
@@ -118,7 +115,7 @@ def _classes(parts: list[str], family: str, prefix: str, leaf: str) -> str:
     return "/".join(made)
 
 
-def _floats(i: int, family: str, head: str) -> list[str]:
+def _floats(i: int, family: str, head: TaskType) -> list[str]:
     """Operators of a layer that stay in float in any case, as NNCF 1 and 2 named them."""
     distil, made = family == "distilbert", []
     for prefix in dict.fromkeys((FAMILIES[family], "Bert")):
@@ -134,5 +131,5 @@ def _floats(i: int, family: str, head: str) -> list[str]:
             inside = prefix + inside if inside.startswith(("Intermediate", "Output")) else inside
             for kind in kinds:
                 for norm in ("NNCFLayerNorm[LayerNorm]", "LayerNorm[LayerNorm]") if "{norm}" in kind else ("",):
-                    made.append(f"{_top(family, head)}/{above}/{inside}/{kind.replace('{norm}', norm)}")
+                    made.append(f"{architecture(family, head)}/{above}/{inside}/{kind.replace('{norm}', norm)}")
     return made

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from compress.data import names
-from compress.data.tasks import find_task
 from compress.learn import distill
 from compress.learn.distill import Guidance
 from compress.learn.finetune import learn, start
@@ -40,6 +39,7 @@ from zoo.latency import machine
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
+from zoo.tasks import find_task
 from zoo.weights import spec_of, write
 
 SCORES = "engines.json"  # every engine's score beside the others
@@ -47,7 +47,6 @@ WIDTHS = {  # the parameters of NNCF's quantizers: what holds a range's width, a
     "_input_range_param_storage": ("_input_range_param_storage", "input_low"),
     "_scale_param_storage": ("_scale_param_storage",),
 }
-CHECKED, CHECKED_TEXTS = 4, 64  # windows that an export is compared on with the simulation: a text has few logits
 
 
 def finetune(ctx: Any) -> dict[str, Any]:
@@ -59,9 +58,8 @@ def finetune(ctx: Any) -> dict[str, Any]:
     recipe = learning(ctx.recipe, ctx.root)
     if not recipe.finetune.apply:
         config = read_json(checkpoint_of(recipe.model) / "config.json")
-        head = "qa" if subject_of(recipe).task.is_questions else "classification"
         try:
-            fits = head_of(config) == head
+            fits = head_of(config) is recipe.dataset.type
         except UserError:
             fits = False
         if not fits:
@@ -200,7 +198,7 @@ def quantize(ctx: Any) -> dict[str, Any]:
 def windows_to_check(recipe: Any, tokenizer: Any) -> list[dict[str, torch.Tensor]]:
     """Inputs of one window each, to compare an export with the simulation on."""
     subject = subject_of(recipe)
-    count = CHECKED if subject.task.is_questions else CHECKED_TEXTS
+    count = subject.task.type.compared
     windows = subject.windows(tokenizer, subject.load("train", count, recipe.seed))[:count]
     arrays = [pad([window], tokenizer.pad_token_id) for window in windows]
     return [{key: torch.from_numpy(value) for key, value in array.items()} for array in arrays]
@@ -241,7 +239,7 @@ def run_evaluate(ctx: Any) -> dict[str, Any]:
         scores = read_json(ctx.folder / "scores.json")
         told |= {"float": scores["float"], settings.engine: scores["int8"]}
     primary = subject.primary
-    stamp = {**machine(), **subject_of(_renamed(ctx.recipe)).named(len(examples)), "n": len(examples)}
+    stamp = {**machine(), **subject_of(_renamed(ctx.recipe)).description(len(examples)), "n": len(examples)}
     write_json(ctx.folder / SCORES, {"engines": told, "measured_on": {**stamp, "threads": threads}})
     return {**found, **{f"{name}_{primary}": result[primary] for name, result in told.items()}, "n": len(examples)}
 
@@ -352,7 +350,7 @@ def _restamp(ctx: Any) -> None:
     for file in ("scores.json", "front.json"):
         path = ctx.folder / file
         held = read_json(path)
-        named = named or subject_of(_renamed(ctx.recipe)).named(held["measured_on"]["n"])
+        named = named or subject_of(_renamed(ctx.recipe)).description(held["measured_on"]["n"])
         held["measured_on"] = {
             **{k: v for k, v in held["measured_on"].items() if k not in ("remark", "config")},
             **named,

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from compress.data.names import HELD_OUT, OWN
-from compress.data.tasks import find_task
 from compress.recipe.place import Mark, Place
 from zoo.errors import UserError
+from zoo.tasks import TaskType, find_task
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1000)]  # of a part of the loss
@@ -55,9 +55,9 @@ class Tasked(Group):
     def _texts_have_no_titles(self) -> Tasked:
         parts = [part for part in ("train", "validation", "evaluation") if part in type(self).model_fields]
         held = {part: getattr(self, part) for part in parts}
-        if find_task(self.task).is_questions:
+        if self.type.has_articles:
             if HELD_OUT in held.values():
-                raise ValueError(f"{HELD_OUT} is for texts: for questions name a file or a data set")
+                raise ValueError(f"{HELD_OUT} is for texts: for {self.type.noun} name a file or a data set")
             return self
         for part in parts:
             if held[part] == "examples":  # the bundled questions, which are the default
@@ -70,9 +70,9 @@ class Tasked(Group):
         return self
 
     @property
-    def has_texts(self) -> bool:
-        """Texts to classify or to score, not questions."""
-        return not find_task(self.task).is_questions
+    def type(self) -> TaskType:
+        """What the task has in common with others."""
+        return find_task(self.task).type
 
     def learned_from(self) -> dict[str, Any]:
         """The keys that decide what is learned, with the values that are not as by default.

@@ -82,8 +82,11 @@ class LengthAdaptiveRecipe(Trained):
     def _parts_fit(self) -> LengthAdaptiveRecipe:
         if self.distill.apply and self.distill.store_logits:
             self.check_windows("finetune", "length_drop")
-        if self.dataset.has_texts and (self.finetune.significance_weight or self.length_drop.significance_weight):
-            raise ValueError("significance_weight guides attention to answers, which texts have not: set both to 0")
+        about = self.dataset.type
+        if not about.has_spans and (self.finetune.significance_weight or self.length_drop.significance_weight):
+            raise ValueError(
+                f"significance_weight guides attention to answers, which {about.noun} have not: set both to 0"
+            )
         return self
 
     def needs(self) -> Iterator[Need]:

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from compress.data.tasks import find_task
 from compress.recipe.groups import (
     Dataset,
     Evaluate,
@@ -26,6 +25,7 @@ from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Distill
 from compress.recipe.work import BACKWARD, SIMULATED, TORCH, Counts, Work
 from zoo.errors import UserError
+from zoo.tasks import find_task
 
 NNCF = Need("nncf", "NNCF is not installed: `pip install nncf`, or choose another recipe.")
 HERE = Path(__file__).parent / "shipped"  # where the configurations that ship lie
@@ -47,7 +47,8 @@ class NncfDataset(Dataset):
         except UserError as error:
             raise ValueError(str(error)) from error
         self.evaluation_task = reported.name
-        if learned.is_questions or reported.is_questions or learned.labels != reported.labels:
+        same = learned.type is reported.type and learned.type.has_labels and learned.labels == reported.labels
+        if not same:
             raise ValueError(
                 f"evaluation_task {reported.name} has other labels than {learned.name}: report on what was learned"
             )

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 from compress.data.names import OWN
-from compress.data.tasks import find_task
 from compress.data.texts import TextExample, draw, fingerprint, has_split, load_texts
 from compress.recipe.stage import trained_in
 from compress.tasks.judge import Judge
-from compress.tasks.scores import effective
+from compress.tasks.lengths import effective
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, trained_on
 from zoo.engines.torch import TorchEngine
@@ -23,6 +22,7 @@ from zoo.files import Archive, read_json, write_json
 from zoo.latency import machine
 from zoo.lengths import Front, LengthConfig, Point, non_dominated
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import find_task
 
 
 def run(ctx: Any) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def run(ctx: Any) -> dict[str, Any]:
         extras = {} if chosen_by is None else {f"validation_{primary}": chosen_by}
         points.append(Point(real, result["macs_ratio"], {key: result[key] for key in metrics}, extra=extras))
     fp32 = once("float", lambda tell: score_float(ctx, examples, judge.threads, tell))
-    named = subject.named(len(examples))
+    named = subject.description(len(examples))
     stamp = {
         **named,
         **({"remark": "; ".join(filter(None, [named.get("remark"), lacking]))} if lacking else {}),

@@ -14,7 +14,7 @@ from compress.learn.pruning.report import zeros_left, zeros_stored
 from compress.recipe.load import load
 from compress.recipe.stage import trained_in
 from compress.results.verify import verify_loading
-from compress.tasks.subjects import subject_of, trained_on
+from compress.tasks.subjects import trained_on
 from zoo import card, catalog
 from zoo.card_files import versions
 from zoo.files import read_json, write_json
@@ -34,7 +34,7 @@ def run(ctx: Any) -> dict[str, Any]:
     settings, evaluated, quantized = ctx.recipe.package, ctx.inputs["evaluate"], ctx.inputs["quantize"]
     known = trained_on(ctx)
     about = {
-        "task": "qa" if subject_of(ctx.recipe).task.is_questions else "classification",
+        "task": ctx.recipe.dataset.type.name,
         "license": settings.license,
         "base_model": settings.base_model or shown(ctx.recipe.model),
         "provenance": provenance(ctx),

@@ -6,16 +6,11 @@ import random
 from typing import Any
 
 from compress.data.fingerprints import load_fingerprints
-from compress.data.names import OWN
-from compress.data.squad import load_squad
-from compress.data.tasks import TASKS, find_task
-from compress.data.texts import load_texts
 from compress.progress import Progress
-from compress.tasks.scores import drop_layers_of, effective, macs_share
+from compress.tasks.lengths import drop_layers_of, effective, macs_share
 from compress.tasks.subject import Subject
-from compress.tasks.subjects import subject_for
+from compress.tasks.subjects import kind_of, subject_for
 from zoo import catalog
-from zoo.checkpoints import labels_of
 from zoo.engines import open_engine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -44,7 +39,7 @@ def score_entry(
         config: a length configuration instead; with neither, full length.
         engine: by default the entry's first.
         max_questions: score on so many, drawn at random.
-        task: of a classifier, one of `compress.data.tasks`; by default what its checkpoint was trained for.
+        task: of a classifier, one of `zoo.tasks`; by default what its checkpoint was trained for.
 
     Returns:
         `entry`, `task`, `eval_file`, `budget`, `config` (fractions), `macs_ratio` (over the real lengths of this data),
@@ -60,10 +55,7 @@ def score_entry(
     entry = catalog.find(name)
     settings = read_json(entry.folder / "config.json")
     subject = subject_of_entry(entry, settings, task)
-    if subject.task.is_questions:
-        examples: list[Any] = load_squad(subject.task.hub if source == OWN else source, "validation")
-    else:
-        examples = list(load_texts(subject.task, None if source == OWN else source))
+    examples = subject.read(source)
     subject.refuse_overlap(load_fingerprints(entry.folder), examples)
     if max_questions and max_questions < len(examples):
         examples = random.Random(seed).sample(examples, max_questions)
@@ -107,22 +99,8 @@ def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str |
         UserError: a classifier that does not say what it was trained for, or a task that is not the entry's.
     """
     longest = settings["max_position_embeddings"]
-    if entry.task == "qa":
-        if task and not find_task(task).is_questions:
-            raise UserError(f"{entry.name} answers questions: leave --task out, or choose a classifier.")
-        found = "squad_v2" if settings.get("squad_v2") else "squad"
-    else:
-        found = task or settings.get("finetuning_task")
-        if not found or found not in TASKS and not task:
-            raise UserError(f"{entry.name} does not say what it was trained for: name it, for example --task sst2.")
-        if find_task(found).is_questions:
-            raise UserError(f"{entry.name} classifies text: name a task of texts, for example --task sst2.")
-        if find_task(found).order_of(labels_of(settings)) is None:
-            raise UserError(
-                f"{entry.name} gives {', '.join(labels_of(settings))}, which {found} is not about. Name another task."
-            )
-    subject = subject_for(found)
-    return subject if subject.padded <= longest else subject_for(found, longest)
+    found = kind_of(entry.type).task_of(entry.name, settings, task)
+    return subject_for(found.name, min(found.type.padded, longest))
 
 
 def choose(

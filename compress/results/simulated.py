@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from compress.data.fingerprints import load_fingerprints
-from compress.data.names import OWN
-from compress.data.squad import load_squad
-from compress.data.texts import load_texts
 from compress.progress import Progress
 from compress.recipe.kind import Simulation
 from compress.recipe.load import KINDS, expanded, load
@@ -24,6 +21,7 @@ from zoo.files import read_json
 from zoo.latency import machine
 from zoo.metrics import listed
 from zoo.settings import get_settings
+from zoo.tasks import find_task
 
 SIMULATIONS = {name: kind.simulation for name, kind in sorted(KINDS.items()) if kind.simulation}
 
@@ -61,11 +59,7 @@ def score_simulated(
     part = part_of(SIMULATIONS[kind])
     settings = read_json(entry.folder / "config.json")
     subject = subject_of_entry(entry, settings, task)
-    own = source == OWN
-    if subject.task.is_questions:
-        examples: list[Any] = load_squad(subject.task.hub if own else source, "validation")
-    else:
-        examples = list(load_texts(subject.task, None if own else source))
+    examples = subject.read(source)
     known = load_fingerprints(entry.folder) | load_fingerprints(place) | load_fingerprints(place.parent)
     subject.refuse_overlap(known, examples)
     if max_questions and max_questions < len(examples):
@@ -102,7 +96,7 @@ def score_simulated(
 
 def told(report: dict[str, Any]) -> str:
     """What `score_simulated` returned, for people: a line each for fp32 and the simulation, and what they are of."""
-    noun = "questions" if report["task"].startswith("squad") else "texts"
+    noun = find_task(report["task"]).type.noun
     one = next(one for one in SIMULATIONS.values() if one.by == report["by"])
     part = part_of(one)
     named = part.named(report["simulation"])

@@ -15,11 +15,10 @@ from zoo.engines import open_engine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_texts, make_windows, pad
 from zoo.graph import read
-from zoo.lengths import TEXT_TOKENS, Front, LengthConfig
+from zoo.lengths import Front, LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 from zoo.opened import run_one
 
-QUESTIONS, TEXTS = 4, 64  # that are compared: of a question every token has logits, a text has few
 # Median distance of logits allowed, as a share of their spread. Half precision on disk moves them a little; an input on
 # the edge between two integers may round either way, so single logits of an int8 model differ between engines.
 HALF, INTEGER = 0.01, 0.15
@@ -51,13 +50,12 @@ def verify_loading(entry_folder: Path, checkpoint: Path) -> dict[str, float]:
         weights, _ = read(entry.folder / catalog.GRAPH)
         model = simulate(model, {name: value.copy() for name, value in weights.items()})  # as read they are read-only
         configs["the cheapest budget"] = Front.load(entry.folder / catalog.FRONT).everything[0].config
-    classifies = entry.task == "classification"
-    examples, tokenizer = catalog.examples()[: TEXTS if classifies else QUESTIONS], load_tokenizer(entry.folder)
+    examples, tokenizer = catalog.examples()[: entry.type.compared], load_tokenizer(entry.folder)
     firsts, seconds = [e["question"] for e in examples], [e["context"] for e in examples]
-    if classifies:
+    if not entry.type.has_articles:
         # Every other text beside itself: scores of likeness lie close together where no pair is alike.
         seconds[::2] = firsts[::2]
-        windows = make_texts(tokenizer, firsts, seconds, TEXT_TOKENS)
+        windows = make_texts(tokenizer, firsts, seconds, entry.type.padded)
     else:
         windows = make_windows(tokenizer, firsts, seconds)
     found: dict[str, float] = {}

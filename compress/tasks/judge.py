@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from compress.tasks.scores import PaddedLengths, drop_layers_of, effective, macs_share
+from compress.tasks.lengths import PaddedLengths, drop_layers_of, effective, macs_share
 from compress.tasks.subjects import subject_of
 from zoo.engines import open_graph
 from zoo.engines.base import Engine

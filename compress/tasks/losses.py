@@ -49,11 +49,6 @@ def class_loss(logits: Tensor, label: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), label)
 
 
-def of_label(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """The task's loss for texts, from logits and batch."""
-    return class_loss(logits, batch["label"])
-
-
 def classes() -> Loss:
     """The loss of `compress.learn.loop.train` for classification and regression."""
 
@@ -94,8 +89,3 @@ def attention_hinge(
         short = -(share.float() * goal[:, layer, None]).clamp_min(1e-6).log()
         total = total + (short.clamp_min(0) * answer).sum() / answer.sum().clamp_min(1)
     return total / max(1, len(significance))
-
-
-def of_answer(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """The task's loss for questions, from logits and batch."""
-    return span_loss(logits, batch["start"], batch["end"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.data.tasks import Task
+from zoo.tasks import Task
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -84,7 +84,7 @@ def task_scores(task: Task, predictions: Any, labels: Any) -> dict[str, float]:
     """Scores a task's predictions.
 
     Args:
-        task: of `compress.data.tasks`.
+        task: of `zoo.tasks`.
         predictions: numbers of classes, or scores for a regression, `[examples]`.
         labels: likewise, what is right.
 

@@ -1,129 +1,153 @@
-"""The two kinds of subjects: questions about passages, and texts to classify or to score."""
+"""Questions about passages (SQuAD): how they are read, asked and scored."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.data import squad as questions
-from compress.data.fingerprints import refuse_overlap
+from torch import Tensor
+
 from compress.data.names import OWN
-from compress.data.tasks import Task
-from compress.tasks.losses import span
-from compress.tasks.samples import samples
-from compress.tasks.scores import evaluate
-from compress.tasks.subject import Tell, _present, _stated
-from zoo.ask import MAX_LENGTH, predict
+from compress.data.squad import Example, load_squad
+from compress.tasks.losses import span, span_loss
+from compress.tasks.metrics import squad_scores
+from compress.tasks.samples import Loss, Sample, samples
+from compress.tasks.subject import About, Reading, Subject, Tell
+from zoo.ask import predict
+from zoo.checkpoints import most_tokens
 from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import Window, make_windows
+from zoo.features import Tokenizer, Window, make_windows
 from zoo.files import read_json
-from zoo.lengths import PAPER_TOKENS
+from zoo.lengths import Lengths
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import QUESTIONS, Task, find_task
+
+CHUNK = 1024  # questions between two signs of progress
 
 
-class Questions:
+class Questions(Subject[Example]):
     """Questions about passages (SQuAD)."""
 
-    padded, noun = PAPER_TOKENS, "questions"
+    def __init__(self, task: Task, reading: Reading, recipe: About | None = None):
+        super().__init__(task, reading, recipe)
+        stated = recipe is not None and recipe.dataset.version_2
+        self._no_answer = task.name == "squad_v2" or bool(stated)  # some questions have no answer
 
-    def __init__(self, task: Task, recipe: Any, reading: Any):
-        self.task, self.primary = task, task.primary
-        self._recipe, self._reading = recipe, reading
-        self._nothing = task.name == "squad_v2" or bool(recipe and recipe.dataset.version_2)
+    @classmethod
+    def task_of(cls, entry: str, config: Mapping[str, Any], asked: str | None) -> Task:
+        if asked and find_task(asked).type is not QUESTIONS:
+            raise UserError(f"{entry} answers questions: leave --task out, or choose a classifier.")
+        return find_task("squad_v2" if config.get("squad_v2") else "squad")
 
-    def load(self, split: str, limit: int | None = None, seed: int = 0) -> list[questions.Example]:
-        found = self._read(split)
-        most = getattr(self._recipe.dataset, "max_train_examples", None) if split == "train" else None
-        if most:
-            found = random.Random(self._recipe.seed).sample(found, min(len(found), most))
-        if limit is None or limit >= len(found):
-            return found
-        return [found[i] for i in sorted(random.Random(seed).sample(range(len(found)), limit))]
+    def read(self, source: str) -> list[Example]:
+        return load_squad(self.task.hub if source == OWN else source, "validation")
 
-    def _read(self, split: str) -> list[questions.Example]:
-        data = self._recipe.dataset
-        split = _present(data, split)
-        source, titles = getattr(data, split), data.titles if split == "train" else getattr(data, f"{split}_titles")
+    def of_split(self, split: str) -> list[Example]:
+        data = self.recipe.dataset
+        source, titles = getattr(data, split), getattr(data, "titles" if split == "train" else f"{split}_titles")
         source = self.task.hub if source == OWN else source
-        return questions.load_squad(source, "train" if split == "train" else "validation", titles)
+        return load_squad(source, "train" if split == "train" else "validation", titles)
 
-    def windows(self, tokenizer: Any, examples: Sequence[questions.Example]) -> list[Window]:
+    def drawn(self, examples: list[Example], count: int) -> list[Example]:
+        return random.Random(self.recipe.seed).sample(examples, min(len(examples), count))
+
+    def windows(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Window]:
         asked, contexts = [e.question for e in examples], [e.context for e in examples]
-        return make_windows(tokenizer, asked, contexts, self._reading.max_length, self._reading.stride)
+        return make_windows(tokenizer, asked, contexts, self.reading.max_length, self.reading.stride)
 
-    def samples(self, tokenizer: Any, examples: Sequence[questions.Example]) -> list[Any]:
+    def samples(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Sample]:
         if not any(e.answers for e in examples):
             raise UserError(
                 "No question of the training data has an answer, so nothing can be learned from them: check "
                 "dataset.train and dataset.titles."
             )
-        usable = [e for e in examples if e.answers or self._nothing]
+        usable = [e for e in examples if e.answers or self._no_answer]
         spans = [
             (e.answers[0]["answer_start"], e.answers[0]["answer_start"] + len(e.answers[0]["text"]))
             if e.answers
             else None
             for e in usable
         ]
-        made = samples(self.windows(tokenizer, usable), spans, [e.id for e in usable])
-        if not made:
+        labelled = samples(self.windows(tokenizer, usable), spans, [e.id for e in usable])
+        if not labelled:
             raise UserError(
                 "The training data holds no usable question: check dataset.train, dataset.titles and version_2."
             )
-        return made
+        return labelled
 
-    def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Any:
+    def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Loss:
         return span(significance_weight, bounds)
 
-    def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> Any:
-        if self._nothing:
+    def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        return span_loss(logits, batch["start"], batch["end"])
+
+    def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> LengthAdaptiveModel:
+        if self._no_answer:
             overrides = {"always_keep_first_token": True, "squad_v2": True, **overrides}
-        named = (read_json(Path(folder) / "config.json").get("architectures") or [""])[0]
-        head = None if named.endswith("ForQuestionAnswering") else "qa"
-        return LengthAdaptiveModel.load(folder, head, dropout, **overrides)
+        fits = self.has_head(read_json(Path(folder) / "config.json"))
+        return LengthAdaptiveModel.load(folder, None if fits else QUESTIONS, dropout, **overrides)
 
     def score(
         self,
         engine: Engine,
-        tokenizer: Any,
-        examples: Sequence[questions.Example],
-        config: Any = None,
+        tokenizer: Tokenizer,
+        examples: Sequence[Example],
+        config: Lengths | None = None,
         progress: Tell | None = None,
-        settings: dict[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
-        no_answer = self._nothing if settings is None else bool(settings.get("squad_v2", False))
-        longest = min(MAX_LENGTH, (settings or {}).get("max_position_embeddings", MAX_LENGTH))
+        no_answer = self._no_answer if settings is None else bool(settings.get("squad_v2", False))
+        longest = self.padded
+        if settings and "max_position_embeddings" in settings:
+            longest = min(longest, most_tokens(dict(settings)))
 
-        def answer(part: Sequence[questions.Example], lengths: Any) -> list[str]:
-            texts_ = [e.question for e in part], [e.context for e in part]
-            found = predict(engine, tokenizer, *texts_, lengths, longest, no_answer=no_answer)
-            return [prediction.text for prediction in found]
+        def answer(part: Sequence[Example]) -> list[str]:
+            questions, contexts = [e.question for e in part], [e.context for e in part]
+            predictions = predict(engine, tokenizer, questions, contexts, config, longest, no_answer=no_answer)
+            return [prediction.text for prediction in predictions]
 
-        return evaluate(answer, examples, config, progress)
+        return score_answers(answer, examples, progress)
 
-    def fingerprints(self, examples: Sequence[questions.Example]) -> set[str]:
-        return questions.fingerprint(examples)
+    def passages(self, examples: Sequence[Example]) -> list[Example]:
+        return list(examples)
 
-    def refuse_overlap(
-        self,
-        known: set[str],
-        examples: Sequence[questions.Example],
-        what: str = "the data to report on",
-        why: str = "were trained on",
-    ) -> None:
-        refuse_overlap(known, examples, what, why)
+    @property
+    def reported(self) -> Task:
+        return find_task("squad_v2" if self._no_answer else "squad")
 
-    def everything_learned(self) -> set[str]:
-        return questions.fingerprint(self._read("train"))
 
-    def named(self, n: int) -> dict[str, Any]:
-        settings, source = self._recipe.evaluate, self._recipe.dataset.evaluation
-        own = {"dataset": self.task.hub, "split": "validation"} if source == OWN else {"dataset": Path(source).name}
-        return {
-            "metric": "SQuAD 2.0" if self._nothing else "SQuAD 1.1",
-            "task": "squad_v2" if self._nothing else "squad",
-            **own,
-            **_stated(settings),
-        }
+def score_answers(
+    answer: Callable[[list[Example]], list[str]],
+    examples: Sequence[Example],
+    progress: Tell | None = None,
+) -> dict[str, float]:
+    """Scores answers.
+
+    Args:
+        answer: gives a text for every question, "" for "no answer".
+        examples: with their answers.
+        progress: called with (questions done, questions in all).
+
+    Returns:
+        `f1` and `em` in points of 100, `n`; on SQuAD 2 also `HasAns_f1` and the like (see `squad_scores`).
+
+    Raises:
+        UserError: there are no questions, or two share an id.
+    """
+    if not examples:
+        raise UserError("There are no questions to evaluate on.")
+    references = {e.id: [a["text"] for a in e.answers] for e in examples}
+    if len(references) < len(examples):
+        raise UserError("Several questions of the evaluation set share an id. Make the ids unique.")
+    predictions: dict[str, str] = {}
+    size = CHUNK if progress else len(examples)
+    for at in range(0, len(examples), size):
+        part = list(examples[at : at + size])
+        predictions |= {e.id: text for e, text in zip(part, answer(part), strict=True)}
+        if progress:
+            progress(len(predictions), len(examples))
+    scores = squad_scores(predictions, references)
+    return {"f1": scores.pop("f1"), "em": scores.pop("exact_match"), "n": scores.pop("total"), **scores}

@@ -1,89 +1,197 @@
-"""What a recipe is about, questions or texts: what every stage reads, learns and scores through."""
+"""What a recipe or a task is about: what every stage reads, learns and scores through."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from compress.data import texts
-from compress.data.names import HELD_PART
-from compress.data.tasks import Task
+from torch import Tensor
+
+from compress.data.fingerprints import refuse_overlap
+from compress.data.names import OWN
+from compress.data.squad import Example, fingerprint
+from compress.data.texts import draw
+from compress.recipe.groups import Dataset, Evaluate, Questions
+from compress.tasks.samples import Loss, Sample
+from zoo.checkpoints import head_of
 from zoo.engines.base import Engine
-from zoo.features import Window
+from zoo.errors import UserError
+from zoo.features import Tokenizer, Window
+from zoo.lengths import Lengths
+from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import Task
 
 SPLITS = ("train", "validation", "evaluation")
+E = TypeVar("E")  # an example
 Tell = Callable[[int, int], None]
 
 
-class Subject(Protocol):
-    """What stages ask of a task, whatever it is.
+@dataclass(frozen=True)
+class Reading:
+    """How examples become windows.
 
     Attributes:
-        task: the task, as data.
-        primary: key of the metric to choose by.
-        padded: tokens that the papers pad this task's inputs to.
-        noun: what its examples are called.
+        max_length: tokens of a window at most.
+        stride: tokens that neighbouring windows of one passage share.
     """
 
-    task: Task
-    primary: str
-    padded: int
-    noun: str
+    max_length: int
+    stride: int = 128
 
-    def load(self, split: str, limit: int | None = None, seed: int = 0) -> list[Any]:
+
+class About(Protocol):
+    """The fields of a recipe that say what it is about."""
+
+    trains: ClassVar[bool]
+
+    @property
+    def dataset(self) -> Dataset | Questions: ...
+    @property
+    def evaluate(self) -> Evaluate: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class Subject(ABC, Generic[E]):
+    """A task, and where a recipe takes its examples from. Each type of task is a subclass in a module of its own.
+
+    Args:
+        task: the task, as data.
+        reading: how examples become windows.
+        recipe: where examples come from; without one, `read` alone gives some.
+    """
+
+    def __init__(self, task: Task, reading: Reading, recipe: About | None = None):
+        self.task, self.reading, self._recipe = task, reading, recipe
+
+    @property
+    def recipe(self) -> About:
+        if self._recipe is None:
+            raise ValueError("a task without a recipe has no data of its own")
+        return self._recipe
+
+    @property
+    def primary(self) -> str:
+        """Key of the metric to choose by."""
+        return self.task.primary
+
+    @property
+    def padded(self) -> int:
+        """Tokens that the papers pad this task's inputs to."""
+        return self.task.type.padded
+
+    @property
+    def noun(self) -> str:
+        """What its examples are called."""
+        return self.task.type.noun
+
+    @classmethod
+    @abstractmethod
+    def task_of(cls, entry: str, config: Mapping[str, Any], asked: str | None) -> Task:
+        """The task that an entry is scored on.
+
+        Args:
+            entry: its name, for messages.
+            config: its `config.json`.
+            asked: name of a task; None for the entry's own.
+
+        Raises:
+            UserError: the entry does not say what it was trained for, or was trained for something else.
+        """
+
+    @abstractmethod
+    def read(self, source: str) -> list[E]:
+        """The examples of a file or a data set on the Hub to score on; `hub` is the task's own."""
+
+    def load(self, split: str, limit: int | None = None, seed: int = 0) -> list[E]:
         """The recipe's examples to train on ("train"), to choose by ("validation") or to report on ("evaluation").
 
         Args:
             split: which.
             limit: take so many, drawn at random with `seed`, in the order of the source.
         """
-        ...
+        if split != "train":
+            return draw(self.part(split), limit, seed)
+        examples = self.learned()
+        most = getattr(self.recipe.dataset, "max_train_examples", None)
+        return draw(self.drawn(examples, most) if most else examples, limit, seed)
 
-    def windows(self, tokenizer: Any, examples: Sequence[Any]) -> list[Window]:
+    def part(self, split: str) -> list[E]:
+        """All examples that the recipe names for a split; recipes that choose by nothing name "train" alone for it."""
+        if split not in SPLITS:
+            raise ValueError(f"there is no split {split!r}")
+        return self.of_split(split if hasattr(self.recipe.dataset, split) else "train")
+
+    @abstractmethod
+    def of_split(self, split: str) -> list[E]:
+        """All examples of a split that the recipe's data have."""
+
+    def learned(self) -> list[E]:
+        """What may be trained on."""
+        return self.part("train")
+
+    def drawn(self, examples: list[E], count: int) -> list[E]:
+        """So many of the examples to train on, by the recipe's seed."""
+        return draw(examples, count, self.recipe.seed)
+
+    @abstractmethod
+    def windows(self, tokenizer: Tokenizer, examples: Sequence[E]) -> list[Window]:
         """What the model reads of the examples; of a question one or several windows, of a text one."""
-        ...
 
-    def samples(self, tokenizer: Any, examples: Sequence[Any]) -> list[Any]:
-        """Labelled windows to learn from (`compress.tasks.samples.Sample`), with keys.
+    @abstractmethod
+    def samples(self, tokenizer: Tokenizer, examples: Sequence[E]) -> list[Sample]:
+        """Labelled windows to learn from, with keys.
 
         Raises:
             UserError: nothing can be learned from the examples.
         """
-        ...
 
-    def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Any:
+    @abstractmethod
+    def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Loss:
         """The loss of `compress.learn.loop.train` at full length.
 
         Args:
-            significance_weight: of the hinge that asks for attention to the answer; texts have no answer to guide to.
+            significance_weight: of the hinge that asks for attention to the answer, for tasks that have spans.
             bounds: share of the tokens that each layer will be asked to drop.
         """
-        ...
 
-    def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> Any:
-        """A checkpoint's `zoo.modeling.LengthAdaptiveModel` with the task's head: its own where it fits, else a new
-        one, drawn from torch's random numbers.
+    @abstractmethod
+    def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The task's own loss, from a model's logits and the batch of `compress.tasks.samples.collate`."""
+
+    @abstractmethod
+    def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> LengthAdaptiveModel:
+        """A checkpoint with the task's head: its own where it fits, else a new one, drawn from torch's random numbers.
 
         Args:
             overrides: further keys of its configuration.
         """
-        ...
 
+    def has_head(self, config: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint with this `config.json` has the task's head."""
+        try:
+            return head_of(dict(config)) is self.task.type
+        except UserError:
+            return False
+
+    @abstractmethod
     def score(
         self,
         engine: Engine,
-        tokenizer: Any,
-        examples: Sequence[Any],
-        config: Any = None,
+        tokenizer: Tokenizer,
+        examples: Sequence[E],
+        config: Lengths | None = None,
         progress: Tell | None = None,
-        settings: dict[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
         """Scores a loaded model.
 
         Args:
             engine: any; torch, the int8 graph and a simulation are scored by one path.
-            examples: of `load`.
+            examples: of `load` or `read`.
             config: `zoo.lengths.LengthConfig` or padded lengths; None for full length.
             progress: called with (examples done, examples in all).
             settings: the model's `config.json`, for the order of its labels or whether "no answer" may win; by default
@@ -95,49 +203,49 @@ class Subject(Protocol):
         Raises:
             UserError: no examples, some without labels, or a model for other labels.
         """
-        ...
 
-    def fingerprints(self, examples: Sequence[Any]) -> set[str]:
-        """What identifies passages or texts, see `compress.data.squad.fingerprint`."""
-        ...
+    @abstractmethod
+    def passages(self, examples: Sequence[E]) -> list[Example]:
+        """The examples as passages, which tell what a model has seen."""
 
-    def refuse_overlap(
-        self,
-        known: set[str],
-        examples: Sequence[Any],
-        what: str = "the data to report on",
-        why: str = "were trained on",
-    ) -> None:
-        """Stops a score on what the model knows, see `compress.data.fingerprints.refuse_overlap`."""
-        ...
+    def fingerprints(self, examples: Sequence[E]) -> set[str]:
+        """What identifies the examples, see `compress.data.squad.fingerprint`."""
+        return fingerprint(self.passages(examples))
 
     def everything_learned(self) -> set[str]:
         """Fingerprints of all that a training on the recipe's data may see."""
-        ...
+        return self.fingerprints(self.learned())
 
-    def named(self, n: int) -> dict[str, Any]:
+    def refuse_overlap(
+        self, seen: set[str], examples: Sequence[E], what: str = "the data to report on", why: str = "were trained on"
+    ) -> None:
+        """Stops a score on what the model has seen, see `compress.data.fingerprints.refuse_overlap`."""
+        refuse_overlap(seen, self.passages(examples), what, why)
+
+    @property
+    def reported(self) -> Task:
+        """The task that a report names."""
+        return self.task
+
+    def description(self, n: int) -> dict[str, Any]:
         """What the data to report on are called: `metric`, `task`, `dataset`, and where known `config`, `split`,
         `columns` and `remark`.
 
         Args:
             n: so many examples are reported on; fewer than the task's own data have is remarked.
         """
-        ...
+        settings, source, task = self.recipe.evaluate, self.recipe.dataset.evaluation, self.task
+        own = {"dataset": task.hub, "split": task.validation_split}
+        names = {"dataset": settings.dataset_name, "split": settings.dataset_split}
+        return {
+            "metric": self.reported.title,
+            "task": self.reported.name,
+            **(own if source == OWN else {"dataset": Path(source).name}),
+            **({"config": task.config} if task.config else {}),
+            **{key: name for key, name in names.items() if name},
+            **self.remarks(n),
+        }
 
-
-def _present(dataset: Any, split: str) -> str:
-    """The split, or "train" for recipes that choose by what they calibrate with."""
-    if split not in SPLITS:
-        raise ValueError(f"there is no split {split!r}")
-    return split if hasattr(dataset, split) else "train"
-
-
-def _stated(settings: Any) -> dict[str, str]:
-    """What the recipe says that the data are called."""
-    return {key: name for key, name in (("dataset", settings.dataset_name), ("split", settings.dataset_split)) if name}
-
-
-def _is_held(example: texts.TextExample) -> bool:
-    """Whether a text is held out: settled by the text itself, so that equal ones share their fate."""
-    (mark,) = texts.fingerprint([example])
-    return int(mark, 16) % HELD_PART == 0
+    def remarks(self, n: int) -> dict[str, str]:
+        """What a report on `n` examples says beside the names of the data."""
+        return {}

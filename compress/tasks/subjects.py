@@ -1,44 +1,64 @@
-"""The subject of a recipe or of a task: where questions and texts part."""
+"""The subject of a recipe or of a task: the one door to the modules of the types of task."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+import importlib
+from typing import Any, Protocol
 
 from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
-from compress.data.tasks import find_task
-from compress.tasks.questions import Questions
 from compress.tasks.samples import Sample
-from compress.tasks.subject import Subject
-from compress.tasks.texts import Texts
+from compress.tasks.subject import About, Reading, Subject
 from zoo.catalog import checkpoint_of
+from zoo.features import Tokenizer
 from zoo.files import read_json
+from zoo.tasks import TaskType, find_task
 
 
-def subject_of(recipe: Any, reading: Any = None) -> Subject:
+class Windowed(Protocol):
+    """A group of a recipe that says how examples become windows."""
+
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def stride(self) -> int: ...
+
+
+class Read(About, Protocol):
+    """A recipe that says how its examples become windows, too."""
+
+    @property
+    def reading(self) -> Windowed: ...
+
+
+def kind_of(task_type: TaskType) -> type[Subject[Any]]:
+    """The class for a type of task: of the examples' name, in the module of `compress.tasks` of that name."""
+    module = importlib.import_module(f"compress.tasks.{task_type.noun}")
+    return getattr(module, task_type.noun.capitalize())
+
+
+def subject_of(recipe: Read, reading: Windowed | None = None) -> Subject[Any]:
     """What a recipe is about.
 
     Args:
-        recipe: with a group `dataset`.
+        recipe: its data, and how these are read.
         reading: the group that says how long windows are; by default `recipe.reading`.
     """
-    task = find_task(recipe.dataset.task)
-    return (Questions if task.is_questions else Texts)(task, recipe, reading or recipe.reading)
+    task, windowed = find_task(recipe.dataset.task), reading or recipe.reading
+    return kind_of(task.type)(task, Reading(windowed.max_length, windowed.stride), recipe)
 
 
-def subject_for(task: str, max_length: int | None = None) -> Subject:
+def subject_for(task: str, max_length: int | None = None) -> Subject[Any]:
     """A task without a recipe, for scoring and reading; `load` has nothing to load from.
 
     Args:
-        task: a name of `compress.data.tasks`.
+        task: a name of `zoo.tasks`.
         max_length: tokens of a window at most; by default as the published results have it.
     """
-    found = find_task(task)
-    kind = Questions if found.is_questions else Texts
-    return kind(found, None, SimpleNamespace(max_length=max_length or kind.padded, stride=128))
+    about = find_task(task)
+    return kind_of(about.type)(about, Reading(max_length or about.type.padded))
 
 
-def training_samples(recipe: Any, tokenizer: Any, settings: Any) -> list[Sample]:
+def training_samples(recipe: Read, tokenizer: Tokenizer, settings: Windowed) -> list[Sample]:
     """The recipe's training data as labelled windows.
 
     Args:
@@ -64,12 +84,12 @@ def trained_on(ctx: Any) -> set[str]:
     teacher = distill.teacher if distill and distill.apply else None
     if teacher:
         source["teacher"] = teacher
-    if learns and not subject.task.is_questions:
+    if learns and not subject.task.type.has_articles:
         source |= {"task": data.task, "kept_out": [data.validation, data.evaluation]}
     if not path.is_file() or any(read_json(path).get(key) != value for key, value in source.items()):
-        found = load_fingerprints(checkpoint_of(ctx.recipe.model))
-        found |= load_fingerprints(checkpoint_of(teacher)) if teacher else set()
-        found |= subject.everything_learned() if learns else set()
-        save_fingerprints(path, found, **source)
+        seen = load_fingerprints(checkpoint_of(ctx.recipe.model))
+        seen |= load_fingerprints(checkpoint_of(teacher)) if teacher else set()
+        seen |= subject.everything_learned() if learns else set()
+        save_fingerprints(path, seen, **source)
     averaged = load_fingerprints(ctx.inputs["average"]) if "average" in ctx.inputs else set()
     return load_fingerprints(ctx.root) | averaged

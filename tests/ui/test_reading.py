@@ -2,11 +2,11 @@
 
 import pytest
 
-from compress.data.tasks import TASKS
 from tests.zoo.classifier_kit import LABELS, OTHER, TEXT, make_entry
 from ui import outcome, reading, samples
 from ui.desk import BUDGET, FULL, Desk
 from zoo.lengths import LengthConfig
+from zoo.tasks import TASKS, TEXTS
 
 HALF = LengthConfig((0.7, 0.5))
 
@@ -36,7 +36,7 @@ def test_boxes_and_button_follow_the_task_the_columns_or_the_labels(
 
 def test_every_text_task_has_something_to_try(make_classifier):
     for task in TASKS.values():
-        if not task.is_questions:
+        if task.type is TEXTS:
             found = reading.reading_of(make_classifier(task.name, ["a", "b"], {"task": task.name}))
             assert len(found.samples) >= 3 and all(bool(s.second) == (len(task.columns) == 2) for s in found.samples)
     texts = [text for rows in samples.SAMPLES.values() for row in rows for text in row[1:]]

@@ -13,6 +13,7 @@ from zoo.features import load_tokenizer
 from zoo.files import write_json
 from zoo.lengths import Front, LengthConfig, Point
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import TEXTS
 from zoo.weights import float_weights, linears, spec_of, write
 
 TEXT, OTHER = "The Angara is the only river that leaves the lake.", "Who plays chess on the lake?"
@@ -23,7 +24,7 @@ LABELS = {"0": "no", "1": "maybe", "2": "yes"}
 def make_entry(tiny_model: Path, root: Path, labels: dict[str, str]) -> catalog.Entry:
     """An int8 classifier with its full-precision sibling beside it."""
     torch.manual_seed(3)
-    model = LengthAdaptiveModel.load(tiny_model, "classification", id2label=labels)
+    model = LengthAdaptiveModel.load(tiny_model, TEXTS, id2label=labels)
     with torch.no_grad():
         model.classifier.weight.mul_(5)
     model.save(root / "tiny")

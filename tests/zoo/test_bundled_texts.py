@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from compress.data.tasks import find_task
 from compress.results.score import score_entry
 from ui.samples import SAMPLES
 from zoo import card, catalog
 from zoo.classify import TextClassifier
 from zoo.lengths import non_dominated
+from zoo.tasks import find_task
 
 NAME, PAIRS = "minilm-l6-sst2-length-adaptive-int8", "minilm-l6-mnli-length-adaptive-int8"
 ALIKE = "minilm-l6-w8a8-stsb-int8"

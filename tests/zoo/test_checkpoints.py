@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from compress.recipe.groups import Budgets
-from compress.tasks.scores import drop_layers_of
+from compress.tasks.lengths import drop_layers_of
 from zoo.checkpoints import architecture, labels_of, most_tokens, normalized, ours, theirs
 from zoo.errors import UserError
 from zoo.lengths import Shape, ladder
+from zoo.tasks import TEXTS
 
 DISTIL = {"model_type": "distilbert", "dim": 8, "hidden_dim": 16, "n_layers": 3, "n_heads": 2, "activation": "gelu"}
 
@@ -59,4 +60,4 @@ def test_known_names():
     assert ours("bert.embeddings.LayerNorm.gamma") == "norm.weight"
     assert theirs("layers.2.query.weight", "mpnet") == "mpnet.encoder.layer.2.attention.attn.q.weight"
     assert ours("encoder.relative_attention_bias.weight") == "distances.weight"
-    assert architecture("distilbert", "classification") == "DistilBertForSequenceClassification"
+    assert architecture("distilbert", TEXTS) == "DistilBertForSequenceClassification"

@@ -12,6 +12,7 @@ from zoo.engines.openvino import OpenVinoEngine
 from zoo.errors import UserError
 from zoo.graph import read
 from zoo.lengths import LengthConfig
+from zoo.tasks import TEXTS
 from zoo.weights import float_weights, spec_of, write
 
 
@@ -44,7 +45,7 @@ def test_float_graphs_of_other_heads_and_families_equal_torch(kind, config, tmp_
     lengths = torch.tensor([config.tokens(int(n)) for n in batch["attention_mask"].sum(1)])
     with torch.no_grad():
         expected = model(**batch, lengths=lengths)
-    wanted = [expected.logits] if model.head == "classification" else expected.logits.unbind(-1)
+    wanted = [expected.logits] if model.head is TEXTS else expected.logits.unbind(-1)
     stored = portable(*read(path))(arrays(batch), lengths.numpy())
     for got, right in zip(stored, wanted, strict=False):
         np.testing.assert_allclose(got, right, atol=1e-4)

@@ -10,6 +10,7 @@ import torch
 from tests.zoo.model_kit import CONFIGS, KINDS, SHIFTED, SIZES, both, inputs
 from zoo.errors import UserError
 from zoo.modeling import LOST, LengthAdaptiveModel, choose
+from zoo.tasks import QUESTIONS, TEXTS
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -148,7 +149,7 @@ def test_distilbert_is_refused_for_its_own_reasons(tmp_path):
 @pytest.mark.parametrize("kind", ["bert-classification", "roberta-classification", "distilbert-classification"])
 def test_a_head_for_other_labels_is_new_and_the_encoder_stays(kind, tmp_path):
     _, model = both(kind, tmp_path)
-    two = LengthAdaptiveModel.load(tmp_path, head="classification", id2label={"0": "no", "1": "yes"})
+    two = LengthAdaptiveModel.load(tmp_path, head=TEXTS, id2label={"0": "no", "1": "yes"})
     assert two.classifier.weight.shape == (2, 32) and torch.equal(two.dense.weight, model.dense.weight)
     assert torch.equal(two.blocks[2].expand.weight, model.blocks[2].expand.weight)
     two.save(tmp_path / "two")
@@ -161,8 +162,8 @@ def test_a_head_for_other_labels_is_new_and_the_encoder_stays(kind, tmp_path):
 
 def test_a_question_answering_head_goes_on_any_family(tmp_path):
     both("distilbert-classification", tmp_path)
-    model = LengthAdaptiveModel.load(tmp_path, head="qa")
-    assert model.config["architectures"] == ["DistilBertForQuestionAnswering"] and model.head == "qa"
+    model = LengthAdaptiveModel.load(tmp_path, head=QUESTIONS)
+    assert model.config["architectures"] == ["DistilBertForQuestionAnswering"] and model.head is QUESTIONS
     assert model(**inputs()).logits.shape == (3, 40, 2)
 
 

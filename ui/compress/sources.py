@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from compress.data.tasks import find_task
 from compress.recipe.load import KINDS
 from compress.recipe.place import Mark, marked, places
 from ui.compress import form
 from zoo.errors import UserError
+from zoo.tasks import find_task
 
 OWN, ZOO, HUB, FOLDER = "own", "zoo", "hub", "folder"
 EXAMPLES, FILE = "examples", "file"
@@ -41,7 +41,7 @@ def pick(
         data: `OWN`, `EXAMPLES`, `HUB` or `FILE`.
         hub_data: id of a data set, for `HUB`.
         uploaded: `{"task": name, "parts": {role: path}, "impossible": n}`, for `FILE`.
-        task: a name of `compress.data.tasks`, or `OWN`.
+        task: a name of `zoo.tasks`, or `OWN`.
 
     Raises:
         UserError: what was picked is not there yet.
@@ -55,12 +55,12 @@ def pick(
             keys = {"model": name.strip(), **dict.fromkeys(of_model)}
     dataset: dict[str, Any] = {key: _get(base, f"dataset.{key}") for key in DATA_KEYS}
     chosen = dataset["task"] if task == OWN else task
-    if chosen and not find_task(chosen).is_questions:
+    if chosen and not find_task(chosen).type.has_articles:
         if chosen != dataset["task"]:
             keys |= dict.fromkeys(GUIDED, 0.0)
         dataset |= _texts(chosen, data, hub_data, uploaded, chosen == dataset["task"])
         return keys | {f"dataset.{key}": value for key, value in dataset.items()}
-    if task not in (OWN, dataset["task"]) and data == OWN and not find_task(dataset["task"] or task).is_questions:
+    if task not in (OWN, dataset["task"]) and data == OWN and not find_task(dataset["task"] or task).type.has_articles:
         data = EXAMPLES  # the recipe's own are texts
     if data == EXAMPLES:
         dataset = {**dict.fromkeys(("train", "validation", "evaluation"), EXAMPLES), **EXAMPLE_TITLES}

@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from compress.data.tasks import TASKS
 from compress.data.uploads import KINDS
 from compress.recipe.load import shipped
 from ui.compress import sources
@@ -20,6 +19,7 @@ from ui.events import QUICK, RAW
 from ui.widgets import markdown
 from zoo import catalog
 from zoo.settings import get_settings
+from zoo.tasks import TASKS
 
 FORM = Path(__file__).with_name("form.js")
 FIRST = "static_int8"  # the preset that the tab opens with: offline, and done in minutes

@@ -10,7 +10,6 @@ from typing import Any
 
 from ui.text import predicted
 from zoo import catalog, library
-from zoo.card import TOKENS
 from zoo.catalog import Entry
 from zoo.errors import UserError
 from zoo.files import read_json
@@ -83,7 +82,7 @@ def rival_of(entry: Entry, other: Entry) -> Rival | None:
     if (entry.task, front.metric, here.get("metric")) != (other.task, theirs.metric, there.get("metric")):
         return None
     shape, full = (Shape.from_config(read_json(one.folder / "config.json")) for one in (other, entry))
-    tokens, measured = TOKENS[entry.task], theirs.full
+    tokens, measured = entry.type.padded, theirs.full
     why = "it was not timed" if measured.p50_ms is None else _differs(here, there)
     point = Point(
         LengthConfig.full(shape.layers),

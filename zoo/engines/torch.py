@@ -40,5 +40,5 @@ class TorchEngine:
                 **{key: torch.from_numpy(value) for key, value in batch.items()}, lengths=torch.from_numpy(lengths)
             )
         logits = out.logits.float().numpy()
-        heads = [logits] if self.model.head == "classification" else [logits[..., 0], logits[..., 1]]
+        heads = self.model.head.split(logits)
         return EngineOutput.of(heads, [kept.numpy() for kept in out.kept])

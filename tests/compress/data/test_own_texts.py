@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from compress.__main__ import app
 from compress.data import own_texts, uploads
-from compress.data.tasks import TASKS, find_task
 from compress.data.texts import fingerprint, load_texts
 from compress.jobs import jobs
 from compress.recipe.load import load
@@ -19,9 +18,10 @@ from compress.tasks.subjects import subject_of
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import TASKS, TEXTS, find_task
 
 SENTENCES = [f"film {i}, all in all" for i in range(20)]
-TEXT_TASKS = [name for name, task in TASKS.items() if not task.is_questions]
+TEXT_TASKS = [name for name, task in TASKS.items() if task.type is TEXTS]
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +183,7 @@ def test_a_file_of_questions_goes_there_too(tmp_path, cli):
 
 
 def test_a_recipe_runs_on_an_own_table_to_its_end(tiny_model, tmp_path):
-    model = LengthAdaptiveModel.load(tiny_model, head="classification", id2label={"0": "negative", "1": "positive"})
+    model = LengthAdaptiveModel.load(tiny_model, head=TEXTS, id2label={"0": "negative", "1": "positive"})
     model.save(tmp_path / "classifier")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tiny_model / name, tmp_path / "classifier")

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from compress.data.fingerprints import refuse_overlap
-from compress.data.tasks import find_task
 from compress.data.texts import TextExample, draw, fingerprint, load_texts, passages
 from zoo.errors import UserError
+from zoo.tasks import find_task
 
 SST2, MRPC, STSB, MNLI = map(find_task, ("sst2", "mrpc", "stsb", "mnli"))
 ROWS = [{"sentence": "fine ", "label": 1, "idx": 7}, {"sentence": "bad", "label": 0, "idx": 9}]

@@ -18,6 +18,7 @@ from tests.compress.training_kit import windows
 from zoo.errors import UserError
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import TEXTS
 from zoo.weights import float_weights, linears
 
 PLAIN = Quantize(smoothing=0)
@@ -96,7 +97,7 @@ def test_the_command_prints_a_table_and_writes_json(tiny_model, tiny_data, tmp_p
 
 def test_classifiers_are_measured_on_texts_of_their_task(tiny_model, tmp_path):
     folder = tmp_path / "classifier"
-    model = LengthAdaptiveModel.load(tiny_model, head="classification", id2label={"0": "negative", "1": "positive"})
+    model = LengthAdaptiveModel.load(tiny_model, head=TEXTS, id2label={"0": "negative", "1": "positive"})
     model.save(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tiny_model / name, folder)

@@ -78,18 +78,16 @@ def test_the_divergence_is_that_of_the_teacher_over_real_tokens(temperature):
     mine, theirs = 5 * torch.randn(3, 7, 2), 5 * torch.randn(3, 7, 2)
     alive = torch.arange(7)[None] < torch.tensor([[7], [4], [2]])
     padded = [logits.masked_fill(~alive[..., None], LOST) for logits in (mine, theirs)]
-    found = divergence(padded[0], padded[1], temperature, "qa")
+    found = divergence(padded[0], padded[1], temperature)
     torch.testing.assert_close(found, reference(mine, theirs, alive, temperature), atol=1e-5, rtol=1e-4)
-    assert divergence(padded[1], padded[1], temperature, "qa") == 0
+    assert divergence(padded[1], padded[1], temperature) == 0
 
 
 def test_classes_and_scores_are_compared_too():
     mine, theirs = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[3.0, 0.0, 1.0]])
     p, q = (theirs / 2).softmax(1), (mine / 2).softmax(1)
-    torch.testing.assert_close(divergence(mine, theirs, 2, "classification"), 4 * (p * (p / q).log()).sum())
-    torch.testing.assert_close(
-        divergence(torch.tensor([[1.0]]), torch.tensor([[3.0]]), 2, "classification"), torch.tensor(4.0)
-    )
+    torch.testing.assert_close(divergence(mine, theirs, 2), 4 * (p * (p / q).log()).sum())
+    torch.testing.assert_close(divergence(torch.tensor([[1.0]]), torch.tensor([[3.0]]), 2), torch.tensor(4.0))
 
 
 def test_the_loss_is_the_weighted_mean_of_its_parts(student, guide, data):
@@ -256,4 +254,4 @@ def test_the_reference_of_torch_agrees():
     forward = F.kl_div(mine[..., 0].log_softmax(1), theirs[..., 0].softmax(1), reduction="sum") / 2
     backward = F.kl_div(theirs[..., 0].log_softmax(1), mine[..., 0].softmax(1), reduction="sum") / 2
     assert forward.item() != pytest.approx(backward.item(), rel=0.1)
-    torch.testing.assert_close(divergence(mine, theirs, 1.0, "qa"), forward)
+    torch.testing.assert_close(divergence(mine, theirs, 1.0), forward)

@@ -21,6 +21,7 @@ from tests.compress.training_kit import Interrupting, Stop
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import QUESTIONS
 
 SIZES: dict[str, Any] = {"vocab_size": 90, "max_position_embeddings": 40}
 BERT: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
@@ -77,7 +78,7 @@ def test_heads_come_from_checkpoints_and_go_into_them(name, tmp_path):
     torch.testing.assert_close(
         again(ids, attention_mask=alive).logits[holes], model(ids, alive, holes)[1], atol=1e-4, rtol=1e-4
     )
-    ready = LengthAdaptiveModel.load(tmp_path / "b", head="qa")
+    ready = LengthAdaptiveModel.load(tmp_path / "b", head=QUESTIONS)
     assert (ready.blocks[0].expand.weight[:, ::2] == 0).all()
     assert ready.blocks[0].query.weight.equal(model.encoder.blocks[0].query.weight)
 

@@ -17,6 +17,7 @@ from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import QUESTIONS
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def finished(bare, tiny_model, tiny_data, tmp_path_factory):
 
 
 def zeros(folder: Path) -> dict[str, torch.Tensor]:
-    model = LengthAdaptiveModel.load(folder, "qa")
+    model = LengthAdaptiveModel.load(folder, QUESTIONS)
     return {
         f"{i}.{name}": getattr(block, name).weight == 0
         for i, block in enumerate(model.blocks)
@@ -84,7 +85,8 @@ def test_every_stage_learned_and_left_what_the_next_one_needs(finished, tiny_dat
     assert results["pretrain"]["steps"] == 12 and results["text"]["blocks"] == results["pretrain"]["blocks"]
     assert results["teacher"]["samples"] == results["lock"]["windows"] == results["aware"]["windows"] > 25
     weights = [
-        LengthAdaptiveModel.load(root / stage, "qa").blocks[0].query.weight for stage in ("pretrain", "lock", "aware")
+        LengthAdaptiveModel.load(root / stage, QUESTIONS).blocks[0].query.weight
+        for stage in ("pretrain", "lock", "aware")
     ]
     assert not weights[0].equal(weights[1]) and not weights[1].equal(weights[2])
     assert set(read_json(root / "aware" / "ranges.json")) >= {"layers.0.qkv", "layers.1.contract"}

@@ -24,6 +24,7 @@ from tests.compress.learn.distill_kit import disturbed, question_samples, shuffl
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import TEXTS
 
 MARK = {"teacher": ["a", "b"], "tokenizer": "c", "max_length": 128, "stride": 16}
 
@@ -139,7 +140,7 @@ def test_the_mark_tells_weights_and_reading(tiny_model, tokenizer, tmp_path):
 
 
 def test_classes_are_stored_too(tiny_model, data, tmp_path):
-    model = LengthAdaptiveModel.load(tiny_model, "classification", id2label={"0": "no", "1": "maybe", "2": "yes"})
+    model = LengthAdaptiveModel.load(tiny_model, TEXTS, id2label={"0": "no", "1": "maybe", "2": "yes"})
     labelled = [replace(sample, label=1) for sample in data]
     stored = TeacherLogits.make(tmp_path, Teacher(model), labelled, MARK, quiet(tmp_path))
     batch = collate([labelled[i] for i in (3, 0)], 0)
@@ -187,7 +188,7 @@ def test_a_teacher_of_another_vocabulary_is_refused_by_the_first_difference(tiny
 def test_a_teacher_of_another_task_or_other_classes_is_refused(tiny_model):
     questions = LengthAdaptiveModel.load(tiny_model)
     two, three, named, turned = (
-        LengthAdaptiveModel.load(tiny_model, "classification", id2label={str(i): name for i, name in enumerate(names)})
+        LengthAdaptiveModel.load(tiny_model, TEXTS, id2label={str(i): name for i, name in enumerate(names)})
         for names in (["LABEL_0", "LABEL_1"], ["a", "b", "c"], ["no", "yes"], ["yes", "no"])
     )
     with pytest.raises(UserError, match="made for question answering, the student for classification"):

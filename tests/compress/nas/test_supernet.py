@@ -20,6 +20,7 @@ from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json, write_json
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import QUESTIONS
 
 SPACE = Space.spanned([1, 3], [8, 32], [16, 64], 8, 16)
 MIDDLE = SPACE.arch(2, 16, 48)
@@ -73,7 +74,7 @@ def told(model, batch, **more) -> torch.Tensor:
     if isinstance(net, MaskedLanguageModel):
         return model(batch["input_ids"], batch["attention_mask"], alive, **more)[1]
     logits = model(**batch, **more).logits
-    return logits[alive] if net.head == "qa" else logits
+    return logits[alive] if net.head is QUESTIONS else logits
 
 
 def theirs(model, batch) -> torch.Tensor:
@@ -187,7 +188,7 @@ def test_the_stage_orders_the_checkpoint_that_a_recipe_starts_from(tiny_model, t
     assert stage(tmp_path / "none", checkpoint="elsewhere") == {}
     assert stage(tmp_path / "a") == {"words_head": False, "ordered": True, "blocks": 10}
     assert stage(tmp_path / "b", order=False) == {"words_head": False, "ordered": False}
-    first, second = (LengthAdaptiveModel.load(tmp_path / name, "qa") for name in "ab")
+    first, second = (LengthAdaptiveModel.load(tmp_path / name, QUESTIONS) for name in "ab")
     untouched = LengthAdaptiveModel.load(tiny_model)
     assert second.words.weight.equal(untouched.words.weight) and not first.words.weight.equal(untouched.words.weight)
     assert first.words.weight.sum(1).allclose(untouched.words.weight.sum(1), atol=1e-5)

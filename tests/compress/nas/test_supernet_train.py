@@ -35,6 +35,7 @@ from tests.compress.training_kit import Interrupting, Stop
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import QUESTIONS
 
 ROOT = Path(__file__).parents[3]
 SPACE = Space.spanned([1, 2], [8, 32], [16, 64], 8, 16)
@@ -268,7 +269,7 @@ def test_the_stages_make_a_supernet_of_a_checkpoint_and_tune_it(tiny_model, tiny
     assert stage(tune, "none", by_itself, supernet=tmp_path / "supernet") == {}
     told = stage(tune, "tune", recipe, supernet=tmp_path / "supernet")
     tuned = SuperNet.load(tmp_path / "tune")
-    assert told["windows"] > 20 and isinstance(tuned.whole, LengthAdaptiveModel) and tuned.encoder.head == "qa"
+    assert told["windows"] > 20 and isinstance(tuned.whole, LengthAdaptiveModel) and tuned.encoder.head is QUESTIONS
     assert (tmp_path / "tune" / "tokenizer.json").is_file() and tuned.space == SPACE
 
 
@@ -280,7 +281,7 @@ def test_the_largest_teaches_the_others_in_place(tiny_model, tiny_data, tokenize
     batch = {**collate(data, 0), "row": torch.arange(len(data))}
 
     def go(**settings):
-        loss = in_place(subject.loss(), Tune(random_networks=1, **settings), SPACE, "qa")
+        loss = in_place(subject.loss(), Tune(random_networks=1, **settings), SPACE)
         return list(loss(net, batch, random.Random(0)))
 
     both = go(label_weight=1, teacher_weight=3, temperature=2)

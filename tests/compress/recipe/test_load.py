@@ -11,6 +11,7 @@ from compress.recipe.place import group_of
 from compress.recipe.quantize import QuantizeRecipe
 from zoo.errors import UserError
 from zoo.settings import get_settings
+from zoo.tasks import QUESTIONS, TEXTS
 
 NO_TITLES = ["dataset.titles=null", "dataset.validation_titles=null"]
 
@@ -106,8 +107,8 @@ def test_what_does_not_go_with_a_task_is_refused(changes, message):
 
 def test_a_task_is_known_by_all_its_names():
     made: Any = load("length_adaptive", ["dataset.task=SST-2", "dataset.train=null", *NO_TITLES])
-    assert (made.dataset.task, made.dataset.train, made.dataset.has_texts) == ("sst2", "hub", True)
-    assert load("length_adaptive").dataset.task == "squad" and not load("static_int8").dataset.has_texts
+    assert (made.dataset.task, made.dataset.train, made.dataset.type) == ("sst2", "hub", TEXTS)
+    assert load("length_adaptive").dataset.task == "squad" and load("static_int8").dataset.type is QUESTIONS
 
 
 def test_all_faults_of_a_file_are_told_one_a_line(tmp_path):

@@ -267,7 +267,7 @@ def test_what_the_data_lack_is_said(glue, tiny_model, tmp_path):
     assert len(subject.load("evaluation")) == 15, "validation.jsonl stands in for the matched set"
     others, lacking = beside(SimpleNamespace(recipe=recipe), subject, set())
     assert others == [] and lacking == "MNLI, mismatched: not in these data"
-    assert "9,815" in subject.named(15)["remark"]
+    assert "9,815" in subject.description(15)["remark"]
 
 
 def test_the_mismatched_set_of_the_hub_is_found_by_its_split(glue, monkeypatch):

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.data.tasks import find_task
 from compress.tasks.metrics import (
     accuracy,
     class_f1,
@@ -20,6 +19,7 @@ from compress.tasks.metrics import (
     squad_scores,
     task_scores,
 )
+from zoo.tasks import find_task
 
 WORDS = st.lists(
     st.sampled_from(["the", "The", "a", "an", "cat", "Cat.", "dog", "1,642", "e-mail", "Ünder", "—", "!", "天"]),

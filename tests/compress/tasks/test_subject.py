@@ -18,6 +18,7 @@ from compress.tasks.subjects import subject_for, subject_of
 from zoo.engines.base import EngineOutput
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
+from zoo.tasks import QUESTIONS, TEXTS
 
 NO_TITLES = ["dataset.titles=null", "dataset.validation_titles=null", "dataset.evaluation_titles=null"]
 
@@ -103,19 +104,19 @@ def test_the_hub_s_own_data_are_meant_by_a_word(monkeypatch):
     subject.load("train")
     subject.load("evaluation")
     assert [asked[1:] for asked in seen] == [(None, "train"), (None, "validation_matched")]
-    named = subject.named(9815)
+    named = subject.description(9815)
     assert (named["dataset"], named["split"]) == ("budget-zoo-examples", "validation_matched")
     assert load("static_int8", ["dataset.task=mnli"]).dataset.train == "hub", "the bundled examples are questions"
 
 
 def test_data_are_called_by_their_names(glue, tiny_data):
     bare = ["evaluate.dataset_name=null", "evaluate.dataset_split=null"]
-    named = subject_of(about(glue, *bare)).named(872)
+    named = subject_of(about(glue, *bare)).description(872)
     assert named == {"metric": "SST-2", "task": "sst2", "dataset": "glue", "config": "sst2", "columns": "sentence"}
-    assert "872" in subject_of(about(glue, *bare)).named(25)["remark"]
-    asked = subject_of(questions(tiny_data)).named(10)
+    assert "872" in subject_of(about(glue, *bare)).description(25)["remark"]
+    asked = subject_of(questions(tiny_data)).description(10)
     assert asked == {"metric": "SQuAD 1.1", "task": "squad", "dataset": "evaluation.json"}
-    again = subject_of(questions(tiny_data, "dataset.task=squad_v2", "dataset.evaluation=hub")).named(10)
+    again = subject_of(questions(tiny_data, "dataset.task=squad_v2", "dataset.evaluation=hub")).description(10)
     assert again["metric"] == "SQuAD 2.0" and again["dataset"] == "rajpurkar/squad_v2"
 
 
@@ -146,7 +147,7 @@ def test_a_head_that_fits_is_kept_and_another_is_drawn(tiny_model, tmp_path):
     torch.manual_seed(0)
     model = subject_for("sst2").load_model(tiny_model, 0.1, length_drop_layers=[1])
     assert (model.head, model.classifier.out_features, model.drop_layers, model.dropout) == (
-        "classification",
+        TEXTS,
         2,
         (1,),
         0.1,
@@ -156,7 +157,7 @@ def test_a_head_that_fits_is_kept_and_another_is_drawn(tiny_model, tmp_path):
     again = subject_for("sst2").load_model(tmp_path)
     torch.testing.assert_close(again.classifier.weight, model.classifier.weight)
     assert subject_for("stsb").load_model(tmp_path).classifier.out_features == 1
-    assert subject_for("squad").load_model(tmp_path).head == "qa"
+    assert subject_for("squad").load_model(tmp_path).head is QUESTIONS
     assert subject_for("squad_v2").load_model(tiny_model).keep_first
 
 

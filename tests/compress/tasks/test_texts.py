@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from compress.data.tasks import find_task
 from compress.data.texts import TextExample
 from compress.int8 import quantize as q
 from compress.learn.loop import Schedule, train
 from compress.progress import Progress
+from compress.tasks.heads import has_labels, head_settings, load_labelled
 from compress.tasks.losses import class_loss, classes
 from compress.tasks.samples import collate
-from compress.tasks.texts import evaluate_texts, has_head, head_settings, load_classifier, text_samples
+from compress.tasks.subjects import subject_for
 from zoo import torchvision_fix
 from zoo.engines.base import EngineOutput
 from zoo.engines.onnx import OnnxEngine
@@ -27,6 +27,7 @@ from zoo.features import load_tokenizer
 from zoo.files import read_json
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import find_task
 from zoo.weights import float_weights, linears, spec_of, write
 
 torchvision_fix.mend()
@@ -71,15 +72,15 @@ def encoder(request, tiny_model, tmp_path_factory) -> Path:
 def test_a_separable_task_is_learned_and_kept_in_eight_bits(encoder, tmp_path):
     tokenizer, held_out = load_tokenizer(encoder), texts(60, seed=2)
     torch.manual_seed(0)
-    model = load_classifier(encoder, SST2, dropout=0.05)
-    data = text_samples(tokenizer, SST2, texts(240, seed=1))
+    model = load_labelled(encoder, SST2, dropout=0.05)
+    data = subject_for("sst2").samples(tokenizer, texts(240, seed=1))
     pad_id = tokenizer.pad_token_id
     schedule = Schedule(learning_rate=3e-3, epochs=5, batch_size=16, precision="fp32", pad_id=pad_id)
     progress = Progress(tmp_path / "progress.jsonl", "train", bar=False, shown=False)
     result = train(model, data, classes(), schedule, tmp_path / "run", progress)
     assert result["steps"] == 75 and result["loss"] < 0.5
     model.save(tmp_path / "model")
-    scores = evaluate_texts(TorchEngine(tmp_path / "model", 1), tokenizer, SST2, held_out)
+    scores = subject_for(SST2.name).score(TorchEngine(tmp_path / "model", 1), tokenizer, held_out)
     assert scores == {"accuracy": pytest.approx(100, abs=5), "n": 60}
     batches = [
         {key: value for key, value in collate(data[i : i + 4], 0).items() if key.endswith(("ids", "mask"))}
@@ -89,9 +90,9 @@ def test_a_separable_task_is_learned_and_kept_in_eight_bits(encoder, tmp_path):
     weights = q.integer_weights(float_weights(model), linears(model), ranges, reduce_range=True)
     engine = OnnxEngine(write(weights, spec_of(model), tmp_path / "int8"), 1)
     seen = []
-    int8 = evaluate_texts(engine, tokenizer, SST2, held_out, progress=lambda *at: seen.append(at))
+    int8 = subject_for(SST2.name).score(engine, tokenizer, held_out, progress=lambda *at: seen.append(at))
     assert int8["accuracy"] >= scores["accuracy"] - 5 and seen[-1] == (60, 60)
-    dropped = evaluate_texts(engine, tokenizer, SST2, held_out, LengthConfig((0.5, 0.3)))
+    dropped = subject_for(SST2.name).score(engine, tokenizer, held_out, LengthConfig((0.5, 0.3)))
     assert dropped["n"] == 60 and dropped["accuracy"] <= 100
     again = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
     assert again.config.id2label == {0: "negative", 1: "positive"}
@@ -105,50 +106,50 @@ def test_a_score_is_learned_towards(encoder, tmp_path):
     tokenizer = load_tokenizer(encoder)
     examples = [TextExample(e.id, e.first, "the lake", 4.0 if e.label else 1.0) for e in texts(80, seed=3)]
     torch.manual_seed(0)
-    model = load_classifier(encoder, STSB)
+    model = load_labelled(encoder, STSB)
     assert model.config["problem_type"] == "regression" and model.classifier.out_features == 1
     schedule = Schedule(learning_rate=3e-3, epochs=12, batch_size=16, precision="fp32")
     progress = Progress(tmp_path / "progress.jsonl", "train", bar=False, shown=False)
-    data = text_samples(tokenizer, STSB, examples)
+    data = subject_for(STSB.name).samples(tokenizer, examples)
     train(model, data, classes(), schedule, tmp_path / "run", progress)
     model.save(tmp_path / "model")
     engine = OnnxEngine(write(float_weights(model), spec_of(model), tmp_path / "onnx"), 1)
-    scores = evaluate_texts(engine, tokenizer, STSB, examples)
+    scores = subject_for(STSB.name).score(engine, tokenizer, examples)
     assert set(scores) == {"pearson", "spearman", "n"} and scores["pearson"] > 60
 
 
 def test_a_head_is_kept_only_where_it_is_the_task_s(tiny_model, tmp_path):
     torch.manual_seed(0)
-    bare = load_classifier(tiny_model, MRPC)  # a question-answering checkpoint: its encoder is kept
+    bare = load_labelled(tiny_model, MRPC)  # a question-answering checkpoint: its encoder is kept
     assert torch.equal(bare.words.weight, LengthAdaptiveModel.load(tiny_model).words.weight)
     bare.save(tmp_path)
     config = read_json(tmp_path / "config.json")
     assert config["label2id"] == {"not_equivalent": 0, "equivalent": 1} and config["finetuning_task"] == "mrpc"
     assert config["problem_type"] == "single_label_classification"
-    same, other = load_classifier(tmp_path, MRPC), load_classifier(tmp_path, SST2)
+    same, other = load_labelled(tmp_path, MRPC), load_labelled(tmp_path, SST2)
     assert torch.equal(same.classifier.weight, bare.classifier.weight)
     assert not torch.equal(other.classifier.weight, bare.classifier.weight)
     assert other.config["id2label"] == {"0": "negative", "1": "positive"}
-    assert load_classifier(tmp_path, MNLI).classifier.out_features == 3
-    assert not has_head({"architectures": ["BertModel"]}, MRPC)
-    assert has_head({"architectures": ["BertForSequenceClassification"]}, MRPC), "two labels without names"
+    assert load_labelled(tmp_path, MNLI).classifier.out_features == 3
+    assert not has_labels({"architectures": ["BertModel"]}, MRPC)
+    assert has_labels({"architectures": ["BertForSequenceClassification"]}, MRPC), "two labels without names"
 
 
 def test_samples_are_labelled_and_named(tiny_model):
     tokenizer = load_tokenizer(tiny_model)
     pairs = [TextExample("a", "the lake", "is deep", 1), TextExample("b", "the " * 40, "of the lake", 0)]
-    one, other = text_samples(tokenizer, MRPC, pairs, max_length=16)
+    one, other = subject_for(MRPC.name, 16).samples(tokenizer, pairs)
     assert (one.label, one.key, other.label, other.key) == (1, "a", 0, "b")
     assert len(other.window.input_ids) == 16 and other.window.parts.count(1) == 3
     assert collate([one, other], 0)["label"].tolist() == [1, 0]
-    scored = text_samples(tokenizer, STSB, [TextExample("a", "x", "y", 2), TextExample("b", "x", "y", 0.5)])
+    scored = subject_for(STSB.name).samples(tokenizer, [TextExample("a", "x", "y", 2), TextExample("b", "x", "y", 0.5)])
     assert collate(scored, 0)["label"].dtype == torch.float32
     for wrong, message in [
         ([], "no texts"),
         ([TextExample("c", "x")], "1 of the texts .* no label of mrpc, first 'c'"),
     ]:
         with pytest.raises(UserError, match=message):
-            text_samples(tokenizer, MRPC, wrong)
+            subject_for(MRPC.name).samples(tokenizer, wrong)
 
 
 def test_losses_are_cross_entropy_and_squared_error():
@@ -177,14 +178,15 @@ def test_a_model_that_orders_its_labels_otherwise_is_scored_rightly(tiny_model):
     mine = [MNLI.labels.index(name) for name in names]
     examples = [TextExample(str(i), word, "the lake", mine[i]) for i, word in enumerate(words)]
     engine = Echo(3, marks)
-    assert evaluate_texts(engine, tokenizer, MNLI, examples, names=names)["accuracy"] == 100
-    assert evaluate_texts(engine, tokenizer, MNLI, examples)["accuracy"] < 100
+    subject, settings = subject_for("mnli"), {"id2label": dict(enumerate(names))}
+    assert subject.score(engine, tokenizer, examples, settings=settings)["accuracy"] == 100
+    assert subject.score(engine, tokenizer, examples)["accuracy"] < 100
     with pytest.raises(UserError, match="gives a, b, c; mnli wants entailment"):
-        evaluate_texts(engine, tokenizer, MNLI, examples, names=["a", "b", "c"])
+        subject.score(engine, tokenizer, examples, settings={"id2label": dict(enumerate("abc"))})
     with pytest.raises(UserError, match="has 2 outputs, mnli needs 3"):
-        evaluate_texts(Echo(2, dict.fromkeys(marks, 0)), tokenizer, MNLI, examples)
+        subject.score(Echo(2, dict.fromkeys(marks, 0)), tokenizer, examples)
     with pytest.raises(UserError, match="no texts to evaluate on"):
-        evaluate_texts(engine, tokenizer, MNLI, [])
+        subject.score(engine, tokenizer, [])
 
 
 def test_settings_of_a_head_go_into_json():

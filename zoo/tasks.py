@@ -1,14 +1,87 @@
-"""What a model can be trained for: where the data are, which columns they have, and what counts."""
+"""What a model can be made for: the types of task, and the tasks, with their data, columns, labels and metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from zoo.errors import UserError
 
 ENTAILMENT = ("entailment", "neutral", "contradiction")
 XNLI_LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
+
+
+@dataclass(frozen=True)
+class TaskType:
+    """What all tasks of a type have in common. What reads, asks and scores them is `compress.tasks.<noun>`.
+
+    Attributes:
+        name: as the key `task` of an entry and the key `head` of a stored graph have it.
+        title: as people call it.
+        noun: what its examples are called; also names the module in `compress.tasks` and the class there.
+        ending: how transformers ends the names of its models.
+        pipeline: what the Hub calls it.
+        padded: tokens that papers pad its inputs to.
+        layers: linear layers of the head, as the model and the graph name them, the one that gives the logits last.
+        outputs: of a graph; several share out the values of the last layer.
+        per_token: every token has logits, not the first alone.
+        values: numbers that the last layer gives, where these are not the labels of the task.
+        has_articles: data come in articles with titles, in SQuAD's format, with a bundled sample; else in rows with
+            labels, some of which can be held out.
+        has_spans: what is learned is a span of the input, to which attention can be guided.
+        compared: inputs that two engines are compared on; where only one token of an input has logits, more.
+    """
+
+    name: str
+    title: str
+    noun: str
+    ending: str
+    pipeline: str
+    padded: int
+    layers: tuple[str, ...]
+    outputs: tuple[str, ...] = ("logits",)
+    per_token: bool = False
+    values: int | None = None
+    has_articles: bool = False
+    has_spans: bool = False
+    compared: int = 64
+
+    def split(self, logits: Any) -> list[Any]:
+        """Logits of the model as the outputs of its graph."""
+        return [logits] if len(self.outputs) == 1 else [logits[..., i] for i in range(len(self.outputs))]
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the head gives the labels of a task, or its score."""
+        return self.values is None
+
+
+QUESTIONS = TaskType(
+    "qa",
+    "question answering",
+    "questions",
+    "ForQuestionAnswering",
+    "question-answering",
+    padded=384,
+    layers=("qa_outputs",),
+    outputs=("start_logits", "end_logits"),
+    per_token=True,
+    values=2,
+    has_articles=True,
+    has_spans=True,
+    compared=4,
+)
+TEXTS = TaskType(
+    "classification",
+    "classification",
+    "texts",
+    "ForSequenceClassification",
+    "text-classification",
+    padded=128,
+    layers=("dense", "classifier"),
+)
+TASK_TYPES = {kind.name: kind for kind in (QUESTIONS, TEXTS)}
 
 
 @dataclass(frozen=True)
@@ -19,7 +92,7 @@ class Task:
         name: as recipes spell it.
         columns: of the text, or of both texts of a pair.
         labels: names of the classes in the order of the data's numbers; none for a score and for questions.
-        metrics: names in what `compress.tasks.metrics.task_scores` gives; `primary` is the one to choose by.
+        metrics: names in what the evaluation of its type gives; `primary` is the one to choose by.
         regression: the label is a number within `scale`.
         hub: Hub id of the data, with `config`, the name of the subset.
         train_split, validation_split: of the Hub.
@@ -27,6 +100,7 @@ class Task:
         title: as people write it.
         rows: texts in the validation set that the published figures are on; 0 where that does not matter.
         beside: another task on whose data a model of this one is reported, too.
+        type: what it has in common with others.
     """
 
     name: str
@@ -44,11 +118,7 @@ class Task:
     title: str = ""
     rows: int = 0
     beside: str = ""
-
-    @property
-    def is_questions(self) -> bool:
-        """Question answering: see `compress.data.squad`, not `compress.data.texts`."""
-        return self.name.startswith("squad")
+    type: TaskType = TEXTS
 
     @property
     def outputs(self) -> int:
@@ -68,9 +138,11 @@ class Task:
         return [theirs.index(label) for label in mine] if sorted(mine) == sorted(theirs) else None
 
 
-def _glue(name: str, columns: tuple[str, ...], labels: tuple[str, ...], *metrics: str, **more) -> Task:
+def _glue(
+    name: str, columns: tuple[str, ...], labels: tuple[str, ...], *metrics: str, config: str = "", **more: Any
+) -> Task:
     """A GLUE task; the first metric is the one to choose by."""
-    return Task(name, columns, labels, metrics, metrics[0], **{"config": name, **more})
+    return Task(name, columns, labels, metrics, metrics[0], config=config or name, **more)
 
 
 _PAIR = ("sentence1", "sentence2")
@@ -129,8 +201,19 @@ TASKS = {
             )
             for language in XNLI_LANGUAGES
         ),
-        Task("squad", ("question", "context"), (), ("f1", "em"), "f1", hub="rajpurkar/squad", title="SQuAD 1.1"),
-        Task("squad_v2", ("question", "context"), (), ("f1", "em"), "f1", hub="rajpurkar/squad_v2", title="SQuAD 2.0"),
+        *(
+            Task(
+                name,
+                ("question", "context"),
+                (),
+                ("f1", "em"),
+                "f1",
+                hub=f"rajpurkar/{name}",
+                title=title,
+                type=QUESTIONS,
+            )
+            for name, title in (("squad", "SQuAD 1.1"), ("squad_v2", "SQuAD 2.0"))
+        ),
     )
 }
 

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from compress.data.tasks import TASKS, find_task
 from compress.tasks.metrics import METRICS
 from zoo.errors import UserError
+from zoo.tasks import QUESTIONS, TASKS, TEXTS, find_task
 
 
 def test_every_task_is_whole():
     for name, task in TASKS.items():
         assert task.name == name and task.primary in task.metrics and 1 <= len(task.columns) <= 2
-        if not task.is_questions:
+        if task.type is TEXTS:
             assert set(task.metrics) <= set(METRICS) and task.config
             assert task.outputs == (1 if task.regression else len(task.labels)) and bool(task.labels) != task.regression
 
@@ -18,7 +18,7 @@ def test_every_task_is_whole():
 def test_names_are_found_however_they_are_spelled():
     assert find_task("SST-2").name == "sst2" and find_task("mnli-mm").validation_split == "validation_mismatched"
     assert find_task("xnli").config == "en" and find_task("xnli:de").config == "de"
-    assert find_task("squad_v2").is_questions and find_task("stsb").regression
+    assert find_task("squad_v2").type is QUESTIONS and find_task("stsb").regression
     with pytest.raises(UserError, match="choose one of cola"):
         find_task("wnli")
 

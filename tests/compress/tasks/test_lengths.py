@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from compress.data import fingerprints
 from compress.data.fingerprints import refuse_overlap
 from compress.data.squad import Example, fingerprint
-from compress.tasks import scores as evaluation
-from compress.tasks.scores import PaddedLengths, effective, evaluate, macs_share
+from compress.tasks import questions
+from compress.tasks.lengths import PaddedLengths, effective, macs_share
+from compress.tasks.questions import score_answers
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.files import read_json
@@ -25,24 +26,24 @@ def question(name, text="cat"):
 
 
 def test_scores_and_progress(monkeypatch):
-    monkeypatch.setattr(evaluation, "CHUNK", 2)
+    monkeypatch.setattr(questions, "CHUNK", 2)
     told, seen = [], []
 
-    def predict(part, config):
-        seen.append((len(part), config))
+    def predict(part):
+        seen.append(len(part))
         return ["cat" if e.id != "2" else "black cat" for e in part]
 
-    scores = evaluate(predict, [question("1"), question("2"), question("3")], PAPER, lambda *a: told.append(a))
+    scores = score_answers(predict, [question("1"), question("2"), question("3")], lambda *a: told.append(a))
     assert scores == {"f1": pytest.approx(100 * (2 + 2 / 3) / 3), "em": pytest.approx(200 / 3), "n": 3}
-    assert told == [(2, 3), (3, 3)] and seen == [(2, PAPER), (1, PAPER)]
+    assert told == [(2, 3), (3, 3)] and seen == [2, 1]
 
 
 def test_squad_2_and_bad_sets():
-    assert evaluate(lambda part, _: ["" for _ in part], [question("1"), question("2", "")])["NoAns_f1"] == 100
+    assert score_answers(lambda part: ["" for _ in part], [question("1"), question("2", "")])["NoAns_f1"] == 100
     with pytest.raises(UserError, match="no questions"):
-        evaluate(lambda part, _: [], [])
+        score_answers(lambda part: [], [])
     with pytest.raises(UserError, match="share an id"):
-        evaluate(lambda part, _: ["", ""], [question("1"), question("1")])
+        score_answers(lambda part: ["", ""], [question("1"), question("1")])
 
 
 def test_what_was_trained_on_is_not_reported_on(tmp_path):
