@@ -12,7 +12,7 @@ answer's ends receive a share of the attention that is sure to keep them.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -89,3 +89,8 @@ def attention_hinge(
         short = -(share.float() * goal[:, layer, None]).clamp_min(1e-6).log()
         total = total + (short.clamp_min(0) * answer).sum() / answer.sum().clamp_min(1)
     return total / max(1, len(significance))
+
+
+def of_answer(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """The loss of questions, from logits and batch."""
+    return span_loss(logits, batch["start"], batch["end"])

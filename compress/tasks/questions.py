@@ -11,7 +11,7 @@ from torch import Tensor
 
 from compress.data.names import OWN
 from compress.data.squad import Example, load_squad
-from compress.tasks.losses import span, span_loss
+from compress.tasks.losses import of_answer, span
 from compress.tasks.metrics import squad_scores
 from compress.tasks.samples import Loss, Sample, samples
 from compress.tasks.subject import About, Reading, Subject, Tell
@@ -82,7 +82,7 @@ class Questions(Subject[Example]):
         return span(significance_weight, bounds)
 
     def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        return span_loss(logits, batch["start"], batch["end"])
+        return of_answer(logits, batch)
 
     def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> LengthAdaptiveModel:
         if self._no_answer:
