@@ -26,7 +26,7 @@ def environment(extra: dict[str, Any] | None = None, base: dict[str, str] | None
     return kept | {key: str(value) for key, value in (extra or {}).items()}
 
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[1]
 
 ALLOWED = {
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "SHELL"),

@@ -106,9 +106,10 @@ def end_worker(home: Path) -> None:
     for path in (home / "workers").glob("*.json"):
         try:
             process = psutil.Process(json.loads(path.read_text())["pid"])
-        except (psutil.NoSuchProcess, KeyError, ValueError):
+            words = process.cmdline()
+        except (psutil.NoSuchProcess, KeyError, ValueError):  # a zombie counts as none
             continue
-        if any("compress" in word for word in process.cmdline()):
+        if any("compress" in word for word in words):
             family = [*process.children(recursive=True), process]
             for one in family:
                 with contextlib.suppress(psutil.NoSuchProcess):

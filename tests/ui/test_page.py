@@ -16,7 +16,8 @@ from compress.jobs import jobs
 from compress.recipe import load as recipe
 from tests.ui.page_kit import PRESET, Driver, contents, profile_of, selected, visitor, words
 from ui import page, people
-from ui.compress import filling, form
+from ui.compress import filling
+from ui.compress.fields import fields
 from ui.compress.parts import CHECK, RECIPE
 from ui.compress.presets import EARLIER
 from ui.jobs.publish import describe_published
@@ -140,7 +141,7 @@ def test_the_form_opens_with_the_offline_preset(compose):
 def test_the_page_carries_no_form_before_it_is_asked_for(built, compose):
     """Else every kind of recipe would make the page slower for all who only want to ask a question."""
     assert compose.p.form.value is None and compose.p.form.props["groups"] == []
-    keys = {field.key.rpartition(".")[2] for model in recipe.KINDS.values() for field in form.fields(model)}
+    keys = {field.key.rpartition(".")[2] for model in recipe.KINDS.values() for field in fields(model)}
     labels = [getattr(block, "label", None) for block in built.demo.blocks.values()]
     assert len(built.demo.blocks) < 300 and "Calibration samples" not in labels and "calibration_samples" in keys
 

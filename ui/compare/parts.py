@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import gradio as gr
-from gradio.components import Component
+from gradio.blocks import Block
 
 
 @dataclass
@@ -30,6 +30,6 @@ class CompareParts:
     csv_text: gr.Textbox
 
     @property
-    def boxes(self) -> list[Component]:
+    def boxes(self) -> list[Block]:
         """What follows from what A reads."""
         return [self.reads, self.example, self.question, self.passage]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
+from gradio.blocks import Block
 
 from compress.data import uploads
 from ui import people
@@ -25,7 +25,7 @@ class Choosing(Speaker[ComposeParts]):
         self.filling = filling
 
     @property
-    def inputs(self) -> set[Component]:
+    def inputs(self) -> set[Block]:
         """The components that say which preset, and what is chosen for it."""
         p = self.parts
         return {p.preset, p.source, p.zoo, p.other, p.data, p.hub_data, p.uploaded, p.task}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import gradio as gr
-from gradio.components import Component
+from gradio.blocks import Block
 
 SOURCE, RECIPE, CHECK, START = 1, 2, 3, 4  # the steps of the walkthrough
 
@@ -49,7 +49,7 @@ class ComposeParts:
     choices: gr.State
 
     @property
-    def filled(self) -> list[Component]:
+    def filled(self) -> list[Block]:
         """What an earlier job's recipe changes."""
         shown = [self.form, self.about, self.faults, self.preset, self.choices]
         return [*shown, self.source, self.task, self.data, self.walk, self.notice]

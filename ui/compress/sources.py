@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from compress.recipe.load import KINDS
 from compress.recipe.place import Mark, marked, places
 from ui.compress import form
+from ui.compress.fields import fields
 from zoo.errors import UserError
 from zoo.tasks import find_task
 
@@ -118,8 +119,7 @@ def _read_for(uploaded: Mapping[str, Any] | None, task: str) -> Mapping[str, Any
 
 def apply(model: type[BaseModel], data: Mapping[str, Any], picked: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's data with the picked keys put in, as far as this kind of recipe has them."""
-    keys = {field.key: field for field in form.fields(model)}
-    changed = {key: form.show(keys[key], value) for key, value in picked.items() if key in keys}
+    changed = {field.key: field.show(picked[field.key]) for field in fields(model) if field.key in picked}
     return form.collect(model, form.spread(model, data) | changed)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from ui import budget
@@ -18,6 +18,7 @@ from zoo.metrics import shown
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 370, 58, 22, 36, 58
 AXES = {"macs": "Compute, % of the full-length MACs", "ms": "Latency, ms (median)"}
+Place = Callable[[float, float], tuple[float, float]]  # a cost and a score -> where they are drawn
 FARTHEST = 2.0  # a rival that costs more than so many times full length would press the front into a corner
 
 # Delegated, because the marks are drawn anew with every move of the slider.
@@ -174,7 +175,7 @@ def _mark(kind: str, index: int, drawn: str, said: str) -> str:
     )
 
 
-def _grid(x_ticks: Sequence[float], y_ticks: Sequence[float], at, title: str, metric: str) -> str:
+def _grid(x_ticks: Sequence[float], y_ticks: Sequence[float], at: Place, title: str, metric: str) -> str:
     lines = []
     bottom = HEIGHT - BOTTOM
     for y in y_ticks:

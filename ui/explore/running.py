@@ -90,7 +90,7 @@ class Running(Speaker[Parts]):
         )
         names = text.name_rows(engine)
         after = replace(after, full_ms=desk.full_ms(entry, engine, question, passage))
-        updates = {
+        updates: Updates = {
             p.latency: text.show_latency(measured, engine),
             p.spread: figures.draw_latencies(
                 {

@@ -166,8 +166,8 @@ class Selecting(Speaker[Parts]):
 
     @staticmethod
     def _move(front: Front, unit: str, scale: budget.Scale) -> dict[str, Any]:
-        ends = {"minimum": scale.minimum, "maximum": scale.maximum, "step": scale.step}
-        return gr.update(**ends, value=scale.value, label=budget.title(unit, front))
+        label = budget.title(unit, front)
+        return gr.update(minimum=scale.minimum, maximum=scale.maximum, step=scale.step, value=scale.value, label=label)
 
     @spoken("notice")
     def switch(self, values: Values) -> Updates:

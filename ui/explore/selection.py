@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gradio.components import Component
+from gradio.blocks import Block
 
 from ui.desk import Desk, Wish
 from ui.events import Checkpoint, Values
@@ -42,7 +42,7 @@ class Selection:
     layer: Any
 
     @staticmethod
-    def inputs(p: Parts) -> set[Component]:
+    def inputs(p: Parts) -> set[Block]:
         """The components that `of` reads."""
         s = p.states
         shown = {p.model, p.engine, p.unit, p.slider, p.question, p.passage, p.axis, p.layer}
@@ -99,7 +99,7 @@ class Setting:
     budget: float | None = None
 
     @staticmethod
-    def inputs(p: Parts) -> set[Component]:
+    def inputs(p: Parts) -> set[Block]:
         """The components that `of` reads."""
         return {p.engine, p.unit, p.states.choices, p.states.reading}
 

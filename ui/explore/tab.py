@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
+from gradio.blocks import Block
 from gradio.events import Dependency
 
 from ui import api
@@ -83,7 +83,7 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
             p.spread, p.stamp, p.window, p.kept, p.heat, s.tokens, s.full_ms, s.windows,
         ],
     }  # fmt: skip
-    selects: list[Component] = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit]
+    selects: list[Block] = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit]
     selects += [p.task, p.question, p.passage, p.example, p.ask, p.marked, p.more, p.bars]
     selects += [s.tokens, s.full_ms, s.slider_unit, s.pin, s.reading, s.rivals]
 

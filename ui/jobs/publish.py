@@ -10,7 +10,7 @@ from threading import Thread
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
+from gradio.blocks import Block
 
 from compress.jobs import jobs
 from ui import people
@@ -70,7 +70,7 @@ class Publishing(Speaker[PublishParts]):
         self.job = job
 
     @property
-    def inputs(self) -> set[Component]:
+    def inputs(self) -> set[Block]:
         """The components that say what is published, and where to."""
         p = self.parts
         return {self.job, p.entry, p.namespace, p.name, p.private}

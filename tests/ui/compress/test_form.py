@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from compress.recipe import load as recipe
 from ui.compress import form
+from ui.compress.fields import fields as fields_of
+from ui.compress.fields import groups
 
 
 class Inner(BaseModel):
@@ -45,7 +47,7 @@ class Outer(BaseModel):
 
 
 def by_key():
-    return {field.key: field for field in form.fields(Outer)}
+    return {field.key: field for field in fields_of(Outer)}
 
 
 def test_every_key_but_the_constant_has_a_field_of_its_kind():
@@ -72,15 +74,15 @@ def test_help_says_meaning_and_bounds_in_the_words_of_a_form():
     assert fields["inner.rate"].info == "How fast; empty: slow (more than 0, at most 1)"
     assert fields["count"].info.endswith("(1 to 5,000)") and fields["limit"].bounds == "at least 1"
     assert fields["inner.rate"].group == "inner" and fields["inner.rate"].label == "Rate"
-    assert form.groups(Outer) == {"inner": "Inner keys."}
+    assert groups(Outer) == {"inner": "Inner keys."}
 
 
 def test_choices_are_words():
     fields = by_key()
     assert fields["auto"].choices == (("auto", "auto"), ("yes", True), ("no", False))
     assert fields["maybe"].choices == (("x", "x"), ("none", None))
-    assert form.show(fields["auto"], True) == "yes" and form.read(fields["auto"], "no") is False
-    assert form.show(fields["maybe"], None) == "none" and form.read(fields["maybe"], "none") is None
+    assert fields["auto"].show(True) == "yes" and fields["auto"].read("no") is False
+    assert fields["maybe"].show(None) == "none" and fields["maybe"].read("none") is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -166,7 +168,7 @@ def test_the_outline_tells_the_browser_all_it_needs():
     assert (first["title"], first["open"], inner["title"], inner["open"]) == ("General", True, "Inner", False)
     assert inner["meaning"] == "Inner keys."
     told = [field["key"] for group in (first, inner) for field in group["fields"]]
-    assert told == [field.key for field in form.fields(Outer)]
+    assert told == [field.key for field in fields_of(Outer)]
     rate = inner["fields"][0]
     assert rate["id"] == "field-outer-inner-rate" and rate["info"] == by_key()["inner.rate"].info
     assert next(f["choices"] for f in first["fields"] if f["key"] == "auto") == ["auto", "yes", "no"]
@@ -175,11 +177,11 @@ def test_the_outline_tells_the_browser_all_it_needs():
 
 def test_empty_means_none_only_where_that_is_allowed():
     fields = by_key()
-    assert form.read(fields["note"], " ") is None and form.read(fields["name"], " ") == ""
-    assert form.read(fields["titles"], "") is None and form.read(fields["count"], None) is None
-    assert form.read(fields["inner.bounds"], "0.3") == 0.3 and form.read(fields["inner.bounds"], "[0.3]") == [0.3]
-    assert form.read(fields["inner.layers"], "1; 2 3") == [1, 2, 3]
-    assert form.show(fields["limit"], None) == "" and form.show(fields["limit"], 7) == "7"
-    assert form.read(fields["note"], " a ") == "a" and form.read(fields["note"], "{\n}\n") == "{\n}\n"
-    assert form.read(fields["limit"], "7") == 7 and form.read(fields["limit"], "7.5") == 7.5
-    assert form.read(fields["titles"], "squad/*\n\n[!A-C]*, b ") == ["squad/*", "[!A-C]*, b"]
+    assert fields["note"].read(" ") is None and fields["name"].read(" ") == ""
+    assert fields["titles"].read("") is None and fields["count"].read(None) is None
+    assert fields["inner.bounds"].read("0.3") == 0.3 and fields["inner.bounds"].read("[0.3]") == [0.3]
+    assert fields["inner.layers"].read("1; 2 3") == [1, 2, 3]
+    assert fields["limit"].show(None) == "" and fields["limit"].show(7) == "7"
+    assert fields["note"].read(" a ") == "a" and fields["note"].read("{\n}\n") == "{\n}\n"
+    assert fields["limit"].read("7") == 7 and fields["limit"].read("7.5") == 7.5
+    assert fields["titles"].read("squad/*\n\n[!A-C]*, b ") == ["squad/*", "[!A-C]*, b"]

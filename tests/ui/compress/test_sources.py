@@ -6,6 +6,7 @@ import pytest
 from compress.recipe import load as recipe
 from compress.recipe.place import Mark, marked
 from ui.compress import form, sources
+from ui.compress.fields import fields
 from ui.compress.sources import EXAMPLES, FILE, HUB, OWN, ZOO
 from zoo.errors import UserError
 
@@ -155,7 +156,7 @@ def test_on_a_space_no_path_of_the_server_gets_in(value):
 def test_every_key_that_may_name_a_folder_or_a_file_is_watched():
     for model in recipe.KINDS.values():
         watched = {*marked(model, Mark.PLACE), "dataset.task"}
-        for field in form.fields(model):
+        for field in fields(model):
             if field.kind in ("text", "lines", "yaml") and re.search(r"\b(folders?|file|files)\b", field.help):
                 assert field.key in watched, field.key
 
