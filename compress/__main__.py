@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from compress.data import uploads
-from compress.jobs import jobs, ledger
-from compress.jobs.ledger import Job
+from compress.jobs import jobs
+from compress.jobs.ledger import Job, get_ledger
 from compress.jobs.queue import serve
 from compress.progress import Progress
 from compress.recipe.load import RECIPES, describe, load, shipped
@@ -93,7 +93,7 @@ def show(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE|JOB", help="a recipe's name, a YAML file, or a job")],
 ) -> None:
     """Show every key of a recipe, with its value and its meaning; or how a job stands."""
-    if recipe not in shipped() and _is_job(recipe):
+    if recipe not in shipped() and get_ledger().has(recipe):
         _tell(recipe)
     else:
         typer.echo(describe(load(recipe)), nl=False)
@@ -110,7 +110,7 @@ def submit(
     data: OwnData = None,
 ) -> None:
     """Queue a recipe for a worker in the background; prints the job's id."""
-    repeated = jobs.find(recipe) if recipe not in shipped() and _is_job(recipe) else None
+    repeated = jobs.find(recipe) if recipe not in shipped() and get_ledger().has(recipe) else None
     source = repeated.folder if repeated else recipe
     made = load(source, [*_own_data(source, data, set_), *(set_ or ())])
     called = name or (repeated.name if repeated else recipe if recipe in shipped() else Path(recipe).stem)
@@ -244,10 +244,6 @@ def _own_data(recipe: str | Path, data: Path | None, changes: list[str] | None) 
     for line in (found.told, *found.notices):
         typer.echo(line, err=True)
     return uploads.assignments(found, base)
-
-
-def _is_job(text: str) -> bool:
-    return bool(ledger.ID.fullmatch(text)) and (ledger.root() / text / ledger.FILE).is_file()
 
 
 def _user() -> str:

@@ -13,7 +13,7 @@ from zoo.settings import get_settings
 if TYPE_CHECKING:
     import gradio as gr
 
-    from compress.jobs.jobs import Job
+    from compress.jobs.ledger import Job
 
 HERE = ("127.0.0.1", "::1", "localhost")
 READ_ONLY = "explorer"

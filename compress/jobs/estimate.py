@@ -13,7 +13,7 @@ import numpy as np
 from compress.data.names import HELD_OUT, HELD_PART, OWN
 from compress.data.squad import BUNDLED, load_squad
 from compress.data.texts import load_texts
-from compress.jobs import ledger
+from compress.jobs.ledger import Job, get_ledger
 from compress.recipe.groups import Dataset, Learning, Questions, Reading
 from compress.recipe.kind import Kind
 from compress.recipe.load import load
@@ -185,7 +185,7 @@ def _disk(recipe: Kind, parameters: int) -> float:
     return 0.05 + 4 * copies * parameters / GIB
 
 
-def _same(recipe: Kind) -> ledger.Job | None:
+def _same(recipe: Kind) -> Job | None:
     """The newest job that ran the same recipe to its end in one go; its name and title do not matter."""
 
     def settings(one: Kind) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _same(recipe: Kind) -> ledger.Job | None:
     ended = ("done", "ready to publish", "published")
     alike = [
         job
-        for job in ledger.everything()
+        for job in get_ledger().jobs()
         if job.state in ended
         and (job.kind, job.model) == (recipe.kind, recipe.model)
         and job.attempt == job.starts == 1

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from compress.jobs import ledger, queue
-from compress.jobs.estimate import disk_gib, estimate
+from compress.jobs.estimate import disk_gib
 from compress.jobs.launchers import launcher_of
-from compress.jobs.ledger import OPEN, STATES, Job
+from compress.jobs.ledger import Changes, Job, get_ledger
 from compress.jobs.limits import GIB, check_space
+from compress.jobs.workers import get_workers
 from compress.recipe import layout
 from compress.recipe.kind import Kind, missing
 from compress.recipe.load import expanded
@@ -20,27 +20,6 @@ from compress.run import traces
 from zoo.errors import UserError
 from zoo.settings import get_settings
 
-__all__ = [
-    "OPEN",
-    "STATES",
-    "Job",
-    "cancel",
-    "estimate",
-    "find",
-    "jobs",
-    "keep_worker",
-    "logs",
-    "mark_published",
-    "progress",
-    "results",
-    "retry",
-    "sensitivity",
-    "stages",
-    "start_worker",
-    "submit",
-    "worker",
-]
-start_worker, worker = queue.start_worker, queue.worker
 
 
 def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local") -> Job:
@@ -66,19 +45,16 @@ def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local
     if settings.owner_limit and own >= settings.owner_limit:
         raise UserError(f"You have {own} jobs that wait or run, as many as one may. Cancel one, or wait.")
     check_space(GIB * disk_gib(recipe))
+    ledger = get_ledger()
+    ledger.connect()
     job = ledger.create(absolute(recipe), name or recipe.kind, owner, launcher)
-    try:
-        queue.enqueue(job.id, job.attempt)
-    except UserError:
-        ledger.remove(job.id)
-        raise
-    start_worker()
+    get_workers().start()
     return job
 
 
 def jobs(owner: str | None = None, limit: int | None = None) -> list[Job]:
     """All jobs, or those of one owner; newest first."""
-    return [job for job in ledger.everything() if owner in (None, job.owner)][:limit]
+    return [job for job in get_ledger().jobs() if owner in (None, job.owner)][:limit]
 
 
 def find(job_id: str) -> Job:
@@ -87,7 +63,7 @@ def find(job_id: str) -> Job:
     Raises:
         UserError: there is none.
     """
-    return ledger.read(job_id)
+    return get_ledger().read(job_id)
 
 
 def cancel(job_id: str) -> Job:
@@ -96,10 +72,11 @@ def cancel(job_id: str) -> Job:
     Raises:
         UserError: there is no such job.
     """
-    if done := ledger.change(job_id, ("queued",), state="cancelled", reason="", ended=time.time()):
-        return done
+    ledger = get_ledger()
+    if job := ledger.change(job_id, ("queued",), state="cancelled", reason="", ended=time.time()):
+        return job
     if ledger.change(job_id, ("running",), state="cancelling", reason=""):
-        start_worker()  # only a worker ends the process
+        get_workers().start()  # only a worker ends the process
     return find(job_id)
 
 
@@ -115,17 +92,14 @@ def retry(job_id: str) -> Job:
         raise UserError(f"Job {job_id} is {job.state}: only a failed or cancelled one can be retried.")
     launcher_of(job.launcher).check()
     check_space(0)
-    fresh = {"state": "queued", "reason": "", "started": None, "ended": None, "process": None, "starts": 0}
-    again = ledger.change(job_id, ended, **fresh, attempt=job.attempt + 1)
-    if again is None:
-        return find(job_id)  # somebody else was faster
-    try:
-        queue.enqueue(job_id, again.attempt)
-    except UserError:
-        ledger.change(job_id, ("queued",), state=job.state, reason=job.reason, ended=job.ended)
-        raise
-    start_worker()
-    return again
+    ledger = get_ledger()
+    ledger.connect()
+    fresh: Changes = {"state": "queued", "reason": "", "started": None, "ended": None, "process": None, "starts": 0}
+    fresh |= {"queued": time.time(), "attempt": job.attempt + 1}
+    again = ledger.change(job_id, ended, **fresh)
+    if again:
+        get_workers().start()
+    return again or find(job_id)  # somebody else was faster
 
 
 def logs(job_id: str, lines: int = 200) -> str:
@@ -161,10 +135,10 @@ def mark_published(job_id: str, repo_id: str, commit: str) -> Job:
         UserError: there is no such job, or it has made nothing yet.
     """
     among = ("ready to publish", "published")
-    done = ledger.change(job_id, among, state="published", published=f"{repo_id}@{commit}")
-    if done is None:
+    job = get_ledger().change(job_id, among, state="published", published=f"{repo_id}@{commit}")
+    if job is None:
         raise UserError(f"Job {job_id} is {find(job_id).state}: it has nothing to publish.")
-    return done
+    return job
 
 
 def keep_worker(every: float = 5.0) -> threading.Thread:
@@ -175,11 +149,11 @@ def keep_worker(every: float = 5.0) -> threading.Thread:
             time.sleep(every)
             try:
                 if any(job.is_open for job in jobs()):
-                    start_worker()
+                    get_workers().start()
             except Exception:  # a full disk, a lock that is held: the next round may do better
                 continue
 
-    start_worker()
+    get_workers().start()
     thread = threading.Thread(target=keep, daemon=True, name="keep-worker")
     thread.start()
     return thread

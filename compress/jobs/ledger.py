@@ -1,29 +1,39 @@
-"""What is known of every job: one small file a job, changed under a lock, read without any database."""
+"""The one owner of a job's state: a small file a job, changed under a lock, read without any database.
+
+What is queued is what these files say is queued, and whoever holds a job's claim looks after it. A claim is a lock in
+the job's folder and, where workers of several machines share a Postgres, one there: it ends with its holder, however
+that dies, so that nothing has to expire or to be cleaned up.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from compress.jobs.postgres import Session
+from compress.recipe.layout import JOB, PROGRESS
+from compress.recipe.kind import Kind
 from compress.recipe.load import save
 from compress.run.traces import standing
 from zoo.errors import UserError
-from zoo.files import write_json
+from zoo.files import write_json, write_text
 from zoo.settings import get_settings
 
 STATES = ("queued", "running", "cancelling", "cancelled", "failed", "done", "ready to publish", "published")
 OPEN = ("queued", "running", "cancelling")
-FILE, LOCK = "job.json", ".job.lock"
+CHANGE, CLAIM = ".job.lock", ".worker.lock"  # held while the file is changed; by who looks after the job
+PATIENCE = 30.0  # seconds that a change waits for another
 ID = re.compile(r"[0-9a-f]{8}")
 
 
@@ -38,7 +48,7 @@ class Job:
         state: one of STATES.
         reason: in plain words, why it failed or what it waits for.
         stage, step, total, eta_s: where the recipe stands; seconds left in this stage.
-        created, started, ended: seconds since 1970; `started` is of the last attempt.
+        created, queued, started, ended: seconds since 1970; `queued` and `started` are of the last attempt.
         folder: the run's folder.
         published: `owner/name@commit`.
         attempt: counts from 1; a retry is the next.
@@ -65,100 +75,207 @@ class Job:
     published: str | None
     attempt: int = 1
     starts: int = 0
-    process: dict[str, Any] | None = None
+    process: dict[str, object] | None = None
+    queued: float | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether it waits or runs."""
         return self.state in OPEN
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def turn(self) -> tuple[bool, float, str]:
+        """Sorts jobs by whose turn it is: what was interrupted, then what was queued first."""
+        return self.state == "queued", self.queued or self.created, self.id
+
+    def to_dict(self) -> dict[str, object]:
         """For JSON."""
         return {**asdict(self), "folder": str(self.folder)}
 
 
+class Changes(TypedDict, total=False):
+    """What may change of a job."""
+
+    state: str
+    reason: str
+    queued: float
+    started: float | None
+    ended: float | None
+    published: str
+    attempt: int
+    starts: int
+    process: dict[str, object] | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to look after a job.
+
+    Attributes:
+        job: as it stood when it was claimed.
+        is_ours: whether nobody else has it meanwhile, as may be after a server of Postgres was away.
+    """
+
+    job: Job
+    is_ours: Callable[[], bool]
+
+
 _DERIVED = ("folder", "stage", "step", "total", "eta_s")  # not in the file
-_KNOWN = {field.name for field in fields(Job)} - {*_DERIVED}
-_cache: dict[Path, tuple[tuple, Job]] = {}
-_threads = threading.Lock()  # a file lock is for processes
+_STORED = {field.name for field in fields(Job)} - {*_DERIVED}
+Stamp = tuple[int, ...]
 
 
-def root() -> Path:
-    """The folder of all jobs."""
-    return get_settings().home / "jobs"
+class Ledger:
+    """The jobs of a home.
 
-
-def create(recipe: Any, name: str, owner: str, launcher: str) -> Job:
-    """A new queued job with its folder and recipe; it can be seen once all of it is written."""
-    job_id = uuid.uuid4().hex[:8]
-    folder = root() / job_id
-    folder.mkdir(parents=True)
-    save(recipe, folder / "recipe.yaml")
-    facts = {"kind": recipe.kind, "model": recipe.model, "owner": owner, "launcher": launcher}
-    times = {"created": time.time(), "started": None, "ended": None}
-    row = {"id": job_id, "name": name, **facts, "state": "queued", "reason": "", **times, "published": None}
-    write_json(folder / FILE, row)
-    return read(job_id)
-
-
-def read(job_id: str) -> Job:
-    """The job as it stands.
-
-    Raises:
-        UserError: there is no such job.
+    Args:
+        home: of runs and jobs.
+        session: of the Postgres that workers share, if they do.
     """
-    folder = root() / job_id
-    found = _read(folder) if ID.fullmatch(job_id) else None
-    if found is None:
-        raise UserError(f"There is no job {job_id}. `python -m compress jobs` lists them.")
-    return found
 
+    def __init__(self, home: Path, session: Session | None = None):
+        self.root = home / "jobs"
+        self._session = session
+        self._cache: dict[Path, tuple[Stamp, Job]] = {}
+        self._threads = threading.Lock()  # a file lock is for processes
 
-def everything() -> list[Job]:
-    """All jobs, newest first. What has not changed since the last call is not read again."""
-    folders = [path for path in root().glob("????????") if ID.fullmatch(path.name)] if root().is_dir() else []
-    found = [job for job in map(_read, folders) if job]
-    return sorted(found, key=lambda job: (job.created, job.id), reverse=True)
+    def create(self, recipe: Kind, name: str, owner: str, launcher: str) -> Job:
+        """A new queued job with its folder and recipe; it can be seen once all of it is written."""
+        job_id = uuid.uuid4().hex[:8]
+        folder = self.root / job_id
+        folder.mkdir(parents=True)
+        save(recipe, folder / "recipe.yaml")
+        facts = {"kind": recipe.kind, "model": recipe.model, "owner": owner, "launcher": launcher}
+        now = time.time()
+        times = {"created": now, "queued": now, "started": None, "ended": None}
+        row = {"id": job_id, "name": name, **facts, "state": "queued", "reason": "", **times, "published": None}
+        write_json(folder / JOB, row)
+        return self.read(job_id)
 
+    def read(self, job_id: str) -> Job:
+        """The job as it stands.
 
-def change(job_id: str, among: Iterable[str] = STATES, **changes: Any) -> Job | None:
-    """Changes a job if its state is one of `among`.
+        Raises:
+            UserError: there is no such job.
+        """
+        job = self._read(self.root / job_id) if ID.fullmatch(job_id) else None
+        if job is None:
+            raise UserError(f"There is no job {job_id}. `python -m compress jobs` lists them.")
+        return job
 
-    Returns:
-        The changed job, or None where its state was another.
+    def has(self, job_id: str) -> bool:
+        """Whether there is a job of this id."""
+        return bool(ID.fullmatch(job_id)) and (self.root / job_id / JOB).is_file()
 
-    Raises:
-        UserError: there is no such job.
-    """
-    folder = read(job_id).folder
-    with _threads, FileLock(folder / LOCK, timeout=30):
-        row = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if row["state"] not in tuple(among):
+    def jobs(self) -> list[Job]:
+        """All jobs, newest first. What has not changed since the last call is not read again."""
+        folders = [path for path in self.root.glob("????????") if ID.fullmatch(path.name)] if self.root.is_dir() else []
+        jobs = [job for job in map(self._read, folders) if job]
+        return sorted(jobs, key=lambda job: (job.created, job.id), reverse=True)
+
+    def change(self, job_id: str, among: Iterable[str] = STATES, **changes: Unpack[Changes]) -> Job | None:
+        """Changes a job if its state is one of `among`.
+
+        Returns:
+            The changed job, or None where its state was another.
+
+        Raises:
+            UserError: there is no such job, or the Postgres that workers share cannot be reached.
+        """
+        folder = self.read(job_id).folder
+        with self._threads, FileLock(folder / CHANGE, timeout=PATIENCE), self._alone(f"change {job_id}"):
+            row = json.loads((folder / JOB).read_text(encoding="utf-8"))
+            if row["state"] not in tuple(among):
+                return None
+            write_json(folder / JOB, {**row, **changes})
+        return self.read(job_id)
+
+    def connect(self) -> None:
+        """Raises UserError where the Postgres that workers share cannot be reached."""
+        if self._session:
+            self._session.connect()
+
+    def close(self) -> None:
+        """Ends the connection to Postgres."""
+        if self._session:
+            self._session.close()
+
+    def waiting(self) -> list[Job]:
+        """The jobs that somebody has to look after, by whose turn it is."""
+        jobs = sorted((job for job in self.jobs() if job.is_open), key=lambda job: job.turn)
+        if self._session and not self._session.is_calm():  # whoever looks after one takes the lock anew first
+            return [job for job in jobs if job.state == "queued"]
+        return jobs
+
+    @contextmanager
+    def claim(self, job: Job) -> Generator[Claim | None]:
+        """Holds the right to look after a job; None where somebody else has it, or the job has ended."""
+        with ExitStack() as locks:
+            yield self._claim(job, locks)
+
+    def _claim(self, job: Job, locks: ExitStack) -> Claim | None:
+        try:
+            locks.enter_context(FileLock(job.folder / CLAIM, timeout=0))
+        except Timeout:
             return None
-        write_json(folder / FILE, {**row, **changes})
-    return read(job_id)
+        name, session = f"run {job.id}", self._session
+        if session:
+            if not session.take(name):
+                return None
+            locks.callback(session.release, name)
+        job = self.read(job.id)
+        return Claim(job, lambda: session is None or session.holds(name)) if job.is_open else None
+
+    @contextmanager
+    def _alone(self, name: str) -> Generator[None]:
+        """Within a lock of the shared Postgres, if there is one."""
+        if self._session is None:
+            yield
+            return
+        if not self._session.take(name, PATIENCE):
+            raise Timeout(name)
+        try:
+            yield
+        finally:
+            self._session.release(name)
+
+    def _read(self, folder: Path) -> Job | None:
+        """The job of a folder, or None where it holds none that is whole."""
+        try:
+            file, progress = (folder / JOB).stat(), folder / PROGRESS
+            stamp = (file.st_mtime_ns, file.st_size, file.st_ino)
+            with suppress(FileNotFoundError):
+                lines = progress.stat()
+                stamp = (*stamp, lines.st_mtime_ns, lines.st_size)
+            seen = self._cache.get(folder)
+            if seen and seen[0] == stamp:
+                return seen[1]
+            row = json.loads((folder / JOB).read_text(encoding="utf-8"))
+            job = Job(**{key: row[key] for key in row if key in _STORED}, folder=folder, **standing(progress))
+        except (OSError, ValueError, TypeError):
+            return None
+        if job.state == "queued":
+            job = replace(job, eta_s=None)
+        self._cache[folder] = (stamp, job)
+        return job
 
 
-def remove(job_id: str) -> None:
-    """Takes back a job that could not be queued."""
-    shutil.rmtree(read(job_id).folder)
+def get_ledger() -> Ledger:
+    """The ledger of the home that the settings name."""
+    settings = get_settings()
+    return _ledger(settings.home, settings.database_url)
 
 
-def _read(folder: Path) -> Job | None:
-    """The job of a folder, or None where it holds none that is whole."""
-    try:
-        about = (folder / FILE).stat()
-        told = folder / "progress.jsonl"
-        more = told.stat() if told.exists() else None
-        stamp = (about.st_mtime_ns, about.st_size, about.st_ino, more and (more.st_mtime_ns, more.st_size))
-        known = _cache.get(folder)
-        if known and known[0] == stamp:
-            return known[1]
-        row = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        job = Job(**{key: row[key] for key in row if key in _KNOWN}, folder=folder, **standing(told))
-    except (OSError, ValueError, TypeError):
-        return None
-    if job.state == "queued":
-        job = replace(job, eta_s=None)
-    _cache[folder] = (stamp, job)
-    return job
+@lru_cache(maxsize=4)
+def _ledger(home: Path, url: str | None) -> Ledger:
+    return Ledger(home, Session(url, _mark(home)) if url else None)
+
+
+def _mark(home: Path) -> str:
+    """What tells this home from others on the same Postgres, after a container came back with another name too."""
+    path = home / "workers" / "home.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock"), timeout=PATIENCE):
+        if not path.is_file():
+            write_text(path, uuid.uuid4().hex[:8])
+    return path.read_text(encoding="utf-8").strip()

@@ -7,162 +7,178 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from filelock import FileLock, Timeout
 
-from compress.jobs import ledger
 from compress.jobs.launchers import UNKNOWN, Handle, Launcher, launcher_of
-from compress.jobs.ledger import Job
+from compress.jobs.ledger import OPEN, Changes, Claim, Job, Ledger
 from compress.jobs.limits import Limits, Watch, kills_by_memory, lacking_space, reason_of
+from compress.jobs.postgres import Unreachable
 from compress.recipe.layout import LOCK
 from compress.run import traces
-from compress.run.run import register
 from zoo.errors import UserError
 
 log = logging.getLogger(__name__)
 
 POLL = 0.25  # seconds between looks at a running job
+CHECK = 1.0  # seconds between looks whether the claim is still ours
+RETRY = 2.0  # seconds between looks at what a job waits for
 MOST_STARTS = 5  # of one attempt: whoever takes the machine down so often is not started again
-OWNER = ".worker.lock"  # held by the worker that looks after the job
 RESERVE = ".reserve"  # given up where the disk is full, so that a job's end can be written down
 
 
-def execute(job_id: str, attempt: int) -> str:
-    """Sees an attempt of a job to its end; a second call, by whomever, waits and finds it ended.
+def supervise(ledger: Ledger, claim: Claim) -> Job:
+    """Sees an attempt of a job to its end, or to where another worker has claimed it.
 
     Returns:
-        The state that the job ended in.
+        The job as it then stands.
     """
-    folder = ledger.read(job_id).folder
-    with _held(folder / OWNER):
-        job = ledger.read(job_id)
-        if job.attempt != attempt or not job.is_open:
-            return job.state
-        try:
-            return _attempt(job)
-        except UserError as error:
-            return _settle(job, "failed", str(error))
-        except Exception as error:
-            log.error("job %s:\n%s", job_id, traceback.format_exc())
-            return _settle(job, "failed", f"The worker stopped with an error: {type(error).__name__}: {error}")
-
-
-def _attempt(job: Job) -> str:
-    launcher = launcher_of(job.launcher)
-    before = kills_by_memory()
-    handle = _adopted(job, launcher)
-    if handle is None:
-        if job.state == "cancelling":
-            return _settle(job, "cancelled")
-        if job.starts >= MOST_STARTS:
-            return _settle(job, "failed", f"It was interrupted {job.starts} times while it ran, with its worker.")
-        if not _room(job):
-            return ledger.read(job.id).state
-        started = job.started or time.time()
-        running = ledger.change(job.id, ("queued", "running"), state="running", reason="", started=started)
-        if running is None:
-            return _settle(job, "cancelled")
-        with suppress(OSError):
-            (job.folder / RESERVE).write_bytes(bytes(65_536))
-        handle = launcher.start(job.folder)
-        facts = {**handle.facts, "host": socket.gethostname(), "since": time.time()}
-        _persist(job.folder, lambda: ledger.change(job.id, process=facts, starts=job.starts + 1))
+    attempt = _Attempt(ledger, claim)
     try:
-        return _watched(ledger.read(job.id), handle, before)
-    except BaseException:
-        handle.stop()  # whoever cannot be looked after does not run
-        raise
+        attempt.run()
+    except UserError as error:
+        attempt.end("failed", str(error))
+    except Exception as error:
+        log.error("job %s:\n%s", claim.job.id, traceback.format_exc())
+        attempt.end("failed", f"The worker stopped with an error: {type(error).__name__}: {error}")
+    return attempt.job
 
 
-def _watched(job: Job, handle: Handle, killed_before: int) -> str:
-    watch = Watch(job.folder, (job.process or {}).get("since", time.time()), Limits.of_settings())
-    stopped = None  # the state and the reason that we gave it
-    while (code := handle.poll()) is None:
-        if ledger.read(job.id).state == "cancelling":
-            stopped = ("cancelled", "")
-        elif excess := watch.exceeded(handle.memory):
-            stopped = ("failed", excess)
-        if stopped:
-            handle.stop()
-            break
-        time.sleep(POLL)
-    if _finished(job, code):
-        if not traces.entries(job.folder):
-            return _settle(job, "done")
-        register(job.folder, job.owner)  # the run has done so, but does not know whose it is
-        return _settle(job, "ready to publish")
-    if stopped or ledger.read(job.id).state == "cancelling":
-        return _settle(job, *(stopped or ("cancelled", "")))
-    killed = kills_by_memory() > killed_before
-    return _settle(job, "failed", reason_of(job.folder, None if code == UNKNOWN else code, killed))
+class _Attempt:
+    """What a worker knows of the job that it looks after.
 
+    Attributes:
+        job: as it stands, by the last look or change.
+    """
 
-def _adopted(job: Job, launcher: Launcher) -> Handle | None:
-    """The process that an earlier worker started for this attempt, if it still runs."""
-    facts: dict[str, Any] = job.process or {}
-    if not facts or ("pid" in facts and facts.get("host") != socket.gethostname()):
-        return None
-    return launcher.adopt(job.folder, facts)
+    def __init__(self, ledger: Ledger, claim: Claim):
+        self.job = claim.job
+        self._ledger, self._is_ours = ledger, claim.is_ours
+        self._reserve = claim.job.folder / RESERVE
 
-
-def _room(job: Job) -> bool:
-    """Waits, told in the job's reason, for disk space and for whoever else runs this folder; False once it is ended."""
-    while True:
-        lack = lacking_space()
-        if lack is None and _is_held(job.folder / LOCK):
-            lack = "Another process runs this folder."
-        now = ledger.read(job.id)
-        if now.state == "cancelling":
-            _settle(job, "cancelled")
-        if now.state not in ("queued", "running"):
-            return False
-        reason = f"Waits. {lack}" if lack else ""
-        if now.reason != reason:
-            _persist(job.folder, lambda reason=reason: ledger.change(job.id, ("queued", "running"), reason=reason))
-        if lack is None:
-            return True
-        time.sleep(2)
-
-
-def _finished(job: Job, code: int | None) -> bool:
-    """Whether the run came to its end: it writes `result.json` last of all."""
-    result, since = job.folder / "result.json", (job.process or {}).get("since", 0)
-    return code in (0, UNKNOWN) and result.is_file() and result.stat().st_mtime >= since - 1
-
-
-def _settle(job: Job, state: str, reason: str = "") -> str:
-    log.info("job %s (%s): %s %s", job.id, job.name, state, reason)
-    ended = {"state": state, "reason": reason, "ended": time.time(), "process": None}
-    _persist(job.folder, lambda: ledger.change(job.id, ledger.OPEN, **ended))
-    (job.folder / RESERVE).unlink(missing_ok=True)
-    return state
-
-
-def _persist(folder: Path, write: Callable[[], Any]) -> None:
-    """Writes to a job's file, again and again where the disk is full: a worker outlives that."""
-    while True:
-        try:
-            write()
+    def run(self) -> None:
+        launcher = launcher_of(self.job.launcher)
+        kills = kills_by_memory()
+        handle = self._adopt(launcher) or self._start(launcher)
+        if handle is None:
             return
-        except OSError as error:
-            log.error("the state of job %s cannot be written: %s", folder.name, error)
-            if (folder / RESERVE).is_file():
-                (folder / RESERVE).unlink()
-            else:
-                time.sleep(2)
+        try:
+            self._watch(handle, kills)
+        except BaseException:
+            handle.stop()  # whoever cannot be looked after does not run
+            raise
+
+    def end(self, state: str, reason: str = "") -> None:
+        log.info("job %s (%s): %s %s", self.job.id, self.job.name, state, reason)
+        self._change(OPEN, state=state, reason=reason, ended=time.time(), process=None)
+        self._reserve.unlink(missing_ok=True)
+
+    def _adopt(self, launcher: Launcher) -> Handle | None:
+        """The process that an earlier worker started for this attempt, if it still runs."""
+        facts = self.job.process
+        if not facts or ("pid" in facts and facts.get("host") != socket.gethostname()):
+            return None
+        return launcher.adopt(self.job.folder, facts)
+
+    def _start(self, launcher: Launcher) -> Handle | None:
+        """Starts the job's process; None where the job has ended instead."""
+        job = self.job
+        if job.state != "cancelling" and job.starts >= MOST_STARTS:
+            self.end("failed", f"It was interrupted {job.starts} times while it ran, with its worker.")
+            return None
+        begun = job.started or time.time()
+        if not self._wait() or not self._change(("queued", "running"), state="running", reason="", started=begun):
+            if self.job.state == "cancelling":
+                self.end("cancelled")
+            return None
+        with suppress(OSError):
+            self._reserve.write_bytes(bytes(65_536))
+        handle = launcher.start(job.folder)
+        facts: dict[str, object] = {**handle.facts, "host": socket.gethostname(), "since": time.time()}
+        self._change(process=facts, starts=job.starts + 1)
+        return handle
+
+    def _wait(self) -> bool:
+        """Waits, as the job's reason says, for disk space and whoever else runs this folder; False once it ended."""
+        while self._look().state in ("queued", "running") and self._is_ours():
+            lack = lacking_space()
+            if lack is None and _is_locked(self.job.folder / LOCK):
+                lack = "Another process runs this folder."
+            reason = f"Waits. {lack}" if lack else ""
+            if self.job.reason != reason:
+                self._change(("queued", "running"), reason=reason)
+            if lack is None:
+                return True
+            time.sleep(RETRY)
+        return False
+
+    def _watch(self, handle: Handle, kills: int) -> None:
+        watch = Watch(self.job.folder, self._since or time.time(), Limits.of_settings())
+        stop: tuple[str, str] | None = None  # the state and the reason that we give it
+        checked = time.monotonic()
+        while (code := handle.poll()) is None:
+            if self._look().state == "cancelling":
+                stop = ("cancelled", "")
+            elif excess := watch.exceeded(handle.memory):
+                stop = ("failed", excess)
+            if stop:
+                handle.stop()
+                break
+            if time.monotonic() - checked >= CHECK:
+                checked = time.monotonic()
+                if not self._is_ours():
+                    log.warning("job %s is another worker's now", self.job.id)
+                    handle.stop()
+                    return
+            time.sleep(POLL)
+        if self._is_finished(code):
+            self.end("ready to publish" if traces.entries(self.job.folder) else "done")
+        elif stop or self._look().state == "cancelling":
+            self.end(*(stop or ("cancelled", "")))
+        else:
+            killed = kills_by_memory() > kills
+            self.end("failed", reason_of(self.job.folder, None if code == UNKNOWN else code, killed))
+
+    @property
+    def _since(self) -> float:
+        """When the process was started, in seconds since 1970."""
+        since = (self.job.process or {}).get("since")
+        return since if isinstance(since, float | int) else 0.0
+
+    def _is_finished(self, code: int | None) -> bool:
+        """Whether the run came to its end: it writes `result.json` last of all."""
+        result = self.job.folder / "result.json"
+        return code in (0, UNKNOWN) and result.is_file() and result.stat().st_mtime >= self._since - 1
+
+    def _look(self) -> Job:
+        """The job as it stands: others may cancel it."""
+        self.job = self._ledger.read(self.job.id)
+        return self.job
+
+    def _change(self, among: Iterable[str] = OPEN, **changes: Unpack[Changes]) -> bool:
+        """Changes the job, again and again where the disk is full or the database away: a worker outlives that.
+
+        Returns:
+            Whether its state was one of `among`.
+        """
+        while True:
+            try:
+                job = self._ledger.change(self.job.id, among, **changes)
+                self.job = job or self._ledger.read(self.job.id)
+                return job is not None
+            except (OSError, Unreachable) as error:
+                log.error("the state of job %s cannot be written: %s", self.job.id, error)
+                if self._reserve.is_file():
+                    self._reserve.unlink()
+                else:
+                    time.sleep(RETRY)
 
 
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    with FileLock(path):
-        yield
-
-
-def _is_held(path: Path) -> bool:
+def _is_locked(path: Path) -> bool:
     if not path.exists():
         return False
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LOCK = ".lock"  # held while a folder is run
-
+JOB = "job.json"  # of a run that is a job: whose it is and where it stands
 
 LOG, PROGRESS, CRITERION, PER_STAGE = "log.txt", "progress.jsonl", "criterion.json", 500
 

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from compress.memory import give_back
 from compress.progress import Progress
 from compress.recipe.kind import Kind, missing
-from compress.recipe.layout import FAILURE, LOCK
+from compress.recipe.layout import FAILURE, JOB, LOCK
 from compress.recipe.load import expanded, save, stages_of
 from compress.recipe.stage import Stage, StageContext, is_first
 from compress.run.inputs import Inputs, check_places
@@ -148,8 +148,12 @@ def _take_threads() -> None:
     torch.set_num_threads(max(1, get_settings().threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-def register(root: Path, owner: str = "") -> None:
-    """Makes what was packaged findable by its name. A catalogue that cannot be written does not undo the run."""
+def register(root: Path) -> None:
+    """Makes what was packaged findable by its name, for the owner of the job that the run is, if it is one.
+
+    A catalogue that cannot be written does not undo the run.
+    """
+    owner = read_json(root / JOB)["owner"] if (root / JOB).is_file() else ""
     for entry in entries(root):
         try:
             library.register(entry, owner)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from compress.jobs import ledger
+from compress.jobs.ledger import get_ledger
 from compress.recipe.layout import CRITERION
 from compress.recipe.load import load
 from zoo.files import write_json
@@ -199,8 +199,8 @@ def test_an_own_file_of_texts_is_read_for_the_task_that_is_picked(page, url, tmp
 def test_what_eight_bits_cost_is_drawn_for_a_job_that_measured_it(page, site, url, monkeypatch):
     monkeypatch.setenv("BUDGET_ZOO_HOME", str(site.home))
     get_settings.cache_clear()
-    job = ledger.create(load("static_int8"), "sensitive", "", "local")
-    assert ledger.change(job.id, ("queued",), state="cancelled")
+    job = get_ledger().create(load("static_int8"), "sensitive", "", "local")
+    assert get_ledger().change(job.id, ("queued",), state="cancelled")
     monkeypatch.undo()
     get_settings.cache_clear()
     open_tab(page, url, "jobs", f"&job={job.id}")

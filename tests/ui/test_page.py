@@ -87,7 +87,7 @@ def queue(monkeypatch, make_job, tmp_path):
     monkeypatch.setattr(jobs, "stages", lambda job_id: [stage])
     monkeypatch.setattr(jobs, "results", lambda job_id: [Path("/r/x-int8"), Path("/r/x")] if job_id == "b" else [])
     estimate = {"minutes": 2, "memory_gib": 1.0, "disk_gib": 0.2, "basis": "told"}
-    monkeypatch.setattr(jobs, "estimate", lambda made: estimate)
+    monkeypatch.setattr("ui.compress.starting.estimate", lambda made: estimate)
     monkeypatch.setattr(jobs, "mark_published", lambda *args: done.append(("published", *args)))
     return SimpleNamespace(known=known, done=done)
 

@@ -150,7 +150,7 @@ class Absent:
             raise ModuleNotFoundError(f"{{name}} is not installed on this Space", name=name)
 sys.meta_path.insert(0, Absent())
 """
-ABSENT = ("accelerate", "aimet_torch", "datasets", "dbos", "matplotlib", "neural_compressor", "nncf", "pymoo", "ray")
+ABSENT = ("accelerate", "aimet_torch", "datasets", "matplotlib", "neural_compressor", "nncf", "psycopg", "pymoo", "ray")
 
 
 @pytest.mark.parametrize("installed", [False, True], ids=["without-spaces", "with-spaces"])

@@ -8,6 +8,7 @@ import gradio as gr
 from pydantic import BaseModel
 
 from compress.jobs import jobs
+from compress.jobs.estimate import estimate
 from compress.jobs.launchers import launcher_of
 from compress.recipe.kind import missing
 from compress.recipe.load import dump, expanded
@@ -40,12 +41,12 @@ class Starting(Speaker[ComposeParts]):
         try:
             guard(preset.schema, recipe.model_dump(mode="json"))
             expanded(recipe)
-            estimate, notice = views.describe_estimate(jobs.estimate(recipe)), missing(recipe)
+            costs, notice = views.describe_estimate(estimate(recipe)), missing(recipe)
         except UserError as error:
-            estimate, notice = "", str(error)
+            costs, notice = "", str(error)
         return {
             **marks,
-            p.estimate: estimate,
+            p.estimate: costs,
             p.yaml: dump(recipe),
             p.command: _command(preset, recipe, "", "local"),
             p.name: preset.name,

@@ -12,7 +12,7 @@ import psutil
 from ui.text import escape, size
 
 if TYPE_CHECKING:
-    from compress.jobs.jobs import Job
+    from compress.jobs.ledger import Job
 
 HEADERS = ["state", "recipe", "model", "stage", "progress", "time left", "started by", "when", "job"]
 WIDTHS = [180, 170, 180, 110, 90, 100, 130, 110, 100]  # pixels: narrow screens scroll
@@ -166,7 +166,7 @@ def describe_load() -> str:
 
 
 def describe_estimate(found: Mapping[str, Any]) -> str:
-    """What `compress.jobs.jobs.estimate` says."""
+    """What `compress.jobs.estimate.estimate` says."""
     minutes = found.get("minutes")
     took = "not known before it runs" if minutes is None else f"about {duration(60 * minutes)}"
     rows = [("time", took)]

@@ -11,25 +11,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from compress.jobs import launchers
+from compress.jobs.ledger import Job, get_ledger
+from compress.jobs.supervisor import supervise
+from compress.jobs.workers import Workers
 from zoo.settings import get_settings
 
+CANARY = "hf_canaryCANARYcanary0123456789"  # stands for a secret
 ROOT = Path(__file__).parents[3]
 FINISH = 'printf "{}" > "$1/result.json"\n'
 WORKER = """
-from compress import queue
-from tests.compress import jobs_kit
+from compress.jobs import queue
+from tests.compress.jobs import jobs_kit
 jobs_kit.fake()
-queue.LOOK, queue.SETTLE, queue.POLL = 0.3, 1.0, 0.1
+queue.POLL = 0.1
 queue.serve({idle})
 """
 
 
 def fake() -> None:
     """Adds the launcher `fake`: `sh HOME/fake.sh FOLDER`."""
-    from compress.jobs import launchers
-
     launchers.LAUNCHERS["fake"] = lambda: launchers.Local(
         lambda folder: ["sh", str(folder.parents[1] / "fake.sh"), str(folder)]
     )
@@ -38,16 +42,24 @@ def fake() -> None:
 @contextmanager
 def home_of(folder: Path) -> Iterator[pytest.MonkeyPatch]:
     """Makes a folder the home, with fake jobs and without a worker; whoever needs one starts it."""
-    from compress.jobs import jobs
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BUDGET_ZOO_HOME", str(folder))
         patch.setenv("BUDGET_ZOO_SPARE_DISK_GIB", "0.001")
-        patch.setattr(jobs, "start_worker", lambda: None)
+        patch.setattr(Workers, "start", lambda self: None)
         fake()
         get_settings.cache_clear()
         yield patch
+        get_ledger().close()
     get_settings.cache_clear()
+
+
+def run_it(job: Job) -> Job:
+    """What a worker does with a job, if nobody else looks after it; the job as it then stands."""
+    ledger = get_ledger()
+    with ledger.claim(job) as claim:
+        if claim:
+            supervise(ledger, claim)
+    return ledger.read(job.id)
 
 
 def script(home: Path, text: str) -> None:
@@ -74,6 +86,4 @@ def until(true: Callable[[], Any], what: str = "", seconds: float = 120) -> Any:
 
 
 def lives(pid: int) -> bool:
-    import psutil
-
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

@@ -11,15 +11,19 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from compress.jobs import jobs, ledger, queue, supervisor
+from compress.jobs import jobs, ledger, supervisor
 from compress.jobs.launchers import launcher_of
+from compress.jobs.ledger import Ledger, get_ledger
 from compress.recipe import kind
 from compress.recipe.load import load
+from compress.run import run
 from tests.compress.jobs import jobs_kit
-from tests.compress.jobs.jobs_kit import FINISH, lives, script, until
+from tests.compress.jobs.jobs_kit import FINISH, lives, run_it, script, until
+from zoo import library
 from zoo.errors import UserError
 from zoo.settings import get_settings
 
@@ -31,18 +35,29 @@ FILL = '[ -f "$1/../../filled" ] || { touch "$1/../../filled"; cat /dev/zero > "
 def home(tmp_path):
     """A home without a worker: `run_it` does what one does."""
     with jobs_kit.home_of(tmp_path) as patch:
-        patch.setattr(queue, "enqueue", lambda job_id, attempt: None)
         patch.setattr(supervisor, "POLL", 0.02)
         yield tmp_path
 
 
+class InThisProcess:
+    """The run of a job, computed where it is asked for."""
+
+    def __init__(self, folder):
+        run.run(load(folder), folder)
+        self.facts = {}
+
+    def poll(self):
+        return 0
+
+    def memory(self):
+        return 0
+
+    def stop(self, grace=0):
+        pass
+
+
 def submit(name="mine", **more):
     return jobs.submit(load("static_int8"), name, launcher="fake", **more)
-
-
-def run_it(job):
-    supervisor.execute(job.id, jobs.find(job.id).attempt)
-    return jobs.find(job.id)
 
 
 def test_what_was_submitted_is_listed_newest_first(home):
@@ -80,7 +95,7 @@ def test_a_job_runs_to_its_end(home):
     assert (job.state, job.reason, job.process) == ("done", "", None)
     assert job.started and job.ended and job.created <= job.started <= job.ended
     assert jobs.logs(job.id) == f"hello from {job.folder}"
-    assert supervisor.execute(job.id, 1) == "done" and jobs.logs(job.id).count("hello") == 1
+    assert run_it(job).state == "done" and jobs.logs(job.id).count("hello") == 1
 
 
 def test_a_job_that_packaged_something_can_be_published(home):
@@ -93,6 +108,18 @@ def test_a_job_that_packaged_something_can_be_published(home):
     assert [path.name for path in jobs.results(job.id)] == ["a", "b-float"]
     done = jobs.mark_published(job.id, "ada/x", "c0ffee")
     assert (done.state, done.published) == ("published", "ada/x@c0ffee")
+
+
+def test_a_result_is_registered_once_and_for_its_owner(home, monkeypatch, tiny_model, tiny_data):
+    changes = [f"model={tiny_model}", f"dataset.evaluation={tiny_data.evaluation}", "evaluate.latency_rounds=1"]
+    job = jobs.submit(load("static_int8", changes), owner="ada")
+    registered = []
+    monkeypatch.setattr(run, "register", lambda root, inner=run.register: registered.append(root) or inner(root))
+    monkeypatch.setattr(jobs_kit.launchers.Local, "start", lambda self, folder: InThisProcess(folder))
+    assert run_it(job).state == "ready to publish" and registered == [job.folder]
+    rows = [row for row in library.listing(owner="ada").rows if row.origin == "local"]
+    assert {Path(row.folder) for row in rows} == set(jobs.results(job.id)) and {row.owner for row in rows} == {"ada"}
+    assert not [row for row in library.listing(owner="bob").rows if row.origin == "local"]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +206,7 @@ def test_a_process_that_outlived_its_worker_is_adopted(home):
     job = submit()
     handle = launcher_of("fake").start(job.folder)
     facts = {**handle.facts, "host": socket.gethostname(), "since": time.time()}
-    ledger.change(job.id, state="running", started=time.time(), process=facts, starts=1)
+    get_ledger().change(job.id, state="running", started=time.time(), process=facts, starts=1)
     threading.Timer(0.3, (job.folder / "go").touch).start()
     assert run_it(job).state == "done"
     assert (job.folder / "starts").read_text() == "start\n"
@@ -190,11 +217,11 @@ def test_a_process_that_died_with_its_worker_is_started_again_but_not_for_ever(h
     script(home, 'echo start >> "$1/starts"\n' + FINISH)
     job = submit()
     dead = {"pid": 2**22 - 1, "born": 1.0, "host": socket.gethostname(), "since": time.time()}
-    ledger.change(job.id, state="running", started=time.time(), process=dead, starts=1)
+    get_ledger().change(job.id, state="running", started=time.time(), process=dead, starts=1)
     assert run_it(job).state == "done"
     assert (job.folder / "starts").read_text() == "start\n" and jobs.find(job.id).starts == 2
     job = submit()
-    ledger.change(job.id, state="running", started=time.time(), process=dead, starts=supervisor.MOST_STARTS)
+    get_ledger().change(job.id, state="running", started=time.time(), process=dead, starts=supervisor.MOST_STARTS)
     job = run_it(job)
     assert job.state == "failed" and "interrupted 5 times" in job.reason and not (job.folder / "starts").exists()
 
@@ -298,13 +325,13 @@ def test_a_package_that_is_not_installed_is_told_before(home, monkeypatch, name,
 
 
 def test_a_job_that_cannot_be_queued_leaves_nothing(home, monkeypatch):
-    def unreachable(job_id, attempt):
+    def unreachable(self):
         raise UserError("The job queue's database cannot be reached.")
 
-    monkeypatch.setattr(queue, "enqueue", unreachable)
+    monkeypatch.setattr(Ledger, "connect", unreachable)
     with pytest.raises(UserError, match="cannot be reached"):
         submit()
-    assert jobs.jobs() == [] and list((home / "jobs").iterdir()) == []
+    assert jobs.jobs() == [] and not (home / "jobs").exists()
 
 
 def test_paths_are_made_whole_since_jobs_run_elsewhere(home, monkeypatch, tiny_model, tiny_data):
@@ -332,11 +359,11 @@ def test_a_space_runs_no_folders_of_its_host(home, monkeypatch, tiny_model):
 
 
 def test_no_secret_reaches_a_job(home, monkeypatch):
+    job = submit()
     canary = "hf_canaryCANARYcanary0123456789"
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "BUDGET_ZOO_DATABASE_URL", "MY_KEY"):
         monkeypatch.setenv(name, canary)
     script(home, 'env > "$1/environment"\n' + FINISH)
-    job = submit()
     monkeypatch.setattr(supervisor.Limits, "of_settings", lambda: supervisor.Limits(1, 1e12, 1e12, 0))
     assert run_it(job).state == "done"
     told = (job.folder / "environment").read_text()

@@ -11,21 +11,21 @@ import pytest
 from typer.testing import CliRunner
 
 from compress.__main__ import app
-from compress.jobs import jobs, ledger, queue, supervisor
+from compress.jobs import jobs
+from compress.jobs.ledger import get_ledger
 from compress.learn.length_search import Space, evolve
 from compress.progress import Progress
 from compress.recipe.groups import Search
 from compress.recipe.load import load, save
 from tests.compress.jobs import jobs_kit
-from tests.compress.jobs.jobs_kit import FINISH, script
+from tests.compress.jobs.jobs_kit import FINISH, run_it, script
 from zoo.errors import UserError
 from zoo.files import Archive
 
 
 @pytest.fixture
 def home(tmp_path):
-    with jobs_kit.home_of(tmp_path) as patch:
-        patch.setattr(queue, "enqueue", lambda job_id, attempt: None)
+    with jobs_kit.home_of(tmp_path):
         yield tmp_path
 
 
@@ -45,13 +45,13 @@ def test_a_job_from_the_command_line(home):
         (first, "static_int8", "queued"),
     ]
     assert called("cancel", second) == "cancelled"
-    supervisor.execute(first, 1)
+    run_it(jobs.find(first))
     shown = called("show", first)
     assert "failed: It stopped with an error: ValueError: too small" in shown and "  quantize     failed" in shown
     assert called("logs", first, "--lines", "1") == "ValueError: too small"
     assert called("retry", first) == "queued"
     script(home, "mkdir -p $1/package/e\necho '{}' > $1/package/e/entry.json\n" + FINISH)
-    supervisor.execute(first, 2)
+    run_it(jobs.find(first))
     assert re.search(rf"{first}  \S+ \S+  ready to publish static_int8", called("jobs"))
     assert f"made {home / 'jobs' / first / 'package/e'}" in called("show", first)
     again = called("submit", first, "--set", "seed=4", "--launcher", "fake")
@@ -61,7 +61,7 @@ def test_a_job_from_the_command_line(home):
 
 def test_show_tells_a_recipe_or_a_job(home):
     assert "calibration_samples: 60" in called("show", "static_int8")
-    job = ledger.create(load("static_int8"), "x", "", "local")
+    job = get_ledger().create(load("static_int8"), "x", "", "local")
     assert "queued" in called("show", job.id) and str(job.folder) in called("show", job.id)
     with pytest.raises(UserError, match="There is no recipe deadbeef"):
         called("show", "deadbeef")

@@ -1,29 +1,31 @@
-"""The durable queue with real workers, which are killed; on SQLite and, where it is installed, on Postgres."""
+"""The durable queue with real workers, some of them killed; alone and, where it is installed, through a Postgres."""
 
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from compress.jobs import jobs, ledger, queue
+from compress.jobs import jobs, queue, supervisor
+from compress.jobs.ledger import get_ledger
+from compress.jobs.postgres import Session
+from compress.jobs.workers import get_workers
+from compress.recipe.layout import JOB
 from compress.recipe.load import load
 from tests.compress.jobs import jobs_kit
-from tests.compress.jobs.jobs_kit import FINISH, ROOT, lives, script, start_worker, until
+from tests.compress.jobs.jobs_kit import CANARY, FINISH, ROOT, lives, script, start_worker, until
 from zoo import catalog
 from zoo.errors import UserError
+from zoo.files import read_json, write_json
 from zoo.settings import get_settings
-
-CANARY = "hf_canaryCANARYcanary0123456789"
 
 
 @pytest.fixture
@@ -48,32 +50,6 @@ def workers(home):
             one.kill()
         process.kill()
         process.wait()
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
-    """The address of a server of our own."""
-    found = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *filter(None, [shutil.which("initdb")])]
-    if not found:
-        pytest.skip("Postgres is not installed (Debian: postgresql)")
-    if os.getuid() == 0 and "postgres" not in {user.pw_name for user in pwd.getpwall()}:
-        pytest.skip("Postgres does not run as root, and there is no user postgres")
-    folder = Path(subprocess.run(["mktemp", "-d"], check=True, capture_output=True, text=True).stdout.strip())
-    user = {"user": "postgres"} if os.getuid() == 0 else {}
-    if user:
-        shutil.chown(folder, "postgres")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run = {"check": True, "capture_output": True, "cwd": folder, **user}
-    bin_ = found[0].resolve().parent
-    subprocess.run([bin_ / "initdb", "-D", folder / "data", "-U", "zoo", "--auth=trust", "-N"], **run)
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c fsync=off -c unix_socket_directories={folder}"
-    control = [bin_ / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
-    subprocess.run([*control, "-o", options, "start"], **run)
-    yield f"postgresql://zoo:{CANARY}@127.0.0.1:{port}/zoo"
-    subprocess.run([*control, "-m", "immediate", "stop"], **run)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def submit(name="mine", launcher="fake", changes=()):
@@ -109,7 +85,7 @@ def test_a_killed_worker_costs_nothing(home, workers):
     first.wait()
     assert lives(pid), "a job does not die with its worker"
     second = workers()
-    until(lambda: (queue.worker() or {}).get("pid") == second.pid)
+    until(lambda: (get_workers().alive() or {}).get("pid") == second.pid)
     time.sleep(1)
     assert lives(pid) and (job.folder / "starts").read_text() == "start\n"
     second.kill()
@@ -139,12 +115,22 @@ def test_cancel_and_retry_while_a_worker_runs(home, workers):
     assert jobs.find(job.id).state == "done" and (job.folder / "starts").read_text() == "start\nstart\n"
 
 
-def test_a_job_whose_submitter_died_too_early_is_queued_by_a_worker(home, workers):
-    script(home, FINISH)
-    job = ledger.create(load("static_int8"), "forgotten", "", "fake")
+def test_jobs_that_an_earlier_version_left_are_run(home, workers):
+    """Its queue was a database of its own; a job's file had no time at which it was queued."""
+    script(home, 'echo start >> "$1/starts"\n' + FINISH)
+    waiting, interrupted = (get_ledger().create(load("static_int8"), name, "", "fake") for name in "ab")
+    dead = {"pid": 2**22 - 1, "born": 1.0, "host": socket.gethostname(), "since": 1.0}
+    running = {"state": "running", "started": 2.0, "attempt": 1, "starts": 1, "process": dead}
+    for job, changes in ((waiting, {}), (interrupted, running)):
+        row = read_json(job.folder / JOB) | changes
+        del row["queued"]
+        write_json(job.folder / JOB, row)
+    (home / "queue.sqlite").write_bytes(b"not read")
+    assert [job.id for job in get_ledger().waiting()] == [interrupted.id, waiting.id]
     workers()
-    until(ended(job))
-    assert jobs.find(job.id).state == "done"
+    until(ended(waiting, interrupted))
+    assert [jobs.find(job.id).state for job in (waiting, interrupted)] == ["done", "done"]
+    assert [jobs.find(job.id).starts for job in (waiting, interrupted)] == [1, 2]
 
 
 def test_a_worker_without_work_ends(home, workers):
@@ -152,14 +138,14 @@ def test_a_worker_without_work_ends(home, workers):
     job = submit()
     worker = workers(idle=1)
     until(lambda: worker.poll() is not None, "its end")
-    assert worker.returncode == 0 and jobs.find(job.id).state == "done" and queue.worker() is None
+    assert worker.returncode == 0 and jobs.find(job.id).state == "done" and get_workers().alive() is None
 
 
 def test_the_app_dies_and_its_job_goes_on(home, tiny_model, tiny_data, monkeypatch):
     """The real thing: a process submits and is killed; its worker runs the recipe; nothing of it knows the token."""
     changes = [f"model={tiny_model}", f"dataset.evaluation={tiny_data.evaluation}", "evaluate.latency_rounds=1"]
     code = (
-        "import time\nfrom compress import jobs\nfrom compress.recipe.load import load\n"
+        "import time\nfrom compress.jobs import jobs\nfrom compress.recipe.load import load\n"
         f"print(jobs.submit(load('static_int8', {changes})).id, flush=True)\ntime.sleep(600)\n"
     )
     environment = {**os.environ, "HF_TOKEN": CANARY, "PYTHONPATH": str(ROOT), "BUDGET_ZOO_THREADS": "1"}
@@ -169,7 +155,7 @@ def test_the_app_dies_and_its_job_goes_on(home, tiny_model, tiny_data, monkeypat
         job = jobs.find(app.stdout.readline().strip())
         until(lambda: jobs.find(job.id).state == "running", "the start")
         app.kill()
-    worker = queue.worker()
+    worker = get_workers().alive()
     assert worker and CANARY not in Path(f"/proc/{worker['pid']}/environ").read_text()
     try:
         until(ended(job), "the job", 280)
@@ -186,7 +172,7 @@ def test_the_app_dies_and_its_job_goes_on(home, tiny_model, tiny_data, monkeypat
 
 def test_workers_that_share_a_postgres_share_its_jobs(home, workers, postgres, monkeypatch):
     """Two workers, each job once; one is killed with its job, and the other takes that over."""
-    monkeypatch.setenv("BUDGET_ZOO_DATABASE_URL", postgres)
+    monkeypatch.setenv("BUDGET_ZOO_DATABASE_URL", postgres.url)
     get_settings.cache_clear()
     script(home, 'echo start >> "$1/starts"\necho $PPID > "$1/by"\n'
            'while [ ! -f "$1/../../go" ]; do sleep 0.05; done\n' + FINISH)  # fmt: skip
@@ -216,6 +202,37 @@ def test_workers_that_share_a_postgres_share_its_jobs(home, workers, postgres, m
     assert jobs.find(last.id).state == "done" and int((last.folder / "by").read_text()) != by
     for path in home.rglob("*"):
         assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
+
+
+def test_a_lock_of_postgres_ends_with_its_connection_and_is_taken_anew(postgres):
+    one, other = Session(postgres.url, "home"), Session(postgres.url, "home")
+    elsewhere = Session(postgres.url, "another home")
+    try:
+        assert one.take("run a") and not other.take("run a") and elsewhere.take("run a") and other.take("run b")
+        one.release("run a")
+        assert other.take("run a") and not one.holds("run a")
+        postgres.restart()
+        assert not one.is_calm() and other.holds("run a") and not one.take("run a"), "who had it was faster"
+        postgres.restart()
+        assert one.take("run a") and not other.holds("run a"), "somebody else was"
+        one.release("run a")
+        assert other.take("run a")
+        gone = Session("postgresql://zoo@127.0.0.1:9/zoo", "home")
+        assert gone.holds("run a"), "a server that is away gives it to nobody"
+        other.close()
+        assert one.take("run a", patience=10) and not other.take("run a")
+    finally:
+        for session in (one, other, elsewhere):
+            session.close()
+
+
+def test_a_worker_stops_the_run_that_another_has_claimed(home):
+    script(home, 'echo $$ > "$1/pid"\nsleep 600\n')
+    job = submit()
+    with get_ledger().claim(job) as claim:
+        assert claim
+        left = supervisor.supervise(get_ledger(), replace(claim, is_ours=lambda: not (job.folder / "pid").is_file()))
+    assert left.state == "running" and not lives(int((job.folder / "pid").read_text()))
 
 
 def test_a_database_that_is_away_is_told_without_its_password(home, monkeypatch):

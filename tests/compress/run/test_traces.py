@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from compress.jobs import ledger
 from compress.jobs.estimate import estimate
+from compress.jobs.ledger import get_ledger
 from compress.jobs.limits import Limits, Watch, folder_size
 from compress.recipe import layout
 from compress.recipe.load import load
@@ -150,8 +150,8 @@ def test_an_estimate_does_not_guess(home, changes, basis):
 
 
 def test_an_estimate_trusts_an_earlier_job_of_the_same_recipe(home):
-    job = ledger.create(load("static_int8", ["package.title=Another title"]), "x", "", "local")
-    ledger.change(job.id, state="done", started=1000.0, ended=1090.0, starts=1)
+    job = get_ledger().create(load("static_int8", ["package.title=Another title"]), "x", "", "local")
+    get_ledger().change(job.id, state="done", started=1000.0, ended=1090.0, starts=1)
     found = estimate(load("static_int8"))
     assert found["minutes"] == 1.5 and job.id in found["basis"]
     assert estimate(load("static_int8", ["quantize.calibration_samples=7"]))["basis"] != found["basis"]

@@ -1,0 +1,138 @@
+"""The worker processes of a home: which are alive on this machine, and the start of one that outlives its starter."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TypedDict
+
+import psutil
+from filelock import FileLock, Timeout
+
+from compress.children import PROJECT, environment
+from zoo.errors import UserError
+from zoo.files import read_json, write_json
+from zoo.settings import get_settings
+
+IDLE = 600.0  # seconds after which a worker that nobody started by hand ends, if there is nothing to do
+LONGEST_LOG = 2_000_000  # bytes
+
+
+class Signature(TypedDict):
+    """A process, told from a later one that has its number."""
+
+    pid: int
+    born: float
+    host: str
+
+
+class Workers:
+    """The workers of a home.
+
+    Args:
+        home: of runs and jobs.
+        are_many: whether several may work side by side, as those that share a Postgres do.
+    """
+
+    def __init__(self, home: Path, are_many: bool = False):
+        self._folder, self._are_many = home / "workers", are_many
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def alive(self) -> Signature | None:
+        """A worker of this machine; None where there is none."""
+        for path in sorted(self._folder.glob("*.json")):
+            with suppress(UserError, KeyError, TypeError):
+                signature: Signature = read_json(path)
+                if signature["host"] == socket.gethostname() and _is_same(signature):
+                    return signature
+        return None
+
+    def start(self) -> None:
+        """Starts a worker that outlives this process, unless one is alive on this machine."""
+        self._children = [child for child in self._children if child.poll() is None]
+        if self.alive():
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder / "start.lock", timeout=30):
+            if self.alive():
+                return
+            said = self._folder / "worker.log"
+            if said.is_file() and said.stat().st_size > LONGEST_LOG:
+                said.replace(said.with_name("worker.old.log"))
+            with said.open("ab") as output:
+                child = subprocess.Popen(
+                    [sys.executable, "-m", "compress", "worker", "--idle", str(IDLE)],
+                    cwd=PROJECT,
+                    env=environment({k: v for k, v in os.environ.items() if k.startswith("BUDGET_ZOO_")}),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            self._children.append(child)
+            _sign(self._starting, child.pid)  # before it can do so itself: a second submit starts no second one
+
+    @contextmanager
+    def on_duty(self) -> Generator[None]:
+        """While this process is a worker.
+
+        Raises:
+            UserError: a worker runs already, and one is enough.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as duty:
+            if self._are_many:
+                signature = self._folder / f"{socket.gethostname()}-{os.getpid()}.json"
+            else:
+                signature = self._folder / "0.json"
+                try:
+                    duty.enter_context(FileLock(self._folder / "0.lock", timeout=2))
+                except Timeout:
+                    process = (self.alive() or {}).get("pid", "of another machine")
+                    raise UserError(f"A worker runs already (process {process}). One is enough.") from None
+            duty.callback(self._starting.unlink, missing_ok=True)
+            duty.callback(signature.unlink, missing_ok=True)
+            self._forget_dead()
+            _sign(signature, os.getpid())
+            yield
+
+    def _forget_dead(self) -> None:
+        """Removes the signatures of workers of this machine that were killed."""
+        for path in self._folder.glob("*.json"):
+            with suppress(UserError, KeyError, TypeError):
+                signature: Signature = read_json(path)
+                if signature["host"] == socket.gethostname() and not _is_same(signature):
+                    path.unlink(missing_ok=True)
+
+    @property
+    def _starting(self) -> Path:
+        return self._folder / "starting.json"
+
+
+def get_workers() -> Workers:
+    """The workers of the home that the settings name."""
+    settings = get_settings()
+    return _workers(settings.home, bool(settings.database_url))
+
+
+@lru_cache(maxsize=4)
+def _workers(home: Path, are_many: bool) -> Workers:
+    return Workers(home, are_many)
+
+
+def _sign(path: Path, pid: int) -> None:
+    with suppress(psutil.Error):
+        write_json(path, {"pid": pid, "born": psutil.Process(pid).create_time(), "host": socket.gethostname()})
+
+
+def _is_same(signature: Signature) -> bool:
+    with suppress(psutil.Error):
+        process = psutil.Process(signature["pid"])
+        return abs(process.create_time() - signature["born"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    return False
