@@ -21,7 +21,6 @@ from zoo.errors import UserError
 from zoo.settings import get_settings
 
 
-
 def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local") -> Job:
     """Queues a recipe and sees to it that a worker runs.
 

@@ -22,8 +22,8 @@ from typing import TypedDict, Unpack
 from filelock import FileLock, Timeout
 
 from compress.jobs.postgres import Session
-from compress.recipe.layout import JOB, PROGRESS
 from compress.recipe.kind import Kind
+from compress.recipe.layout import JOB, PROGRESS
 from compress.recipe.load import save
 from compress.run.traces import standing
 from zoo.errors import UserError

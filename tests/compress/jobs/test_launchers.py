@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from compress import children
 from compress.children import environment
 from compress.jobs import launchers
 from compress.jobs.launchers import UNKNOWN, Local, launcher_of, run_command
@@ -113,7 +114,7 @@ def test_torchrun_ends_with_its_processes_which_have_groups_of_their_own(tiny_mo
 
 
 def test_ray_that_is_not_there_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(launchers, "find_spec", lambda name: None)
+    monkeypatch.setattr(children, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'Ray is not installed. Install it: pip install "ray\[default\]'):
         launcher_of("ray").check()
 
