@@ -17,10 +17,12 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers import optimizer
-from transformers import AutoModelForQuestionAnswering, BertConfig, BertForQuestionAnswering
 
 from zoo import torchvision_fix
 from zoo.files import read_json, sha256
+
+torchvision_fix.mend()
+from transformers import AutoModelForQuestionAnswering, BertConfig, BertForQuestionAnswering  # noqa: E402 - it imports torchvision
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +33,8 @@ Runner = Callable[[Batch], Callable[[], object]]
 
 def bert_base(threads: int) -> Runner:
     """A BERT-base with random weights in float32: its time does not depend on them."""
-    torchvision_fix.mend()
-    return _on_torch(BertForQuestionAnswering._from_config(BertConfig(), attn_implementation="sdpa"), threads)
+    model = BertForQuestionAnswering._from_config(BertConfig(), attn_implementation="sdpa")  # pyright: ignore[reportPrivateUsage]
+    return _on_torch(model, threads)
 
 
 def pretrained(folder: Path, threads: int) -> Runner:
@@ -98,7 +100,6 @@ def _on_torch(model: Any, threads: int) -> Runner:
 
 
 def _load(folder: Path, attention: str) -> Any:
-    torchvision_fix.mend()
     return AutoModelForQuestionAnswering.from_pretrained(
         str(folder), dtype=torch.float32, attn_implementation=attention, local_files_only=True, use_safetensors=True
     ).eval()

@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 
+from bench.report import Json, report
 from compress.data.squad import load_squad
 from compress.learn.distill import distilled
 from compress.learn.loop import Schedule, batches, train
@@ -34,6 +36,9 @@ STUDENT = "minilm-l6-qa"
 QUESTIONS = 128
 BATCH = 16
 SAME, LARGER = "as large as the student", "BERT-base, random weights"  # its time does not depend on its weights
+
+
+app = typer.Typer()
 
 
 @dataclass
@@ -161,3 +166,13 @@ class Quiet:
 
     def note(self, message: str) -> None:
         log.info(message)
+
+
+@app.command("distillation")
+def command(
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="epochs of each kind that count")] = 3,
+    path: Json = None,
+) -> None:
+    """Training with stored and with live teachers in turn."""
+    rows = compare(rounds=rounds)
+    report(table(rows), path, as_json(rows))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import typer
 
 from bench.latency import passage
+from bench.report import Json, report
 from compress.nas.space import Arch
 from zoo import catalog, latency
 from zoo.catalog import Entry
@@ -21,6 +23,10 @@ from zoo.lengths import Point, Shape, macs
 from zoo.settings import get_settings
 
 TOKENS, SECONDS = (128,), 5.0  # that are timed, and for how long each at the most
+
+
+app = typer.Typer()
+DEFAULT_TOKENS = [128]
 
 
 @dataclass(frozen=True)
@@ -121,3 +127,16 @@ def table(rows: Sequence[Row]) -> str:
         )
     data = dict.fromkeys(f"{r.name}: {r.data}" for r in rows)
     return "\n".join([*lines, "", "Scored on: " + "; ".join(data) + "."])
+
+
+@app.command("entries")
+def command(
+    names: Annotated[list[str], typer.Argument(metavar="ENTRY...", help="bundled names, folders or Hub ids")],
+    tokens: Annotated[list[int], typer.Option(min=16, metavar="N...", help="of the input")] = DEFAULT_TOKENS,
+    points: Annotated[int, typer.Option(min=0, metavar="N", help="of a front, beside full length")] = 4,
+    engine: Annotated[Literal["onnxruntime", "openvino"], typer.Option(help="that runs them")] = "onnxruntime",
+    path: Json = None,
+) -> None:
+    """Int8 entries of the zoo beside each other: score and latency."""
+    rows = compare(names, tokens, points, engine)
+    report(table(rows), path, {"rows": [asdict(row) for row in rows], "machine": latency.machine()})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from bench import contenders
+from bench.report import Json, report
 from zoo import catalog, latency
 from zoo.catalog import Entry
 from zoo.engines import open_engine
@@ -28,6 +30,9 @@ LOSS = 1.0
 SECONDS = 8.0  # for one row at the most
 TOTAL_SECONDS = 200.0  # for all of it, the slowest machine's last rounds aside
 CALIBRATION = 30
+
+
+app = typer.Typer()
 
 
 @dataclass(frozen=True)
@@ -129,3 +134,13 @@ def _ours(engine: Any, config: LengthConfig) -> contenders.Runner:
         return lambda: engine.run(batch, lengths)
 
     return prepare
+
+
+@app.command("latency")
+def command(
+    path: Json = None,
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="measure each row up to N times")] = 40,
+) -> None:
+    """One question at 384 and at 170 tokens, every engine in turn."""
+    rows = compare(rounds=rounds)
+    report(table(rows), path, [asdict(row) for row in rows])

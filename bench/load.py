@@ -14,14 +14,16 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from gradio_client import Client
 
+from bench.report import Json, report
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -30,6 +32,10 @@ ROOT = Path(__file__).parents[1]
 STARTUP_SECONDS = 120
 LOOK_EVERY = 0.25  # seconds between two look-ups
 FULL = "queue is full"  # of what gradio tells a client that the queue has no place for
+
+
+app = typer.Typer()
+Questions = list[dict[str, Any]]
 
 
 @dataclass
@@ -45,7 +51,7 @@ class Load:
 
     clients: int
     seconds: float
-    outcomes: Counter = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter[str])
     answers_ms: list[float] = field(default_factory=list)
     look_ups_ms: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -87,7 +93,7 @@ def as_json(load: Load) -> dict[str, Any]:
     return {"clients": load.clients, "seconds": load.seconds, **load.outcomes, **medians}
 
 
-def _ask_until(url: str, load: Load, questions: list[dict], expected: dict[str, str], seconds: float | None) -> None:
+def _ask_until(url: str, load: Load, questions: Questions, expected: dict[str, str], seconds: float | None) -> None:
     """Every client asks for so many seconds, or once where that is None; meanwhile one looks things up."""
     lock, over = threading.Lock(), threading.Event()
     # One after another: people do not open the page in the same instant, and it is asking that is measured.
@@ -136,7 +142,7 @@ def _ask_until(url: str, load: Load, questions: list[dict], expected: dict[str, 
     looker.join()
 
 
-def _questions(url: str) -> tuple[list[dict], dict[str, str]]:
+def _questions(url: str) -> tuple[Questions, dict[str, str]]:
     """The bundled questions, and what a client that is alone is answered."""
     client, questions = _client(url), catalog.examples()
     expected = {}
@@ -157,7 +163,8 @@ def _client(url: str) -> Any:
 
 
 @contextmanager
-def _served() -> Iterator[str]:
+def _served() -> Generator[str, None, None]:
+    """The app in a process of its own, at an address that it yields."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -185,3 +192,16 @@ def _served() -> Iterator[str]:
         finally:
             process.terminate()
             process.wait()
+
+
+@app.command("load")
+def command(
+    clients: Annotated[int, typer.Option(min=1, metavar="N", help="clients that ask")] = 32,
+    seconds: Annotated[float, typer.Option(metavar="S", help="how long they ask, more than 0")] = 60,
+    path: Json = None,
+) -> None:
+    """Many clients asking the app at once, and what look-ups take meanwhile."""
+    if seconds <= 0:
+        raise typer.BadParameter("--seconds must be more than 0")
+    steady, burst = run(clients, seconds)
+    report(table(steady, burst), path, {"steady": as_json(steady), "burst": as_json(burst)})

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import typer
 
+from bench.report import Json, report
 from compress.nas.base import base_of
 from compress.nas.judge import Candidates
 from compress.nas.latency_table import time_row
@@ -30,6 +32,7 @@ from compress.tasks.metrics import spearman
 from compress.tasks.subjects import trained_on
 from zoo.errors import UserError
 from zoo.files import Archive, read_json
+from zoo.latency import machine, running_job
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,10 @@ METHODS = {  # how candidates are scored, and how they are picked
 }
 SCALED = ("fewer layers", "narrower layers")
 NEEDED = ("supernet", "tune", "latency_table", "predictor")
+
+
+app = typer.Typer()
+DEFAULT_LIMITS = [0.35, 0.6]
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,7 @@ class Bench:
             self.predicted[arch],
             self._measured(arch),
             searched,
-            self._final(arch),
+            self.final_score(arch),
             scored,
         )
 
@@ -204,7 +211,7 @@ class Bench:
         mode, settings = self.recipe.search.mode, self.recipe.latency_table
         return self._once(f"ms {arch.key}", lambda: time_row(arch, mode, self.base.setup, settings))["p50_ms"]
 
-    def _final(self, arch: Arch) -> float:
+    def final_score(self, arch: Arch) -> float:
         judge, most = self._judge("ptq", 0), self.recipe.evaluate.max_questions
         examples = judge.subject.load("evaluation", most, self.recipe.seed)
         judge.subject.refuse_overlap(trained_on(self.ctx), examples)
@@ -259,7 +266,7 @@ def spread(predicted: dict[Arch, float], count: int) -> list[Arch]:
     return [ranked[round(i * (len(ranked) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-def shown(rows: Sequence[Row], metric: str) -> str:
+def table(rows: Sequence[Row], metric: str) -> str:
     """Means over seeds as a Markdown table."""
     lines = [
         f"| limit | way | {metric} in int8, mean (lowest to highest) | predicted ms | measured ms | scored | seeds |",
@@ -283,3 +290,26 @@ def as_json(rows: Sequence[Row], agreement: Agreement | None) -> dict[str, Any]:
 
 def _array(values: Sequence[float]) -> Any:
     return np.array(values)
+
+
+@app.command("nas")
+def command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run of the kind nas, with its predictor")],
+    limits: Annotated[
+        list[float], typer.Option(metavar="S...", help="shares of the largest encoder's latency")
+    ] = DEFAULT_LIMITS,
+    seeds: Annotated[int, typer.Option(metavar="N", help="searches of each kind")] = 3,
+    final: Annotated[Literal["inside", "finetune"], typer.Option(help="how choices are made")] = "inside",
+    sample: Annotated[int, typer.Option(metavar="N", help="fine-tune so many, to compare ranks")] = 0,
+    path: Json = None,
+) -> None:
+    """Architecture searches and scaled encoders at equal latency and cost."""
+    with running_job():
+        bench = Bench(run, final)
+        rows = bench.rows(limits, range(seeds))
+        agreement = bench.agreement(sample) if sample else None
+    text = table(rows, bench.metric)
+    if agreement:
+        count = len(agreement.keys)
+        text += f"\n\n{count} encoders inside the supernet and fine-tuned: Spearman {agreement.spearman:.3f}"
+    report(text, path, {**as_json(rows, agreement), "machine": machine()})

@@ -12,33 +12,41 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import onnxruntime
 import torch
+import typer
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
-from transformers import BertConfig, BertForQuestionAnswering
 
+from bench.report import Json, report
 from compress.nas.latency_table import measure_table, plan, time_call, time_row
 from compress.nas.predictor import BASES, errors, train
 from compress.nas.space import GENES, Arch, Space
-from compress.nas.table import Table
+from compress.nas.table import Table, refuse_foreign
 from compress.nas.timed import Setup
 from compress.progress import Progress
 from compress.recipe.nas_groups import LatencyPredictor, LatencyTable
 from zoo import torchvision_fix
 from zoo.files import Archive
+from zoo.latency import machine
 from zoo.settings import get_settings
+
+torchvision_fix.mend()
+from transformers import BertConfig, BertForQuestionAnswering  # noqa: E402 - it imports torchvision
 
 log = logging.getLogger(__name__)
 
 MINILM = Space.spanned((2, 6), (128, 384), (256, 1536), 32, 32)  # 1845 encoders: a thousand rows are a sample
 WIDTH, HIDDEN_LAYERS, STEPS, BATCH, RATE = 2000, 3, 5000, 128, 1e-5
 ERRORS = ("mape", "spearman", "rmse_ms", "n")
+
+
+app = typer.Typer()
 
 
 @dataclass(frozen=True)
@@ -86,23 +94,24 @@ def make_table(modes: Sequence[str], rows: int, folder: Path, tokens: int, space
     return table
 
 
-def compare(made: Table, steps: int = STEPS, seed: int = 0, modes: Sequence[str] | None = None) -> list[Row]:
+def compare(latencies: Table, steps: int = STEPS, seed: int = 0, modes: Sequence[str] | None = None) -> list[Row]:
     """Every way of predicting, on the same rows of every mode of the table, or of those named."""
-    found = []
-    for mode in modes or made.modes:
-        one = Table(made.of(mode), made.machine, made.setup, made.space)
+    rows: list[Row] = []
+    for mode in modes or latencies.modes:
+        one = Table(latencies.of(mode), latencies.machine, latencies.setup, latencies.space)
+        unseen: set[str] = set()
         for basis in ("auto", *BASES):
             began = time.perf_counter()
-            predictor, held = train(one, LatencyPredictor.model_validate({"basis": basis, "seed": seed}))
+            predictor, held_out = train(one, LatencyPredictor.model_validate({"basis": basis, "seed": seed}))
             seconds = time.perf_counter() - began
-            weights, told = predictor.fits[mode].weights, predictor.error[mode]
-            name = f"auto ({told['basis']})" if basis == "auto" else basis
-            falls = share_that_falls(made.space, predictor.predict(list(made.space), mode).tolist())
-            scores = {key: told[key] for key in ERRORS}
-            found.append(Row(mode, name, **scores, falls=falls, seconds=seconds, weights=len(weights)))
-        unseen = {key for key, _, _ in held[mode]}
-        found.append(_network(one, mode, unseen, steps, seed))
-    return found
+            weights, errors_of = predictor.fits[mode].weights, predictor.error[mode]
+            name = f"auto ({errors_of['basis']})" if basis == "auto" else basis
+            falls = share_that_falls(latencies.space, predictor.predict(list(latencies.space), mode).tolist())
+            scores = {key: errors_of[key] for key in ERRORS}
+            rows.append(Row(mode, name, **scores, falls=falls, seconds=seconds, weights=len(weights)))
+            unseen = {key for key, _, _ in held_out[mode]}
+        rows.append(_network(one, mode, unseen, steps, seed))
+    return rows
 
 
 def share_that_falls(space: Space, predicted: Sequence[float]) -> float:
@@ -153,10 +162,10 @@ def _network(made: Table, mode: str, unseen: set[str], steps: int, seed: int) ->
         with torch.no_grad():
             return (net(sizes(archs).to(place))[:, 0] * top).cpu().numpy().astype(float)
 
-    told = errors(predict([r.arch for r in held]), np.array([r.p50_ms for r in held]))
+    errors_of = errors(predict([r.arch for r in held]), np.array([r.p50_ms for r in held]))
     falls = share_that_falls(made.space, predict(list(made.space)).tolist())
     count = sum(part.numel() for part in net.parameters())
-    scores: dict[str, Any] = {key: told[key] for key in ERRORS}
+    scores: dict[str, Any] = {key: errors_of[key] for key in ERRORS}
     return Row(mode, "network of 4 layers", **scores, falls=falls, seconds=seconds, weights=count)
 
 
@@ -186,7 +195,6 @@ def pace(space: Space, encoders: int, tokens: int) -> Pace:
 
 
 def _exported_row(arch: Arch, setup: Setup, settings: Any) -> dict[str, float]:
-    torchvision_fix.mend()
     config = BertConfig(
         num_hidden_layers=arch.layers,
         hidden_size=arch.hidden,
@@ -212,7 +220,7 @@ def _exported_row(arch: Arch, setup: Setup, settings: Any) -> dict[str, float]:
         return time_call(lambda: session.run(None, feed), settings)
 
 
-def shown(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
     lines = [
         "| mode | predictor | error on held-out rows | Spearman | n | steps up that fall | learned in | weights |",
@@ -224,3 +232,40 @@ def shown(rows: Sequence[Row]) -> str:
             f"{r.seconds:.1f} s | {r.weights:,} |"
         )
     return "\n".join(lines)
+
+
+@app.command("predictor")
+def command(
+    table_file: Annotated[
+        Path | None, typer.Option("--table", metavar="FILE", help="table.json of this machine; else one is measured")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="where a measured one goes on, by default below the home")
+    ] = None,
+    modes: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODE...", help="what to measure, by default onnxruntime_int8; of a given table all"),
+    ] = None,
+    rows: Annotated[int, typer.Option(metavar="N", help="encoders in each mode")] = 1000,
+    tokens: Annotated[int, typer.Option(metavar="N", help="tokens of the input")] = 128,
+    steps: Annotated[int, typer.Option(metavar="N", help="of the network's training")] = STEPS,
+    export: Annotated[int, typer.Option(metavar="N", help="export so many models by themselves")] = 0,
+    path: Json = None,
+) -> None:
+    """Latency predictors on one table, and how fast a table is made."""
+    if table_file:
+        latencies = Table.load(table_file)
+        refuse_foreign(latencies.machine, "The latency table")
+    else:
+        place = folder or get_settings().home / "bench" / f"latency-table-{tokens}"
+        latencies = make_table(modes or ["onnxruntime_int8"], rows, place, tokens)
+    scores = compare(latencies, steps, modes=modes)
+    text = table(scores)
+    speed = pace(MINILM, export, tokens) if export else None
+    if speed:
+        text += (
+            f"\n\n{speed.direct:.1f} rows a minute, {speed.exported:.1f} with {speed.encoders} models exported by "
+            f"themselves: {speed.ratio:.1f} times; medians {speed.apart:.1f} % apart"
+        )
+    figures = {"rows": [asdict(row) for row in scores], "pace": asdict(speed) if speed else None}
+    report(text, path, {**figures, "machine": machine()})

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import typer
 
 from bench.contenders import Batch
 from bench.latency import LOSS, OURS, passage
+from bench.report import report
 from zoo import catalog, latency
 from zoo.engines.base import idle_layers
 from zoo.errors import UserError
@@ -20,6 +22,8 @@ from zoo.features import load_tokenizer
 from zoo.graph import build, read
 from zoo.lengths import LengthConfig
 from zoo.settings import get_settings
+
+app = typer.Typer()
 
 
 def profile(tokens: int = 384, runs: int = 30) -> dict[str, dict[str, float]]:
@@ -53,7 +57,7 @@ def table(found: dict[str, dict[str, float]]) -> str:
     return "\n".join([*lines, *(f"| {kind} | {ms['100']:.2f} | {ms['1f1']:.2f} |" for kind, ms in rows)])
 
 
-def _spent(weights: Any, spec: dict, config: LengthConfig, batch: Batch, runs: int) -> Counter[str]:
+def _spent(weights: Any, spec: dict[str, Any], config: LengthConfig, batch: Batch, runs: int) -> Counter[str]:
     count = batch["attention_mask"].sum(1)
     lengths = np.array([config.tokens(int(count[0]))], np.int64)
     active = idle_layers(lengths, count, spec["drop_layers"])
@@ -78,3 +82,9 @@ def _spent(weights: Any, spec: dict, config: LengthConfig, batch: Batch, runs: i
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             spent[event["args"]["op_name"]] += event["dur"] / 1000 / runs  # type: ignore[assignment]
     return spent
+
+
+@app.command("profile")
+def command() -> None:
+    """Milliseconds by operator of the bundled model on onnxruntime."""
+    report(table(profile()))

@@ -9,11 +9,13 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from pydantic import ValidationError
 
+from bench.report import Json, report
 from compress.data.fingerprints import refuse_overlap
 from compress.data.squad import Example, fingerprint, load_squad
 from compress.data.texts import TextExample, draw, load_texts
@@ -29,7 +31,7 @@ from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json, sha256, write_json
-from zoo.latency import running_job
+from zoo.latency import machine, running_job
 from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 from zoo.tasks import Task
@@ -38,6 +40,9 @@ log = logging.getLogger(__name__)
 
 MODEL = "minilm-l6-qa"
 NONE = "none"  # trained on as long as the others and not pruned
+
+
+app = typer.Typer()
 
 
 @dataclass(frozen=True)
@@ -243,3 +248,33 @@ def _questions(settings: Settings, _task: Task) -> tuple[list[Example], list[Exa
     held_out = chance.sample(held_out, min(settings.examples, len(held_out)))
     refuse_overlap(fingerprint(train), held_out)
     return train, held_out
+
+
+@app.command("prunings")
+def command(
+    task: Annotated[str, typer.Option(help="sst2, another task of GLUE, or squad")] = "sst2",
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="steps of every training")] = 500,
+    warm_steps: Annotated[
+        int | None, typer.Option(metavar="N", help="steps that make the start of all, by default as --steps")
+    ] = None,
+    sparsity: Annotated[float, typer.Option(metavar="S", help="share of zeros")] = 0.8,
+    pattern: Annotated[str, typer.Option(metavar="P", help="what goes together")] = "4x1",
+    model: Annotated[str, typer.Option(help="checkpoint to start from")] = MODEL,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="examples a step")] = 16,
+    examples: Annotated[int, typer.Option(min=1, metavar="N", help="score on so many at most")] = 1000,
+    path: Json = None,
+) -> None:
+    """The ways of pruning, trained with the same short budget."""
+    settings = Settings(
+        task=task,
+        steps=steps,
+        warm_steps=warm_steps or steps,
+        sparsity=sparsity,
+        pattern=pattern,
+        model=model,
+        batch=batch,
+        examples=examples,
+    )
+    rows = compare(settings)
+    figures = {"settings": asdict(settings), "rows": [asdict(row) for row in rows], "machine": machine()}
+    report(table(rows), path, figures)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from bench.latency import passage
 from bench.prunings import prune_of
+from bench.report import Json, report
 from compress.int8 import quantize as quantize_onnx
 from compress.learn.pruning.prune import Pruner
 from compress.learn.pruning.report import compressed_bytes
@@ -44,6 +47,9 @@ PATTERNS = {  # settings of `prune`
 DECOMPRESSION = "CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"
 TAKEN_AS_SPARSE = 0.5  # OpenVINO packs matrices with more zeros than this share
 SECONDS = 10.0  # for one row at the most
+
+
+app = typer.Typer()
 
 
 @dataclass(frozen=True)
@@ -141,3 +147,15 @@ def _make(source: Path, name: str, sparsity: float, folder: Path) -> tuple[float
     load_tokenizer(source).save_pretrained(str(folder))
     quantize_onnx.build(folder, folder / "int8", load("static_int8", [f"model={folder}"]), [])
     return zeros, folder / "int8" / "model.int8.onnx"
+
+
+@app.command("sparse")
+def command(
+    model: Annotated[str, typer.Option(help="checkpoint to prune")] = MODEL,
+    sparsity: Annotated[float, typer.Option(metavar="S", help="share of zeros")] = 0.8,
+    tokens: Annotated[int, typer.Option(metavar="N", help="tokens of the input")] = 384,
+    path: Json = None,
+) -> None:
+    """What zeros are good for: one model pruned in every pattern, timed."""
+    rows = compare(model, sparsity, tokens)
+    report(table(rows), path, {"rows": [asdict(row) for row in rows], "machine": latency.machine()})

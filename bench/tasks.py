@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from bench.latency import Row as Timed
 from bench.latency import passage
+from bench.report import Json, report
 from compress.recipe.load import load
 from compress.run.run import run
 from zoo import catalog, latency
@@ -48,6 +50,9 @@ COLUMNS = {  # of the table: what a run's stage `evaluate` calls it, and how it 
     "nncf": ("nncf", "int8", "NNCF real int8"),
     "distilled": ("nncf-distilled", "int8", "NNCF distilled"),
 }
+
+
+app = typer.Typer()
 
 
 @dataclass(frozen=True)
@@ -221,3 +226,30 @@ def table(rows: list[Row]) -> str:
 
 def _cell(score: float | None, lost: float | None) -> str:
     return "" if score is None or lost is None else f"{score:.2f} ({-lost:+.2f})"
+
+
+@app.command("tasks")
+def command(
+    tasks: Annotated[
+        list[str] | None, typer.Argument(metavar="[TASK]...", help="cola, sst2 …, squad or xnli_en; by default all")
+    ] = None,
+    model: Annotated[str, typer.Option(metavar="FOLDER", help="what is fine-tuned, a folder or a Hub id")] = MODEL,
+    minutes: Annotated[float, typer.Option(metavar="M", help="of a training in eight bits, more than 0")] = 1.2,
+    questions: Annotated[int, typer.Option(min=1, metavar="N", help="of SQuAD to score on")] = 2000,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="where the runs go on, by default below the home")
+    ] = None,
+    path: Json = None,
+) -> None:
+    """GLUE, SQuAD and XNLI in float and in eight bits, by AIMET and NNCF."""
+    if minutes <= 0:
+        raise typer.BadParameter("--minutes must be more than 0")
+    place = folder or get_settings().home / "bench" / "tasks"
+    rows = compare(tasks or TASKS, place, model, minutes=minutes, questions=questions)
+    timed = next((row.task for row in reversed(rows) if row.task in EPOCHS), None)
+    times = latencies(place, timed) if timed else []
+    text = table(rows)
+    if timed:
+        text += f"\n\nThe models for {timed}:\n\n{table_of_times(times)}"
+    figures = {"rows": [asdict(row) for row in rows], "times": [asdict(row) for row in times]}
+    report(text, path, {**figures, "machine": latency.machine()})

@@ -1,6 +1,10 @@
+"""Every contender at every length, and the command line of the benchmarks."""
+
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -125,4 +129,18 @@ def test_the_command_says_why_it_cannot_run(monkeypatch, capsys):
 def test_wrong_arguments(arguments, capsys):
     with pytest.raises(SystemExit):
         command.main(arguments)
-    assert "usage" in capsys.readouterr().err
+    assert "Usage: python -m bench" in capsys.readouterr().err
+
+
+def test_an_option_takes_several_words():
+    words = ["entries", "a", "b", "--tokens", "64", "128", "--json", "rows.json", "c"]
+    assert command.repeated(words) == [*words[:5], "--tokens", "128", "--json", "rows.json", "c"]
+    assert command.repeated(["nas", "run", "--limits", "0.35", "0.6"])[2:] == ["--limits", "0.35", "--limits", "0.6"]
+
+
+def test_every_benchmark_is_listed():
+    """In a process of its own, since what imports transformers has to mend torchvision first."""
+    told = subprocess.run([sys.executable, "-m", "bench", "--help"], capture_output=True, text=True, timeout=120)
+    assert told.returncode == 0, told.stderr
+    names = [line.split()[0] for line in told.stdout.partition("Commands:\n")[2].splitlines() if line.strip()]
+    assert names == [name.rpartition(".")[2] for name in (module.__name__ for module in command.BENCHMARKS)]

@@ -74,7 +74,7 @@ def test_all_ways_get_the_same_limit_and_cost(trained, tmp_path, capsys):
 def test_a_choice_can_be_fine_tuned_before_it_is_reported(trained):
     bench = Bench(trained, "finetune")
     arch = bench.base.space.smallest
-    assert 0 <= bench._final(arch) <= 100
+    assert 0 <= bench.final_score(arch) <= 100
     assert (bench.folder / "reported" / arch.key / "model.safetensors").is_file()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench import predictor
 from bench.__main__ import main
-from bench.predictor import compare, make_table, pace, share_that_falls, shown
+from bench.predictor import compare, make_table, pace, share_that_falls
 from tests.compress.nas.nas_kit import SPACE, milliseconds, table
 
 
@@ -25,7 +25,7 @@ def test_all_predictors_are_tested_on_the_same_rows():
     assert len({row.n for row in rows}) == 1 and all(row.mape > 0 for row in rows)
     ours, network = rows[0], rows[-1]
     assert ours.falls == 0.0 and ours.mape < 4 and network.weights == 4 * 64 + 64 + 3 * (64 * 64 + 64) + 64 + 1
-    assert "| onnxruntime_int8 | network of 4 layers |" in shown(rows)
+    assert "| onnxruntime_int8 | network of 4 layers |" in predictor.table(rows)
 
 
 def test_predictions_that_fall_are_counted():
