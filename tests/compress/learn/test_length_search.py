@@ -1,24 +1,13 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.learn.length_search import (
-    GRID,
-    Found,
-    Space,
-    config_of,
-    evolve,
-    filled,
-    frontier,
-    known_of,
-    space_of,
-    thinned,
-)
+from compress.learn.evolution import GRID, Candidate, Evolution, Space, config_of, filled, frontier, thinned
+from compress.learn.length_search import known_of, space_of
 from compress.progress import Progress
+from compress.recipe.groups import Search
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.files import Archive, write_json
@@ -31,7 +20,7 @@ QUIET = Progress(None, "search", shown=False)
 
 def wishes(**changes):
     plain = {"iterations": 8, "population": 12, "mutations": 10, "crossovers": 10, "mutation_prob": 0.5, "seed": 3}
-    return SimpleNamespace(**plain | changes)
+    return Search.model_validate(plain | changes)
 
 
 def measure(config):
@@ -41,7 +30,7 @@ def measure(config):
 
 
 def search(tmp_path, space=ALL, measure=measure, **changes):
-    return evolve(measure, space, wishes(**changes), Archive(tmp_path / "archive.jsonl"), QUIET)
+    return Evolution(measure, space, wishes(**changes), Archive(tmp_path / "archive.jsonl"), QUIET).run()
 
 
 def test_the_same_seed_gives_the_same_search_and_another_seed_another(tmp_path):
@@ -69,10 +58,11 @@ def test_it_starts_from_what_an_earlier_search_found_too(tmp_path):
     long = search(tmp_path / "long", iterations=25)
     known = [one.config for one in frontier(long) if one not in long[:12]][::4]
     archive = Archive(tmp_path / "short.jsonl")
-    found = evolve(measure, ALL, wishes(iterations=1), archive, QUIET, known=[*known, LengthConfig.full(6)])
+    found = Evolution(measure, ALL, wishes(iterations=1), archive, QUIET).run([*known, LengthConfig.full(6)])
     assert [one.config for one in found[12 : 12 + len(known)]] == known, "after its own starts, none of them twice"
     assert found[0].config.is_full and len(found) == 12 + len(known) + 20
-    mended = evolve(measure, Space(6, (2,), (0.5,)), wishes(iterations=0), Archive(tmp_path / "a"), QUIET, known=known)
+    narrow = Space(6, (2,), (0.5,))
+    mended = Evolution(measure, narrow, wishes(iterations=0), Archive(tmp_path / "a"), QUIET).run(known)
     assert all(one.config.fractions[:2] == (1.0, 1.0) for one in mended), "in this search's own space"
 
 
@@ -88,7 +78,7 @@ def test_the_front_to_start_from_is_an_entry_s_of_as_many_layers():
 
 def test_a_short_front_is_filled_in_the_middle_of_its_gaps():
     def at(cost, score):
-        return Found(LengthConfig((cost,)), cost, score)
+        return Candidate(LengthConfig((cost,)), cost, score)
 
     values = ((1.0, 80.0), (0.5, 81.0), (0.4, 70.0), (0.74, 79.0), (0.76, 79.5), (0.55, 80.9), (0.45, 60.0))
     found = [at(cost, score) for cost, score in values]
@@ -102,9 +92,9 @@ def test_a_short_front_is_filled_in_the_middle_of_its_gaps():
 def test_the_frontier_has_no_dominated_point_not_even_at_its_ends(tmp_path):
     front = frontier(search(tmp_path))
     assert all(a.cost < b.cost and a.score < b.score for a, b in zip(front, front[1:], strict=False))
-    worse_than_cheaper = Found(LengthConfig((1.0,)), 1.0, 80.0)
-    assert frontier([worse_than_cheaper, Found(LengthConfig((0.5,)), 0.5, 81.0)]) == [
-        Found(LengthConfig((0.5,)), 0.5, 81.0)
+    worse_than_cheaper = Candidate(LengthConfig((1.0,)), 1.0, 80.0)
+    assert frontier([worse_than_cheaper, Candidate(LengthConfig((0.5,)), 0.5, 81.0)]) == [
+        Candidate(LengthConfig((0.5,)), 0.5, 81.0)
     ]
 
 
@@ -141,13 +131,13 @@ def test_interrupted_it_goes_on_without_measuring_twice(tmp_path, after):
 def test_only_drop_layers_drop_and_nothing_is_cheaper_than_the_cheapest_start(tmp_path_factory, layers, drops, seed):
     chosen = tuple(sorted(drops.draw(st.sets(st.integers(0, layers - 1), min_size=1))))
     space = Space(layers, chosen, (0.4,) * len(chosen))
-    found = evolve(
+    found = Evolution(
         lambda c: {"cost": sum(c.fractions), "f1": c.fractions[-1]},
         space,
         wishes(iterations=2, seed=seed),
         Archive(tmp_path_factory.mktemp("space") / "a.jsonl"),
         QUIET,
-    )
+    ).run()
     floor = sum(space.constant(1.0))
     for one in found:
         before = 1.0
@@ -172,30 +162,37 @@ def test_starting_genes_span_full_to_cheapest():
 
 
 def test_progress_shows_the_front_so_far(tmp_path):
-    class Told(list):
-        def update(self, step, total, **figures):
-            self.append((step, total, figures))
+    told = []
 
-    told = Told()
-    evolve(measure, ALL, wishes(iterations=1), Archive(tmp_path / "a.jsonl"), told)
+    class Listening(Progress):
+        def update(self, step, total, **figures):
+            told.append((step, total, figures))
+
+    listening = Listening(None, "search", shown=False)
+    Evolution(measure, ALL, wishes(iterations=1), Archive(tmp_path / "a.jsonl"), listening).run()
     assert [step for step, _, _ in told] == [*range(1, 33), 32]
     assert told[10][1] == 12 + 20
     assert told[-1][2]["front"][-1] == (1.0, 88.0)
 
 
 def test_thinning_keeps_the_ends_and_spreads_evenly():
-    front = [Found(LengthConfig((1.0,)), cost, 80 + cost) for cost in (0.5, 0.51, 0.52, 0.53, 0.7, 0.74, 0.9, 1.0)]
+    front = [Candidate(LengthConfig((1.0,)), cost, 80 + cost) for cost in (0.5, 0.51, 0.52, 0.53, 0.7, 0.74, 0.9, 1.0)]
     assert [f.cost for f in thinned(front, 4)] == [0.5, 0.7, 0.9, 1.0]
     assert len(thinned(front, 7)) == 7 and thinned(front, 8) == front == thinned(front, 99)
 
 
 def test_what_may_be_searched_comes_from_checkpoint_and_recipe(tmp_path):
     write_json(tmp_path / "config.json", {"num_hidden_layers": 6, "length_drop_layers": [1, 3]})
-    recipe = SimpleNamespace(search=SimpleNamespace(lower_ratio=None), length_drop=SimpleNamespace(
-        length_drop_ratio_bound=[0.3, 0.4]))  # fmt: skip
-    assert space_of(recipe, tmp_path) == Space(6, (1, 3), (0.3, 0.4))
-    recipe.search.lower_ratio = 0.5
-    assert space_of(recipe, tmp_path) == Space(6, (1, 3), (0.5, 0.5))
-    recipe.search.lower_ratio = [0.1]
+    assert space_of(tmp_path, None, [0.3, 0.4]) == Space(6, (1, 3), (0.3, 0.4))
+    assert space_of(tmp_path, 0.5, [0.3, 0.4]) == Space(6, (1, 3), (0.5, 0.5))
     with pytest.raises(UserError, match="1 numbers for 2 drop layers"):
-        space_of(recipe, tmp_path)
+        space_of(tmp_path, [0.1], 0.2)
+
+
+def test_a_generation_keeps_as_many_as_survive_and_says_when_nothing_is_left(tmp_path):
+    evolution = Evolution(measure, ALL, wishes(), Archive(tmp_path / "a.jsonl"), QUIET)
+    alive = evolution.score(ALL.starting(12), 0)
+    young = evolution.generation(alive, 1)
+    assert young is not None and len(young) == 12 and len(evolution.candidates) == 32
+    single = Evolution(measure, Space(2, (1,), (0.01,)), wishes(), Archive(tmp_path / "b.jsonl"), QUIET)
+    assert single.generation(single.score(single.space.starting(2), 0), 1) is None
