@@ -15,7 +15,7 @@ import typer
 from bench.latency import passage
 from bench.prunings import prune_of
 from bench.report import Json, report
-from compress.int8 import quantize as quantize_onnx
+from compress.int8.graph import calibrate_checkpoint, calibration_windows, store_graph
 from compress.learn.pruning.prune import Pruner
 from compress.learn.pruning.report import compressed_bytes
 from compress.learn.shrink import shrink
@@ -145,7 +145,9 @@ def _make(source: Path, name: str, sparsity: float, folder: Path) -> tuple[float
             model, _ = shrink(model)
     model.save(folder)
     load_tokenizer(source).save_pretrained(str(folder))
-    quantize_onnx.build(folder, folder / "int8", load("static_int8", [f"model={folder}"]), [])
+    recipe = load("static_int8", [f"model={folder}"])
+    ready = calibrate_checkpoint(folder, recipe.quantize, partial(calibration_windows, recipe))
+    store_graph(ready, folder / "int8", recipe.quantize)
     return zeros, folder / "int8" / "model.int8.onnx"
 
 

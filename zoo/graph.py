@@ -170,7 +170,7 @@ def build(
     """Writes the graph.
 
     Args:
-        weights: initializers by name, as `compress.int8.quantize` makes them.
+        weights: initializers by name, as `compress.int8.rounding` makes them.
         spec: `layers, heads, eps, family, pad, drop_layers, keep_first` and `head` ("qa" where absent).
         dialect: "portable", "openvino" or "onnxruntime".
         active: drop layers that get drop operators; None gives them to every drop layer.

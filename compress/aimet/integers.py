@@ -9,7 +9,7 @@ import numpy as np
 
 from compress.aimet.simulable import FACTOR
 from compress.aimet.simulation import Simulated
-from compress.int8.quantize import integer_weights
+from compress.int8.rounding import integer_weights
 from zoo.checkpoints import head_size
 from zoo.errors import UserError
 from zoo.files import write_json

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from compress.aimet.backend import load, quiet
 from compress.aimet.quantizers import simulate
 from compress.aimet.simulable import FACTOR
-from compress.int8.quantize import matching
 from compress.int8.ranges import calibrate
+from compress.int8.rounding import matching
 from zoo.errors import UserError
 from zoo.features import Window, pad
 from zoo.files import read_json, write_json

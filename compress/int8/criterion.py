@@ -12,18 +12,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.int8 import inc as quantize_inc
-from compress.int8 import quantize as quantize_onnx
 from compress.int8 import sensitivity
-from compress.int8.ranges import Range
+from compress.int8.graph import Calibrated, Read, store_graph
+from compress.int8.rounding import matching, operators
+from compress.progress import Progress
+from compress.recipe.groups import Quantize
+from compress.recipe.kind import Kind
 from compress.recipe.layout import CRITERION
+from compress.recipe.training_groups import Criterion
 from compress.tasks.subjects import subject_of
 from zoo import engines
 from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
-from zoo.features import Window, load_tokenizer
+from zoo.features import load_tokenizer
 from zoo.files import Archive, read_json, write_json
-from zoo.lengths import LengthConfig
 from zoo.settings import get_settings
 
 SENSITIVITY_WINDOWS = 32
@@ -70,16 +72,15 @@ class Scorer:
     n: int
 
 
-def loss_of(criterion: Any, score: float, float_score: float) -> float:
+def loss_of(criterion: Criterion, score: float, float_score: float) -> float:
     """What is lost against float: a share of its score, or points."""
     lost = float_score - score
     return lost / max(float_score, 1e-9) if criterion.relative else lost
 
 
 def meet(
-    criterion: Any,
-    build_with: Callable[[tuple[str, ...]], Any],
-    score: Callable[[Any], float],
+    criterion: Criterion,
+    score: Callable[[tuple[str, ...]], float],
     float_score: float,
     order: Callable[[], Sequence[str]],
     progress: Callable[[int, int], None] | None = None,
@@ -87,9 +88,8 @@ def meet(
     """Looks for a quantized model that the criterion holds for.
 
     Args:
-        criterion: the group `Criterion` of a recipe.
-        build_with: makes the model in which these operators stay float.
-        score: of what `build_with` made.
+        criterion: of a recipe.
+        score: of the model in which these operators stay float.
         float_score: of the float model.
         order: operators, the most sensitive first; asked for where quantizing all is too much.
         progress: called with (trials done, trials at most).
@@ -99,10 +99,10 @@ def meet(
     """
     trials: list[Trial] = []
 
-    def attempt(kept: tuple[str, ...]) -> Trial:
-        found = score(build_with(kept))
-        lost = loss_of(criterion, found, float_score)
-        trials.append(Trial(kept, found, lost, lost <= criterion.tolerable_loss))
+    def attempt(floats: tuple[str, ...]) -> Trial:
+        points = score(floats)
+        lost = loss_of(criterion, points, float_score)
+        trials.append(Trial(floats, points, lost, lost <= criterion.tolerable_loss))
         if progress:
             progress(len(trials), criterion.max_trials)
         return trials[-1]
@@ -110,16 +110,16 @@ def meet(
     def search() -> Trial | None:
         if (first := attempt(())).holds:
             return first
-        left = criterion.max_trials - 1
-        if not left:
+        rest = criterion.max_trials - 1
+        if not rest:
             return None
         names = list(order())
-        helped: dict[str, float] = {}
-        for name in names[: (left + 1) // 2]:
+        alone: dict[str, float] = {}
+        for name in names[: (rest + 1) // 2]:
             if (one := attempt((name,))).holds:
                 return one
-            helped[name] = one.score
-        ranked = sorted(helped, key=lambda name: -helped[name]) + names[len(helped) :]
+            alone[name] = one.score
+        ranked = sorted(alone, key=lambda name: -alone[name]) + names[len(alone) :]
         for count in range(2, len(ranked) + 1):
             if len(trials) == criterion.max_trials:
                 break
@@ -131,115 +131,100 @@ def meet(
     return Outcome(best, trials, float_score)
 
 
-def quantize(
-    ctx: Any,
+def within(
+    criterion: Criterion,
+    ready: Calibrated,
+    settings: Quantize,
+    scorer: Scorer,
+    read: Read,
     folder: Path,
-    configs: Sequence[LengthConfig] = (),
-    ranges: dict[str, Range] | None = None,
-    scorer: Scorer | None = None,
-    windows: Sequence[Window] | None = None,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """What a stage `quantize` does: the checkpoint in `folder` -> int8 in `ctx.folder`, as the recipe says.
+    """Stores the graph that meets a criterion, or the best one, and `criterion.json` with all trials.
 
     Args:
-        ctx: of the stage; its recipe has the groups `quantize` and, if there is a criterion, `criterion` and
-            `evaluate`.
-        folder: the float checkpoint.
-        configs: length configurations to calibrate at, beside full length.
-        ranges: those that a training has learned; nothing is calibrated then.
-        scorer: by default the recipe's task is done, see `answering`.
-        windows: what to calibrate on; by default examples of the recipe.
+        criterion: of the recipe.
+        ready: the checkpoint, calibrated.
+        settings: how it is quantized.
+        scorer: scores a quantized model.
+        read: reads what sensitivities are measured on, where they are asked for.
+        folder: of the stage; its `trials.jsonl` holds what was scored before an interruption.
+        progress: hears of every trial.
 
     Returns:
-        As `quantize_onnx.store`; with a criterion also whether it holds, scores and trials, which are in
-        `criterion.json` with the sensitivities in full.
+        As `store_graph`, with `criterion`: whether it holds, scores and trials.
     """
-    recipe, wish = ctx.recipe, getattr(ctx.recipe, "criterion", None)
-    if recipe.quantize.neural_compressor:
-        quantize_inc.backend()  # absent, it is told before anything is computed
-    ready = quantize_onnx.prepare(folder, recipe, configs, ranges, windows)
-    if wish is None or not wish.apply:
-        facts = quantize_onnx.store(ready, ctx.folder, recipe)
-    else:
-        facts = _within(ctx, ready, wish, scorer or answering(recipe, folder), windows)
-    if recipe.quantize.neural_compressor:
-        facts["neural_compressor"] = quantize_inc.build(folder, ctx.folder / quantize_inc.FOLDER, recipe, windows)
-    return facts
-
-
-def _within(
-    ctx: Any, ready: quantize_onnx.Prepared, wish: Any, scorer: Scorer, windows: Sequence[Window] | None
-) -> dict[str, Any]:
-    recipe, archive = ctx.recipe, Archive(ctx.folder / "trials.jsonl")
+    archive, draft = Archive(folder / "trials.jsonl"), folder / "draft"
     report: dict[str, Any] = {}
-    draft = ctx.folder / "draft"
 
-    def known(key: str, score: Callable[[], float]) -> float:
-        found = archive.get(key)
-        if found is None:
-            archive.add(key, found := {"score": score()})
-        return found["score"]
+    def archived(key: str, score: Callable[[], float]) -> float:
+        row = archive.get(key)
+        if row is None:
+            archive.add(key, row := {"score": score()})
+        return row["score"]
 
-    def score(kept: tuple[str, ...]) -> float:
-        def made() -> float:
-            quantize_onnx.store(ready, draft, recipe, kept)
+    def score(floats: tuple[str, ...]) -> float:
+        def fresh() -> float:
+            store_graph(ready, draft, settings, floats)
             return scorer.quantized(draft)
 
-        return known(" ".join(["int8", *kept]), made)
+        return archived(" ".join(["int8", *floats]), fresh)
 
     def order() -> list[str]:
-        ctx.progress.note("the loss is too large: measuring which products are sensitive")
-        read = quantize_onnx.calibration_windows(recipe, ready.tokenizer) if windows is None else windows
-        found = sensitivity.measure(ready, recipe.quantize, read[:SENSITIVITY_WINDOWS])
-        report["sensitivity"] = found.to_dict()
-        already = quantize_onnx.matching(quantize_onnx.operators(ready.model), recipe.quantize.keep_float or ())
-        return [row.name for row in found.rows if row.name not in already]
+        progress.note("the loss is too large: measuring which products are sensitive")
+        sensitivities = sensitivity.measure(ready, settings, read(ready.tokenizer)[:SENSITIVITY_WINDOWS])
+        report["sensitivity"] = sensitivities.to_dict()
+        already = matching(operators(ready.model), settings.keep_float or ())
+        return [row.name for row in sensitivities.rows if row.name not in already]
 
-    float_score = known("float", scorer.exact)
-    # Built where it is scored: what was scored before an interruption is not built again.
-    outcome = meet(wish, tuple, score, float_score, order, ctx.progress.update)
+    float_score = archived("float", scorer.exact)
+    outcome = meet(criterion, score, float_score, order, progress.update)
     best = outcome.best
-    facts = quantize_onnx.store(ready, ctx.folder, recipe, best.kept_float)
-    told = {
+    facts = store_graph(ready, folder, settings, best.kept_float)
+    summary = {
         "holds": outcome.holds,
         "metric": scorer.metric,
         "n": scorer.n,
         "float_score": float_score,
         "score": best.score,
         "loss": best.loss,
-        "tolerable_loss": wish.tolerable_loss,
-        "relative": wish.relative,
+        "tolerable_loss": criterion.tolerable_loss,
+        "relative": criterion.relative,
         "returned": list(best.kept_float),
     }
     report["kept_float"] = facts["kept_float"]
     trials = [asdict(trial) for trial in outcome.trials]
-    write_json(ctx.folder / REPORT, {**told, "trials": trials, **report})
+    write_json(folder / REPORT, {**summary, "trials": trials, **report})
     if not outcome.holds:
-        ctx.progress.note(
-            f"no quantized model lost {wish.tolerable_loss:g} or less: the best of {len(trials)} lost {best.loss:.3g}"
+        progress.note(
+            f"no quantized model lost {criterion.tolerable_loss:g} or less: the best of {len(trials)} lost "
+            f"{best.loss:.3g}"
         )
-    return {**facts, "criterion": {**told, "trials": len(trials)}}
+    return {**facts, "criterion": {**summary, "trials": len(trials)}}
 
 
-def answering(recipe: Any, folder: Path) -> Scorer:
-    """Scores by the task's metric on `criterion.max_questions` questions or texts, drawn at random with the recipe's
-    seed.
+def answering(recipe: Kind, checkpoint: Path, most: int) -> Scorer:
+    """Scores by the task's metric on at most so many questions or texts, drawn at random with the recipe's seed.
 
     They are the recipe's to choose by, or those to calibrate with where it has none; never those that are reported on.
+
+    Args:
+        recipe: the task and its data, engine and threads.
+        checkpoint: the float model.
+        most: questions or texts at most.
     """
     subject, threads = subject_of(recipe), recipe.evaluate.threads or get_settings().threads
     examples = subject.load("validation")
-    chance = random.Random(f"{recipe.seed}/criterion")
-    examples = chance.sample(examples, min(len(examples), recipe.criterion.max_questions))
+    examples = random.Random(f"{recipe.seed}/criterion").sample(examples, min(len(examples), most))
 
-    def score(engine: Engine, made: Path) -> float:
-        settings = read_json(made / "config.json")
-        return subject.score(engine, load_tokenizer(made), examples, settings=settings)[subject.primary]
+    def score(engine: Engine, folder: Path) -> float:
+        settings = read_json(folder / "config.json")
+        return subject.score(engine, load_tokenizer(folder), examples, settings=settings)[subject.primary]
 
     def exact() -> float:
-        return score(TorchEngine(folder, threads), folder)
+        return score(TorchEngine(checkpoint, threads), checkpoint)
 
-    def quantized(made: Path) -> float:
-        return score(engines.open_graph(made, threads, recipe.evaluate.engine), made)
+    def quantized(folder: Path) -> float:
+        return score(engines.open_graph(folder, threads, recipe.evaluate.engine), folder)
 
     return Scorer(quantized, exact, subject.primary, len(examples))

@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from compress.int8.quantize import calibration_windows, matching, operators
+from compress.int8.graph import Read
+from compress.int8.rounding import matching, operators
+from compress.recipe.groups import Quantize
 from compress.recipe.kind import NEURAL_COMPRESSOR
 from zoo import torchvision_fix
 from zoo.errors import UserError
-from zoo.features import Window, load_tokenizer, pad
+from zoo.features import load_tokenizer, pad
 from zoo.files import write_json
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import TASK_TYPES
@@ -48,11 +50,14 @@ class Plain(nn.Module):
         return self.model(input_ids, attention_mask, token_type_ids).logits
 
 
-def build(checkpoint: Path, out: Path, recipe: Any, windows: Sequence[Window] | None = None) -> dict[str, Any]:
-    """Quantizes `checkpoint` by neural-compressor as the recipe's group `quantize` says, into the folder `out`.
+def build(checkpoint: Path, out: Path, settings: Quantize, read: Read) -> dict[str, Any]:
+    """Quantizes `checkpoint` by neural-compressor as `settings` say, into the folder `out`.
 
     Args:
-        windows: what to calibrate on; by default questions of the recipe, drawn at random with its seed.
+        checkpoint: its folder.
+        out: replaced when all is done.
+        settings: how.
+        read: reads what to calibrate on; called where something is.
 
     Returns:
         Approach, bits of the weights, calibration windows, layers left in float, and bytes on disk.
@@ -61,17 +66,14 @@ def build(checkpoint: Path, out: Path, recipe: Any, windows: Sequence[Window] | 
         UserError: neural-compressor is not installed, or a pattern of `keep_float` fits nothing.
     """
     quantization, export = backend()
-    settings = recipe.quantize
     model, tokenizer = LengthAdaptiveModel.load(checkpoint), load_tokenizer(checkpoint)
-    if settings.approach == "static" and windows is None:
-        windows = calibration_windows(recipe, tokenizer)
-    windows = list(windows or ()) if settings.approach == "static" else []
-    kept = float_layers(model, settings.keep_float or ())
+    windows = read(tokenizer) if settings.approach == "static" else []
+    floats = float_layers(model, settings.keep_float or ())
     reduce_range = settings.reduce_range is not False
     example = _example(model)
     tokens = torch.export.Dim("tokens", min=2, max=_longest(model))
     graph = export(Plain(model), example, dynamic_shapes=({1: tokens},) * 3)
-    prepared = quantization.prepare(graph, _config(quantization, settings.approach, kept), example_inputs=example)
+    prepared = quantization.prepare(graph, _config(quantization, settings.approach, floats), example_inputs=example)
     if reduce_range:
         for part in prepared.modules():
             if getattr(part, "dtype", None) == torch.int8:
@@ -80,10 +82,10 @@ def build(checkpoint: Path, out: Path, recipe: Any, windows: Sequence[Window] | 
     with torch.no_grad():
         for one in inputs or [example]:  # weights are observed in a run, even where inputs are not
             prepared(*one)
-    made = quantization.convert(prepared)
+    quantized = quantization.convert(prepared)
     draft = out.with_name(f"{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    made.save(example, str(draft))
+    quantized.save(example, str(draft))
     write_json(draft / "config.json", model.config)
     tokenizer.save_pretrained(str(draft))
     shutil.rmtree(out, ignore_errors=True)
@@ -92,29 +94,29 @@ def build(checkpoint: Path, out: Path, recipe: Any, windows: Sequence[Window] | 
         "approach": settings.approach,
         "weight_bits": 7 if reduce_range else 8,
         "calibration_windows": len(windows),
-        "kept_float": kept,
+        "kept_float": floats,
         "bytes": sum(path.stat().st_size for path in out.glob("quantized_weight*")),
     }
 
 
 def float_layers(model: LengthAdaptiveModel, patterns: Iterable[str]) -> list[str]:
     """Names of the linear layers to leave alone: the head, and those of products that the patterns name."""
-    chosen = matching(operators(model), patterns)
-    held = {module for name, modules in linears(model).items() if name in chosen for module in modules}
+    names = matching(operators(model), patterns)
+    floats = {module for name, modules in linears(model).items() if name in names for module in modules}
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and (module in held or name in HEADS)
+        if isinstance(module, nn.Linear) and (module in floats or name in HEADS)
     ]
 
 
-def _config(quantization: Any, approach: str, kept: Iterable[str]) -> Any:
+def _config(quantization: Any, approach: str, floats: Iterable[str]) -> Any:
     if approach == "static":
         kind, settings = quantization.StaticQuantConfig, {}
     else:
         kind, settings = quantization.DynamicQuantConfig, {"w_granularity": "per_channel"}
     config = kind(**settings)
-    for name in kept:
+    for name in floats:
         config.set_local(f"model.{name}", kind(w_dtype="fp32", act_dtype="fp32"))
     return config
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
@@ -20,6 +22,9 @@ RANGES_FILE = "ranges.json"  # beside a checkpoint whose training has learned th
 SMOOTH_GAIN = 1.5  # a range that smoothing shrinks by less is left alone: dividing takes time in every run
 
 
+Numbers = npt.NDArray[np.floating[Any]]
+
+
 class Range(NamedTuple):
     """What enters a product: the range to quantize, and of every column its mean, lowest and highest value.
 
@@ -29,12 +34,12 @@ class Range(NamedTuple):
 
     low: float
     high: float
-    mean: np.ndarray
-    lows: np.ndarray
-    highs: np.ndarray
-    by: np.ndarray | None = None
+    mean: Numbers
+    lows: Numbers
+    highs: Numbers
+    by: Numbers | None = None
 
-    def smoothed(self, strength: float) -> tuple[Range, np.ndarray | None]:
+    def smoothed(self, strength: float) -> tuple[Range, Numbers | None]:
         """The range with outlying columns divided down, and by what `[in]`; None where it would gain little.
 
         A column is divided by (its peak / the median peak) ** strength where that is more than 1. BERT's encoders
@@ -54,7 +59,7 @@ class Range(NamedTuple):
         return Range(low, high, self.mean / by, lows, highs), by
 
     @classmethod
-    def learned(cls, low: float, high: float, by: np.ndarray) -> Range:
+    def learned(cls, low: float, high: float, by: Numbers) -> Range:
         """A range that training has settled."""
         unknown = np.empty(0, np.float32)
         return cls(low, high, unknown, unknown, unknown, np.asarray(by, np.float32))
@@ -80,8 +85,8 @@ def calibrate(
     """
     seen: dict[str, list[Range]] = {}
 
-    def watch(name: str) -> Callable:
-        def hook(_module: Any, args: tuple[Tensor, ...]) -> None:
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
             x = args[0].detach()
             flat, rows = x.flatten(), x.flatten(0, 1)
             rest = max(1, round(flat.numel() * (100 - percentile) / 100))
@@ -90,7 +95,7 @@ def calibrate(
 
         return hook
 
-    handles = []
+    handles: list[RemovableHandle] = []
     for name, modules in linears(model).items():
         seen[name] = []
         handles.append(modules[0].register_forward_pre_hook(watch(name)))
@@ -120,7 +125,7 @@ def calibrate(
 
 def save_ranges(path: Path, ranges: Mapping[str, Range]) -> None:
     """Stores ranges by product as JSON."""
-    write_json(path, {name: found._asdict() for name, found in ranges.items()})
+    write_json(path, {name: row._asdict() for name, row in ranges.items()})
 
 
 def load_ranges(path: Path) -> dict[str, Range]:
@@ -132,14 +137,14 @@ def load_ranges(path: Path) -> dict[str, Range]:
     try:
         return {
             name: Range(
-                float(held["low"]),
-                float(held["high"]),
-                np.array(held["mean"], np.float32),
-                np.array(held["lows"], np.float32),
-                np.array(held["highs"], np.float32),
-                None if held["by"] is None else np.array(held["by"], np.float32),
+                float(row["low"]),
+                float(row["high"]),
+                np.array(row["mean"], np.float32),
+                np.array(row["lows"], np.float32),
+                np.array(row["highs"], np.float32),
+                None if row["by"] is None else np.array(row["by"], np.float32),
             )
-            for name, held in read_json(path).items()
+            for name, row in read_json(path).items()
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} holds no ranges of a training. Run the training stage again.") from error

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -14,7 +13,9 @@ from torch import Tensor
 
 from compress.data.names import OWN
 from compress.data.squad import BUNDLED
-from compress.int8.quantize import WORDS, Prepared, integer_weights, operators, place, prepare, simulate
+from compress.int8.graph import Calibrated, calibrate_checkpoint
+from compress.int8.rounding import WORDS, integer_weights, operators
+from compress.int8.simulation import place, simulate
 from compress.recipe.groups import Quantize
 from compress.tasks.losses import distance
 from compress.tasks.subjects import subject_for
@@ -79,13 +80,13 @@ class Report:
 
 
 def measure(
-    ready: Prepared, settings: Any, windows: Sequence[Window], progress: Callable[[int, int], None] | None = None
+    ready: Calibrated, settings: Quantize, windows: Sequence[Window], progress: Callable[[int, int], None] | None = None
 ) -> Report:
     """Quantizes every product alone and compares what the model answers with what it answers in float.
 
     Args:
         ready: the model with the ranges of its inputs; it is the same afterwards.
-        settings: the group `Quantize` of a recipe.
+        settings: how.
         windows: inputs to answer, each by itself and at full length.
         progress: called with (products done, products in all).
 
@@ -101,21 +102,21 @@ def measure(
     batches = [{key: torch.from_numpy(value) for key, value in pad([window]).items()} for window in windows]
     exact = answers(model, batches)
     names = operators(model)
-    found: dict[str, float] = {}
+    divergences: dict[str, float] = {}
     for done, name in enumerate(names):
         with alone(model, integers, name):
-            found[name] = divergence(answers(model, batches), exact)
+            divergences[name] = divergence(answers(model, batches), exact)
         if progress:
             progress(done + 1, len(names))
-    everything = max(sum(found.values()), 1e-12)
-    rows = [Row(name, kl, kl / everything, floats[f"{name}.w"].size) for name, kl in found.items()]
+    everything = max(sum(divergences.values()), 1e-12)
+    rows = [Row(name, kl, kl / everything, floats[f"{name}.w"].size) for name, kl in divergences.items()]
     together = divergence(answers(simulate(model, integers), batches), exact)
     approach = "dynamic" if ready.ranges is None else "static"
     return Report(sorted(rows, key=lambda row: -row.kl), together, len(windows), approach)
 
 
 @contextmanager
-def alone(model: LengthAdaptiveModel, integers: Weights, name: str) -> Iterator[None]:
+def alone(model: LengthAdaptiveModel, integers: Weights, name: str) -> Generator[None]:
     """Within, `name` of the model computes as the integer graph does; afterwards it is in float again."""
     modules = [model.words] if name == WORDS else linears(model)[name]
     before = [{key: value.clone() for key, value in module.state_dict().items()} for module in modules]
@@ -180,6 +181,6 @@ def of_entry(
     settings, subject, tokenizer = Quantize(approach=approach), subject_for(task or "squad"), load_tokenizer(folder)
     everything = subject.read(source or (OWN if task else BUNDLED))
     chosen = random.Random(seed).sample(everything, min(len(everything), questions + settings.calibration_samples))
-    seen = subject.windows(tokenizer, chosen[questions:] or chosen)
-    ready = prepare(folder, SimpleNamespace(quantize=settings), (), windows=seen)
+    calibration = subject.windows(tokenizer, chosen[questions:] or chosen)
+    ready = calibrate_checkpoint(folder, settings, lambda _: calibration)
     return measure(ready, settings, subject.windows(tokenizer, chosen[:questions]), progress)

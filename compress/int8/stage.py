@@ -1,23 +1,80 @@
-"""Stage `quantize` of recipes that search no lengths, and what the recipe `quantize` has of its own."""
+"""The stages `quantize`: our own eight bits, with the accuracy criterion and neural-compressor where a recipe asks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from compress.int8.criterion import quantize
-from compress.int8.ranges import RANGES_FILE, load_ranges
-from compress.recipe.stage import trained_in
+from compress.int8 import inc
+from compress.int8.criterion import Scorer, answering, within
+from compress.int8.graph import calibrate_checkpoint, calibration_windows, store_graph
+from compress.int8.ranges import RANGES_FILE, Range, load_ranges
+from compress.recipe.kind import Kind
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
+from compress.recipe.nas import NasRecipe
+from compress.recipe.prune_once import PruneOnceRecipe
+from compress.recipe.quantize import QuantizeRecipe
+from compress.recipe.stage import StageContext, trained_in
+from compress.recipe.train import TrainRecipe
 from zoo.files import read_json, write_json
-from zoo.lengths import ladder
+from zoo.lengths import Front, LengthConfig, ladder
 
 
-def run(ctx: Any) -> dict[str, Any]:
-    """Stage `quantize`: a float checkpoint -> the int8 file, and `configs.json` with the lengths to report on."""
+def run(ctx: StageContext[QuantizeRecipe | TrainRecipe | PruneOnceRecipe | NasRecipe]) -> dict[str, Any]:
+    """Stage `quantize` of recipes that search no lengths: a float checkpoint -> the int8 file, and `configs.json` with
+    the lengths to report on."""
     folder, _ = trained_in(ctx)
     learned = load_ranges(folder / RANGES_FILE) if (folder / RANGES_FILE).is_file() else None
     configs = ladder(read_json(folder / "config.json"), ctx.recipe.budgets)
     ctx.progress.update(0, 1)
-    facts = quantize(ctx, folder, configs[1:], learned)
+    facts = write_int8(ctx, folder, configs[1:], learned)
     write_json(ctx.folder / "configs.json", [config.fractions for config in configs])
     ctx.progress.update(1, 1)
     return {**facts, "configurations": len(configs)}
+
+
+def at_front(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
+    """Stage `quantize` behind a search: the length-adaptive checkpoint, calibrated at the front's points -> the int8
+    file."""
+    recipe, front = ctx.recipe, Front.load(ctx.inputs["search"] / "front.json")
+    read = partial(calibration_windows, recipe)
+    configs = [point.config for point in front.everything]
+    ready = calibrate_checkpoint(trained_in(ctx)[0], recipe.quantize, read, configs)
+    return store_graph(ready, ctx.folder, recipe.quantize)
+
+
+def write_int8(
+    ctx: StageContext[Kind],
+    checkpoint: Path,
+    configs: Sequence[LengthConfig] = (),
+    ranges: Mapping[str, Range] | None = None,
+    scorer: Scorer | None = None,
+) -> dict[str, Any]:
+    """A float checkpoint -> int8 in the stage's folder, within the recipe's criterion if it has one.
+
+    Args:
+        ctx: of the stage.
+        checkpoint: its folder.
+        configs: length configurations to calibrate at, beside full length.
+        ranges: those that a training has learned; nothing is calibrated then.
+        scorer: by default the recipe's task is done, see `answering`.
+
+    Returns:
+        As `store_graph`; with a criterion also whether it holds, scores and trials, which are in `criterion.json` with
+        the sensitivities in full; with neural-compressor what that returns.
+    """
+    recipe, settings, criterion = ctx.recipe, ctx.recipe.quantize, getattr(ctx.recipe, "criterion", None)
+    if settings.neural_compressor:
+        inc.backend()  # absent, it is said before anything is computed
+    read = partial(calibration_windows, recipe)
+    ready = calibrate_checkpoint(checkpoint, settings, read, configs, ranges)
+    if criterion is None or not criterion.apply:
+        facts = store_graph(ready, ctx.folder, settings)
+    else:
+        scorer = scorer or answering(recipe, checkpoint, criterion.max_questions)
+        facts = within(criterion, ready, settings, scorer, read, ctx.folder, ctx.progress)
+    if settings.neural_compressor:
+        facts["neural_compressor"] = inc.build(checkpoint, ctx.folder / inc.FOLDER, settings, read)
+    return facts

@@ -147,7 +147,7 @@ class FakeQuant(Hook):
         }
 
     def save(self, folder: Path) -> None:
-        """Writes the ranges beside a checkpoint; `compress.int8.graph` takes what `load_ranges` reads of them."""
+        """Writes the ranges beside a checkpoint; stage `quantize` takes what `load_ranges` reads of them."""
         save_ranges(folder / RANGES_FILE, self.ranges())
 
     def state_dict(self) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class Mean(Crossover):
     def __init__(self):
         super().__init__(n_parents=2, n_offsprings=1, prob=1.0)
 
-    def _do(self, problem: Genes, X: Rows, *args: object, **kwargs: object) -> Rows:
+    def _do(self, problem: Genes, X: Rows, *args: object, **kwargs: object) -> Any:
         return (X[:1] + X[1:] + 1) // 2
 
 
@@ -236,7 +236,7 @@ class Evolution:
                 if isinstance(move, Mean):
                     young = move.do(self.problem, alive, parents=parents, random_state=self.chance)
                 else:
-                    copies = Population.new("X", alive[parents[:, 0]].get("X"))
+                    copies = Population.new("X", alive.get("X")[parents[:, 0]])
                     young = move.do(self.problem, copies, random_state=self.chance)
                 for row in self.mend.do(self.problem, young).get("X"):
                     gene = tuple(int(value) for value in row)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compress.int8 import quantize as quantize_onnx
+from compress.int8.graph import calibrate_checkpoint, calibration_windows, store_graph
 from compress.learn.evolution import Candidate, Evolution, Space, config_of, filled, frontier, thinned
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.stage import StageContext, trained_in
@@ -38,7 +39,9 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     draft = ctx.folder / "draft"
     if not (draft / "built.json").is_file():
         starts = [config_of(gene) for gene in space.starting(settings.population)]
-        write_json(draft / "built.json", quantize_onnx.build(checkpoint, draft, recipe, starts))
+        read = partial(calibration_windows, recipe)
+        ready = calibrate_checkpoint(checkpoint, recipe.quantize, read, starts)
+        write_json(draft / "built.json", store_graph(ready, draft, recipe.quantize))
     judge = Judge(draft, recipe, examples)
 
     def measure(config: LengthConfig, scores: dict[str, float] | None = None) -> dict[str, float]:

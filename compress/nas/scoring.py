@@ -11,12 +11,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from compress.int8.quantize import Prepared, store
+from compress.int8.graph import Calibrated, store_graph
 from compress.int8.ranges import calibrate
 from compress.learn.finetune import learn
 from compress.learn.student import Student, Workplace
@@ -103,7 +102,7 @@ def int8_engine(
         batches = [{key: torch.from_numpy(value) for key, value in pad([window]).items()} for window in windows]
         percentile = 100.0 if settings.calibration_method == "minmax" else settings.percentile
         ranges = calibrate(model, batches, (), percentile)
-    store(Prepared(model, tokenizer, ranges, len(windows)), folder, SimpleNamespace(quantize=settings))
+    store_graph(Calibrated(model, tokenizer, ranges, len(windows)), folder, settings)
     return OnnxEngine(folder / MODEL_FILE, threads)
 
 

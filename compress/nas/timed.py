@@ -1,7 +1,7 @@
 """Encoders of any size with made-up weights, ready to be timed: what a latency table is made of.
 
 Latency depends on sizes and operators, not on what is learned. So nothing is trained, exported or calibrated: the
-graph that the engines run is written at once for the sizes wanted, with integers where `quantize_onnx` would put them.
+graph that the engines run is written at once for the sizes wanted, with integers where `compress.int8` would put them.
 The authors of Bigger&Faster exported every model from PyTorch and gave the ONNX path up as too slow.
 """
 
@@ -113,7 +113,7 @@ def made_up(arch: Arch, setup: Setup, integers: bool) -> Weights:
     Args:
         arch: the sizes.
         setup: see the class.
-        integers: int8 where `quantize_onnx` makes it, but for what divides outlying columns down: where that is, only
+        integers: int8 where `compress.int8` makes it, but for what divides outlying columns down: where that is, only
             a trained model tells, and it takes one multiplication a product.
     """
     h, f, q = arch.hidden, arch.intermediate, arch.qkv

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from compress.int8.quantize import simulate
+from compress.int8.simulation import simulate
 from compress.nncf.load import load_nncf, quiet
 from zoo.engines.base import EngineOutput
 from zoo.errors import UserError

@@ -61,7 +61,7 @@ class LengthAdaptiveRecipe(Trained):
             ("dataset", "search", "quantize", "evaluate.engine"),
             mark="compress.methods.search:run",
         ),
-        "quantize": Stage("compress.int8.quantize:run", ("quantize",), mark="compress.methods.quantize_onnx:run"),
+        "quantize": Stage("compress.int8.stage:at_front", ("quantize",), mark="compress.methods.quantize_onnx:run"),
         "evaluate": EVALUATE,
         "package": PACKAGE,
     }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from compress.int8.quantize import simulate
+from compress.int8.simulation import simulate
 from zoo import catalog
 from zoo.engines import open_engine
 from zoo.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from compress.int8.quantize import integer_weights
+from compress.int8.rounding import integer_weights
 from zoo import catalog
 from zoo.features import load_tokenizer
 from zoo.files import write_json

@@ -66,14 +66,14 @@ def waits(monkeypatch) -> list[float]:
 @pytest.fixture(scope="session")
 def made_int8(tiny_model, tmp_path_factory) -> Path:
     """The folder of a tiny int8 entry in a run's `package`, with its recipe at the top."""
-    from compress.int8 import quantize as q
+    from compress.int8.rounding import integer_weights
     from zoo.modeling import LengthAdaptiveModel
 
     root = tmp_path_factory.mktemp("run")
     folder = root / "package" / "tiny-int8"
     shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     model = LengthAdaptiveModel.load(tiny_model)
-    weights = q.integer_weights(float_weights(model), linears(model), None, reduce_range=True)
+    weights = integer_weights(float_weights(model), linears(model), None, reduce_range=True)
     write(weights, spec_of(model), folder)
     half = Point(LengthConfig((0.7, 0.5)), 0.6, {"f1": 79, "em": 69}, 5.0)
     stamp = {"engine": "onnxruntime", "cpu": "Chip"}

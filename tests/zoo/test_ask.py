@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.int8 import quantize as q
+from compress.int8.rounding import integer_weights
 from zoo import catalog
 from zoo.ask import QuestionAnswerer, predict
 from zoo.engines import ENGINES, engines_here, open_engine
@@ -30,7 +30,7 @@ def entry(tiny_model, tmp_path_factory):
     shutil.copytree(tiny_model, root / "tiny")
     shutil.copytree(tiny_model, root / "tiny-int8", ignore=shutil.ignore_patterns("*.safetensors"))
     model = LengthAdaptiveModel.load(tiny_model)
-    weights = q.integer_weights(float_weights(model), linears(model), None, reduce_range=True)
+    weights = integer_weights(float_weights(model), linears(model), None, reduce_range=True)
     write(weights, spec_of(model), root / "tiny-int8")
     Front(Point(LengthConfig.full(2), 1.0, {"f1": 80, "em": 70}), [Point(HALF, 0.6, {"f1": 79, "em": 69})]).save(
         root / "tiny-int8" / "front.json"

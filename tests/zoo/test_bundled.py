@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.int8.quantize import simulate
+from compress.int8.simulation import simulate
 from compress.results.score import score_entry
 from zoo import card, catalog, torchvision_fix
 from zoo.ask import QuestionAnswerer

@@ -17,7 +17,7 @@ from compress.aimet.engine import SimulatedEngine
 from compress.aimet.integers import integers_of, write_graph
 from compress.aimet.simulable import MASKS, Simulable
 from compress.aimet.simulation import SETTINGS, STATE, Settings, Simulated, open_simulated
-from compress.int8 import quantize as q
+from compress.int8.simulation import simulate
 from compress.learn.finetune import freeze
 from compress.learn.loop import Schedule, train
 from compress.progress import Progress
@@ -310,7 +310,7 @@ def test_the_integers_are_what_was_simulated(model, data, tmp_path, tiny_model, 
     assert ("layers.0.expand.x_factor" in weights) == bool(smoothing) and "layers.0.project.x_factor" not in weights
     held = weights["layers.0.expand.q"]
     assert held.min() >= -(2 ** (bits - 1)) and held.max() <= 2 ** (bits - 1) - 1
-    twin = q.simulate(model, {name: value.copy() for name, value in weights.items()})
+    twin = simulate(model, {name: value.copy() for name, value in weights.items()})
     assert distance(said(twin, batch), expected, batch) < 1e-4
     if bits == 7:  # with 8, CPUs without VNNI overflow
         engine = OnnxEngine(tmp_path / "int8" / MODEL_FILE, 1)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from types import SimpleNamespace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from compress.int8 import criterion
-from compress.int8 import quantize as q
-from compress.int8.criterion import REPORT, Scorer, loss_of, meet
+from compress.int8.criterion import REPORT, Scorer, answering, loss_of, meet
+from compress.int8.graph import calibrate_checkpoint, calibration_windows, store_graph
+from compress.int8.simulation import simulate
+from compress.int8.stage import write_int8
 from compress.progress import Progress
 from compress.recipe.load import load
+from compress.recipe.stage import StageContext
 from compress.recipe.training_groups import Criterion
 from tests.zoo.model_kit import portable
 from zoo.engines.onnx import OnnxEngine
@@ -29,14 +31,14 @@ NAMES = ["a", "b", "c", "d", "e", "f"]
 
 def search(score, names=NAMES, **wishes):
     wishes = {"relative": False, "tolerable_loss": 1.0, **wishes}
-    return meet(Criterion(apply=True, **wishes), tuple, score, 90.0, lambda: names)
+    return meet(Criterion(apply=True, **wishes), score, 90.0, lambda: names)
 
 
 def test_nothing_goes_back_where_all_integers_hold():
     def order():
         raise AssertionError("nobody has to measure anything")
 
-    found = meet(Criterion(apply=True, relative=False, tolerable_loss=1), tuple, lambda kept: 89.5, 90.0, order)
+    found = meet(Criterion(apply=True, relative=False, tolerable_loss=1), lambda kept: 89.5, 90.0, order)
     assert found.holds and found.best.kept_float == () and len(found.trials) == 1
     assert found.best.loss == pytest.approx(0.5)
 
@@ -76,11 +78,8 @@ def stage(tiny_model, data, folder, **wishes):
     sources = [f"model={tiny_model}", f"dataset.train={data.train}"]
     sources += ["quantize.keep_float=[words]", "quantize.calibration_samples=6", "evaluate.threads=1"]
     recipe = load("static_int8", sources)
-    groups = {key: getattr(recipe, key) for key in ("dataset", "reading", "evaluate", "quantize", "seed", "trains")}
-    wish = Criterion(apply=True, relative=False, max_questions=4, **wishes)
-    return SimpleNamespace(
-        recipe=SimpleNamespace(**groups, criterion=wish), folder=folder, progress=Progress(None, "quantize", bar=False)
-    )
+    recipe.criterion = Criterion(apply=True, relative=False, max_questions=4, **wishes)
+    return StageContext(recipe, folder, folder, Progress(None, "quantize", bar=False))
 
 
 def test_a_stage_returns_products_to_float_and_reports_every_trial(tiny_model, tiny_data, tmp_path):
@@ -93,7 +92,7 @@ def test_a_stage_returns_products_to_float_and_reports_every_trial(tiny_model, t
         return 80.0 + len(floats)
 
     ctx = stage(tiny_model, tiny_data, tmp_path, tolerable_loss=7.0, max_trials=9)
-    facts = criterion.quantize(ctx, tiny_model, scorer=Scorer(score, lambda: 90.0, "points", 4))
+    facts = write_int8(ctx, tiny_model, scorer=Scorer(score, lambda: 90.0, "points", 4))
     told = facts["criterion"]
     assert told["holds"] and told["score"] == 83.0 and len(told["returned"]) == 3
     weights, _ = read(tmp_path / MODEL_FILE)
@@ -109,15 +108,15 @@ def test_a_stage_returns_products_to_float_and_reports_every_trial(tiny_model, t
     def never(_folder=None):
         raise AssertionError("this was scored before")
 
-    again = criterion.quantize(ctx, tiny_model, scorer=Scorer(never, never, "points", 4))
+    again = write_int8(ctx, tiny_model, scorer=Scorer(never, never, "points", 4))
     assert again == facts
 
 
 def test_questions_are_scored_by_f1_and_a_lost_criterion_is_told(tiny_model, tiny_data, tmp_path):
     ctx = stage(tiny_model, tiny_data, tmp_path, tolerable_loss=0.0, max_trials=2)
-    scorer = criterion.answering(ctx.recipe, tiny_model)
+    scorer = answering(ctx.recipe, tiny_model, 4)
     assert (scorer.n, scorer.metric) == (4, "f1") and 0 <= scorer.exact() <= 100
-    facts = criterion.quantize(ctx, tiny_model, scorer=Scorer(scorer.quantized, lambda: 101.0, "f1", 4))
+    facts = write_int8(ctx, tiny_model, scorer=Scorer(scorer.quantized, lambda: 101.0, "f1", 4))
     told = facts["criterion"]
     assert not told["holds"] and told["trials"] == 2 and told["loss"] >= 1
     assert (tmp_path / MODEL_FILE).is_file(), "the best one that was found"
@@ -126,20 +125,20 @@ def test_questions_are_scored_by_f1_and_a_lost_criterion_is_told(tiny_model, tin
 def test_without_a_criterion_nothing_is_scored(tiny_model, tiny_data, tmp_path):
     ctx = stage(tiny_model, tiny_data, tmp_path)
     ctx.recipe.criterion = Criterion()
-    facts = criterion.quantize(ctx, tiny_model)
+    facts = write_int8(ctx, tiny_model)
     assert "criterion" not in facts and facts["kept_float"] == ["words"]
 
 
 def test_unknown_products_and_nothing_to_quantize_are_told(tiny_model, tiny_data, tmp_path):
     ctx = stage(tiny_model, tiny_data, tmp_path)
-    ready = q.prepare(tiny_model, ctx.recipe, ())
+    ready = calibrate_checkpoint(tiny_model, ctx.recipe.quantize, partial(calibration_windows, ctx.recipe))
     with pytest.raises(UserError, match=r"No product is called 'layers\.9\.\*'"):
-        q.store(ready, tmp_path, ctx.recipe, ["layers.9.*"])
+        store_graph(ready, tmp_path, ctx.recipe.quantize, ["layers.9.*"])
     with pytest.raises(UserError, match="leaves every product in float"):
-        q.store(ready, tmp_path, ctx.recipe, ["layers.*"])
+        store_graph(ready, tmp_path, ctx.recipe.quantize, ["layers.*"])
     ctx.recipe.quantize = ctx.recipe.quantize.model_copy(update={"keep_float": ["nothing"]})
     with pytest.raises(UserError, match="No product is called 'nothing'"):
-        q.prepare(tiny_model, ctx.recipe, ())
+        calibrate_checkpoint(tiny_model, ctx.recipe.quantize, partial(calibration_windows, ctx.recipe))
 
 
 def test_an_absent_backend_is_told_before_anything_is_computed(tiny_model, tiny_data, tmp_path, monkeypatch):
@@ -148,18 +147,18 @@ def test_an_absent_backend_is_told_before_anything_is_computed(tiny_model, tiny_
     monkeypatch.setitem(sys.modules, "neural_compressor", None)
     monkeypatch.setitem(sys.modules, "neural_compressor.torch", None)
     with pytest.raises(UserError, match="pip install neural-compressor-pt"):
-        criterion.quantize(ctx, tiny_model)
+        write_int8(ctx, tiny_model)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("dialect", ["portable", "onnxruntime", "openvino"])
 def test_products_in_float_and_in_integers_mix_in_every_dialect(tiny_model, tiny_data, tmp_path, dialect):
     ctx = stage(tiny_model, tiny_data, tmp_path)
-    ready = q.prepare(tiny_model, ctx.recipe, ())
-    kept = q.store(ready, tmp_path, ctx.recipe, ["layers.0.qkv", "layers.1.expand"])["kept_float"]
+    ready = calibrate_checkpoint(tiny_model, ctx.recipe.quantize, partial(calibration_windows, ctx.recipe))
+    kept = store_graph(ready, tmp_path, ctx.recipe.quantize, ["layers.0.qkv", "layers.1.expand"])["kept_float"]
     assert kept == ["words", "layers.0.qkv", "layers.1.expand"]
     weights, spec = read(tmp_path / MODEL_FILE)
-    twin = q.simulate(ready.model, weights)
+    twin = simulate(ready.model, weights)
     batch = pad(make_windows(ready.tokenizer, ["Who was born?"], ["Marie Curie was born in Warsaw."]))
     lengths = np.array([LengthConfig((1.0, 0.5)).tokens(int(batch["attention_mask"].sum()))])
     if dialect == "portable":

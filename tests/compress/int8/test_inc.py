@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from compress.int8 import inc as quantize_inc
+from compress.int8 import inc
 from compress.recipe.groups import Quantize
 from tests.compress.training_kit import windows
 from zoo.engines import open_graph
@@ -25,10 +24,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # torchao, torch.export and i
 READ = [sample.window for sample in windows(8)]
 
 
-def recipe(**settings):
-    return SimpleNamespace(quantize=Quantize(**settings))
-
-
 def loaded(folder) -> Any:
     from neural_compressor.torch.quantization import load
 
@@ -38,7 +33,7 @@ def loaded(folder) -> Any:
 @pytest.fixture(scope="module")
 def static(tiny_model, tmp_path_factory):
     out = tmp_path_factory.mktemp("inc") / "static"
-    return out, quantize_inc.build(tiny_model, out, recipe(), READ)
+    return out, inc.build(tiny_model, out, Quantize(), lambda _: READ)
 
 
 def batch_of(folder):
@@ -84,9 +79,9 @@ def test_integer_products_compiled_once_give_what_was_quantized(static, tiny_mod
         engine.run(batch, lengths // 2)
 
 
-def test_ranges_found_in_every_run_need_no_windows_and_products_may_stay_float(tiny_model, tmp_path):
-    settings = recipe(approach="dynamic", reduce_range=False, keep_float=["layers.0.qkv"])
-    facts = quantize_inc.build(tiny_model, tmp_path / "dynamic", settings)
+def test_ranges_of_every_run_need_no_windows_and_products_may_stay_float(tiny_model, tmp_path):
+    settings = Quantize(approach="dynamic", reduce_range=False, keep_float=["layers.0.qkv"])
+    facts = inc.build(tiny_model, tmp_path / "dynamic", settings, lambda _: [])
     assert facts["kept_float"] == ["layers.0.query", "layers.0.key", "layers.0.value", "qa_outputs"]
     assert (facts["calibration_windows"], facts["weight_bits"]) == (0, 8)
     graph, model = loaded(tmp_path / "dynamic"), LengthAdaptiveModel.load(tiny_model)
@@ -99,7 +94,7 @@ def test_ranges_found_in_every_run_need_no_windows_and_products_may_stay_float(t
 
 def test_what_is_absent_is_told(static, tiny_model, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="No product is called"):
-        quantize_inc.build(tiny_model, tmp_path / "x", recipe(keep_float=["nothing"]), READ)
+        inc.build(tiny_model, tmp_path / "x", Quantize(keep_float=["nothing"]), lambda _: READ)
     shutil.copytree(tiny_model, tmp_path / "plain")
     with pytest.raises(UserError, match="holds no model of neural-compressor"):
         open_graph(tmp_path / "plain", 1, "inductor")
@@ -107,6 +102,6 @@ def test_what_is_absent_is_told(static, tiny_model, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "neural_compressor", None)
     with pytest.raises(UserError, match="pip install neural-compressor-pt"):
-        quantize_inc.build(tiny_model, tmp_path / "x", recipe(), READ)
+        inc.build(tiny_model, tmp_path / "x", Quantize(), lambda _: READ)
     with pytest.raises(UserError, match="or choose onnxruntime"):
         InductorEngine(static[0], 1)

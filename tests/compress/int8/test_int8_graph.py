@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from compress.int8.quantize import calibrate, integer_weights, simulate
+from compress.int8.ranges import calibrate
+from compress.int8.rounding import integer_weights
+from compress.int8.simulation import simulate
 from tests.zoo.model_kit import CONFIGS, OTHERS, SHIFTED, arrays, both, inputs
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from compress.__main__ import app
-from compress.int8 import quantize as q
 from compress.int8 import sensitivity
+from compress.int8.graph import Calibrated, calibrate_checkpoint
+from compress.int8.ranges import calibrate
+from compress.int8.rounding import integer_weights, operators
+from compress.int8.simulation import simulate
 from compress.recipe.groups import Quantize
 from tests.compress.training_kit import windows
 from zoo.errors import UserError
@@ -28,21 +30,21 @@ PLAIN = Quantize(smoothing=0)
 def ready(tiny_model):
     """The tiny model, with a column of what enters the first feed-forward thirty times as large as the others."""
     read = [sample.window for sample in windows(8)]
-    made = q.prepare(tiny_model, SimpleNamespace(quantize=PLAIN), (), windows=read)
+    made = calibrate_checkpoint(tiny_model, PLAIN, lambda _: read)
     with torch.no_grad():
         layer = made.model.blocks[0]
         layer.attention_norm.weight[3] *= 30
         layer.expand.weight[:, 3] /= 30
     batches = [{"input_ids": torch.tensor([w.input_ids])} for w in read]
     batches = [batch | {"attention_mask": torch.ones_like(batch["input_ids"])} for batch in batches]
-    return q.Prepared(made.model, made.tokenizer, q.calibrate(made.model, batches, ()), len(read)), read
+    return Calibrated(made.model, made.tokenizer, calibrate(made.model, batches, ()), len(read)), read
 
 
 def test_the_product_that_eight_bits_hurt_comes_first_and_smoothing_helps_it(ready):
     model, read = ready
     report = sensitivity.measure(model, PLAIN, read)
-    assert [row.name for row in report.rows] != q.operators(model.model)
-    assert {row.name for row in report.rows} == set(q.operators(model.model))
+    assert [row.name for row in report.rows] != operators(model.model)
+    assert {row.name for row in report.rows} == set(operators(model.model))
     assert report.rows[0].name == "layers.0.expand" and report.rows[0].share > 0.3
     assert sum(row.share for row in report.rows) == pytest.approx(1)
     assert report.rows[0].parameters == 32 * 64 and report.windows == 8 and report.approach == "static"
@@ -54,12 +56,12 @@ def test_the_product_that_eight_bits_hurt_comes_first_and_smoothing_helps_it(rea
 def test_a_product_alone_is_what_the_graph_computes_and_leaves_no_trace(ready):
     model, read = ready
     before = {key: value.clone() for key, value in model.model.state_dict().items()}
-    integers = q.integer_weights(float_weights(model.model), linears(model.model), model.ranges, True)
+    integers = integer_weights(float_weights(model.model), linears(model.model), model.ranges, True)
     mixed = {**float_weights(model.model), **{k: v for k, v in integers.items() if k.startswith("layers.1.qkv")}}
     batch = {"input_ids": torch.tensor([read[0].input_ids])}
     batch["attention_mask"] = torch.ones_like(batch["input_ids"])
     with torch.no_grad():
-        exact, expected = model.model(**batch).logits, q.simulate(model.model, mixed)(**batch).logits
+        exact, expected = model.model(**batch).logits, simulate(model.model, mixed)(**batch).logits
         with sensitivity.alone(model.model, integers, "layers.1.qkv"):
             got = model.model(**batch).logits
         with sensitivity.alone(model.model, integers, "words"):

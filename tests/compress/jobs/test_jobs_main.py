@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from compress.__main__ import app
 from compress.jobs import jobs
 from compress.jobs.ledger import get_ledger
-from compress.learn.length_search import Space, evolve
+from compress.learn.evolution import Evolution, Space
 from compress.progress import Progress
 from compress.recipe.groups import Search
 from compress.recipe.load import load, save
@@ -95,9 +95,9 @@ def test_a_search_measured_at_once_finds_the_same(tmp_path, workers):
         with ThreadPoolExecutor(workers) as pool:
             yield from pool.map(measure, configs)
 
-    alone = evolve(measure, space, settings, Archive(tmp_path / "alone"), quiet)
-    together = evolve(measure, space, settings, Archive(tmp_path / "together"), quiet, spread)
+    alone = Evolution(measure, space, settings, Archive(tmp_path / "alone"), quiet).run()
+    together = Evolution(measure, space, settings, Archive(tmp_path / "together"), quiet, spread).run()
     assert together == alone and (tmp_path / "together").read_bytes() == (tmp_path / "alone").read_bytes()
     assert len(batches) == 4 and sum(batches) == len(alone), "a generation is handed over whole, and nothing twice"
-    evolve(measure, space, settings, Archive(tmp_path / "together"), quiet, spread)
+    Evolution(measure, space, settings, Archive(tmp_path / "together"), quiet, spread).run()
     assert sum(batches) == len(alone), "what is in the archive is not measured again"

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from compress.int8 import quantize as q
 from compress.int8.ranges import grid, load_ranges
+from compress.int8.rounding import integer_weights, round_columns
+from compress.int8.simulation import simulate
 from compress.learn.aware import RANGES_FILE, FakeQuant, round_inputs, round_rows
 from compress.learn.loop import Hook, Schedule
 from compress.recipe.training_groups import Aware
@@ -57,7 +58,7 @@ def test_what_is_simulated_is_what_the_file_computes(model, data, tmp_path):
         exact = model(**batch).logits
     ranges = fake.ranges()
     assert any((found.by != 1).any() for found in ranges.values()), "outliers are divided down"
-    weights = q.integer_weights(float_weights(model), linears(model), ranges, True, smoothing=0.75)
+    weights = integer_weights(float_weights(model), linears(model), ranges, True, smoothing=0.75)
     engine = OnnxEngine(write(weights, spec_of(model), tmp_path), 1)
     counts = batch["attention_mask"].sum(1).tolist()
     out = engine.run(
@@ -78,9 +79,9 @@ def test_eight_bit_weights_are_simulated_as_such(model, data):
     fake.finish()
     far = {}
     for reduce_range in (True, False):
-        weights = q.integer_weights(float_weights(model), linears(model), fake.ranges(), reduce_range)
+        weights = integer_weights(float_weights(model), linears(model), fake.ranges(), reduce_range)
         with torch.no_grad():
-            far[reduce_range] = distance(q.simulate(model, weights)(**batch).logits, simulated, batch)
+            far[reduce_range] = distance(simulate(model, weights)(**batch).logits, simulated, batch)
     assert far[False] < 0.1 * far[True]
 
 
@@ -108,7 +109,7 @@ def test_rounding_lets_gradients_through_but_for_inputs_out_of_range():
     w = torch.randn(4, 6, requires_grad=True)
     (round_rows(w, 7) * torch.arange(6.0)).sum().backward()
     assert w.grad is not None and w.grad.equal(torch.arange(6.0).expand(4, 6))
-    integers, columns = q.round_columns(w.detach().numpy().T, 7)
+    integers, columns = round_columns(w.detach().numpy().T, 7)
     np.testing.assert_allclose(round_rows(w, 7).detach().numpy().T, integers * columns, rtol=1e-6)
 
 
@@ -241,7 +242,7 @@ def test_zeros_stay_zeros_in_training_and_in_the_file(model, data, tmp_path):
             layer.expand.weight[:, ::2] = 0
     fake = FakeQuant(model, SETTINGS, data, 0, 0)
     learn(model, data, tmp_path, Schedule(learning_rate=1e-3, epochs=1, batch_size=4, average=0.9), [Mask(model), fake])
-    weights = q.integer_weights(float_weights(model), linears(model), fake.ranges(), True)
+    weights = integer_weights(float_weights(model), linears(model), fake.ranges(), True)
     for i, layer in enumerate(model.blocks):
         assert (layer.expand.weight[:, ::2] == 0).all() and (layer.expand.weight[:, 1::2] != 0).any()
         assert (weights[f"layers.{i}.expand.q"][::2] == 0).all()

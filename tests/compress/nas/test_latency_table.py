@@ -38,8 +38,8 @@ def test_families_classifiers_and_floats_are_timed_too(family, approach, keep):
 
 
 def test_what_is_timed_has_the_operators_of_the_real_thing(tiny_model):
-    from compress.int8.quantize import integer_weights
     from compress.int8.ranges import Range
+    from compress.int8.rounding import integer_weights
     from compress.nas.space import Arch
     from zoo.graph import build
     from zoo.modeling import LengthAdaptiveModel

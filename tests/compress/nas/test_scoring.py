@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.int8.quantize import build
+from compress.int8.graph import calibrate_checkpoint, store_graph
 from compress.learn.masked_lm import MaskedLanguageModel
 from compress.nas import scoring
 from compress.nas.extract import extract
@@ -90,10 +90,7 @@ def test_an_int8_score_is_that_of_the_file_that_would_be_shipped(
     windows, settings = calibration_windows(subject, tokenizer, 4), Quantize(calibration_samples=4)
     assert windows == calibration_windows(subject, tokenizer, 4) != calibration_windows(subject, tokenizer, 4, seed=1)
     folder = extract(net, ARCH, tmp_path / "alone", tokenizer)
-    from compress.int8 import quantize as quantize_onnx
-
-    monkeypatch.setattr(quantize_onnx, "calibration_windows", lambda *_: windows)
-    build(folder, tmp_path / "shipped", SimpleNamespace(quantize=settings), [])
+    store_graph(calibrate_checkpoint(folder, settings, lambda _: windows), tmp_path / "shipped", settings)
     shipped = OnnxEngine(tmp_path / "shipped" / MODEL_FILE, 1)
     engine = int8_engine(net.extract(ARCH), subject, tokenizer, tmp_path / "made", settings, windows, 1)
     batch = first_batch(subject, tokenizer)
@@ -102,8 +99,8 @@ def test_an_int8_score_is_that_of_the_file_that_would_be_shipped(
     gap = np.abs(said(engine, batch) - whole).mean() / np.abs(whole - whole.mean()).mean()
     assert 1e-4 < gap < 0.2, "rounded, but the same model"
     made: list[Path] = []
-    real = scoring.store
-    monkeypatch.setattr(scoring, "store", lambda ready, out, recipe: (made.append(out), real(ready, out, recipe)))
+    real = scoring.store_graph
+    monkeypatch.setattr(scoring, "store_graph", lambda ready, out, recipe: (made.append(out), real(ready, out, recipe)))
     examples = subject.load("validation")
     found = score_model(inside(net, ARCH), subject, tokenizer, examples, True, windows, settings, threads=1)
     assert found == subject.score(shipped, tokenizer, examples) and len(made) == 1 and not made[0].exists()

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from compress.data.texts import TextExample
-from compress.int8 import quantize as q
+from compress.int8.ranges import calibrate
+from compress.int8.rounding import integer_weights
 from compress.learn.loop import Schedule, train
 from compress.progress import Progress
 from compress.tasks.heads import has_labels, head_settings, load_labelled
@@ -86,8 +87,8 @@ def test_a_separable_task_is_learned_and_kept_in_eight_bits(encoder, tmp_path):
         {key: value for key, value in collate(data[i : i + 4], 0).items() if key.endswith(("ids", "mask"))}
         for i in (0, 4, 8)
     ]
-    ranges = q.calibrate(model, batches, [LengthConfig((0.6, 0.4))])
-    weights = q.integer_weights(float_weights(model), linears(model), ranges, reduce_range=True)
+    ranges = calibrate(model, batches, [LengthConfig((0.6, 0.4))])
+    weights = integer_weights(float_weights(model), linears(model), ranges, reduce_range=True)
     engine = OnnxEngine(write(weights, spec_of(model), tmp_path / "int8"), 1)
     seen = []
     int8 = subject_for(SST2.name).score(engine, tokenizer, held_out, progress=lambda *at: seen.append(at))
