@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 UNEXPECTED = "Something went wrong that should not have. The program's log says what; the page still works."
 Values = Mapping[Block, Any]  # what an event's inputs hold: gradio fills it where they are given as a set
 Updates = dict[Any, Any]  # what an event changes, by component
+# Components of an event. Gradio's own functions disagree on their type, so none is named here.
+Inputs = set[Any]
+Outputs = list[Any]
 Checkpoint = list[str]  # to pick: title, name, task
 
 # Whatever runs a model queues here, so that no two ever share the processor.

@@ -54,8 +54,8 @@ def can_sign_in() -> bool:
 
 def open_tab(request: gr.Request) -> Any:
     """The tab that the link names."""
-    wanted = str(request.query_params.get("tab") or "")
-    return gr.Tabs(selected=wanted) if wanted in TABS else gr.skip()
+    name = str(request.query_params.get("tab") or "")
+    return gr.Tabs(selected=name) if name in TABS else gr.skip()
 
 
 def _join(
@@ -77,8 +77,8 @@ def _join(
         job_id = values[started]
         if not job_id:
             return {tabs: gr.skip()}
-        shown = jobs.watching.refresh({job: job_id, jobs.parts.seen: None}, profile)
-        return {**shown, job: job_id, tabs: gr.Tabs(selected="jobs")}
+        updates = jobs.watching.refresh({job: job_id, jobs.parts.seen: None}, profile)
+        return {**updates, job: job_id, tabs: gr.Tabs(selected="jobs")}
 
     def again(values: Values, profile: gr.OAuthProfile | None) -> Updates:
         return compress.filling.again(values[job], values[choices], profile)
@@ -90,5 +90,5 @@ def _join(
     c = compare.parts
     rows = [c.many, *c.rows, *c.models, *c.budgets, *c.boxes, c.notice, tabs]
     compared.change(go_compare, {compared, reads}, rows, **RAW, concurrency_limit=None)
-    started.change(go_jobs, {started}, [*jobs.parts.shown(), job, tabs], **QUICK)
+    started.change(go_jobs, {started}, [*jobs.parts.outputs, job, tabs], **QUICK)
     jobs.parts.again.click(again, {job, choices}, compress.parts.filled, **RAW).then(go_compress, None, tabs, **QUICK)

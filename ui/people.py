@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+import gradio as gr
 
 from compress.jobs import jobs
+from compress.jobs.ledger import Job
 from zoo import publishing
 from zoo.errors import UserError
 from zoo.settings import get_settings
-
-if TYPE_CHECKING:
-    import gradio as gr
-
-    from compress.jobs.ledger import Job
 
 HERE = ("127.0.0.1", "::1", "localhost")
 READ_ONLY = "explorer"
@@ -78,7 +75,7 @@ def must_start(person: Person) -> None:
         raise UserError("Sign in first: jobs belong to the person who starts them.")
 
 
-def token_for(oauth: gr.OAuthToken | None, request: Any) -> str:
+def token_for(oauth: gr.OAuthToken | None, request: gr.Request) -> str:
     """The token to publish with, for one event: the signed-in person's on a Space, this machine's elsewhere.
 
     Raises:

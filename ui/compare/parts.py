@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import gradio as gr
-from gradio.blocks import Block
+
+from ui.events import Outputs
 
 
 @dataclass
@@ -30,6 +31,6 @@ class CompareParts:
     csv_text: gr.Textbox
 
     @property
-    def boxes(self) -> list[Block]:
+    def boxes(self) -> Outputs:
         """What follows from what A reads."""
         return [self.reads, self.example, self.question, self.passage]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block
 
 from compress.data import uploads
 from ui import people
@@ -13,7 +12,7 @@ from ui.compress import presets, sources
 from ui.compress.filling import Filling, read
 from ui.compress.parts import RECIPE, ComposeParts
 from ui.compress.presets import Preset
-from ui.events import Speaker, Updates, Values, explain, spoken
+from ui.events import Inputs, Speaker, Updates, Values, explain, spoken
 from ui.text import escape
 
 
@@ -25,7 +24,7 @@ class Choosing(Speaker[ComposeParts]):
         self.filling = filling
 
     @property
-    def inputs(self) -> set[Block]:
+    def inputs(self) -> Inputs:
         """The components that say which preset, and what is chosen for it."""
         p = self.parts
         return {p.preset, p.source, p.zoo, p.other, p.data, p.hub_data, p.uploaded, p.task}

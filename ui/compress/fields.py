@@ -53,24 +53,24 @@ class Field:
         """What can be chosen, in words and as values; nothing where anything can be typed."""
         return ()
 
-    def show(self, value: Any) -> Any:
+    def show(self, value: object) -> object:
         """A recipe's value as the form holds it."""
         return "" if value is None else self._write(value)
 
-    def read(self, raw: Any) -> Any:
+    def read(self, raw: object) -> object:
         """What the form holds as a recipe's value. What cannot be read stays as it is: the recipe refuses it."""
         if raw is None or (isinstance(raw, str) and not raw.strip()):
             return None if self.optional else self._nothing()
         return self._parse(raw)
 
-    def _write(self, value: Any) -> Any:
+    def _write(self, value: object) -> object:
         return str(value)
 
-    def _nothing(self) -> Any:
+    def _nothing(self) -> object:
         """What an empty box stands for where null is no value."""
         return None
 
-    def _parse(self, raw: Any) -> Any:
+    def _parse(self, raw: object) -> object:
         return raw
 
 
@@ -79,10 +79,10 @@ class Switch(Field):
 
     kind = "switch"
 
-    def show(self, value: Any) -> bool:
+    def show(self, value: object) -> bool:
         return bool(value)
 
-    def read(self, raw: Any) -> bool:
+    def read(self, raw: object) -> bool:
         return bool(raw)
 
 
@@ -97,10 +97,10 @@ class Choice(Field):
     def choices(self) -> tuple[tuple[str, Any], ...]:
         return self.options
 
-    def show(self, value: Any) -> str | None:
+    def show(self, value: object) -> str | None:
         return next((word for word, meant in self.options if meant is value or (meant == value and value)), None)
 
-    def read(self, raw: Any) -> Any:
+    def read(self, raw: object) -> object:
         return next((meant for word, meant in self.options if word == raw), raw)
 
 
@@ -109,10 +109,10 @@ class Number(Field):
 
     kind = "number"
 
-    def show(self, value: Any) -> Any:
+    def show(self, value: object) -> object:
         return super().show(value) if self.optional else value
 
-    def _parse(self, raw: Any) -> Any:
+    def _parse(self, raw: object) -> object:
         return _number(raw.strip()) if isinstance(raw, str) else raw
 
 
@@ -121,7 +121,7 @@ class Whole(Number):
 
     kind = "whole"
 
-    def _parse(self, raw: Any) -> Any:
+    def _parse(self, raw: object) -> object:
         number = super()._parse(raw)
         return int(number) if isinstance(number, float) and number.is_integer() else number
 
@@ -134,7 +134,7 @@ class Text(Field):
     def _nothing(self) -> str:
         return ""
 
-    def _parse(self, raw: Any) -> str:
+    def _parse(self, raw: object) -> str:
         return str(raw) if "\n" in str(raw) else str(raw).strip()
 
 
@@ -143,13 +143,13 @@ class Lines(Field):
 
     kind = "lines"
 
-    def _write(self, value: Any) -> str:
-        return "\n".join(map(str, value))
+    def _write(self, value: object) -> str:
+        return "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
     def _nothing(self) -> list[str]:
         return []
 
-    def _parse(self, raw: Any) -> list[str]:
+    def _parse(self, raw: object) -> list[str]:
         return [line.strip() for line in str(raw).splitlines() if line.strip()]
 
 
@@ -160,7 +160,7 @@ class Numbers(Field):
     single: bool = False
     kind = "numbers"
 
-    def _write(self, value: Any) -> str:
+    def _write(self, value: object) -> str:
         if not isinstance(value, list | tuple):
             return str(value)
         words = ", ".join(map(str, value))
@@ -169,7 +169,7 @@ class Numbers(Field):
     def _nothing(self) -> list[float]:
         return []
 
-    def _parse(self, raw: Any) -> Any:
+    def _parse(self, raw: object) -> object:
         parts = [_number(part) for part in re.split(r"[,;\s]+", str(raw).strip(" ,;[]()\n")) if part]
         return parts[0] if self.single and len(parts) == 1 and "[" not in str(raw) else parts
 
@@ -179,10 +179,10 @@ class Yaml(Field):
 
     kind = "yaml"
 
-    def _write(self, value: Any) -> str:
+    def _write(self, value: object) -> str:
         return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).strip()
 
-    def _parse(self, raw: Any) -> Any:
+    def _parse(self, raw: object) -> object:
         try:
             return yaml.safe_load(str(raw))
         except yaml.YAMLError:
@@ -279,7 +279,7 @@ def _bounds(node: Schema) -> str:
     return ", ".join(parts)
 
 
-def _number(text: str) -> Any:
+def _number(text: str) -> int | float | str:
     for kind in (int, float):
         try:
             return kind(text)

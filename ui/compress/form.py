@@ -70,7 +70,7 @@ def changes(base: Mapping[str, Any], data: Mapping[str, Any], model: type[BaseMo
     return [f"{key}={_flow(value)}" for key, before, value in values if value != before]
 
 
-def _flow(value: Any) -> str:
+def _flow(value: object) -> str:
     """A value on one line. JSON is YAML too, but for plain text quotes would only be in the way."""
     if isinstance(value, str):
         try:

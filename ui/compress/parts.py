@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import gradio as gr
-from gradio.blocks import Block
+
+from ui.events import Outputs
 
 SOURCE, RECIPE, CHECK, START = 1, 2, 3, 4  # the steps of the walkthrough
 
@@ -49,7 +50,7 @@ class ComposeParts:
     choices: gr.State
 
     @property
-    def filled(self) -> list[Block]:
+    def filled(self) -> Outputs:
         """What an earlier job's recipe changes."""
-        shown = [self.form, self.about, self.faults, self.preset, self.choices]
-        return [*shown, self.source, self.task, self.data, self.walk, self.notice]
+        recipe = [self.form, self.about, self.faults, self.preset, self.choices]
+        return [*recipe, self.source, self.task, self.data, self.walk, self.notice]

@@ -15,7 +15,7 @@ from ui.compress.choosing import Choosing
 from ui.compress.filling import Filling
 from ui.compress.parts import CHECK, RECIPE, SOURCE, START, ComposeParts
 from ui.compress.starting import Starting
-from ui.events import QUICK, RAW
+from ui.events import QUICK, RAW, Inputs
 from ui.widgets import markdown
 from zoo import catalog
 from zoo.settings import get_settings
@@ -60,7 +60,7 @@ def build_compress(demo: gr.Blocks) -> CompressTab:
     p.to_start.click(lambda: gr.Walkthrough(selected=START), None, p.walk, **QUICK)
     for step, back in p.backs.items():
         back.click(lambda step=step: gr.Walkthrough(selected=step), None, p.walk, **QUICK)
-    job = {p.preset, p.name, p.launcher, p.form}
+    job: Inputs = {p.preset, p.name, p.launcher, p.form}
     gr.on([p.name.blur, p.launcher.input], starting.name, job, [p.command, p.notice], **QUICK)
     p.start.click(starting.start, job, [p.started, p.walk, p.notice], **calm, trigger_mode="once")
     return CompressTab(p, choosing, filling, starting)

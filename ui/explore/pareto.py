@@ -78,8 +78,8 @@ def draw_front(
     for i, rival, x in others:
         across, up = at(x, rival.point.score)
         kind, shape = ("searched", "m0 -8l8 8l-8 8l-8 -8z") if rival.searched else ("plain", "m-6 -6h12v12h-12z")
-        said = f"{rival.name}: " + "; ".join(filter(None, [name(rival.point, x), rival.data, rival.told]))
-        lines.append(_mark(f"rival {kind}", i, f'<path d="M{across:.1f} {up:.1f}{shape}"/>', said))
+        words = f"{rival.name}: " + "; ".join(filter(None, [name(rival.point, x), rival.data, rival.facts]))
+        lines.append(_mark(f"rival {kind}", i, f'<path d="M{across:.1f} {up:.1f}{shape}"/>', words))
     label = f"{escape(shown(front.metric))} against {AXES[axis]}"
     return (
         f'<svg class="pareto" viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="{label}">'
@@ -112,12 +112,12 @@ def compare(
     data = f" ({other.data})" if other.data else ""
     ours = f"this model gives {shown(front.metric)} {one}"
     theirs = f"{'the searched architecture' if other.searched else 'the int8 model'} {other.name}{data} gives {two}"
-    said = f"At {limit:.1f} {unit} {ours}, {theirs}: {verdict}."
+    sentence = f"At {limit:.1f} {unit} {ours}, {theirs}: {verdict}."
     if limit - cost(other) < 0.05:
-        return said
-    there = [p.score for p in own if cost(p) <= cost(other) + 1e-9]
-    gives = f"gives {max(there):.1f}" if there else "has no point"
-    return f"{said} At the {cost(other):.1f} {unit} that {other.name} takes, this model {gives}."
+        return sentence
+    cheaper = [p.score for p in own if cost(p) <= cost(other) + 1e-9]
+    gives = f"gives {max(cheaper):.1f}" if cheaper else "has no point"
+    return f"{sentence} At the {cost(other):.1f} {unit} that {other.name} takes, this model {gives}."
 
 
 def write_csv(front: Front, name: str = "", rivals: Sequence[Rival] = ()) -> str:
@@ -160,18 +160,18 @@ def _describe_rivals(
         f'<span class="{kind}">{words}</span>' for searched, kind, words in kinds
         if any(rival.searched == searched for rival in placed)
     ]  # fmt: skip
-    said = [escape(compare(front, current, axis, full_ms, placed))] if placed else []
-    said += [f"{', '.join(keys)}: a click opens one."] if keys else []
-    said += [escape(f"{'; '.join(absent)}.")] if absent else []
-    return f'<div class="rivals">{"".join(f"<p>{line}</p>" for line in said)}</div>' if said else ""
+    lines = [escape(compare(front, current, axis, full_ms, placed))] if placed else []
+    lines += [f"{', '.join(keys)}: a click opens one."] if keys else []
+    lines += [escape(f"{'; '.join(absent)}.")] if absent else []
+    return f'<div class="rivals">{"".join(f"<p>{line}</p>" for line in lines)}</div>' if lines else ""
 
 
-def _mark(kind: str, index: int, drawn: str, said: str) -> str:
-    """A button of the plot; `said` is escaped here."""
-    said = escape(said)
+def _mark(kind: str, index: int, drawn: str, label: str) -> str:
+    """A button of the plot; `label` is escaped here."""
+    label = escape(label)
     return (
-        f'<g class="mark {kind}" data-index="{index}" role="button" tabindex="0" aria-label="{said}">'
-        f"{drawn}<title>{said}</title></g>"
+        f'<g class="mark {kind}" data-index="{index}" role="button" tabindex="0" aria-label="{label}">'
+        f"{drawn}<title>{label}</title></g>"
     )
 
 

@@ -33,7 +33,7 @@ class Rival:
             was measured as the front's was.
         why: why it has no latency here.
         data: what it was scored on, where that is not what the front was scored on.
-        told: the architecture that a search found, its latency as predicted and as measured, how MACs were counted.
+        facts: the architecture that a search found, its latency as predicted and as measured, how MACs were counted.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Rival:
     point: Point
     why: str = ""
     data: str = ""
-    told: str = ""
+    facts: str = ""
 
 
 def find(entry: Entry, owner: str | None = None) -> list[Rival]:
@@ -51,9 +51,9 @@ def find(entry: Entry, owner: str | None = None) -> list[Rival]:
         entry: whose front they stand beside.
         owner: whose results are seen beside those of nobody; None sees all.
     """
-    found: list[Rival] = []
+    rivals: list[Rival] = []
     if entry.front is None:
-        return found
+        return rivals
     rows = library.listing(task=entry.task, int8=True, owner=owner, sort="score", descending=True).rows
     for row in rows:
         if row.origin == "hub" or row.metric != entry.front.metric or Path(row.folder) == entry.folder:
@@ -63,10 +63,10 @@ def find(entry: Entry, owner: str | None = None) -> list[Rival]:
         except (UserError, KeyError, TypeError, ValueError) as error:
             log.warning("%s stands beside nothing: %s", row.name, error)
             continue
-        found += [rival] if rival else []
-        if len(found) == MOST:
+        rivals += [rival] if rival else []
+        if len(rivals) == MOST:
             break
-    return found
+    return rivals
 
 
 def rival_of(entry: Entry, other: Entry) -> Rival | None:
@@ -78,34 +78,37 @@ def rival_of(entry: Entry, other: Entry) -> Rival | None:
     front, theirs = entry.front, other.front
     if front is None or theirs is None or len(theirs.everything) > 1:
         return None
-    here, there = front.measured_on, theirs.measured_on
-    if (entry.task, front.metric, here.get("metric")) != (other.task, theirs.metric, there.get("metric")):
+    own, foreign = front.measured_on, theirs.measured_on
+    if (entry.task, front.metric, own.get("metric")) != (other.task, theirs.metric, foreign.get("metric")):
         return None
     shape, full = (Shape.from_config(read_json(one.folder / "config.json")) for one in (other, entry))
     tokens, measured = entry.type.padded, theirs.full
-    why = "it was not timed" if measured.p50_ms is None else _differs(here, there)
+    why = "it was not timed" if measured.p50_ms is None else _differs(own, foreign)
     point = Point(
         LengthConfig.full(shape.layers),
         macs(shape, tokens) / macs(full, tokens),
         measured.metrics,
         None if why else measured.p50_ms,
     )
-    data = "" if all(here.get(key) == there.get(key) for key in DATA) else _name_data(there)
+    data = "" if all(own.get(key) == foreign.get(key) for key in DATA) else _name_data(foreign)
     words = (other.provenance.get("architecture"), f"MACs at {tokens} tokens", predicted(other.provenance))
-    told = ", ".join(str(word) for word in words if word)
-    return Rival(other.name, other.method.startswith("nas"), point, why, data, told)
+    facts = ", ".join(str(word) for word in words if word)
+    return Rival(other.name, other.method.startswith("nas"), point, why, data, facts)
 
 
-def _differs(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
+def _differs(own: Mapping[str, Any], foreign: Mapping[str, Any]) -> str:
     """Why two latencies cannot be compared; empty where they can."""
-    if any(here.get(key) != there.get(key) for key in MACHINE):
+    if any(own.get(key) != foreign.get(key) for key in MACHINE):
         return "it was timed on another machine"
     for key, words in (("latency_tokens", "tokens"), ("threads", "threads"), ("engine", "as the engine")):
-        if here.get(key) != there.get(key):
-            return f"it was timed with {there.get(key)} {words}, this model with {here.get(key)}"
+        if own.get(key) != foreign.get(key):
+            return f"it was timed with {foreign.get(key)} {words}, this model with {own.get(key)}"
     return ""
 
 
-def _name_data(there: Mapping[str, Any]) -> str:
-    words = [f"{there.get('n')} examples" if there.get("n") else "other examples", there.get("dataset") or "other data"]
+def _name_data(foreign: Mapping[str, Any]) -> str:
+    words = [
+        f"{foreign.get('n')} examples" if foreign.get("n") else "other examples",
+        foreign.get("dataset") or "other data",
+    ]
     return "scored on " + " of ".join(map(str, words))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gradio.blocks import Block
-
 from ui.desk import Desk, Wish
-from ui.events import Checkpoint, Values
+from ui.events import Checkpoint, Inputs, Values
 from ui.explore.parts import Parts
 from ui.explore.rivals import Rival
 from zoo.lengths import Choice
@@ -42,7 +40,7 @@ class Selection:
     layer: Any
 
     @staticmethod
-    def inputs(p: Parts) -> set[Block]:
+    def inputs(p: Parts) -> Inputs:
         """The components that `of` reads."""
         s = p.states
         shown = {p.model, p.engine, p.unit, p.slider, p.question, p.passage, p.axis, p.layer}
@@ -99,7 +97,7 @@ class Setting:
     budget: float | None = None
 
     @staticmethod
-    def inputs(p: Parts) -> set[Block]:
+    def inputs(p: Parts) -> Inputs:
         """The components that `of` reads."""
         return {p.engine, p.unit, p.states.choices, p.states.reading}
 

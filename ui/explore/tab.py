@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block
 from gradio.events import Dependency
 
 from ui import api
 from ui.desk import DEFAULT_ENGINE, Desk
-from ui.events import DEVICE, QUICK, RAW
+from ui.events import DEVICE, QUICK, RAW, Inputs, Outputs
 from ui.explore.parts import Parts, place
 from ui.explore.running import Running
 from ui.explore.selecting import Selecting
@@ -83,7 +82,7 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
             p.spread, p.stamp, p.window, p.kept, p.heat, s.tokens, s.full_ms, s.windows,
         ],
     }  # fmt: skip
-    selects: list[Block] = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit]
+    selects: Outputs = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit]
     selects += [p.task, p.question, p.passage, p.example, p.ask, p.marked, p.more, p.bars]
     selects += [s.tokens, s.full_ms, s.slider_unit, s.pin, s.reading, s.rivals]
 
@@ -105,7 +104,7 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
     boxes = [p.question, p.passage, p.notice]
     then_run(p.example.input(selecting.pick, {p.example, p.model}, boxes, **QUICK))
     then_run(p.another.click(selecting.pick_another, {p.example, p.model}, [p.example, *boxes], **QUICK))
-    clicked = {p.model, s.full_ms, s.rivals, *setting}
+    clicked: Inputs = {p.model, s.full_ms, s.rivals, *setting}
     then_run(p.front.select(selecting.click, clicked, [*selects, s.choices, p.notice], **QUICK))
 
     # The point stays where it is, so there is nothing to run.

@@ -22,12 +22,12 @@ def mark_answers(context: str, answer: Span | None, full: Span | None = None) ->
     for span in spans.values():
         if span:
             edges |= {max(0, min(at, len(context))) for at in span}
-    found: Labelled = []
+    pieces: Labelled = []
     cuts = sorted(edges)
     for start, end in zip(cuts, cuts[1:], strict=False):
         inside = [name for name, span in spans.items() if span and span[0] <= start and end <= span[1]]
-        found.append((context[start:end], BOTH if len(inside) == 2 else inside[0] if inside else None))
-    return found
+        pieces.append((context[start:end], BOTH if len(inside) == 2 else inside[0] if inside else None))
+    return pieces
 
 
 def mark_kept(window: KeptWindow, texts: Sequence[str], layer: int) -> Labelled:
@@ -36,11 +36,11 @@ def mark_kept(window: KeptWindow, texts: Sequence[str], layer: int) -> Labelled:
     Tokens of the texts show what stands there, with the gaps between them; others show themselves, word pieces joined.
     Neighbours with the same label are one piece. `texts` is the passage, or the text or both of a classifier.
     """
-    kept = window.kept[layer - 1] if len(window.kept) else np.ones(len(window.tokens), bool)
+    alive = window.kept[layer - 1] if len(window.kept) else np.ones(len(window.tokens), bool)
     pieces: Labelled = []
     parts = getattr(window, "parts", None) or [0] * len(window.tokens)
     before: tuple[Span | None, int | None] = (None, None)
-    for token, span, part, alive in zip(window.tokens, window.spans, parts, kept, strict=True):
+    for token, span, part, lives in zip(window.tokens, window.spans, parts, alive, strict=True):
         if span:
             source = texts[part or 0]
             follows = before[0] if before[1] == part else None
@@ -51,7 +51,7 @@ def mark_kept(window: KeptWindow, texts: Sequence[str], layer: int) -> Labelled:
             joined = token.startswith("##") or not pieces
             gap, text = ("" if joined else " "), word
         before = (span, part)
-        label = KEPT if alive else None
+        label = KEPT if lives else None
         if pieces and pieces[-1][1] == label:
             pieces[-1] = (pieces[-1][0] + gap + text, label)
         elif pieces and label:
@@ -60,11 +60,6 @@ def mark_kept(window: KeptWindow, texts: Sequence[str], layer: int) -> Labelled:
         else:
             pieces.append((gap + text, label))
     return pieces
-
-
-def survivors(window: KeptWindow) -> list[int]:
-    """How many tokens are alive after each layer."""
-    return [int(np.count_nonzero(layer)) for layer in window.kept]
 
 
 def label_windows(windows: Sequence[KeptWindow]) -> list[tuple[str, int]]:

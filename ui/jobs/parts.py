@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import gradio as gr
-from gradio.blocks import Block
+
+from ui.events import Outputs
 
 
 @dataclass
@@ -35,7 +36,8 @@ class JobParts:
     load: gr.Markdown
     seen: gr.State
 
-    def shown(self) -> list[Block]:
+    @property
+    def outputs(self) -> Outputs:
         """What a look at the jobs may change."""
         return [
             self.timer, self.notice, self.empty, self.table, self.details, self.head, self.cancel, self.retry,

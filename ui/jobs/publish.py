@@ -10,11 +10,10 @@ from threading import Thread
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block
 
 from compress.jobs import jobs
 from ui import people
-from ui.events import QUICK, RAW, Speaker, Updates, Values, explain, spoken
+from ui.events import QUICK, RAW, Inputs, Speaker, Updates, Values, explain, spoken
 from ui.text import escape, size
 from ui.widgets import markdown
 from zoo import card, publishing
@@ -70,7 +69,7 @@ class Publishing(Speaker[PublishParts]):
         self.job = job
 
     @property
-    def inputs(self) -> set[Block]:
+    def inputs(self) -> Inputs:
         """The components that say what is published, and where to."""
         p = self.parts
         return {self.job, p.entry, p.namespace, p.name, p.private}

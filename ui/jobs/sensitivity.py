@@ -66,14 +66,14 @@ def tabulate(report: Report | None) -> str:
         for row in rows
     ]
     ranges = escape(str(report.get("approach", "")))
-    told = (
+    note = (
         f"Each operator alone in eight bits ({ranges} ranges), the others in float; mean "
         f"over {report.get('windows', 0)} inputs. The loss is the Kullback-Leibler divergence from the float model's "
         "answers in nats, of a regression the mean squared difference"
     )
     together = report.get("together")
-    told += f"; {together:.3g} with all in eight bits at once." if isinstance(together, int | float) else "."
-    return "\n".join([*lines, "", told])
+    note += f"; {together:.3g} with all in eight bits at once." if isinstance(together, int | float) else "."
+    return "\n".join([*lines, "", note])
 
 
 def _rows(report: Report | None) -> list[dict[str, Any]]:

@@ -32,15 +32,14 @@ def build_jobs(demo: gr.Blocks, tab: gr.Tab) -> JobsTab:
     parts, publish = _place()
     watching, publishing = Watching(parts), Publishing(publish, parts.job)
     p, h = parts, watching
-    shown = p.shown()
-    looks: dict[str, Any] = {"fn": h.refresh, "inputs": {p.job, p.seen}, "outputs": shown, **QUICK}
+    looks: dict[str, Any] = {"fn": h.refresh, "inputs": {p.job, p.seen}, "outputs": p.outputs, **QUICK}
     gr.on([p.timer.tick, p.refresh.click, tab.select], **looks)
-    demo.load(h.open, None, [p.job, *shown], **QUICK)
-    p.table.select(h.pick, None, [p.job, *shown], **QUICK).then(
+    demo.load(h.open, None, [p.job, *p.outputs], **QUICK)
+    p.table.select(h.pick, None, [p.job, *p.outputs], **QUICK).then(
         None, None, None, js="() => { budgetZoo.reveal('#job-details'); }", **QUICK
     )
-    p.cancel.click(h.cancel, {p.job}, shown, **RAW, concurrency_limit=None)
-    p.retry.click(h.retry, {p.job}, shown, **RAW, concurrency_limit=None)
+    p.cancel.click(h.cancel, {p.job}, p.outputs, **RAW, concurrency_limit=None)
+    p.retry.click(h.retry, {p.job}, p.outputs, **RAW, concurrency_limit=None)
     p.job.change(None, p.job, None, js="(job) => { budgetZoo.setJob(job); }", **QUICK)
     wire_publish(publish, publishing, p.publish, looks)
     return JobsTab(parts, publish, watching, publishing)

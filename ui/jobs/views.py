@@ -106,22 +106,22 @@ def list_stages(stages: Sequence[Mapping[str, Any]], job: Job) -> str:
     return "\n".join(rows)
 
 
-def facts_of(result: Any, most: int = 4) -> str:
+def facts_of(result: object, most: int = 4) -> str:
     """The numbers of a stage's result, and short words; the rest is in the log."""
     if not isinstance(result, Mapping):
         return ""
-    found = []
+    facts: list[str] = []
     for key, value in result.items():
         if isinstance(value, bool) or value is None:
             continue
         if isinstance(value, int | float):
-            shown = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+            words = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
         elif isinstance(value, str) and len(value) <= 24:
-            shown = value
+            words = value
         else:
             continue
-        found.append(f"{escape(str(key).replace('_', ' '))} {escape(shown)}")
-    return " · ".join(found[:most])
+        facts.append(f"{escape(str(key).replace('_', ' '))} {escape(words)}")
+    return " · ".join(facts[:most])
 
 
 def actions(job: Job, results: int = 0) -> dict[str, bool]:
@@ -165,17 +165,17 @@ def describe_load() -> str:
     )
 
 
-def describe_estimate(found: Mapping[str, Any]) -> str:
+def describe_estimate(estimate: Mapping[str, Any]) -> str:
     """What `compress.jobs.estimate.estimate` says."""
-    minutes = found.get("minutes")
+    minutes = estimate.get("minutes")
     took = "not known before it runs" if minutes is None else f"about {duration(60 * minutes)}"
     rows = [("time", took)]
     rows += [
-        (name, f"about {found[key]:.1f} GiB")
+        (name, f"about {estimate[key]:.1f} GiB")
         for name, key in (("memory", "memory_gib"), ("disk", "disk_gib"))
-        if isinstance(found.get(key), int | float)
+        if isinstance(estimate.get(key), int | float)
     ]
     lines = [" | ".join(["", *(name for name, _ in rows), ""]), "|" + ":--|" * len(rows)]
     lines.append(" | ".join(["", *(escape(value) for _, value in rows), ""]))
-    basis = f"\n\nBasis: {escape(str(found['basis']))}." if found.get("basis") else ""
+    basis = f"\n\nBasis: {escape(str(estimate['basis']))}." if estimate.get("basis") else ""
     return "\n".join(line.strip() for line in lines) + basis

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import gradio as gr
-from gradio.blocks import Block
+
+from ui.events import Inputs, Outputs
 
 # What the table is chosen by: fields of a row, and what their dropdowns are called.
 FILTERS = {"task": "Task", "method": "Method", "base_model": "Base model", "origin": "From", "int8": "int8"}
@@ -37,12 +38,12 @@ class ModelParts:
     compared: gr.Textbox
 
     @property
-    def query(self) -> set[Block]:
+    def query(self) -> Inputs:
         """What the table is chosen by, and what is ticked in it."""
         bounds = {self.most_mb, self.least_score, self.most_ms}
         return {self.search, *self.filters.values(), *bounds, self.ticked}
 
     @property
-    def listed(self) -> list[Block]:
+    def listed(self) -> Outputs:
         """What a new table changes."""
         return [self.table, self.counted, self.notice]

@@ -23,8 +23,8 @@ ORIGINS = {"bundled": "bundled", "local": "your result", "hub": "Hub"}
 def options(rows: Iterable[Row], key: str) -> list[tuple[str, str]]:
     """What a filter offers: `ANY`, then each value that occurs."""
     values = sorted({str(getattr(row, key)) for row in rows if getattr(row, key)})
-    shown = ORIGINS if key == "origin" else {}
-    return [(ANY, ANY), *((shown.get(value, value), value) for value in values)]
+    words = ORIGINS if key == "origin" else {}
+    return [(ANY, ANY), *((words.get(value, value), value) for value in values)]
 
 
 def tabulate(rows: Sequence[Row], ticked: Iterable[str] = ()) -> list[list[Any]]:
@@ -65,5 +65,5 @@ def describe(row: Row, provenance: Mapping[str, Any] | None = None) -> str:
     facts += [f"{shown(row.metric)} {row.score:.1f}"] if row.score is not None else []
     facts += [f"{row.p50_ms:.1f} ms (median)"] if row.p50_ms is not None else []
     facts += [str(row.license)] if row.license else []
-    facts += [told] if (told := predicted(provenance or {})) else []
+    facts += [latency] if (latency := predicted(provenance or {})) else []
     return f"## {escape(row.title or row.name)}\n\n{' · '.join(escape(fact) for fact in facts)}"

@@ -48,7 +48,7 @@ def test_the_catalogue_tells_what_was_searched_and_no_weights_are_read(entry, se
     plain, found = rivals.find(entry)
     assert (found.name, found.searched, found.point.score, found.point.p50_ms) == ("found", True, 74.0, 8.0)
     assert found.point.macs_ratio == pytest.approx(0.5, abs=0.01) and found.data == found.why == ""
-    assert found.told == "l1-h32-f64-a4, MACs at 384 tokens, latency predicted 4 ms, measured 4.4 ms (-9 %)"
+    assert found.facts == "l1-h32-f64-a4, MACs at 384 tokens, latency predicted 4 ms, measured 4.4 ms (-9 %)"
     assert not plain.searched and plain.data == "scored on 500 examples of examples"
 
 

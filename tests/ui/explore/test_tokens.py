@@ -48,10 +48,6 @@ def test_both_texts_of_a_pair_read_like_themselves():
     assert [text.strip() for text, label in tokens.mark_kept(kept, texts, 2) if label] == ["[CLS] Bees", "sting"]
 
 
-def test_survivors_are_counted_by_layer():
-    assert tokens.survivors(window([[1] * 9, [1, 0, 0, 0, 0, 0, 0, 0, 1]])) == [9, 2]
-
-
 def test_an_engine_that_tells_nothing_keeps_everything():
     bare = KeptWindow(["a", "b"], [(0, 1), (2, 3)], np.zeros((0, 2), bool))
     assert tokens.mark_kept(bare, ["a b"], 3) == [("a b", tokens.KEPT)]
