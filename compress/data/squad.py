@@ -111,7 +111,7 @@ def _from_hub(name: str, split: str) -> Iterator[Example]:
         yield _checked(str(_get(row, "id", (str, int), place)), question, context, texts, row.get("title", ""), place)
 
 
-def _checked(name: str, question: str, context: str, answers: list[dict], title: str, place: str) -> Example:
+def _checked(name: str, question: str, context: str, answers: list[dict[str, Any]], title: str, place: str) -> Example:
     for answer in answers:
         start, text = answer["answer_start"], answer["text"]
         if start < 0 or context[start : start + len(text)] != text:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from compress.data.places import Place
 from zoo.errors import UserError
 
 KINDS = {".jsonl": "JSON Lines", ".csv": "CSV", ".tsv": "TSV"}
@@ -47,8 +48,8 @@ def read_rows(text: str, name: str, suffix: str, columns: Sequence[str], needed:
     return _objects(text, name) if suffix == ".jsonl" else _cells(text, name, suffix, columns, needed)
 
 
-def text_of(row: Any, key: str, place: str, needed: str) -> str:
-    """The text under a key.
+def text_of(row: Any, key: str, place: str | Place, needed: str) -> str:
+    """The text under a key of a row; `place` begins what is said about it.
 
     Raises:
         UserError: the row is no object, or there is no text, or one that is too long or cannot be stored.

@@ -8,11 +8,11 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from json import decoder, scanner
 from pathlib import Path
 from typing import Any, TypeVar
 
 from compress.data import own_texts, tables
+from compress.data.places import Place, Steps
 from compress.data.squad import Example, load_squad
 from compress.data.tables import text_of
 from compress.data.texts import TextExample, load_texts
@@ -254,71 +254,40 @@ def _from_json(text: str, name: str, notices: list[str]) -> Iterator[Example]:
         raise UserError(f"{name}, line {error.lineno}: this is no JSON ({error.msg}).") from error
     except RecursionError as error:
         raise UserError(f"{name}: this JSON is nested too deeply.") from error
-    try:
-        yield from _walk(value, text, name, notices)
-    except UserError:
-        # Slower, and only to say in which line.
-        for _ in _walk(_decode_with_places(text), text, name, []):
-            pass
-        raise
+    yield from _walk(value, text, name, notices)
 
 
-def _walk(value: Any, text: str, name: str, notices: list[str]) -> Iterator[Example]:
+def _walk(value: object, text: str, name: str, notices: list[str]) -> Iterator[Example]:
     if isinstance(value, list):
         for number, row in enumerate(value, 1):
-            yield _example(row, f"{name}, line {_line(text, row) or '?'} (item {number})", number, notices)
+            yield _example(row, Place(name, text, (number - 1,), f"item {number}"), number, notices)
         return
     number = 0
-    for article in _list(value, "data", name, text):
-        for paragraph in _list(article, "paragraphs", name, text):
-            for qa in _list(paragraph, "qas", name, text):
+    for i, article in enumerate(_list(value, "data", Place(name, text, ()))):
+        for j, paragraph in enumerate(_list(article, "paragraphs", Place(name, text, ("data", i)))):
+            here: Steps = ("data", i, "paragraphs", j)
+            for k, qa in enumerate(_list(paragraph, "qas", Place(name, text, here))):
                 number += 1
-                line = _line(text, qa) or _line(text, paragraph) or "?"
                 row = {"context": paragraph.get("context"), "title": article.get("title"), **_object(qa)}
-                yield _example(row, f"{name}, line {line} (question {number})", number, notices)
-
-
-class _Node(dict):
-    """An object of a JSON file, and where it begins."""
-
-    at = 0
-
-
-def _decode_with_places(text: str) -> Any:
-    """JSON whose objects remember where they begin."""
-
-    def parse_object(start: tuple[str, int], *rest: Any) -> tuple[Any, int]:
-        value, end = decoder.JSONObject(start, *rest)  # pyright: ignore[reportAttributeAccessIssue]
-        node = _Node(value)
-        node.at = start[1] - 1
-        return node, end
-
-    reader: Any = json.JSONDecoder()
-    reader.parse_object = parse_object
-    reader.scan_once = scanner.py_make_scanner(reader)  # pyright: ignore[reportAttributeAccessIssue]
-    return reader.decode(text)
-
-
-def _line(text: str, node: Any) -> int | None:
-    return text.count("\n", 0, node.at) + 1 if isinstance(node, _Node) else None
+                yield _example(row, Place(name, text, (*here, "qas", k), f"question {number}"), number, notices)
 
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _list(holder: Any, key: str, name: str, text: str) -> list[Any]:
+def _list(holder: object, key: str, place: Place) -> list[Any]:
     value = _object(holder).get(key)
     if not isinstance(value, list):
         raise UserError(
-            f"{name}, line {_line(text, holder) or 1}: there is no list “{key}” here. SQuAD format is "
+            f"{place}: there is no list “{key}” here. SQuAD format is "
             '{"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}; '
             "a list of objects with `question`, `context` and `answer` will do too."
         )
     return value
 
 
-def _example(row: Any, place: str, number: int, notices: list[str]) -> Example:
+def _example(row: Any, place: str | Place, number: int, notices: list[str]) -> Example:
     """A question from a row; `place` begins what is said about it."""
     question, context = (text_of(row, key, place, NEEDED) for key in ("question", "context"))
     answers = [_locate(a, context, place, notices) for a in _answers(row, place)]
@@ -327,7 +296,7 @@ def _example(row: Any, place: str, number: int, notices: list[str]) -> Example:
     return Example(named, question, context, answers, title.strip() if isinstance(title, str) else "", not answers)
 
 
-def _answers(row: dict[str, Any], place: str) -> list[tuple[Any, Any]]:
+def _answers(row: dict[str, Any], place: str | Place) -> list[tuple[Any, Any]]:
     """(text, start or None) of each answer; none where the question has none."""
     found = row.get("answers", row.get("answer"))
     if isinstance(found, dict) and isinstance(found.get("text"), list):  # as Hub data sets hold them
@@ -349,7 +318,7 @@ def _answers(row: dict[str, Any], place: str) -> list[tuple[Any, Any]]:
     raise UserError(f"{place}: “answers” is neither text nor a list. {NEEDED}")
 
 
-def _locate(answer: tuple[Any, Any], context: str, place: str, notices: list[str]) -> dict[str, Any]:
+def _locate(answer: tuple[Any, Any], context: str, place: str | Place, notices: list[str]) -> dict[str, Any]:
     text, start = answer
     if not isinstance(text, str) or not text:
         raise UserError(f"{place}: an answer has no text. {NEEDED}")

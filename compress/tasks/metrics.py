@@ -6,13 +6,15 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
+from scipy import stats
 
 from zoo.tasks import Task
 
+Values = npt.NDArray[np.generic]
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -33,11 +35,11 @@ def exact_match(prediction: str, answer: str) -> float:
 
 def f1(prediction: str, answer: str) -> float:
     """Harmonic mean of precision and recall over words, 0 to 1; nothing matches nothing and only that."""
-    said, true = normalize_answer(prediction).split(), normalize_answer(answer).split()
-    if not said or not true:
-        return float(said == true)
-    same = (Counter(said) & Counter(true)).total()
-    return 2 * same / (len(said) + len(true))
+    words, right = normalize_answer(prediction).split(), normalize_answer(answer).split()
+    if not words or not right:
+        return float(words == right)
+    common = (Counter(words) & Counter(right)).total()
+    return 2 * common / (len(words) + len(right))
 
 
 def squad_scores(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -56,31 +58,34 @@ def squad_scores(predictions: Mapping[str, str], references: Mapping[str, Sequen
     """
     if not references:
         raise ValueError("there are no questions to score")
-    rows, second = [], not all(references.values())
+    rows: list[tuple[bool, float, float]] = []  # has an answer, exact match, F1
+    is_second = not all(references.values())
     for name, answers in references.items():
         # SQuAD 2 takes an answer of nothing but articles and punctuation for none; SQuAD 1.1 takes it as it is.
-        true = [answer for answer in answers if normalize_answer(answer) or not second] or [""]
-        said = predictions.get(name)
-        scores = [(exact_match(said, a), f1(said, a)) for a in true] if said is not None else [(0.0, 0.0)]
-        rows.append((bool(answers), max(em for em, _ in scores), max(f for _, f in scores)))
-    found = {"exact_match": _mean(row[1] for row in rows), "f1": _mean(row[2] for row in rows), "total": len(rows)}
-    if second:
-        for group, wanted in (("HasAns", True), ("NoAns", False)):
-            part = [row for row in rows if row[0] == wanted]
-            found |= {
-                f"{group}_exact": _mean(row[1] for row in part),
-                f"{group}_f1": _mean(row[2] for row in part),
-                f"{group}_total": len(part),
-            }
-    return found
+        right = [answer for answer in answers if normalize_answer(answer) or not is_second] or [""]
+        text = predictions.get(name)
+        best = (0.0, 0.0)
+        if text is not None:
+            best = max(exact_match(text, a) for a in right), max(f1(text, a) for a in right)
+        rows.append((bool(answers), *best))
+    scores = {"exact_match": _percent(row[1] for row in rows), "f1": _percent(row[2] for row in rows)}
+    scores["total"] = len(rows)
+    if is_second:
+        for group, has_answer in (("HasAns", True), ("NoAns", False)):
+            part = [row for row in rows if row[0] == has_answer]
+            scores[f"{group}_exact"] = _percent(row[1] for row in part)
+            scores[f"{group}_f1"] = _percent(row[2] for row in part)
+            scores[f"{group}_total"] = len(part)
+    return scores
 
 
-def _mean(values) -> float:
-    values = list(values)
-    return 100 * sum(values) / len(values) if values else 0.0
+def _percent(values: Iterable[float]) -> float:
+    """The mean in points of 100; 0 of nothing."""
+    numbers = list(values)
+    return 100 * sum(numbers) / len(numbers) if numbers else 0.0
 
 
-def task_scores(task: Task, predictions: Any, labels: Any) -> dict[str, float]:
+def task_scores(task: Task, predictions: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, float]:
     """Scores a task's predictions.
 
     Args:
@@ -94,53 +99,44 @@ def task_scores(task: Task, predictions: Any, labels: Any) -> dict[str, float]:
     Raises:
         ValueError: there is nothing to score, or as many predictions as labels there are not.
     """
-    said, true = np.asarray(predictions), np.asarray(labels)
-    if not true.size or said.shape != true.shape:
-        raise ValueError(f"{said.shape} predictions do not fit {true.shape} labels")
-    return {**{name: 100 * METRICS[name](said, true) for name in task.metrics}, "n": int(true.size)}
+    ours, right = np.asarray(predictions), np.asarray(labels)
+    if not right.size or ours.shape != right.shape:
+        raise ValueError(f"{ours.shape} predictions do not fit {right.shape} labels")
+    return {**{name: 100 * METRICS[name](ours, right) for name in task.metrics}, "n": int(right.size)}
 
 
-def accuracy(said: np.ndarray, true: np.ndarray) -> float:
+def accuracy(predictions: Values, labels: Values) -> float:
     """Share of right classes, 0 to 1."""
-    return float(np.mean(said == true))
+    return float(np.mean(predictions == labels))
 
 
-def class_f1(said: np.ndarray, true: np.ndarray) -> float:
-    """F1 of class 1 of two, 0 to 1; 0 where nobody names it."""
-    hit = np.sum((said == 1) & (true == 1))
-    named = np.sum(said == 1) + np.sum(true == 1)
-    return float(2 * hit / named) if named else 0.0
+def class_f1(predictions: Values, labels: Values) -> float:
+    """F1 of class 1 of two, 0 to 1; 0 where neither side has that class."""
+    hits = np.sum((predictions == 1) & (labels == 1))
+    positives = np.sum(predictions == 1) + np.sum(labels == 1)
+    return float(2 * hits / positives) if positives else 0.0
 
 
-def matthews(said: np.ndarray, true: np.ndarray) -> float:
-    """Matthews' correlation of two classifications, -1 to 1; 0 where one of them names a single class."""
-    classes = np.union1d(said, true)
-    one, other = ((part[:, None] == classes).astype(np.float64) for part in (said, true))
-    return _correlation(one, other)
+def matthews(predictions: Values, labels: Values) -> float:
+    """Matthews' correlation of two classifications, -1 to 1; 0 where one of them has a single class.
+
+    Of more than two classes it is Gorodkin's R_K: the correlation of both in one-hot columns, each about its mean.
+    """
+    classes = np.union1d(predictions, labels)
+    columns = ((part[:, None] == classes).astype(np.float64) for part in (predictions, labels))
+    return pearson(*((part - part.mean(0)).ravel() for part in columns))
 
 
-def pearson(said: np.ndarray, true: np.ndarray) -> float:
+def pearson(predictions: Values, labels: Values) -> float:
     """Pearson's correlation, -1 to 1; 0 where one side is constant."""
-    return _correlation(said.astype(np.float64)[:, None], true.astype(np.float64)[:, None])
-
-
-def spearman(said: np.ndarray, true: np.ndarray) -> float:
-    """Spearman's correlation of ranks, -1 to 1; equal values share their mean rank."""
-    return pearson(_ranks(said), _ranks(true))
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Covariance of `[n, columns]`, summed over columns, over the geometric mean of both variances."""
-    if not np.ptp(one, 0).any() or not np.ptp(other, 0).any():
+    if not np.ptp(predictions) or not np.ptp(labels):
         return 0.0
-    one, other = one - one.mean(0), other - other.mean(0)
-    return float(np.sum(one * other) / np.sqrt(np.sum(one**2) * np.sum(other**2)))
+    return float(stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64))[0])
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return (ends - (counts - 1) / 2)[place]
+def spearman(predictions: Values, labels: Values) -> float:
+    """Spearman's correlation of ranks, -1 to 1; equal values share their mean rank."""
+    return pearson(stats.rankdata(predictions), stats.rankdata(labels))
 
 
 METRICS = {"accuracy": accuracy, "f1": class_f1, "matthews": matthews, "pearson": pearson, "spearman": spearman}

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from compress.data import uploads
+from compress.data.places import line_of
 from compress.data.squad import fingerprint, load_squad
 from zoo.errors import UserError
 
@@ -165,6 +166,30 @@ def test_the_wrong_line_of_squad_json_is_named_too(tmp_path):
     line = next(i for i, row in enumerate(text.splitlines(), 1) if '"2"' in row) - 1  # the object begins above its id
     with pytest.raises(UserError, match=rf"line {line} \(question 3\): the answer “Paris”"):
         uploads.accept(write(tmp_path / "a.json", text))
+
+
+def test_the_wrong_line_of_a_list_is_named_too(tmp_path):
+    given = rows()
+    given[2]["answer"] = "Paris"
+    with pytest.raises(UserError, match=r"line 12 \(item 3\): the answer “Paris”"):
+        uploads.accept(write(tmp_path / "a.json", json.dumps(given, indent=1)))
+    with pytest.raises(UserError, match=r"line 2 \(item 2\): an object is wanted"):
+        uploads.accept(write(tmp_path / "a.json", '[{"question": "a", "context": "b", "answer": "b"},\n5]'))
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "line"),
+    [
+        ('\n{"data":\n[1, {"a": "]}\\n,"},\n2]}', ("data", 2), 4),
+        ('\n{"data":\n[1, {"a": "]}\\n,"},\n2]}', ("data", 1, "a"), 3),
+        ('{"a": [1],\n"a": [2,\n3]}', ("a", 1), 3),
+        ('{"a": 1,\n"b": 5}', ("b", 0, "c"), 2),
+        ("[]", (0,), 1),
+        ("  \n 7", (), 2),
+    ],
+)
+def test_a_value_of_json_begins_in_a_line(text, path, line):
+    assert line_of(text, path) == line
 
 
 def test_what_is_no_utf8_is_named_by_its_line(tmp_path):
