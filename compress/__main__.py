@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -72,12 +73,11 @@ def run(
     ]
     results = run_recipe(load(recipe, changes), folder, stage)
     for name, result in results.items():
-        typer.echo(f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in result.items()))
+        _tell_facts(name, result)
     if to_onnx:
         from compress.nncf.stages import to_onnx as write_onnx
 
-        made = write_onnx(folder, to_onnx)
-        typer.echo(f"{to_onnx}: " + ", ".join(f"{key} {_short(value)}" for key, value in made.items()))
+        _tell_facts(to_onnx, write_onnx(folder, to_onnx))
 
 
 @app.command("list")
@@ -112,10 +112,9 @@ def submit(
     """Queue a recipe for a worker in the background; prints the job's id."""
     repeated = jobs.find(recipe) if recipe not in shipped() and get_ledger().has(recipe) else None
     source = repeated.folder if repeated else recipe
-    made = load(source, [*_own_data(source, data, set_), *(set_ or ())])
-    called = name or (repeated.name if repeated else recipe if recipe in shipped() else Path(recipe).stem)
-    job = jobs.submit(made, called, _user(), launcher)
-    typer.echo(job.id)
+    changes = [*_own_data(source, data, set_), *(set_ or ())]
+    default = repeated.name if repeated else recipe if recipe in shipped() else Path(recipe).stem
+    typer.echo(jobs.submit(load(source, changes), name or default, _user(), launcher).id)
 
 
 @app.command("jobs")
@@ -229,8 +228,7 @@ def extract(
     """Cut an encoder out of a supernet: a plain checkpoint that transformers loads."""
     from compress.nas.extract import extract_from
 
-    made = extract_from(supernet, arch, folder)
-    typer.echo(f"{folder}: " + ", ".join(f"{key} {_short(value)}" for key, value in made.items()))
+    _tell_facts(folder, extract_from(supernet, arch, folder))
 
 
 def _own_data(recipe: str | Path, data: Path | None, changes: list[str] | None) -> list[str]:
@@ -239,11 +237,11 @@ def _own_data(recipe: str | Path, data: Path | None, changes: list[str] | None) 
         return []
     base = load(recipe)
     pairs = [change.partition("=") for change in changes or ()]
-    stated = [value.strip() for key, _, value in pairs if key.strip() == "dataset.task"]
-    found = uploads.accept(data, task=stated[-1] if stated else base.dataset.task)
-    for line in (found.told, *found.notices):
+    tasks = [value.strip() for key, _, value in pairs if key.strip() == "dataset.task"]
+    upload = uploads.accept(data, task=tasks[-1] if tasks else base.dataset.task)
+    for line in (upload.told, *upload.notices):
         typer.echo(line, err=True)
-    return uploads.assignments(found, base)
+    return uploads.assignments(upload, base)
 
 
 def _user() -> str:
@@ -276,6 +274,10 @@ def _because(job: Job) -> str:
 
 def _when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _tell_facts(name: str | Path, facts: Mapping[str, object]) -> None:
+    typer.echo(f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in facts.items()))
 
 
 def _short(value: object) -> str:
