@@ -16,7 +16,7 @@ from bench.contenders import Batch
 from bench.latency import LOSS, OURS, passage
 from bench.report import report
 from zoo import catalog, latency
-from zoo.engines.base import idle_layers
+from zoo.engines.base import dropping_layers
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.graph import build, read
@@ -60,7 +60,7 @@ def table(found: dict[str, dict[str, float]]) -> str:
 def _spent(weights: Any, spec: dict[str, Any], config: LengthConfig, batch: Batch, runs: int) -> Counter[str]:
     count = batch["attention_mask"].sum(1)
     lengths = np.array([config.tokens(int(count[0]))], np.int64)
-    active = idle_layers(lengths, count, spec["drop_layers"])
+    active = dropping_layers(lengths, count, spec["drop_layers"])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = get_settings().threads, 1
     options.log_severity_level = 3

@@ -223,7 +223,7 @@ def _course(settings: Settings, tokenizer: Any) -> Course:
     train, held_out = (_questions if subject.task.type.has_articles else _texts)(settings, subject.task)
 
     def score(folder: Path) -> dict[str, float]:
-        return subject.score(TorchEngine(folder, get_settings().threads), tokenizer, held_out)
+        return subject.score(TorchEngine.open(folder, get_settings().threads), tokenizer, held_out)
 
     return Course(subject.samples(tokenizer, train), subject.loss(), subject.primary, score)
 

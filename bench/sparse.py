@@ -104,11 +104,11 @@ def compare(model: str = MODEL, sparsity: float = 0.8, tokens: int = 384, rounds
         sizes = {name: (path.stat().st_size, compressed_bytes(path)) for name, path in files.items()}
         engines: dict[tuple[str, str], Engine] = {}
         for name, path in files.items():
-            engines[name, "onnxruntime"] = OnnxEngine(path, threads)
-            engines[name, PLAIN] = OpenVinoEngine(path, threads)
-            engines[name, PACKING] = OpenVinoEngine(path, threads, {DECOMPRESSION: TAKEN_AS_SPARSE})
+            engines[name, "onnxruntime"] = OnnxEngine.open(path.parent, threads)
+            engines[name, PLAIN] = OpenVinoEngine.open(path.parent, threads)
+            engines[name, PACKING] = OpenVinoEngine.open(path.parent, threads, {DECOMPRESSION: TAKEN_AS_SPARSE})
         lengths = np.full((1, engines[DENSE, PLAIN].layers), tokens, np.int64)
-        said = {key: engine.run(batch, lengths).said for key, engine in engines.items()}
+        said = {key: engine.run(batch, lengths).logits for key, engine in engines.items()}
         calls = {"|".join(key): partial(engine.run, batch, lengths) for key, engine in engines.items()}
         with latency.device_lock():
             took = latency.measure(calls, rounds=rounds, warmup=2, seconds=SECONDS)

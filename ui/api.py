@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.events import api
 
-from ui import outcome, people
+from ui import people
 from ui.desk import Desk
 from ui.events import explain
-from ui.reading import QA, Judged, reading_of
+from ui.reading import QA
 from zoo import library
-from zoo.answers import Answer
-from zoo.ask import Reply
+from zoo.answers import Answer, Reply
 from zoo.catalog import Entry
+from zoo.engines import DEFAULT_ENGINE
 from zoo.errors import UserError
 from zoo.lengths import Choice
 from zoo.shelf import Row
@@ -39,7 +39,7 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
         model: str = default,
         budget: float = 100.0,
         unit: str = "macs",
-        engine: str = "onnxruntime",
+        engine: str = DEFAULT_ENGINE,
     ) -> dict:
         """Answer a question from a passage within a budget; the full-length answer beside it.
 
@@ -50,14 +50,13 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
             if desk.entry(model).task != QA:
                 raise UserError(f"{model} classifies text: ask it by the endpoint classify.")
             entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
-            reply = cast(Reply, desk.ask(entry, engine, question, passage, choice.point.config))
-            referred, in_float = desk.reference(entry, engine, question, passage)
-            full = cast(Reply, referred)
+            reply = desk.ask(entry, engine, question, passage, choice.point.config)
+            full, in_float = desk.reference(entry, engine, question, passage)
             return {
                 "answers": [_describe_answer(a) for a in reply.answers],
                 "no_answer": reply.no_answer,
                 "full_length": {"answers": [_describe_answer(a) for a in full.answers], "fp32": in_float},
-                "same": outcome.same(reply, full),
+                "same": reply.agrees(full),
                 "point": _describe_choice(choice),
                 "tokens": reply.tokens,
                 "macs_ratio": reply.macs_ratio,
@@ -72,7 +71,7 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
         model: str = classifier,
         budget: float = 100.0,
         unit: str = "macs",
-        engine: str = "onnxruntime",
+        engine: str = DEFAULT_ENGINE,
     ) -> dict:
         """Classify a text, or a pair of texts, or score a pair, within a budget; what full length says beside it.
 
@@ -84,19 +83,17 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
                 raise UserError("No classifier is bundled: name a model, as a folder or a Hub id.")
             if desk.entry(model).task == QA:
                 raise UserError(f"{model} answers questions: ask it by the endpoint answer.")
-            other = second if reading_of(desk.entry(model)).second else ""
-            entry, choice = _pick(desk, model, engine, budget, unit, first, other)
-            said = cast(Judged, desk.ask(entry, engine, first, other, choice.point.config))
-            referred, in_float = desk.reference(entry, engine, first, other)
-            full = cast(Judged, referred)
+            entry, choice = _pick(desk, model, engine, budget, unit, first, second)
+            reply = desk.ask(entry, engine, first, second, choice.point.config)
+            full, in_float = desk.reference(entry, engine, first, second)
             return {
-                **_describe_verdict(said),
+                **_describe_verdict(reply),
                 "full_length": {**_describe_verdict(full), "fp32": in_float},
-                "same": outcome.same(said, full),
+                "same": reply.agrees(full),
                 "point": _describe_choice(choice),
-                "tokens": said.tokens,
-                "macs_ratio": said.macs_ratio,
-                "notices": said.notices,
+                "tokens": sum(reply.tokens),
+                "macs_ratio": reply.macs_ratio,
+                "notices": reply.notices,
             }
 
         return _speak(work)
@@ -107,7 +104,7 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
         model: str = default,
         budget: float = 100.0,
         unit: str = "macs",
-        engine: str = "onnxruntime",
+        engine: str = DEFAULT_ENGINE,
     ) -> dict:
         """Time an input at a budget against full length on the same engine and fp32 PyTorch, in turn. Milliseconds.
 
@@ -157,7 +154,7 @@ def add_look_ups() -> None:
 
         def work() -> list[dict]:
             person = people.who(profile)
-            found = library.listing(text=text, owner=None if person.trusted else person.name)
+            found = library.listing(library.Query(text, owner=None if person.trusted else person.name))
             return [describe_row(row) for row in found.rows]
 
         return _speak(work)
@@ -194,9 +191,9 @@ def _describe_answer(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _describe_verdict(said: Judged) -> dict[str, Any]:
-    labels = [{"label": one.name, "probability": one.probability, "score": one.score} for one in said.labels]
-    return {"labels": labels, "score": said.score}
+def _describe_verdict(reply: Reply) -> dict[str, Any]:
+    labels = [{"label": one.name, "probability": one.probability, "score": one.score} for one in reply.labels]
+    return {"labels": labels, "score": reply.score}
 
 
 def _describe_choice(choice: Choice) -> dict[str, Any]:

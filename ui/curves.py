@@ -210,9 +210,9 @@ def draw_bars(bars: Mapping[str, Mapping[str, float | None]]) -> Figure:
     return figure.update_layout(margin={"l": 8, "r": 12, "t": 26, "b": 24})
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_point(value: Any) -> bool:
+def _is_point(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) >= 2 and all(_is_number(v) for v in value[:2])

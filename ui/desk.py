@@ -1,34 +1,30 @@
-"""The desk behind the page: loaded models, what every visitor last asked for, asking and measuring in order."""
+"""The desk behind the page: which models are open, and what every visitor last asked for."""
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from ui import budget
-from ui.outcome import Outcome
-from ui.reading import open_model
-from zoo import catalog, latency
+from ui.reading import open_model, reading_of
+from zoo import catalog, measuring
+from zoo.answers import Reply
 from zoo.catalog import Entry
+from zoo.engines import engine_class
 from zoo.errors import UserError
 from zoo.files import read_json
-from zoo.latency import Timing
 from zoo.lengths import Choice, LengthConfig, Shape
+from zoo.measuring import BUDGET, FLOAT, FULL, Measured
+from zoo.opened import Opened, Runner
 
 log = logging.getLogger(__name__)
 
 LOADED_MODELS, KNOWN_ENTRIES, REPLIES, VISITORS = 6, 32, 64, 1000
-MEASURE_SECONDS, MOST_ROUNDS, LEAST_ROUNDS = 2.5, 40, 3
-BUDGET, FULL, FLOAT = "budget", "full", "float"
 V = TypeVar("V")
-
-
-class Superseded(Exception):
-    """The visitor already asks for something else, so this measurement is of no use to anybody."""
 
 
 class Recent(Generic[V]):
@@ -85,31 +81,6 @@ class Wish:
 GONE = Wish("", "", "", None, "", "")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Timings of one input, taken in turn; `speedups` are (ratio, low, high) of the budget against the others."""
-
-    timings: dict[str, Timing]
-    speedups: dict[str, tuple[float, float, float]]
-    machine: dict[str, Any]
-    disturbed: bool
-    tokens: list[int] = field(default_factory=list)
-
-
-def time_in_turn(calls: Mapping[str, Callable[[], object]]) -> tuple[dict[str, Timing], bool]:
-    """Timings for someone who waits, a few seconds long, and whether something else kept the machine busy.
-
-    All take part in the same rounds, because only paired samples give an honest spread of the speed-up.
-    """
-    with latency.device_lock():
-        disturbed = latency.disturbed()
-        pilot = latency.measure(calls, rounds=1, warmup=1)
-        round_ms = sum(timing.p50_ms for timing in pilot.values())
-        rounds = int(1000 * MEASURE_SECONDS / round_ms) if round_ms > 0 else MOST_ROUNDS
-        timings = latency.measure(calls, rounds=min(MOST_ROUNDS, max(LEAST_ROUNDS, rounds)), warmup=1)
-        return timings, disturbed or latency.disturbed()
-
-
 class Desk:
     """Everything that outlives one event: bounded, shared by all visitors, no components.
 
@@ -125,12 +96,12 @@ class Desk:
         self,
         find: Callable[[str], Entry] = catalog.find,
         sibling: Callable[[Entry], Entry | None] = catalog.full_precision,
-        answerer: Callable[[Entry, str], Any] = open_model,
+        answerer: Callable[[Entry, str], Opened] = open_model,
     ):
         self._find, self._sibling, self._answerer = find, sibling, answerer
         self._entries: Recent[Entry] = Recent(KNOWN_ENTRIES)
-        self._models: Recent[Any] = Recent(LOADED_MODELS)
-        self._replies: Recent[Outcome] = Recent(REPLIES)
+        self._models: Recent[Opened] = Recent(LOADED_MODELS)
+        self._replies: Recent[Reply] = Recent(REPLIES)
         self._full_ms: Recent[float] = Recent(REPLIES)
         self._wishes: Recent[Wish] = Recent(VISITORS)
 
@@ -152,7 +123,7 @@ class Desk:
     def is_loaded(self, entry: Entry, engine: str) -> bool:
         return (entry.folder, engine) in self._models
 
-    def model(self, entry: Entry, engine: str) -> Any:
+    def model(self, entry: Entry, engine: str) -> Opened:
         """An entry on an engine; the six used last stay in memory."""
         return self._models.get((entry.folder, engine), lambda: self._answerer(entry, engine))
 
@@ -175,19 +146,20 @@ class Desk:
     def is_stale(self, visitor: str, wish: Wish) -> bool:
         return self._wishes.peek(visitor) not in (None, wish)
 
-    def ask(self, entry: Entry, engine: str, question: str, passage: str, config: LengthConfig | None) -> Outcome:
+    def ask(self, entry: Entry, engine: str, question: str, passage: str, config: LengthConfig | None) -> Reply:
         """Answer, classify or score on the given engine."""
-        return self.model(entry, engine).ask(question, passage, config)
+        return self.model(entry, engine).ask(question, reading_of(entry).second_of(passage), config)
 
-    def reference(self, entry: Entry, engine: str, question: str, passage: str) -> tuple[Outcome, bool]:
+    def reference(self, entry: Entry, engine: str, question: str, passage: str) -> tuple[Reply, bool]:
         """The full-length answer to stand beside: in fp32, or, where there are no such weights, of the model itself.
 
         Returns:
             The reply, and whether it is fp32's.
         """
-        full, name = self._full(entry, engine)
+        full, name = measuring.reference_of(entry, engine, self._sibling)
         key = (full.folder, name, question, passage)
-        return self._replies.get(key, lambda: self.ask(full, name, question, passage, None)), name == "torch"
+        reply = self._replies.get(key, lambda: self.ask(full, name, question, passage, None))
+        return reply, engine_class(name).precision == "fp32"
 
     def full_ms(self, entry: Entry, engine: str, question: str, passage: str, now: bool = False) -> float | None:
         """What full length takes on this input here, as first measured; with `now` it is measured if it was not yet.
@@ -197,13 +169,12 @@ class Desk:
         key = (entry.folder, engine, question, passage)
         if not now:
             return self._full_ms.peek(key)
-        run = self.model(entry, engine).runner(question, passage, None)
+        run = self.runner(entry, engine, question, passage, None)
+        return self._full_ms.get(key, lambda: measuring.full_length_ms(run))
 
-        def calibrate() -> float:
-            with latency.device_lock():
-                return latency.measure({FULL: run}, rounds=5, warmup=2)[FULL].p50_ms
-
-        return self._full_ms.get(key, calibrate)
+    def runner(self, entry: Entry, engine: str, question: str, passage: str, config: LengthConfig | None) -> Runner:
+        """What is timed; see `zoo.opened.Opened.runner`."""
+        return self.model(entry, engine).runner(question, reading_of(entry).second_of(passage), config)
 
     def measure(
         self,
@@ -220,29 +191,15 @@ class Desk:
             Superseded: `stale` became true meanwhile.
             UserError: bad input, or somebody else kept the device.
         """
-        model = self.model(entry, engine)
-        calls = {BUDGET: model.runner(question, passage, config), FULL: model.runner(question, passage, None)}
-        if config.is_full:
-            # The same thing twice would show nothing but noise.
-            del calls[BUDGET]
-        full, name = self._full(entry, engine)
-        if (full.folder, name) != (entry.folder, engine) and name == "torch" != engine:
-            calls[FLOAT] = self.model(full, name).runner(question, passage, None)
-
-        def unless_stale(call: Callable[[], object]) -> Callable[[], object]:
-            def run() -> object:
-                if stale():
-                    raise Superseded
-                return call()
-
-            return run
-
-        calls = {key: unless_stale(call) for key, call in calls.items()}
-        timings, disturbed = time_in_turn(calls)
-        timings = {BUDGET: timings.get(BUDGET, timings[FULL]), **timings}
-        self._full_ms.get((entry.folder, engine, question, passage), lambda: timings[FULL].p50_ms)
-        speedups = {key: latency.speedup(timings[key], timings[BUDGET]) for key in timings if key != BUDGET}
-        return Measured(timings, speedups, latency.machine(), disturbed, model.count_tokens(question, passage))
+        runs = {FULL: self.runner(entry, engine, question, passage, None)}
+        if not config.is_full:  # the same thing twice would show nothing but noise
+            runs = {BUDGET: self.runner(entry, engine, question, passage, config), **runs}
+        full, name = measuring.reference_of(entry, engine, self._sibling)
+        if name != engine:
+            runs[FLOAT] = self.runner(full, name, question, passage, None)
+        measured = measuring.measure(runs, stale)
+        self._full_ms.get((entry.folder, engine, question, passage), lambda: measured.timings[FULL].p50_ms)
+        return measured
 
     def warm_up(self, name: str, engine: str, question: str, passage: str) -> None:
         """Load what the first visitor needs; a failure is only logged, since asking will say it better."""
@@ -254,14 +211,3 @@ class Desk:
             log.warning("Not warmed up: %s", error)
         except Exception:
             log.exception("Not warmed up")
-
-    def _full(self, entry: Entry, engine: str) -> tuple[Entry, str]:
-        try:
-            sibling = self._sibling(entry)
-        except UserError as error:
-            log.info("No fp32 to stand beside %s: %s", entry.name, error)
-            sibling = None
-        return (sibling, "torch") if sibling else (entry, engine)
-
-
-DEFAULT_ENGINE = "onnxruntime"

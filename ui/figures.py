@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from zoo.ask import KeptWindow
+from zoo.answers import KeptWindow
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

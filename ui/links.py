@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from ui.budget import UNITS
-from zoo.engines import ENGINES
+from zoo import engines
 
 LONGEST_NAME = 200
 
@@ -33,7 +33,7 @@ def read(query: Mapping[str, str]) -> Link:
     """
     notices: list[str] = []
 
-    def one_of(key: str, choices: Mapping | tuple) -> str | None:
+    def one_of(key: str, choices: Iterable[str]) -> str | None:
         value = query.get(key) or None
         if value is not None and value not in choices:
             notices.append(f"The link's {key} is none of {', '.join(choices)}.")
@@ -44,7 +44,7 @@ def read(query: Mapping[str, str]) -> Link:
     if model and len(model) > LONGEST_NAME:
         notices.append("The link's model name is too long.")
         model = None
-    unit, engine = one_of("unit", UNITS), one_of("engine", ENGINES)
+    unit, engine = one_of("unit", UNITS), one_of("engine", engines.names())
     budget = None
     if text := query.get("budget"):
         try:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ui.samples import GENERAL, SAMPLES
 from zoo import catalog
 from zoo.ask import QuestionAnswerer
 from zoo.catalog import Entry
 from zoo.checkpoints import labels_of
-from zoo.classify import TextClassifier, Verdict
+from zoo.classify import TextClassifier
 from zoo.errors import UserError
-from zoo.features import make_texts
 from zoo.files import read_json
-from zoo.lengths import LengthConfig
-from zoo.safety import MAX_CONTEXT, MAX_QUESTION, clean_text
+from zoo.opened import Opened
+from zoo.safety import MAX_CONTEXT, MAX_QUESTION
 from zoo.tasks import QUESTIONS, TASKS, TEXTS, Task, find_task
 
 QA, CLASSIFICATION = QUESTIONS.name, TEXTS.name
@@ -60,6 +59,12 @@ class Reading:
     def is_whole(self, first: str | None, second: str | None) -> bool:
         """Whether there is something to run on."""
         return bool((first or "").strip()) and (not self.second or self.optional or bool((second or "").strip()))
+
+    def second_of(self, second: str | None) -> str | None:
+        """What the model gets as the second text: None where it reads one only, or one may be left out and is."""
+        if not self.second or (self.optional and not (second or "").strip()):
+            return None
+        return second or ""
 
 
 def questions() -> Reading:
@@ -117,47 +122,10 @@ def _say(column: str) -> str:
     return words[:1].upper() + words[1:].replace("_", " ")
 
 
-@dataclass(frozen=True)
-class Judged(Verdict):
-    """A verdict with the texts that it is about, as they were read."""
-
-    texts: tuple[str, ...]
-
-
-class Classifier:
-    """A classifier behind the calls that a `QuestionAnswerer` has, so that both are asked and timed by one path."""
-
-    def __init__(self, entry: Entry, engine: str):
-        self.model, self.reading = TextClassifier(entry, engine), reading_of(entry)
-
-    def ask(self, first: str, second: str, config: LengthConfig | None = None) -> Judged:
-        """Labels or a score; see `TextClassifier.classify`."""
-        other = self._other(second)
-        found = self.model.classify(first, other, config)
-        texts = tuple(clean_text(text)[0] for text in (first, other) if text is not None)
-        return Judged(**vars(found), texts=texts)
-
-    def runner(self, first: str, second: str, config: LengthConfig | None = None) -> Any:
-        """What is timed; see `TextClassifier.runner`."""
-        return self.model.runner(first, self._other(second), config)
-
-    def count_tokens(self, first: str, second: str) -> list[int]:
-        """Real tokens of the input."""
-        other = self._other(second)
-        seconds = None if other is None else [clean_text(other)[0]]
-        (window,) = make_texts(self.model.tokenizer, [clean_text(first)[0]], seconds, self.model.max_length)
-        return [len(window.input_ids)]
-
-    def _other(self, second: str | None) -> str | None:
-        if not self.reading.second or (self.reading.optional and not (second or "").strip()):
-            return None
-        return second or ""
-
-
-def open_model(entry: Entry, engine: str) -> QuestionAnswerer | Classifier:
+def open_model(entry: Entry, engine: str) -> Opened:
     """An entry on an engine, ready for what it reads.
 
     Raises:
         UserError: it does not run on this engine.
     """
-    return QuestionAnswerer(entry, engine) if entry.task == QA else Classifier(entry, engine)
+    return {opened.task: opened for opened in (QuestionAnswerer, TextClassifier)}[entry.task](entry, engine)

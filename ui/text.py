@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ui import outcome
-from ui.desk import BUDGET, FLOAT, FULL, Measured
-from ui.outcome import Outcome
-from zoo.answers import Answer
-from zoo.ask import Reply
+from zoo.answers import Answer, Reply
 from zoo.catalog import Entry
-from zoo.engines.base import BF16
+from zoo.engines import engine_class, names
 from zoo.lengths import PAPER_TOKENS, Choice, Shape, macs_ratio
+from zoo.measuring import BUDGET, FLOAT, FULL, Measured
 from zoo.metrics import shown
 
-ENGINE_LABELS = {
-    "onnxruntime": "ONNX Runtime · int8",
-    "openvino": "OpenVINO · int8",
-    "torch": "PyTorch · fp32",
-    BF16: "PyTorch · bf16",
-}
 SHOWN_ANSWERS = 8
 PADDED = "padded_to_"  # begins the key of the papers' account in a front
 
@@ -32,32 +23,25 @@ def escape(text: str) -> str:
     )
 
 
-def name_precision(engine: str) -> str:
-    return {"torch": "fp32", BF16: "bf16"}.get(engine, "int8")
+def engine_labels() -> dict[str, str]:
+    """What the page calls each engine, by the engine's name."""
+    return {name: f"{engine_class(name).label} · {engine_class(name).precision}" for name in names()}
 
 
-def show_answer(title: str, said: Outcome, note: str = "") -> str:
+def show_answer(title: str, reply: Reply, note: str = "") -> str:
     """A card: whose answer, the answer, label or score, how sure."""
-    words = escape(outcome.words(said)) or "No answer in this passage"
-    chance = outcome.probability(said)
-    sure = f"{100 * chance:.0f} % probability" if chance is not None else ""
+    words = escape(reply.words) or "No answer in this passage"
+    sure = f"{100 * reply.probability:.0f} % probability" if reply.probability is not None else ""
     return f"{title}\n\n### {words}\n\n{sure}{' · ' if sure and note else ''}{note}"
 
 
-def compare(said: Outcome, full: Outcome, precision: str) -> str:
+def compare(reply: Reply, full: Reply, precision: str) -> str:
     """Whether it is what full length says, in a few words."""
-    if outcome.same(said, full):
+    if reply.agrees(full):
         return f"Same as {precision} full length"
-    here, there = (getattr(one, "score", None) for one in (said, full))
-    if here is not None and there is not None:
-        return f"{abs(here - there):.2f} away from {precision} full length"
+    if reply.score is not None and full.score is not None:
+        return f"{abs(reply.score - full.score):.2f} away from {precision} full length"
     return f"Different from {precision} full length"
-
-
-def best_span(said: Outcome) -> tuple[int, int] | None:
-    """Where the answer stands in the passage; labels and scores stand nowhere."""
-    best = said.answers[0] if isinstance(said, Reply) and said.answers else None
-    return (best.start, best.end) if best and best.start >= 0 else None
 
 
 def list_answers(answers: list[Answer], shown: int = SHOWN_ANSWERS) -> str:
@@ -71,8 +55,7 @@ def list_answers(answers: list[Answer], shown: int = SHOWN_ANSWERS) -> str:
 
 def name_rows(engine: str) -> dict[str, str]:
     """What a measurement's rows are called."""
-    precision = name_precision(engine)
-    label = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch", BF16: "PyTorch"}[engine]
+    precision, label = engine_class(engine).precision, engine_class(engine).label
     return {
         BUDGET: f"{precision}, this budget ({label})",
         FULL: f"{precision}, full length ({label})",
@@ -84,12 +67,11 @@ def show_latency(measured: Measured, engine: str) -> str:
     """Headline, table, and where it was measured."""
     names = name_rows(engine)
     ratio, low, high = measured.speedups[FULL]
-    timings = dict(measured.timings)
-    if timings[BUDGET] is timings[FULL]:
-        del timings[BUDGET]
+    timings = measured.distinct
+    if BUDGET not in timings:
         head, spread = "### 1× <small>this budget is full length itself</small>\n\n", "Nothing is dropped"
     else:
-        head = f"### {ratio:.2f}× <small>as fast as {name_precision(engine)} at full length</small>\n\n"
+        head = f"### {ratio:.2f}× <small>as fast as {engine_class(engine).precision} at full length</small>\n\n"
         spread = f"95 % of resampled rounds lie between {low:.2f}× and {high:.2f}×"
     if FLOAT in measured.speedups:
         other, other_low, other_high = measured.speedups[FLOAT]

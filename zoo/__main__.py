@@ -8,13 +8,14 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from zoo import hub, publishing, safety
 from zoo.catalog import find
 from zoo.commits import follow
+from zoo.deploy import Space
 from zoo.deploy import deploy as push
-from zoo.library import listing
+from zoo.library import Query, listing
 from zoo.metrics import shown
 
 # Read when huggingface_hub is imported: nothing calls home, and no token is used but the one that is passed.
@@ -53,7 +54,7 @@ def list_(
     descending: Annotated[bool, typer.Option("--descending", help="largest first")] = False,
 ) -> None:
     """List the zoo: bundled models, local results, and those of the Hub that are known."""
-    found = listing(text, task=task, method=method, sort=sort, descending=descending, refresh=hub)
+    found = listing(Query(text, task, method, sort=sort, descending=descending), refresh=hub)
     if as_json:
         typer.echo(json.dumps({"models": [vars(row) for row in found.rows], "banner": found.banner}, indent=1))
         return
@@ -145,9 +146,8 @@ def deploy(
         if not key or not equals:
             raise UserError(f"“{pair}” should be KEY=VALUE.")
         variables[key] = value
-    done = push(
-        repo, _token(), preset.value, private, hardware, variables, secret or (), dry_run=dry_run, tell=typer.echo
-    )
+    space = Space(preset.value, private, hardware, variables, secret or ())
+    done = push(repo, _token(), space, dry_run, tell=typer.echo)
     new = [(path, size) for path, size in done.files if path not in done.unchanged]
     for path, size in new:
         typer.echo(f"  new  {size:>12,}  {path}")
@@ -167,7 +167,7 @@ def _token() -> str:
     raise UserError("You are not signed in. Set HF_TOKEN to a token with write access, or run `hf auth login`.")
 
 
-def _figure(value: Any, unit: str) -> str:
+def _figure(value: float | None, unit: str) -> str:
     return f"{value:.1f} {unit}" if value is not None else ""
 
 

@@ -1,9 +1,9 @@
-"""From logits to answers: the best spans of a passage, "no answer" by the convention of SQuAD 2, and labels."""
+"""From logits to a reply: the best spans of a passage, "no answer" by the convention of SQuAD 2, labels, scores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +39,88 @@ class Label:
     probability: float
 
 
+@dataclass(frozen=True)
+class KeptWindow:
+    """Which tokens of a window survived.
+
+    Attributes:
+        tokens: their text.
+        spans: their places in the text that they are of; None for special tokens, and for a question's.
+        kept: bool `[layers, tokens]`.
+        parts: which of `Reply.texts` each is of, None as in `spans`; empty where there is one text only.
+    """
+
+    tokens: list[str]
+    spans: list[tuple[int, int] | None]
+    kept: np.ndarray
+    parts: list[int | None] = field(default_factory=list["int | None"])
+
+
+CLOSE = 0.05  # scores that differ by less read the same
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model says of one input, whatever its task, and what was computed for it.
+
+    Attributes:
+        texts: those that spans are places in, as they were read: a passage, or a classifier's one or two.
+        tokens: real tokens of every window.
+        kept: which of them survived each layer, a window each.
+        macs_ratio: share of the unpadded full model's MACs.
+        notices: what was cut, removed or read in pieces.
+        answers: of question answering, best first.
+        labels: of classification, from likely to unlikely.
+        score: of regression.
+    """
+
+    texts: tuple[str, ...]
+    tokens: list[int]
+    kept: list[KeptWindow]
+    macs_ratio: float
+    notices: list[str] = field(default_factory=list[str])
+    answers: list[Answer] = field(default_factory=list[Answer])
+    labels: list[Label] = field(default_factory=list[Label])
+    score: float | None = None
+
+    @property
+    def best(self) -> Answer | Label | None:
+        """The best answer or label; None for a score, and where nothing was answered."""
+        return next(iter([*self.answers, *self.labels]), None)
+
+    @property
+    def no_answer(self) -> bool:
+        """Whether it says that the passage does not answer the question."""
+        return bool(self.answers) and self.answers[0].start < 0
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """Where the best answer stands in the passage; labels and scores stand nowhere."""
+        return (self.answers[0].start, self.answers[0].end) if self.answers and not self.no_answer else None
+
+    @property
+    def words(self) -> str:
+        """The answer, the label or the score; empty for no answer."""
+        if self.score is not None:
+            return f"{self.score:.2f}"
+        return self.labels[0].name if self.labels else self.answers[0].text if self.answers else ""
+
+    @property
+    def probability(self) -> float | None:
+        """Of what it says; None for a score and where there is nothing."""
+        return self.best.probability if self.best else None
+
+    def agrees(self, other: Reply) -> bool:
+        """Whether the best answers are the same span, the labels the same, or the scores close."""
+        if self.labels and other.labels:
+            return self.labels[0].name.casefold() == other.labels[0].name.casefold()
+        if self.score is not None and other.score is not None:
+            return abs(self.score - other.score) < CLOSE
+        if {self.score, other.score} != {None} or self.labels or other.labels:
+            return False
+        return self.span == other.span and bool(self.answers) == bool(other.answers)
+
+
 def find_labels(logits: np.ndarray, names: Sequence[str]) -> list[Label]:
     """The labels of one text, from likely to unlikely.
 
@@ -55,8 +137,7 @@ def find_labels(logits: np.ndarray, names: Sequence[str]) -> list[Label]:
 def find_answers(
     context: str,
     windows: Sequence[Window],
-    start_logits: Sequence[np.ndarray],
-    end_logits: Sequence[np.ndarray],
+    logits: Sequence[np.ndarray],
     n_best: int = 20,
     max_answer_tokens: int = 30,
     no_answer: bool = False,
@@ -70,8 +151,8 @@ def find_answers(
     Args:
         context: the passage that the windows' offsets point into.
         windows: the windows of this one example, each with `offsets` (None outside the passage).
-        start_logits: one array [T] a window, T at least the window's length; padding after it is ignored.
-        end_logits: likewise.
+        logits: of start and end, one array `[T, 2]` a window, T at least the window's length; padding after it is
+            ignored.
         n_best: how many answers are kept.
         max_answer_tokens: the longest answer, in tokens.
         no_answer: whether "no answer" competes. Its score is the lowest, over the windows, of the two logits at [CLS].
@@ -82,8 +163,8 @@ def find_answers(
     """
     best: dict[tuple[int, int], float] = {}
     null_score = np.inf
-    for window, start, end in zip(windows, start_logits, end_logits, strict=True):
-        start, end = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
+    for window, pairs in zip(windows, logits, strict=True):
+        start, end = np.asarray(pairs, dtype=np.float64).T
         null_score = min(null_score, float(start[0] + end[0]))
         for span, score in _best_spans(window.offsets, start, end, n_best, max_answer_tokens):
             best[span] = max(score, best.get(span, -np.inf))

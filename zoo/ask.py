@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from zoo.answers import Answer, find_answers
+from zoo.answers import Answer, Reply, find_answers
+from zoo.checkpoints import most_tokens
 from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import Window, make_windows
+from zoo.features import Tokenizer, make_windows
 from zoo.lengths import LengthConfig, Lengths
-from zoo.opened import Opened, run_all, run_one
+from zoo.opened import Inputs, Opened, run_all
 from zoo.safety import MAX_CONTEXT, MAX_QUESTION, clean_text
 from zoo.tasks import QUESTIONS
 
 MAX_LENGTH, STRIDE = QUESTIONS.padded, 128
-
-
-@dataclass(frozen=True)
-class KeptWindow:
-    """Which tokens of a window survived: their text, their span in the passage (None outside it), and bool
-    `[layers, tokens]`."""
-
-    tokens: list[str]
-    spans: list[tuple[int, int] | None]
-    kept: np.ndarray
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Answers to one question, best first, and what was computed for them.
-
-    `tokens` holds the real token count of every window, `macs_ratio` the share of the unpadded full model's MACs.
-    """
-
-    answers: list[Answer]
-    no_answer: bool
-    windows: int
-    tokens: list[int]
-    kept: list[KeptWindow]
-    notices: list[str]
-    macs_ratio: float
-    context: str
 
 
 @dataclass(frozen=True)
@@ -64,86 +37,58 @@ class QuestionAnswerer(Opened):
     @property
     def no_answer(self) -> bool:
         """Whether "no answer" may win (SQuAD v2)."""
-        return bool(self._config.get("squad_v2", False))
+        return bool(self.config.get("squad_v2", False))
 
     def ask(
         self,
-        question: str,
-        context: str,
+        first: str,
+        second: str | None,
         config: LengthConfig | None = None,
         n_best: int = 20,
         null_threshold: float = 0.0,
     ) -> Reply:
-        """Answers a question from a passage; a long passage is read in overlapping windows.
+        """Answers a question (`first`) from a passage (`second`); a long passage is read in overlapping windows.
 
         Raises:
             UserError: an empty question or passage, or a configuration for another number of layers.
         """
-        question, context, notices = self._clean(question, context)
-        config = self.checked(config)
-        windows = self._windows(question, context)
-        outputs = [run_one(self.engine, window, config) for window in windows]
+        inputs = self.prepare(first, second)
+        outputs, reply = self.run(inputs, config)
         answers = find_answers(
-            context,
-            windows,
-            [o.start[0] for o in outputs],
-            [o.end[0] for o in outputs],
+            inputs.texts[0],
+            inputs.windows,
+            [output.logits[0] for output in outputs],
             n_best=n_best,
             no_answer=self.no_answer,
             null_threshold=null_threshold,
         )
-        counts = [len(w.input_ids) for w in windows]
-        kept = [
-            KeptWindow(self.tokenizer.convert_ids_to_tokens(w.input_ids), w.offsets, np.array([k[0] for k in o.kept]))
-            for w, o in zip(windows, outputs, strict=True)
-        ]
-        if len(windows) > 1:
-            notices.append(f"The passage is long: it was read in {len(windows)} overlapping windows.")
-        return Reply(
-            answers,
-            bool(answers) and answers[0].start < 0,
-            len(windows),
-            counts,
-            kept,
-            notices,
-            self._macs_ratio(counts, config),
-            context,
-        )
+        return replace(reply, answers=answers)
 
-    def runner(self, question: str, context: str, config: LengthConfig | None = None) -> Callable[[], object]:
-        """A callable that runs the engine over this input's windows, everything else prepared: what is timed."""
-        question, context, _ = self._clean(question, context)
-        return self._runner(self._windows(question, context), config)
-
-    def count_tokens(self, question: str, context: str) -> list[int]:
-        """Real tokens of every window."""
-        return [len(w.input_ids) for w in self._windows(*self._clean(question, context)[:2])]
-
-    def _windows(self, question: str, context: str) -> list[Window]:
-        return make_windows(self.tokenizer, [question], [context], self.max_length, STRIDE)
-
-    @property
-    def max_length(self) -> int:
-        return min(MAX_LENGTH, self._config["max_position_embeddings"])
-
-    def _clean(self, question: str, context: str) -> tuple[str, str, list[str]]:
-        question, cut_question = clean_text(question, MAX_QUESTION)
-        context, cut_context = clean_text(context, MAX_CONTEXT)
+    def prepare(self, first: str, second: str | None) -> Inputs:
+        question, question_notice = clean_text(first, MAX_QUESTION)
+        context, context_notice = clean_text(second or "", MAX_CONTEXT)
         if not question.strip():
             raise UserError("Ask a question first.")
         if not context.strip():
             raise UserError("There is no passage to read: paste one, or pick an example.")
-        return question, context, [notice for notice in (cut_question, cut_context) if notice]
+        windows = make_windows(self.tokenizer, [question], [context], self.max_length, STRIDE)
+        notices = [notice for notice in (question_notice, context_notice) if notice]
+        if len(windows) > 1:
+            notices.append(f"The passage is long: it was read in {len(windows)} overlapping windows.")
+        return Inputs((context,), windows, notices)
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a window."""
+        return most_tokens(self.config, MAX_LENGTH)
 
 
 def predict(
     engine: Engine,
-    tokenizer: Any,
-    questions: Sequence[str],
-    contexts: Sequence[str],
+    tokenizer: Tokenizer,
+    pairs: Sequence[tuple[str, str]],
     config: Lengths | None = None,
     max_length: int = MAX_LENGTH,
-    stride: int = STRIDE,
     no_answer: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
@@ -152,25 +97,24 @@ def predict(
     Args:
         engine: a loaded model.
         tokenizer: its tokenizer.
-        questions, contexts: of equal length.
+        pairs: a question and its passage each.
         config: length configuration; None for full length.
+        max_length: tokens of a window at most.
         no_answer: whether "no answer" may win (SQuAD v2).
         progress: called with (windows done, windows in all).
     """
-    windows = make_windows(tokenizer, questions, contexts, max_length, stride)
-    starts: list[np.ndarray] = [np.empty(0)] * len(windows)
-    ends: list[np.ndarray] = [np.empty(0)] * len(windows)
-    for rows, out in run_all(engine, windows, config, progress):
-        for row, i in enumerate(rows):
-            starts[i], ends[i] = out.start[row], out.end[row]
+    questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
+    windows = make_windows(tokenizer, questions, contexts, max_length, STRIDE)
+    logits: list[np.ndarray] = [np.empty((0, 2))] * len(windows)
+    for places, out in run_all(engine, windows, config, progress):
+        for row, i in enumerate(places):
+            logits[i] = out.logits[row]
     by_example: dict[int, list[int]] = {}
     for i, window in enumerate(windows):
         by_example.setdefault(window.example, []).append(i)
-    found = []
+    predictions = list[Prediction]()
     for example, context in enumerate(contexts):
-        mine = by_example.get(example, [])
-        answers = find_answers(
-            context, [windows[i] for i in mine], [starts[i] for i in mine], [ends[i] for i in mine], no_answer=no_answer
-        )
-        found.append(Prediction(answers[0].text if answers else "", answers))
-    return found
+        own = by_example.get(example, [])
+        answers = find_answers(context, [windows[i] for i in own], [logits[i] for i in own], no_answer=no_answer)
+        predictions.append(Prediction(answers[0].text if answers else "", answers))
+    return predictions

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from zoo import card_files
+from zoo.engines import runs_int8
 from zoo.errors import UserError
 from zoo.hub import TAG
 from zoo.lengths import PAPER_TOKENS
@@ -143,7 +144,7 @@ def _mappings(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _metadata(entry: Entry, license: str | None = None) -> dict[str, Any]:
-    int8 = "onnxruntime" in entry.engines
+    int8 = runs_int8(entry)
     data: dict[str, Any] = {
         "license": entry.license or license or "other",
         "language": "en",
@@ -211,7 +212,7 @@ def _zeros(entry: Entry) -> str:
 def _base(entry: Entry) -> str:
     if not entry.base_model:
         return ""
-    relation = "quantized from it" if "onnxruntime" in entry.engines else "fine-tuned from it"
+    relation = "quantized from it" if runs_int8(entry) else "fine-tuned from it"
     revision = entry.provenance.get("base_revision")
     return f"{entry.base_model}" + (f" at revision {revision}" if revision else "") + f" ({relation})"
 
@@ -289,7 +290,7 @@ def _texts(entry: Entry) -> str:
 
 
 def _list(facts: dict[str, Any]) -> str:
-    def told(value: Any) -> str:
+    def told(value: object) -> str:
         if isinstance(value, float):
             return f"{value:.4g}"
         if isinstance(value, dict):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import struct
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from zoo import hub, safety, shelf
-from zoo.checkpoints import FAMILIES, labels_of
+from zoo.checkpoints import labels_of
+from zoo.engines import GRAPH, TENSORS, running
 from zoo.errors import UserError
+from zoo.families import FAMILIES
 from zoo.files import read_json
 from zoo.lengths import Front
 from zoo.metrics import scores_of
@@ -24,7 +25,7 @@ from zoo.tasks import TASK_TYPES, TaskType
 log = logging.getLogger(__name__)
 
 MODELS = Path(__file__).parent / "models"
-TENSORS, GRAPH, FRONT = "model.safetensors", "model.int8.onnx", "front.json"
+FRONT = "front.json"
 KINDS = {
     **dict.fromkeys(("title", "task", "method", "base_model", "license", "full_precision", "weights_dtype"), str),
     **dict.fromkeys(("metrics", "provenance"), dict),
@@ -164,27 +165,6 @@ def full_precision(entry: Entry) -> Entry | None:
     return find(entry.full_precision)
 
 
-def choose(entries: Iterable[Entry], text: str = "", task: str | None = None, method: str | None = None) -> list[Entry]:
-    """The entries whose name, title or base model has `text` in it, and of this task and method where given."""
-    text = text.casefold().strip()
-    return [
-        entry
-        for entry in entries
-        if text in f"{entry.name} {entry.title} {entry.base_model}".casefold()
-        and task in (None, entry.task)
-        and method in (None, entry.method)
-    ]
-
-
-def order(entries: Iterable[Entry], by: str = "name", descending: bool = False) -> list[Entry]:
-    """The entries by a field of theirs, by `score` or by a metric such as `f1`; those without it come last."""
-    found = [({**entry.metrics, **vars(entry), "score": entry.score}, entry) for entry in entries]
-    valued = [(facts.get(by), entry) for facts, entry in found]
-    known = [(value, entry) for value, entry in valued if value is not None]
-    known.sort(key=lambda pair: pair[0], reverse=descending)
-    return [entry for _, entry in known] + [entry for value, entry in valued if value is None]
-
-
 @cache
 def _examples() -> list[dict[str, Any]]:
     articles = read_json(MODELS / "examples.json")["data"]
@@ -229,9 +209,8 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
     front = Front.load(folder / FRONT) if (folder / FRONT).is_file() else None
     int8 = graph.is_file() and front is not None
     sibling = stated.get("full_precision")
-    engines = ["onnxruntime", "openvino"] if int8 else []
-    if tensors.is_file() or (int8 and sibling):
-        engines.append("torch")
+    runs_float = tensors.is_file() or (int8 and sibling)
+    engines = running(*([GRAPH] if int8 else []), *([TENSORS] if runs_float else []))
     if not engines:
         raise UserError(
             f"{name} has neither {TENSORS} (in one piece) nor {GRAPH} with its {FRONT}. Save it again as one of these."
@@ -276,14 +255,10 @@ def _task(config: dict[str, Any], name: str) -> str:
 def _header(path: Path) -> tuple[list[str], int]:
     """Data types and number of parameters of a safetensors file, from its header alone."""
     try:
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            if size > 100_000_000:
-                raise ValueError("the header is too large")
-            header = json.loads(file.read(size))
-        tensors = [value for key, value in header.items() if key != "__metadata__"]
-        return sorted({t["dtype"] for t in tensors}), sum(prod(t["shape"]) for t in tensors)
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+        with safe_open(path, "np") as file:
+            parts = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118
+            return sorted({part.get_dtype() for part in parts}), sum(prod(part.get_shape()) for part in parts)
+    except (OSError, SafetensorError) as error:
         raise UserError(
             f"{path} is no safetensors file, or it is cut short ({error}). Download or save it again."
         ) from error

@@ -3,69 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from zoo.errors import UserError
+from zoo.families import FAMILIES, Family, family_of
 from zoo.tasks import TASK_TYPES, TaskType
-
-FAMILIES = {  # model type -> how classes begin
-    "bert": "Bert",
-    "roberta": "Roberta",
-    "distilbert": "DistilBert",
-    "mpnet": "MPNet",
-}
-
-# DistilBERT's name of a size -> everybody else's
-SIZES = {
-    "dim": "hidden_size",
-    "hidden_dim": "intermediate_size",
-    "n_layers": "num_hidden_layers",
-    "n_heads": "num_attention_heads",
-    "activation": "hidden_act",
-}
-
-# Hugging Face parameter name within a layer <-> ours
-NAMES = (
-    ("attention.self.query", "query"),
-    ("attention.self.key", "key"),
-    ("attention.self.value", "value"),
-    ("attention.output.dense", "project"),
-    ("attention.output.LayerNorm", "attention_norm"),
-    ("intermediate.dense", "expand"),
-    ("output.dense", "contract"),
-    ("output.LayerNorm", "output_norm"),
-)
-DISTIL_NAMES = (
-    ("attention.q_lin", "query"),
-    ("attention.k_lin", "key"),
-    ("attention.v_lin", "value"),
-    ("attention.out_lin", "project"),
-    ("sa_layer_norm", "attention_norm"),
-    ("ffn.lin1", "expand"),
-    ("ffn.lin2", "contract"),
-    ("output_layer_norm", "output_norm"),
-)
-MPNET_NAMES = (
-    ("attention.attn.q", "query"),
-    ("attention.attn.k", "key"),
-    ("attention.attn.v", "value"),
-    ("attention.attn.o", "project"),
-    ("attention.LayerNorm", "attention_norm"),
-    *NAMES[5:],
-)
-EMBEDDINGS = (
-    ("embeddings.word_embeddings", "words"),
-    ("embeddings.position_embeddings", "positions"),
-    ("embeddings.token_type_embeddings", "types"),
-    ("embeddings.LayerNorm", "norm"),
-)
 
 
 def normalized(config: dict[str, Any]) -> dict[str, Any]:
-    """A `config.json` with the sizes under the names that BERT gives them, DistilBERT's own beside them."""
-    if config.get("model_type") != "distilbert":
+    """A `config.json` with the sizes under the names that BERT gives them, the family's own beside them."""
+    family = FAMILIES.get(str(config.get("model_type")))
+    if family is None or not family.sizes:
         return config
-    return {**config, **{name: config[own] for own, name in SIZES.items() if own in config}}
+    return {**config, **{name: config[own] for own, name in family.sizes.items() if own in config}}
+
+
+def renamed(config: dict[str, Any]) -> dict[str, Any]:
+    """A `config.json` with the family's own names of the sizes brought to what BERT's names say."""
+    sizes = family_of(config["model_type"]).sizes
+    return {**config, **{own: config[name] for own, name in sizes.items() if own in config and name in config}}
 
 
 def head_of(config: dict[str, Any]) -> TaskType:
@@ -85,7 +42,7 @@ def head_of(config: dict[str, Any]) -> TaskType:
 
 def architecture(family: str, head: TaskType) -> str:
     """The name that transformers has for a family's model with this head."""
-    return FAMILIES[family] + head.ending
+    return family_of(family).classes + head.ending
 
 
 def labels_of(config: dict[str, Any]) -> list[str]:
@@ -108,79 +65,77 @@ def head_size(config: dict[str, Any]) -> int:
     return config.get("attention_head_size") or config["hidden_size"] // config["num_attention_heads"]
 
 
-def most_tokens(config: dict[str, Any]) -> int:
-    """The longest input that a checkpoint has positions for."""
-    return config["max_position_embeddings"] - first_position(config)
+def most_tokens(config: Mapping[str, Any], limit: int | None = None) -> int:
+    """The longest input that a checkpoint has positions for, `limit` at the most.
+
+    `max_position_embeddings` is no answer: some families leave the first positions to padding.
+    """
+    if limit is not None and "max_position_embeddings" not in config:
+        return limit
+    most = config["max_position_embeddings"] - first_position(config)
+    return most if limit is None else min(limit, most)
 
 
-def first_position(config: dict[str, Any]) -> int:
-    """Where the positions of tokens begin: RoBERTa and MPNet leave the first ones to padding."""
-    family = config.get("model_type")
-    # transformers has MPNet's 1 in the code, whatever stands for padding in the vocabulary.
-    return {"roberta": config.get("pad_token_id", 1) + 1, "mpnet": 2}.get(str(family), 0)
+def first_position(config: Mapping[str, Any]) -> int:
+    """Where the positions of tokens begin: some families leave the first ones to padding."""
+    family = FAMILIES.get(str(config.get("model_type")))
+    if family is None:
+        return 0
+    return config.get("pad_token_id", family.pad) + 1 if family.counts_tokens else family.first
 
 
-def check_simulable(family: str | None) -> None:
+def check_simulable(name: str | None) -> None:
     """Refuses what AIMET and NNCF are given no names for here.
 
     Raises:
-        UserError: the family is MPNet.
+        UserError: attention in this family depends on distances.
     """
-    if family == "mpnet":
+    family = FAMILIES.get(str(name))
+    if family is not None and family.distances:
         raise UserError(
-            "An MPNet model cannot learn ranges here: its attention depends on how far apart tokens are. Use the "
-            "recipe static_int8 or dynamic_int8, or let it teach a BERT, RoBERTa or DistilBERT checkpoint."
+            f"An {family.title} model cannot learn ranges here: its attention depends on how far apart tokens are. Use "
+            "the recipe static_int8 or dynamic_int8, or let it teach a BERT, RoBERTa or DistilBERT checkpoint."
         )
 
 
 def check_config(config: dict[str, Any]) -> None:
     """Refuses what this encoder would compute wrongly."""
+    family_of(config.get("model_type"))
     config = normalized(config)
-    if config.get("model_type") not in FAMILIES:
-        raise UserError(
-            f"Model type {config.get('model_type')!r} is not supported: use a BERT, RoBERTa, DistilBERT or MPNet "
-            "checkpoint."
-        )
     if config.get("hidden_act", "gelu") != "gelu":
         raise UserError(f"Activation {config['hidden_act']!r} is not supported: use a checkpoint with hidden_act gelu.")
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise UserError("Relative position embeddings are not supported: use a checkpoint with absolute ones.")
 
 
-def ours(key: str) -> str:
-    """A Hugging Face parameter name as our encoder spells it."""
-    key = re.sub(r"^(bert|roberta|distilbert|mpnet)\.", "", key)
+def ours(key: str, family: str) -> str:
+    """A Hugging Face parameter name of this family as our encoder spells it."""
+    row = family_of(family)
+    key = key.removeprefix(f"{family}.")
     key = key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-    if match := re.fullmatch(r"(?:encoder|transformer)\.layer\.(\d+)\.(.+)\.(weight|bias)", key):
-        return f"layers.{match[1]}.{dict((*NAMES, *DISTIL_NAMES, *MPNET_NAMES)).get(match[2], match[2])}.{match[3]}"
-    for there, here in (
-        *EMBEDDINGS,
-        ("encoder.relative_attention_bias", "distances"),
-        ("pooler.dense", "dense"),
-        ("pre_classifier", "dense"),
-        ("classifier.dense", "dense"),
-        ("classifier.out_proj", "classifier"),
-    ):
-        if key.startswith(there + "."):
-            return here + key[len(there) :]
-    return key
+    if match := re.fullmatch(rf"{re.escape(row.stem)}\.(\d+)\.(.+)\.(weight|bias)", key):
+        names = {there: here for here, there in row.layer.items()}
+        return f"layers.{match[1]}.{names.get(match[2], match[2])}.{match[3]}"
+    part, _, kind = key.rpartition(".")
+    # A bare encoder's pooler is where a classifier starts.
+    names = {"pooler.dense": "dense"} | {
+        there.removeprefix(f"{family}."): here for here, there in _outside(row).items()
+    }
+    return f"{names[part]}.{kind}" if part in names else key
 
 
 def theirs(key: str, family: str) -> str:
     """Our parameter name as Hugging Face spells it for this family."""
-    distil = family == "distilbert"
+    row = family_of(family)
     if match := re.fullmatch(r"layers\.(\d+)\.(\w+)\.(weight|bias)", key):
-        own = {"distilbert": DISTIL_NAMES, "mpnet": MPNET_NAMES}.get(family, NAMES)
-        name = {here: there for there, here in own}[match[2]]
-        return f"{family}.{'transformer' if distil else 'encoder'}.layer.{match[1]}.{name}.{match[3]}"
+        return f"{family}.{row.stem}.{match[1]}.{row.layer[match[2]]}.{match[3]}"
     part, _, kind = key.rpartition(".")
-    heads = {
-        "bert": (f"{family}.pooler.dense", "classifier"),
-        "roberta": ("classifier.dense", "classifier.out_proj"),
-        "mpnet": ("classifier.dense", "classifier.out_proj"),
-        "distilbert": ("pre_classifier", "classifier"),
-    }[family]
-    names = {here: f"{family}.{there}" for there, here in EMBEDDINGS}
-    names["distances"] = f"{family}.encoder.relative_attention_bias"
-    names |= {"qa_outputs": "qa_outputs", "dense": heads[0], "classifier": heads[1]}
-    return f"{names[part]}.{kind}"
+    return f"{_outside(row)[part]}.{kind}"
+
+
+def _outside(row: Family) -> dict[str, str]:
+    """Names of the weights outside the layers, by ours."""
+    names = {here: f"{row.name}.{there}" for here, there in row.embeddings.items()}
+    if row.distances:
+        names["distances"] = f"{row.name}.{row.distances}"
+    return names | {"qa_outputs": "qa_outputs", "dense": row.dense, "classifier": row.classifier}

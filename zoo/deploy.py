@@ -84,14 +84,29 @@ def assemble(target: Path, preset: Preset = "explorer", root: Path = ROOT) -> Pa
     return target
 
 
+@dataclass(frozen=True)
+class Space:
+    """What a Space is to be.
+
+    Attributes:
+        preset: explorer (look and ask) or full (recipes, jobs, publishing); a variable of the Space.
+        private: of a new Space.
+        hardware: as the Hub names it, such as cpu-upgrade.
+        variables: of the Space, beside the preset.
+        secrets: names; their values are read from this process's environment and are never shown.
+    """
+
+    preset: Preset = "explorer"
+    private: bool = False
+    hardware: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    secrets: Sequence[str] = ()
+
+
 def deploy(
     repo_id: str,
     token: str,
-    preset: Preset = "explorer",
-    private: bool = False,
-    hardware: str | None = None,
-    variables: Mapping[str, str] | None = None,
-    secrets: Sequence[str] = (),
+    space: Space | None = None,
     dry_run: bool = False,
     root: Path = ROOT,
     tell: Callable[[str], None] | None = None,
@@ -101,24 +116,21 @@ def deploy(
     Args:
         repo_id: owner/name of the Space, made if it does not exist.
         token: may write to the owner; kept in memory only.
-        preset: explorer (look and ask) or full (recipes, jobs, publishing); a variable of the Space.
-        private: of a new Space.
-        hardware: as the Hub names it, such as cpu-upgrade.
-        variables: of the Space, beside the preset.
-        secrets: names; their values are read from this process's environment and are never shown.
+        space: how it is set up; None for the explorer.
         dry_run: tell what would be done and do nothing.
+        root: of the program.
         tell: is told each step.
 
     Raises:
         UserError: no right to write, a taken name, a secret that is not set, or a Hub that is busy or away.
     """
+    space = space or Space()
     say = tell or log.info
     repo_id = safety.check_repo_id(repo_id)
-    missing = [name for name in secrets if not os.environ.get(name)]
+    missing = [name for name in space.secrets if not os.environ.get(name)]
     if missing:
         raise UserError(f"The environment holds no {', '.join(missing)}. Set it, then deploy again.")
-    items = bundle(preset, root)
-    wanted = {**(variables or {}), PRESET: preset}
+    items = bundle(space.preset, root)
     api = client(token)
     with plainly(repo_id):
         check_right(api, repo_id)
@@ -127,14 +139,14 @@ def deploy(
             raise UserError(f"The name {repo_id} is taken by something else. Choose another name.")
         removed = _outdated(state, items)
         same = unchanged(items, state)
-        settings = _settings(api, repo_id, wanted, secrets, hardware, state is not None)
+        settings = _settings(api, repo_id, space, state is not None)
         commit, changed = "", len(same) < len(items) or bool(removed)
         if not dry_run:
             if state is None:
-                say(f"making the {'private' if private else 'public'} Space {repo_id}")
+                say(f"making the {'private' if space.private else 'public'} Space {repo_id}")
                 patiently(
                     lambda: api.create_repo(
-                        repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True
+                        repo_id, repo_type="space", space_sdk="gradio", private=space.private, exist_ok=True
                     )
                 )
                 state = look(api, repo_id, "space")
@@ -144,7 +156,7 @@ def deploy(
             for name, apply in settings.items():
                 say(name)
                 patiently(apply)
-            message = f"Deploy Budget Zoo ({preset})"
+            message = f"Deploy Budget Zoo ({space.preset})"
             commit, changed = follow(push(api, repo_id, items, message, state, "space", removed), say)
             _check_arrived(look(api, repo_id, "space"), items, repo_id)
     sizes = [(item.path, item.size) for item in items]
@@ -177,22 +189,20 @@ def _outdated(state: State | None, items: Sequence[Item]) -> list[str]:
     return sorted(path for path in (state.files if state else ()) if path.startswith(packages) and path not in here)
 
 
-def _settings(
-    api: HfApi, repo_id: str, variables: Mapping[str, str], secrets: Sequence[str], hardware: str | None, exists: bool
-) -> dict[str, Callable[[], Any]]:
+def _settings(api: HfApi, repo_id: str, space: Space, exists: bool) -> dict[str, Callable[[], Any]]:
     """What is to be set, by a line for people (never a secret's value), with the call that sets it."""
     there = patiently(lambda: api.get_space_variables(repo_id)) if exists else {}
     steps: dict[str, Callable[[], Any]] = {}
-    for key, value in variables.items():
+    for key, value in {**space.variables, PRESET: space.preset}.items():
         if key not in there or there[key].value != value:
             steps[f"variable {key}={value}"] = lambda k=key, v=value: api.add_space_variable(repo_id, k, v)
-    for name in secrets:
+    for name in space.secrets:
         steps[f"secret {name}"] = lambda k=name: api.add_space_secret(repo_id, k, os.environ[k])
-    if hardware:
+    if space.hardware:
         runs = patiently(lambda: api.get_space_runtime(repo_id)) if exists else None
-        if runs is None or hardware not in (runs.hardware, runs.requested_hardware):
-            wanted: Any = hardware
-            steps[f"hardware {hardware}"] = lambda: api.request_space_hardware(repo_id, wanted)
+        if runs is None or space.hardware not in (runs.hardware, runs.requested_hardware):
+            wanted: Any = space.hardware
+            steps[f"hardware {space.hardware}"] = lambda: api.request_space_hardware(repo_id, wanted)
     return steps
 
 

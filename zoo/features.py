@@ -75,7 +75,7 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
 
 
 def make_windows(
-    tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], max_length: int = 384, stride: int = 128
+    tokenizer: Tokenizer, questions: Sequence[str], contexts: Sequence[str], max_length: int = 384, stride: int = 128
 ) -> list[Window]:
     """Cuts every passage into windows of at most `max_length` tokens that overlap by `stride` tokens.
 
@@ -114,7 +114,7 @@ def make_windows(
 
 
 def make_texts(
-    tokenizer: Any, firsts: Sequence[str], seconds: Sequence[str] | None = None, max_length: int = 128
+    tokenizer: Tokenizer, firsts: Sequence[str], seconds: Sequence[str] | None = None, max_length: int = 128
 ) -> list[Window]:
     """One window a text or pair of texts; what is over `max_length` tokens is cut off, of a pair from the longer."""
     if not firsts:

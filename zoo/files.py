@@ -6,25 +6,41 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import UserError
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text so that a reader, or a crash, sees the old file or the new one and nothing in between."""
+@contextmanager
+def atomic(path: str | Path, shared: bool = False) -> Iterator[Path]:
+    """A draft to write, which takes the place of `path` when the block ends without an error, and else is removed.
+
+    A reader, or a crash, sees the old file or the new one and nothing in between.
+
+    Args:
+        path: the file; its folder is made.
+        shared: whether others may write the same file meanwhile. Where not, the draft of a process that was killed is
+            written over by the next.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp" if shared else f"{path.name}.tmp")
     try:
-        with draft.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
+        yield draft
+        with draft.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text so that a reader, or a crash, sees the old file or the new one and nothing in between."""
+    with atomic(path, shared=True) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: str | Path, obj: Any) -> None:

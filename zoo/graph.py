@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.errors import UserError
+from zoo.families import family_of
+from zoo.operators import Nodes, Weights
 from zoo.tasks import QUESTIONS, TASK_TYPES
 
 if TYPE_CHECKING:
@@ -30,85 +33,37 @@ LOST = -1e4
 OPSET = 20
 META = "budget_zoo"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "lengths")
-Weights = dict[str, np.ndarray]
 
 
-class Graph:
-    """Collects nodes; every method returns the name of its result."""
+@dataclass(frozen=True)
+class State:
+    """Names of what goes from layer to layer.
+
+    Attributes:
+        x: the tokens that are left, `[batch, tokens, hidden]`.
+        alive: 1 for real tokens and 0 for others, `[batch, tokens]`; None where inputs are never padded.
+        where: their places in the input; None while all are left.
+        bias: what is added to scores of attention; None where the next layer makes it.
+        restored: logits of every token so far; None while all are left.
+    """
+
+    x: str
+    alive: str | None
+    where: str | None = None
+    bias: str | None = None
+    restored: str | None = None
+
+
+class Graph(Nodes):
+    """An encoder's graph: `inputs`, its layers one after the other, and its `head`."""
 
     def __init__(self, weights: Weights, spec: dict[str, Any], dialect: str, padded: bool):
-        self.weights, self.spec, self.padded = weights, spec, padded
-        self.ort = dialect == "onnxruntime"
-        self.head = TASK_TYPES[spec.get("head", QUESTIONS.name)]
-        self.width = len(weights[f"{self.head.layers[-1]}.bias"])  # of the logits
-        self.nodes: list[Any] = []
-        self.used: dict[str, np.ndarray] = {}
-        self.serial = 0
-
-    def op(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        from onnx import helper
-
-        self.serial += 1
-        names = [f"{kind}_{self.serial}" + (f"_{i}" if outputs > 1 else "") for i in range(outputs)]
-        self.nodes.append(helper.make_node(kind, inputs, names, f"{kind}_{self.serial}", domain=domain, **attributes))
-        return names if outputs > 1 else names[0]
-
-    def const(self, value: Any, dtype: Any = np.int64) -> str:
-        array = np.asarray(value, dtype)
-        name = f"const_{array.dtype}_{'x'.join(map(str, array.shape))}_{array.tobytes().hex()}"
-        self.used[name] = array
-        return name
-
-    def weight(self, name: str) -> str:
-        self.used[name] = self.weights[name]
-        return name
-
-    def linear(self, name: str, x: str, bias: bool = True) -> str:
-        """`x @ w + b`, with integer products where the weights are integers."""
-        if f"{name}.w" in self.weights:
-            y = self.op("MatMul", x, self.weight(f"{name}.w"))
-            return self.op("Add", y, self.weight(f"{name}.bias")) if bias else y
-        if f"{name}.x_factor" in self.weights:
-            x = self.op("Mul", x, self.weight(f"{name}.x_factor"))
-        w, scale = self.weight(f"{name}.q"), self.weight(f"{name}.scale")
-        static = f"{name}.x_scale" in self.weights
-        if static:
-            x_scale, x_zero = self.weight(f"{name}.x_scale"), self.weight(f"{name}.x_zero")
-            integers = self.op("QuantizeLinear", x, x_scale, x_zero)
-        else:
-            integers, x_scale, x_zero = self.op("DynamicQuantizeLinear", x, outputs=3)
-        if self.ort:
-            args = [
-                integers,
-                w,
-                x_scale,
-                scale,
-                x_zero,
-                self.const(np.zeros(self.weights[f"{name}.scale"].shape), np.int8),
-            ]
-            return self.op(
-                "MatMulIntegerToFloat", *args, *([self.weight(f"{name}.bias")] if bias else []), domain="com.microsoft"
-            )
-        if static:
-            left = self.op("DequantizeLinear", integers, x_scale, x_zero)
-            right = self.op("DequantizeLinear", w, scale, axis=1)
-            y = self.op("MatMul", left, right)
-        else:
-            whole = self.op("Cast", self.op("MatMulInteger", integers, w, x_zero), to=1)
-            y = self.op("Mul", whole, self.op("Mul", scale, x_scale))
-        return self.op("Add", y, self.weight(f"{name}.bias")) if bias else y
-
-    def add_norm(self, name: str, x: str, y: str) -> str:
-        weight, bias, eps = self.weight(f"{name}.weight"), self.weight(f"{name}.bias"), self.spec["eps"]
-        if self.ort:
-            return self.op("SkipLayerNormalization", x, y, weight, bias, domain="com.microsoft", epsilon=eps)
-        return self.op("LayerNormalization", self.op("Add", x, y), weight, bias, axis=-1, epsilon=eps)
-
-    def gelu(self, x: str) -> str:
-        return self.op("Gelu", x, domain="com.microsoft") if self.ort else self.op("Gelu", x)
-
-    def size(self, x: str, axis: int) -> str:
-        return self.op("Shape", x, start=axis, end=axis + 1)
+        super().__init__(weights, dialect, spec["eps"])
+        self.spec, self.padded = spec, padded
+        self.family = family_of(spec["family"])
+        self.task = TASK_TYPES[spec.get("head", QUESTIONS.name)]
+        self.width = len(weights[f"{self.task.layers[-1]}.bias"])  # of the logits
+        self.results: dict[str, str] = {}  # outputs of the graph, by their names
 
     def embed(self) -> str:
         ids, types = "input_ids", "token_type_ids"
@@ -117,7 +72,7 @@ class Graph:
             words = self.op("Mul", rows, self.op("Gather", self.weight("words.scale"), ids))
         else:
             words = self.op("Gather", self.weight("words.w"), ids)
-        if self.spec["family"] == "roberta":
+        if self.family.counts_tokens:
             pad = self.const(self.spec["pad"])
             real = self.op("Cast", self.op("Not", self.op("Equal", ids, pad)), to=7)
             count = self.op("CumSum", real, self.const(1))
@@ -159,6 +114,85 @@ class Graph:
         mixed = self.op("Transpose", self.op("MatMul", probabilities, v), perm=[0, 2, 1, 3])
         return self.op("Reshape", mixed, self.const([0, 0, -1])), probabilities
 
+    def inputs(self) -> State:
+        """The embedded tokens, before the first layer."""
+        return State(self.embed(), self.op("Cast", "attention_mask", to=1) if self.padded else None)
+
+    def layer(self, i: int, state: State, drops: bool) -> State:
+        """One layer; where it drops tokens, those that go on and what is restored of the others."""
+        x, alive, where, bias, restored = state.x, state.alive, state.where, state.bias, state.restored
+        if bias is None:
+            bias = self.bias(state)
+        mixed, probabilities = self.attention(i, x, bias, drops)
+        skip = x
+        if drops:
+            assert probabilities is not None
+            if self.task.per_token:
+                restored = _restore(self, restored, self.linear(self.task.layers[-1], x), where, alive)
+            pick, where, alive = _choose(self, i, probabilities, alive, where)
+            bias = None
+            rows = self.op("Unsqueeze", pick, self.const([2]))
+            mixed, skip = (self.op("GatherND", part, rows, batch_dims=1) for part in (mixed, x))
+            if alive is None:
+                places = self.op("Identity", where)
+            else:  # -1 where a row keeps fewer
+                lives = self.op("Cast", alive, to=7)
+                places = self.op("Sub", self.op("Mul", self.op("Add", where, self.const(1)), lives), self.const(1))
+            self.results[f"kept_{i}"] = places
+        x = self.add_norm(f"layers.{i}.attention_norm", self.linear(f"layers.{i}.project", mixed), skip)
+        inner = self.gelu(self.linear(f"layers.{i}.expand", x))
+        x = self.add_norm(f"layers.{i}.output_norm", self.linear(f"layers.{i}.contract", inner), x)
+        return State(x, alive, where, bias, restored)
+
+    def bias(self, state: State) -> str | None:
+        """What is added to the scores of the tokens that are left; None where nothing is."""
+        alive = None if state.alive is None else _masked(self, state.alive)
+        if "distances.w" in self.weights:
+            apart = _apart(self, state.x, state.where)
+            return apart if alive is None else self.op("Add", apart, alive)
+        if alive is not None and self.ort:  # its fused attention wants the bias for every query
+            one = self.const([1])
+            return self.op("Expand", alive, self.op("Concat", one, one, self.size(state.x, 1), one, axis=0))
+        return alive
+
+    def head(self, state: State) -> None:
+        """The logits, which stand before the places that were kept."""
+        if self.task.per_token:
+            fresh = self.linear(self.task.layers[-1], state.x)
+            logits = _real(self, _restore(self, state.restored, fresh, state.where, state.alive))
+        else:
+            logits = _classify(self, state.x)
+        self.results = {**_outputs(self, logits), **self.results}
+
+    def model(self) -> onnx.ModelProto:
+        """The graph as a file's content."""
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+
+        for name, result in self.results.items():
+            self.nodes.append(helper.make_node("Identity", [result], [name]))
+        columns: list[Any] = ["batch", "tokens"] if self.task.per_token else ["batch"]
+        columns += [self.width] if len(self.task.outputs) == 1 else []
+        sizes: dict[str, list[Any]] = {"lengths": ["batch", self.spec["layers"]]}
+        graph = helper.make_graph(
+            self.nodes,
+            "length_adaptive",
+            [helper.make_tensor_value_info(n, TensorProto.INT64, sizes.get(n, ["batch", "tokens"])) for n in INPUTS],
+            [
+                helper.make_tensor_value_info(n, TensorProto.FLOAT, columns)
+                if "logits" in n
+                else helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", n])
+                for n in self.results
+            ],
+            [numpy_helper.from_array(value.copy(order="C"), name) for name, value in self.used.items()],
+        )
+        domains = [helper.make_opsetid("", OPSET)] + ([helper.make_opsetid("com.microsoft", 1)] if self.ort else [])
+        model = helper.make_model(graph, opset_imports=domains, ir_version=10, producer_name="budget-zoo")
+        helper.set_model_props(model, {META: json.dumps(self.spec, sort_keys=True)})
+        if not self.ort:
+            onnx.checker.check_model(model)
+        return model
+
 
 def build(
     weights: Weights,
@@ -183,73 +217,13 @@ def build(
         `[batch, longest]`: positions that go on, -1 in rows that keep fewer. Without padding every row must have the
         same lengths.
     """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
     g = Graph(weights, spec, dialect, padded)
+    state = g.inputs()
     active = sorted(spec["drop_layers"] if active is None else active)
-    x = g.embed()
-    alive = g.op("Cast", "attention_mask", to=1) if padded else None  # 1 alive, 0 dead
-    where = bias = restored = None
-    outputs: list[str] = []
     for i in range(spec["layers"]):
-        if bias is None and "distances.w" in weights:
-            bias = _apart(g, x, where)
-            if alive is not None:
-                bias = g.op("Add", bias, _masked(g, alive))
-        elif alive is not None and bias is None:
-            bias = _masked(g, alive)
-            if g.ort:  # its fused attention wants the bias for every query
-                query = g.op("Concat", g.const([1]), g.const([1]), g.size(x, 1), g.const([1]), axis=0)
-                bias = g.op("Expand", bias, query)
-        dropping = i in active
-        mixed, probabilities = g.attention(i, x, bias, dropping)
-        skip = x
-        if dropping:
-            assert probabilities is not None
-            if g.head.per_token:
-                restored = _restore(g, restored, g.linear(g.head.layers[-1], x), where, alive)
-            pick, where, alive = _choose(g, i, probabilities, alive, where)
-            bias = None
-            rows = g.op("Unsqueeze", pick, g.const([2]))
-            mixed, skip = (g.op("GatherND", part, rows, batch_dims=1) for part in (mixed, x))
-            if alive is not None:
-                gone = g.op("Cast", alive, to=7)
-                outputs.append(g.op("Sub", g.op("Mul", g.op("Add", where, g.const(1)), gone), g.const(1)))
-            else:
-                outputs.append(g.op("Identity", where))
-        x = g.add_norm(f"layers.{i}.attention_norm", g.linear(f"layers.{i}.project", mixed), skip)
-        inner = g.gelu(g.linear(f"layers.{i}.expand", x))
-        x = g.add_norm(f"layers.{i}.output_norm", g.linear(f"layers.{i}.contract", inner), x)
-    if g.head.per_token:
-        logits = _real(g, _restore(g, restored, g.linear(g.head.layers[-1], x), where, alive))
-    else:
-        logits = _classify(g, x)
-    said = _outputs(g, logits)
-    answers: list[Any] = ["batch", "tokens"] if g.head.per_token else ["batch"]
-    answers += [g.width] if len(said) == 1 else []
-    said |= {f"kept_{i}": places for i, places in zip(active, outputs, strict=True)}
-    for name, result in said.items():
-        g.nodes.append(helper.make_node("Identity", [result], [name]))
-    sizes: dict[str, list[Any]] = {"lengths": ["batch", spec["layers"]]}
-    graph = helper.make_graph(
-        g.nodes,
-        "length_adaptive",
-        [helper.make_tensor_value_info(n, TensorProto.INT64, sizes.get(n, ["batch", "tokens"])) for n in INPUTS],
-        [
-            helper.make_tensor_value_info(n, TensorProto.FLOAT, answers)
-            if "logits" in n
-            else helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", n])
-            for n in said
-        ],
-        [numpy_helper.from_array(value.copy(order="C"), name) for name, value in g.used.items()],
-    )
-    domains = [helper.make_opsetid("", OPSET)] + ([helper.make_opsetid("com.microsoft", 1)] if g.ort else [])
-    model = helper.make_model(graph, opset_imports=domains, ir_version=10, producer_name="budget-zoo")
-    helper.set_model_props(model, {META: json.dumps(spec, sort_keys=True)})
-    if not g.ort:
-        onnx.checker.check_model(model)
-    return model
+        state = g.layer(i, state, drops=i in active)
+    g.head(state)
+    return g.model()
 
 
 def _masked(g: Graph, alive: str) -> str:
@@ -276,7 +250,7 @@ def _apart(g: Graph, x: str, where: str | None) -> str:
 def _classify(g: Graph, x: str) -> str:
     """The logits `[batch, labels]`, from the first token, which is at place 0 after every drop."""
     first = g.linear("dense", g.op("Gather", x, g.const(0), axis=1))
-    return g.linear("classifier", g.op("Relu" if g.spec["family"] == "distilbert" else "Tanh", first))
+    return g.linear("classifier", g.op(g.family.bend.capitalize(), first))
 
 
 def _real(g: Graph, logits: str) -> str:
@@ -289,11 +263,11 @@ def _real(g: Graph, logits: str) -> str:
 
 def _outputs(g: Graph, logits: str) -> dict[str, str]:
     """Results by the names of the outputs that they go to."""
-    count = len(g.head.outputs)
+    count = len(g.task.outputs)
     if count == 1:
-        return {g.head.outputs[0]: logits}
+        return {g.task.outputs[0]: logits}
     parts = g.op("Split", logits, outputs=count, axis=-1, num_outputs=count)
-    return {name: g.op("Squeeze", part, g.const([2])) for name, part in zip(g.head.outputs, parts, strict=True)}
+    return {name: g.op("Squeeze", part, g.const([2])) for name, part in zip(g.task.outputs, parts, strict=True)}
 
 
 def _restore(g: Graph, restored: str | None, fresh: str, where: str | None, alive: str | None) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,24 +33,43 @@ T = TypeVar("T")
 
 
 def client(token: str | None = None) -> HfApi:
-    """The Hub's API, as nobody or with a token that lives in this object alone.
-
-    A Hub of one's own (`HF_ENDPOINT`) rarely has the Xet store that huggingface_hub prefers to upload to, so there the
-    plain LFS protocol is used, as `HF_HUB_DISABLE_XET=1` would do if it were set before the first import.
-    """
-    endpoint = get_settings().hub
-    if endpoint != constants._HF_DEFAULT_ENDPOINT:
-        constants.HF_HUB_DISABLE_XET = True
+    """The Hub's API, as nobody or with a token that lives in this object alone; for use inside `hub_settings`."""
     if token:
         hide_tokens()
-    session = get_session()
-    if session.timeout == httpx2.Timeout(None):
-        session.timeout = httpx2.Timeout(120, connect=15)
-    hooks = session.event_hooks
-    if _refuse_long_waits not in hooks["response"]:
-        hooks["response"].append(_refuse_long_waits)
-        session.event_hooks = hooks
-    return HfApi(endpoint=endpoint, token=token or False)
+    return HfApi(endpoint=get_settings().hub, token=token or False)
+
+
+@contextmanager
+def hub_settings() -> Iterator[None]:
+    """huggingface_hub as this program uses it, and afterwards as it was: what it reads is the whole process's.
+
+    Calls have an end, and none waits for as long as the Hub may ask. A Hub of one's own (`HF_ENDPOINT`) rarely has the
+    Xet store that huggingface_hub prefers to upload to, so there the plain LFS protocol is used, as
+    `HF_HUB_DISABLE_XET=1` would do if it were set before the first import. Threads may be inside side by side.
+    """
+    with _users:
+        if not _before:
+            session = get_session()
+            _before.append((session, session.timeout, session.event_hooks, constants.HF_HUB_DISABLE_XET))
+            if session.timeout == httpx2.Timeout(None):
+                session.timeout = httpx2.Timeout(120, connect=15)
+            hooks = session.event_hooks
+            session.event_hooks = {**hooks, "response": [*hooks["response"], _refuse_long_waits]}
+            if get_settings().hub != constants._HF_DEFAULT_ENDPOINT:
+                constants.HF_HUB_DISABLE_XET = True
+        else:
+            _before.append(_before[0])
+    try:
+        yield
+    finally:
+        with _users:
+            session, timeout, hooks, xet = _before.pop()
+            if not _before:
+                session.timeout, session.event_hooks, constants.HF_HUB_DISABLE_XET = timeout, hooks, xet
+
+
+_users = threading.Lock()
+_before: list[tuple[Any, Any, Any, bool]] = []  # what there was before, once for each that is inside
 
 
 def pull(
@@ -69,15 +89,16 @@ def pull(
     Raises:
         UserError: no such model or revision, gated, no network, no safe weights, too large.
     """
-    api = client(token)
     try:
-        info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=15)
-        names, size = _wanted(info)
-        message = f"{repo_id}: {len(names)} files, {size / 1e6:.1f} MB (at most {safety.MAX_BYTES / 1e6:,.0f} MB)"
-        (tell or log.info)(message)
-        options: dict[str, Any] = {"token": token or False, "endpoint": api.endpoint}
-        folder = snapshot_download(repo_id, revision=info.sha, allow_patterns=names, **options)
-        return Path(folder), info.sha or ""
+        with hub_settings():
+            api = client(token)
+            info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=15)
+            names, size = _wanted(info)
+            message = f"{repo_id}: {len(names)} files, {size / 1e6:.1f} MB (at most {safety.MAX_BYTES / 1e6:,.0f} MB)"
+            (tell or log.info)(message)
+            options: dict[str, Any] = {"token": token or False, "endpoint": api.endpoint}
+            folder = snapshot_download(repo_id, revision=info.sha, allow_patterns=names, **options)
+            return Path(folder), info.sha or ""
     except hub.GatedRepoError as error:
         raise UserError(
             f"{repo_id} is gated: its owner asks for terms to be accepted. Accept them on the Hub, download the model "
@@ -113,7 +134,8 @@ def zoo_models(author: str | None = None, token: str | None = None) -> list[Mode
 def plainly(repo_id: str) -> Iterator[None]:
     """Whatever huggingface_hub raises inside comes out as a UserError that says what to do; see `explain`."""
     try:
-        yield
+        with hub_settings():
+            yield
     except UserError:
         raise
     except (httpx2.HTTPError, OfflineModeIsEnabled, HFValidationError, RuntimeError, ValueError, OSError) as error:
@@ -149,44 +171,79 @@ def pause(error: BaseException, attempt: int) -> float | None:
     return float(2**attempt) if broken else None
 
 
+# What went wrong, by the kind of error and the status of the answer (None for any), and what to do; the first that
+# fits counts. `owner` is what stands before the slash.
+REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Collection[int] | None, str], ...] = (
+    (
+        hub.OfflineModeIsEnabled,
+        None,
+        "This program was told to stay offline. Unset HF_HUB_OFFLINE and start it again.",
+    ),
+    (hub.HFValidationError, None, "“{repo_id:.100}” is no name of the Hub. Write owner/name."),
+    (
+        hub.RepositoryNotFoundError,
+        None,
+        "There is no {repo_id} on the Hub that you may see. Check the name and the token.",
+    ),
+    (hub.RevisionNotFoundError, None, "{repo_id} has no such revision. Check the branch, tag or commit."),
+    (
+        BaseException,
+        (401,),
+        "The Hub does not know this token: it was revoked, has expired or is mistyped. Sign in again.",
+    ),
+    (
+        BaseException,
+        (403,),
+        "This token may not write to {owner}. Take one with write access, or another name before the slash.",
+    ),
+    (BaseException, (402,), "The Hub asks {owner} to pay for this. Look at the plan of that account."),
+    (BaseException, (409,), "The name {repo_id} is taken. Choose another one."),
+    (
+        BaseException,
+        (412,),
+        "Somebody changed {repo_id} meanwhile, so nothing was done. Look at it on the Hub, then try again.",
+    ),
+    (
+        BaseException,
+        (429,),
+        "The Hub asks to slow down. Wait some minutes and try again: what is uploaded is not sent twice.",
+    ),
+    (
+        BaseException,
+        range(500, 1000),
+        "The Hub has trouble ({status}). Try again in a while: what is uploaded already is not sent twice.",
+    ),
+    (BaseException, range(1, 500), "The Hub refused {repo_id}: {message}"),
+    (
+        (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError),
+        None,
+        "The Hub cannot be reached. Check the network.",
+    ),
+    (
+        httpx2.HTTPError,
+        None,
+        "The connection to the Hub broke off. Try again: what is uploaded already is not sent twice.",
+    ),
+    (BaseException, None, "The Hub's answer about {repo_id} could not be used ({kind}: {error})."),
+)
+
+
 def explain(error: BaseException, repo_id: str) -> UserError:
     """What went wrong with a repository, and what to do, in plain words."""
     response, cause = response_of(error), _root(error)
     status = response.status_code if response is not None else 0
-    owner = repo_id.split("/")[0]
-    if isinstance(cause, hub.OfflineModeIsEnabled):
-        text = "This program was told to stay offline. Unset HF_HUB_OFFLINE and start it again."
-    elif isinstance(cause, hub.HFValidationError):
-        text = f"“{repo_id[:100]}” is no name of the Hub. Write owner/name."
-    elif isinstance(cause, hub.RepositoryNotFoundError):
-        text = f"There is no {repo_id} on the Hub that you may see. Check the name and the token."
-    elif isinstance(cause, hub.RevisionNotFoundError):
-        text = f"{repo_id} has no such revision. Check the branch, tag or commit."
-    elif status == 401:
-        text = "The Hub does not know this token: it was revoked, has expired or is mistyped. Sign in again."
-    elif status == 403:
-        text = f"This token may not write to {owner}. Take one with write access, or another name before the slash."
-    elif status == 402:
-        text = f"The Hub asks {owner} to pay for this. Look at the plan of that account."
-    elif status == 409:
-        text = f"The name {repo_id} is taken. Choose another one."
-    elif status == 412:
-        text = f"Somebody changed {repo_id} meanwhile, so nothing was done. Look at it on the Hub, then try again."
-    elif status == 429:
-        text = "The Hub asks to slow down. Wait some minutes and try again: what is uploaded is not sent twice."
-    elif status >= 500:
-        text = f"The Hub has trouble ({status}). Try again in a while: what is uploaded already is not sent twice."
-    elif status:
-        told = getattr(cause, "server_message", None) or f"answer {status}"
-        text = f"The Hub refused {repo_id}: {redact(str(told))[:300]}"
-    elif isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-        text = "The Hub cannot be reached. Check the network."
-    elif isinstance(cause, httpx2.HTTPError):
-        text = "The connection to the Hub broke off. Try again: what is uploaded already is not sent twice."
-    else:
-        told = redact(str(cause))[:200]
-        text = f"The Hub's answer about {repo_id} could not be used ({type(cause).__name__}: {told})."
-    return UserError(text)
+    reasons = (text for kind, codes, text in REASONS if isinstance(cause, kind) and (codes is None or status in codes))
+    message = str(getattr(cause, "server_message", None) or f"answer {status}")
+    return UserError(
+        next(reasons).format(
+            repo_id=repo_id,
+            owner=repo_id.split("/")[0],
+            status=status,
+            message=redact(message)[:300],
+            kind=type(cause).__name__,
+            error=redact(str(cause))[:200],
+        )
+    )
 
 
 def response_of(error: BaseException) -> Any:
@@ -206,7 +263,7 @@ def _buried(error: BaseException) -> UserError | None:
     return root if isinstance(root, UserError) else None
 
 
-def _asked(response: Any) -> float | None:
+def _asked(response: httpx2.Response) -> float | None:
     """Seconds that an answer asks to wait."""
     limits = parse_ratelimit_headers(response.headers)
     if limits is not None and limits.remaining == 0:
@@ -215,7 +272,7 @@ def _asked(response: Any) -> float | None:
     return float(text) if text.isdigit() else None
 
 
-def _refuse_long_waits(response: Any) -> None:
+def _refuse_long_waits(response: httpx2.Response) -> None:
     """huggingface_hub itself sleeps for as long as the Hub asks, which may be an hour."""
     wait = _asked(response) if response.status_code == 429 else None
     if wait is not None and wait > LONGEST_WAIT:

@@ -13,6 +13,7 @@ import numpy as np
 
 from zoo.checkpoints import head_size, normalized
 from zoo.errors import UserError
+from zoo.families import FAMILIES
 from zoo.files import read_json, write_json
 from zoo.metrics import METRIC_NAMES, shown
 from zoo.tasks import QUESTIONS, TEXTS
@@ -102,17 +103,17 @@ class Shape:
     layers: int
     hidden: int
     intermediate: int
-    roberta: bool = False
+    counts_positions: bool = False
     attention: int | None = None  # width of all heads together, where some were removed
 
     @classmethod
     def from_config(cls, config: dict) -> Shape:
-        config = normalized(config)
+        config, family = normalized(config), FAMILIES.get(str(config.get("model_type")))
         return cls(
             config["num_hidden_layers"],
             config["hidden_size"],
             config["intermediate_size"],
-            config.get("model_type") == "roberta",
+            family is not None and family.counts_tokens,
             config["num_attention_heads"] * head_size(config) if "attention_head_size" in config else None,
         )
 
@@ -121,7 +122,8 @@ def macs(shape: Shape, tokens: int, lengths: Sequence[int] | None = None) -> int
     """Multiply-accumulates of one forward pass of one input with a question-answering head.
 
     The formula counts what torchprofile counts in the published tables: matrix products, layer norms, the head and
-    RoBERTa's position ids (QuaLA-MiniLM, arXiv 2210.17114, `evo_search/parents-iter30.tsv`).
+    position ids that count the tokens, as RoBERTa's do (QuaLA-MiniLM, arXiv 2210.17114,
+    `evo_search/parents-iter30.tsv`).
 
     Args:
         shape: the encoder.
@@ -129,7 +131,7 @@ def macs(shape: Shape, tokens: int, lengths: Sequence[int] | None = None) -> int
         lengths: tokens that go on after each layer; None keeps all.
     """
     h, f, a = shape.hidden, shape.intermediate, shape.attention or shape.hidden
-    total = tokens * h + 2 * tokens * h + (2 * tokens if shape.roberta else 0)
+    total = tokens * h + 2 * tokens * h + (2 * tokens if shape.counts_positions else 0)
     before = tokens
     for after in lengths or (tokens,) * shape.layers:
         total += 4 * before * h * a + 2 * before * before * a + 2 * after * h * f + (before + after) * h

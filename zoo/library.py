@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import catalog, hub
+from zoo.engines import runs_int8
 from zoo.errors import UserError
 from zoo.metrics import scores_of
 from zoo.settings import get_settings
-from zoo.shelf import COLUMNS, Row, _open, _put
+from zoo.shelf import COLUMNS, Row, open_table, put
 from zoo.tasks import TASK_TYPES
 
 if TYPE_CHECKING:
@@ -33,48 +34,82 @@ class Listing:
     banner: str
 
 
-def listing(
-    text: str = "",
-    task: str | None = None,
-    method: str | None = None,
-    base_model: str | None = None,
-    origin: str | None = None,
-    int8: bool | None = None,
-    license: str | None = None,
-    max_bytes: int | None = None,
-    min_score: float | None = None,
-    max_p50_ms: float | None = None,
-    owner: str | None = None,
-    sort: str = "name",
-    descending: bool = False,
-    refresh: bool = False,
-) -> Listing:
-    """The models that fit, sorted; those whose sorted value is not known come last.
+@dataclass(frozen=True)
+class Query:
+    """Which models of the catalogue, and in which order; those whose sorted value is not known come last.
 
-    Args:
+    Attributes:
         text: words that all occur in name, title, base model, task or method, in any case.
-        task, method, base_model, origin, license: exactly this one.
+        task, method, base_model, origin, license: exactly this one; None or empty for all.
         int8: True or False for only such.
         max_bytes, min_score, max_p50_ms: bounds; models that do not state the value are left out.
         owner: whose local results are shown beside those of nobody; None shows all.
         sort: one of `SORTS`.
-        refresh: ask the Hub first; if it cannot be reached the rows seen last are shown, and the banner says so.
+        descending: largest first.
 
     Raises:
         UserError: there is no such column to sort by.
     """
-    if sort not in SORTS:
-        raise UserError(f"The catalogue cannot be sorted by {sort!r}. Choose one of {', '.join(SORTS)}.")
+
+    text: str = ""
+    task: str | None = None
+    method: str | None = None
+    base_model: str | None = None
+    origin: str | None = None
+    int8: bool | None = None
+    license: str | None = None
+    max_bytes: int | None = None
+    min_score: float | None = None
+    max_p50_ms: float | None = None
+    owner: str | None = None
+    sort: str = "name"
+    descending: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sort not in SORTS:
+            raise UserError(f"The catalogue cannot be sorted by {self.sort!r}. Choose one of {', '.join(SORTS)}.")
+
+    def sql(self) -> tuple[str, list[object]]:
+        """What follows WHERE, and the values in it."""
+        where, values = ["1"], list[object]()
+        for word in self.text.split():
+            where.append("instr(lower(name || ' ' || title || ' ' || base_model || ' ' || task || ' ' || method), ?)")
+            values.append(word.lower())
+        conditions = (
+            ("task = ?", self.task or None),
+            ("method = ?", self.method or None),
+            ("base_model = ?", self.base_model or None),
+            ("origin = ?", self.origin or None),
+            ("license = ?", self.license or None),
+            ("int8 = ?", self.int8),
+            ("bytes <= ?", self.max_bytes),
+            ("score >= ?", self.min_score),
+            ("p50_ms <= ?", self.max_p50_ms),
+            ("owner IN ('', ?)", self.owner),
+        )
+        for condition, value in conditions:
+            if value is not None:
+                where.append(condition)
+                values.append(value)
+        order = f"{self.sort} IS NULL OR {self.sort} = '', {self.sort} {'DESC' if self.descending else 'ASC'}, name"
+        return f"{' AND '.join(where)} ORDER BY {order}", values
+
+
+def listing(query: Query | None = None, refresh: bool = False) -> Listing:
+    """The models that fit, sorted.
+
+    Args:
+        query: None for all.
+        refresh: ask the Hub first; if it cannot be reached the rows seen last are shown, and the banner says so.
+    """
     notes: list[str] = []
     try:
-        with _open(notes) as database:
+        with open_table(notes) as database:
             _sync(database, notes)
             if refresh:
                 _refresh(database, notes)
-            where, values = _conditions(locals())
-            order = f"{sort} IS NULL OR {sort} = '', {sort} {'DESC' if descending else 'ASC'}, name"
-            columns = ", ".join(COLUMNS)
-            found = database.execute(f"SELECT {columns} FROM models WHERE {where} ORDER BY {order}", values).fetchall()
+            where, values = (query or Query()).sql()
+            found = database.execute(f"SELECT {', '.join(COLUMNS)} FROM models WHERE {where}", values).fetchall()
     except UserError as error:
         # What ships with the program needs no database, so there is always something to see.
         rows = [_row(entry, "bundled") for entry in catalog.bundled()]
@@ -93,7 +128,7 @@ def register(folder: Path, owner: str = "") -> Row:
     """
     entry = catalog.open_folder(folder)
     taken = {path.parent.name for path in catalog.MODELS.glob("*/entry.json")}
-    with _open([]) as database, database:
+    with open_table([]) as database, database:
         database.execute("BEGIN IMMEDIATE")
         there = dict(database.execute("SELECT name, folder FROM models WHERE origin = 'local'"))
         name = next((name for name, place in there.items() if place == str(entry.folder)), None)
@@ -104,29 +139,8 @@ def register(folder: Path, owner: str = "") -> Row:
         row = _row(entry, "local", name=name, owner=owner)
         url = database.execute("SELECT url FROM models WHERE origin = 'local' AND name = ?", [name]).fetchone()
         row = replace(row, url=url[0] if url else "")
-        _put(database, [row])
+        put(database, [row])
     return row
-
-
-def _conditions(asked: dict[str, Any]) -> tuple[str, list[Any]]:
-    """The WHERE of a query and its values, from the arguments of `listing`."""
-    where, values = ["1"], []
-    for word in str(asked["text"]).split():
-        where.append("instr(lower(name || ' ' || title || ' ' || base_model || ' ' || task || ' ' || method), ?)")
-        values.append(word.lower())
-    for column in ("task", "method", "base_model", "origin", "license", "int8"):
-        if asked[column] not in (None, ""):
-            where.append(f"{column} = ?")
-            values.append(asked[column])
-    bounds = (("bytes", "max_bytes", "<="), ("score", "min_score", ">="), ("p50_ms", "max_p50_ms", "<="))
-    for column, bound, sign in bounds:
-        if asked[bound] is not None:
-            where.append(f"{column} {sign} ?")
-            values.append(asked[bound])
-    if asked["owner"] is not None:
-        where.append("owner IN ('', ?)")
-        values.append(asked["owner"])
-    return " AND ".join(where), values
 
 
 def _sync(database: sqlite3.Connection, notes: list[str]) -> None:
@@ -146,7 +160,7 @@ def _sync(database: sqlite3.Connection, notes: list[str]) -> None:
     with database:
         database.execute("BEGIN IMMEDIATE")
         database.execute("DELETE FROM models WHERE origin = 'bundled'")
-        _put(database, rows)
+        put(database, rows)
         database.executemany("DELETE FROM models WHERE origin = 'local' AND name = ?", [[name] for name in gone])
 
 
@@ -163,7 +177,7 @@ def _refresh(database: sqlite3.Connection, notes: list[str]) -> None:
     with database:
         database.execute("BEGIN IMMEDIATE")
         database.execute("DELETE FROM models WHERE origin = 'hub'")
-        _put(database, rows)
+        put(database, rows)
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         database.execute("INSERT OR REPLACE INTO facts VALUES ('hub_seen', ?)", [now])
 
@@ -180,7 +194,7 @@ def _row(entry: catalog.Entry, origin: str, name: str = "", owner: str = "") -> 
         bytes=entry.bytes,
         score=_number(entry.score),
         p50_ms=_number(entry.front.full.p50_ms if entry.front else entry.metrics.get("p50_ms")),
-        int8="int8" in entry.weights_dtype or (entry.front is not None and "onnxruntime" in entry.engines),
+        int8="int8" in entry.weights_dtype or runs_int8(entry),
         license=entry.license,
         folder=str(entry.folder),
         owner=owner,
@@ -227,16 +241,17 @@ def _headline(facts: dict[str, Any], results: dict[str, Any]) -> tuple[str, floa
     return "", None
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     value = value[0] if isinstance(value, list) and value else value
     return value[:200] if isinstance(value, str) else ""
 
 
-def _number(value: Any) -> float | None:
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable else None
+def _number(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
 
 
-def _whole(value: Any) -> int | None:
+def _whole(value: object) -> int | None:
     number = _number(value)
     return int(number) if number is not None and 0 <= number < 2**62 else None

@@ -31,7 +31,8 @@ from zoo.checkpoints import (
     theirs,
 )
 from zoo.errors import UserError
-from zoo.files import write_json
+from zoo.families import family_of
+from zoo.files import atomic, write_json
 from zoo.lengths import Shape
 from zoo.tasks import TASK_TYPES, TaskType
 
@@ -114,6 +115,7 @@ class LengthAdaptiveModel(nn.Module):
         check_config(config)
         config = normalized(config)
         self.config, self.dropout, self.family = config, dropout, config["model_type"]
+        self.row = row = family_of(self.family)
         self.head = head_of(config)
         self.shape = Shape.from_config(config)
         self.drop_layers = tuple(config.get("length_drop_layers") or range(self.shape.layers))
@@ -121,10 +123,9 @@ class LengthAdaptiveModel(nn.Module):
         hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
         self.words = nn.Embedding(config["vocab_size"], hidden, padding_idx=config.get("pad_token_id", 0))
         self.positions = nn.Embedding(config["max_position_embeddings"], hidden)
-        self.has_types = self.family in ("bert", "roberta")
-        if self.has_types:
+        if row.token_types:
             self.types = nn.Embedding(config.get("type_vocab_size", 2), hidden)
-        if self.family == "mpnet":
+        if row.distances:
             self.distances = nn.Embedding(
                 config.get("relative_attention_num_buckets", 32), config["num_attention_heads"]
             )
@@ -146,19 +147,19 @@ class LengthAdaptiveModel(nn.Module):
 
     @property
     def embeddings(self) -> list[nn.Embedding]:
-        """Words, positions and, of BERT and RoBERTa, token types; of MPNet what it learned of distances."""
-        own = [self.types] if self.has_types else [self.distances] if self.family == "mpnet" else []
-        return [self.words, self.positions, *own]
+        """Words, positions and, where the family has them, token types and what it learned of distances."""
+        tables = (*self.row.tables, *(["distances"] if self.row.distances else []))
+        return [self.get_submodule(name) for name in tables]  # type: ignore[misc]
 
     def embed(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
-        if self.family == "roberta":  # positions count the real tokens, from padding_idx + 1: settled before any drop
-            pad = self.config.get("pad_token_id", 1)
+        if self.row.counts_tokens:  # positions count the real tokens, from padding_idx + 1: settled before any drop
+            pad = self.config.get("pad_token_id", self.row.pad)
             real = input_ids.ne(pad).long()
             position = real.cumsum(1) * real + pad
         else:
             position = first_position(self.config) + torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         x = self.words(input_ids)
-        if self.has_types:
+        if self.row.token_types:
             x = x + self.types(torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids)
         return F.dropout(self.norm(x + self.positions(position)), self.dropout, self.training)
 
@@ -220,13 +221,13 @@ class LengthAdaptiveModel(nn.Module):
             logits = self.restore(restored, x, alive, where, tokens)
             out.logits = logits.masked_fill(~attention_mask.bool()[..., None], LOST)
         else:
-            bend = torch.relu if self.family == "distilbert" else torch.tanh
+            bend = getattr(torch, self.row.bend)
             first = F.dropout(bend(self.dense(x[:, 0])), self.dropout, self.training)
             out.logits = self.last(first).float()
         return out
 
     def attention_bias(self, alive: Tensor, where: Tensor, dtype: torch.dtype) -> Tensor:
-        """What is added to the scores of attention: `MASK` at padding; of MPNet what it learned for each distance.
+        """What is added to the scores of attention: `MASK` at padding, and what the model learned for each distance.
 
         Args:
             alive: which tokens are real, `[batch, tokens]` bool.
@@ -236,7 +237,7 @@ class LengthAdaptiveModel(nn.Module):
             `[batch, 1 or heads, 1 or queries, tokens]`.
         """
         bias = (1.0 - alive[:, None, None, :].to(dtype)) * MASK
-        if self.family != "mpnet":
+        if not self.row.distances:
             return bias
         buckets = distance_buckets(where[:, None, :] - where[:, :, None], self.distances.num_embeddings)
         return bias + self.distances(buckets).permute(0, 3, 1, 2).to(dtype)
@@ -281,7 +282,9 @@ class LengthAdaptiveModel(nn.Module):
             config["architectures"] = [architecture(config["model_type"], head)]
         model = cls(config, dropout)
         state = model.state_dict()
-        found = {ours(key): value.float() for key, value in load_file(folder / "model.safetensors").items()}
+        found = {
+            ours(key, model.family): value.float() for key, value in load_file(folder / "model.safetensors").items()
+        }
         new_head = HEAD_LAYERS if head else ()
         for key in [key for key in found if key.startswith(new_head) and key in state]:
             if found[key].shape != state[key].shape:
@@ -297,12 +300,10 @@ class LengthAdaptiveModel(nn.Module):
     def save(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
         """Writes a checkpoint folder that transformers loads too."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         held = self.state_dict().items()
         state = {theirs(key, self.family): value.detach().to(dtype).contiguous() for key, value in held}
-        unfinished = folder / "model.safetensors.tmp"
-        save_file(state, unfinished, metadata={"format": "pt"})
-        unfinished.replace(folder / "model.safetensors")
+        with atomic(folder / "model.safetensors") as draft:
+            save_file(state, draft, metadata={"format": "pt"})
         write_json(folder / "config.json", {**self.config, "dtype": str(dtype).removeprefix("torch.")})
 
 

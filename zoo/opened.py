@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from zoo.engines import open_engine
-from zoo.engines.base import Engine, EngineOutput
+from zoo.answers import KeptWindow, Reply
+from zoo.engines import DEFAULT_ENGINE, open_engine
+from zoo.engines.base import Batch, Engine, EngineOutput
 from zoo.errors import UserError
-from zoo.features import Window, load_tokenizer, pad
+from zoo.features import Tokenizer, Window, load_tokenizer, pad
 from zoo.files import read_json
 from zoo.lengths import LengthConfig, Lengths, Shape, macs
 
@@ -21,7 +24,35 @@ if TYPE_CHECKING:
 BATCH = 8
 
 
-class Opened:
+@dataclass(frozen=True)
+class Inputs:
+    """What an engine gets of one input: the texts as they are read, their windows, and what a reader should know."""
+
+    texts: tuple[str, ...]
+    windows: list[Window]
+    notices: list[str]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs an engine over one input, everything else prepared: what is timed.
+
+    Attributes:
+        engine: a loaded model.
+        batches: its inputs, a window each, and their lengths.
+        tokens: real tokens of every window.
+    """
+
+    engine: Engine
+    batches: list[tuple[Batch, np.ndarray]]
+    tokens: list[int]
+
+    def __call__(self) -> None:
+        for batch, lengths in self.batches:
+            self.engine.run(batch, lengths)
+
+
+class Opened(ABC):
     """An entry on an engine; a class of its own for each task says what goes in and what comes out.
 
     Args:
@@ -36,23 +67,23 @@ class Opened:
     task: ClassVar[str]
     refusal: ClassVar[str]  # of an entry that is made for something else
 
-    def __init__(self, entry: Entry, engine: str = "onnxruntime", threads: int | None = None):
+    def __init__(self, entry: Entry, engine: str = DEFAULT_ENGINE, threads: int | None = None):
         if entry.task != self.task:
             raise UserError(f"{entry.name} is made for {entry.task}, {self.refusal}")
         self.entry = entry
         self.engine = open_engine(engine, entry, threads)
 
     @cached_property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> Tokenizer:
         return load_tokenizer(self.entry.folder)
 
     @cached_property
-    def _config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         return read_json(self.entry.folder / "config.json")
 
     @cached_property
     def shape(self) -> Shape:
-        return Shape.from_config(self._config)
+        return Shape.from_config(self.config)
 
     def checked(self, config: LengthConfig | None) -> LengthConfig:
         """The configuration, full length for None."""
@@ -64,19 +95,38 @@ class Opened:
             )
         return config
 
-    def _runner(self, windows: Sequence[Window], config: LengthConfig | None) -> Callable[[], object]:
+    @abstractmethod
+    def prepare(self, first: str, second: str | None) -> Inputs:
+        """The windows of an input.
+
+        Raises:
+            UserError: a text that is needed is empty.
+        """
+
+    @abstractmethod
+    def ask(self, first: str, second: str | None, config: LengthConfig | None = None) -> Reply:
+        """What the model says of a question and its passage, or of one or two texts."""
+
+    def run(self, inputs: Inputs, config: LengthConfig | None) -> tuple[list[EngineOutput], Reply]:
+        """What the engine computes for every window, and a reply that tells all but what the model says."""
         config = self.checked(config)
-        inputs = [(pad([window]), _lengths(config, [window])) for window in windows]
+        outputs = [run_one(self.engine, window, config) for window in inputs.windows]
+        kept = [
+            KeptWindow(
+                self.tokenizer.convert_ids_to_tokens(w.input_ids), w.offsets, np.array([k[0] for k in o.kept]), w.parts
+            )
+            for w, o in zip(inputs.windows, outputs, strict=True)
+        ]
+        tokens = [len(window.input_ids) for window in inputs.windows]
+        full = sum(macs(self.shape, n) for n in tokens)
+        ratio = sum(macs(self.shape, n, config.tokens(n)) for n in tokens) / full
+        return outputs, Reply(inputs.texts, tokens, kept, ratio, inputs.notices)
 
-        def run() -> None:
-            for batch, lengths in inputs:
-                self.engine.run(batch, lengths)
-
-        return run
-
-    def _macs_ratio(self, counts: Sequence[int], config: LengthConfig) -> float:
-        """Share of the full model's MACs over windows of so many tokens."""
-        return sum(macs(self.shape, n, config.tokens(n)) for n in counts) / sum(macs(self.shape, n) for n in counts)
+    def runner(self, first: str, second: str | None = None, config: LengthConfig | None = None) -> Runner:
+        """What runs the engine over this input, to be timed."""
+        config, windows = self.checked(config), self.prepare(first, second).windows
+        batches = [(pad([window]), _lengths(config, [window])) for window in windows]
+        return Runner(self.engine, batches, [len(window.input_ids) for window in windows])
 
 
 def run_one(engine: Engine, window: Window, config: Lengths) -> EngineOutput:

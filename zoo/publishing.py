@@ -14,7 +14,7 @@ from zoo import card, card_files, catalog, safety, shelf
 from zoo.catalog import Entry
 from zoo.commits import Item, State, look, push, unchanged
 from zoo.errors import UserError
-from zoo.hub import client, patiently, plainly
+from zoo.hub import client, hub_settings, patiently, plainly
 from zoo.tokens import standard_token
 from zoo.verification import Verification, compare
 
@@ -257,7 +257,8 @@ def _license(api: HfApi, entry: Entry) -> tuple[str | None, list[str]]:
     if not entry.base_model or entry.base_model.count("/") != 1:
         return None, []
     try:
-        data = api.model_info(entry.base_model, timeout=10).card_data
+        with hub_settings():
+            data = api.model_info(entry.base_model, timeout=10).card_data
     except Exception as error:  # noqa: BLE001 - the base may be gone, private or out of reach: a notice, no failure
         log.info("the licence of %s is not known: %s", entry.base_model, type(error).__name__)
         return None, []

@@ -12,6 +12,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from zoo.errors import UserError
+from zoo.families import titles
 from zoo.files import read_json
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def check_folder(folder: str | Path, root: Path | None = None) -> Path:
             if "auto_map" in settings:
                 raise UserError(
                     f"{folder} brings code of its own (auto_map in {name}), which is never run here. "
-                    "Take a checkpoint of a standard BERT, RoBERTa, DistilBERT or MPNet architecture."
+                    f"Take a checkpoint of a standard {titles()} architecture."
                 )
     for path in loadable:
         if path.suffix == ".onnx":

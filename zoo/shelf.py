@@ -66,7 +66,7 @@ COLUMNS = tuple(field.name for field in fields(Row))
 
 def note_published(folder: Path, url: str) -> None:
     """Remembers where a local result was published; does nothing for folders that are not registered."""
-    with _open([]) as database, database:
+    with open_table([]) as database, database:
         place = str(Path(folder).expanduser().resolve())
         database.execute("UPDATE models SET url = ? WHERE origin = 'local' AND folder = ?", [url, place])
 
@@ -75,13 +75,13 @@ def folder_of(name: str) -> Path | None:
     """The folder of a registered local result, or None."""
     if not (get_settings().home / FILE).is_file():
         return None
-    with _open([]) as database:
+    with open_table([]) as database:
         found = database.execute("SELECT folder FROM models WHERE origin = 'local' AND name = ?", [name]).fetchone()
     return Path(found[0]) if found and Path(found[0]).is_dir() else None
 
 
 @contextmanager
-def _open(notes: list[str]) -> Iterator[sqlite3.Connection]:
+def open_table(notes: list[str]) -> Iterator[sqlite3.Connection]:
     """A connection to the catalogue as this version knows it; a broken file is set aside, which `notes` then says.
 
     Raises:
@@ -143,7 +143,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _put(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
+def put(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Writes rows, over those of the same origin and name."""
     marks = ", ".join("?" * len(COLUMNS))
     database.executemany(
         f"INSERT OR REPLACE INTO models ({', '.join(COLUMNS)}) VALUES ({marks})",

@@ -18,15 +18,6 @@ def redact(text: str) -> str:
     return _TOKEN.sub("hf_…", text) if "hf_" in text else text
 
 
-class TokenFilter(logging.Filter):
-    """Cuts tokens out of a record: its message, its arguments and its traceback."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Always True: the record goes on, without tokens."""
-        _clean(record)
-        return True
-
-
 def hide_tokens() -> None:
     """From now on no log record of this process holds a token, whatever logger or handler it takes.
 

@@ -10,9 +10,11 @@ import onnx
 import torch
 
 from zoo.checkpoints import first_position, head_size, most_tokens
-from zoo.graph import MODEL_FILE, Weights
+from zoo.files import atomic
+from zoo.graph import MODEL_FILE
 from zoo.graph import build as build_graph
 from zoo.modeling import LengthAdaptiveModel, distance_buckets
+from zoo.operators import Weights
 
 
 def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
@@ -38,8 +40,9 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
     scale = head_size(model.config) ** -0.5
     tables = [name for name in ("words", "positions", "types") if f"{name}.weight" in state]
     weights: Weights = {f"{name}.w": state[f"{name}.weight"] for name in tables}
-    if model.family == "mpnet":  # positions from the first that tokens have, and a row for every distance
+    if not model.row.counts_tokens:  # positions from the first that tokens have
         weights["positions.w"] = weights["positions.w"][first_position(model.config) :]
+    if model.row.distances:  # a row for every distance
         most = most_tokens(model.config)
         buckets = distance_buckets(torch.arange(1 - most, most), model.distances.num_embeddings)
         weights["distances.w"] = state["distances.weight"][buckets.numpy()]
@@ -74,9 +77,6 @@ def linears(model: LengthAdaptiveModel) -> dict[str, list[torch.nn.Linear]]:
 
 def write(weights: Weights, spec: dict[str, Any], folder: Path) -> Path:
     """Stores the portable graph; returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / MODEL_FILE
-    unfinished = path.with_suffix(".tmp")
-    onnx.save(build_graph(weights, spec), str(unfinished))
-    unfinished.replace(path)
-    return path
+    with atomic(folder / MODEL_FILE) as draft:
+        onnx.save(build_graph(weights, spec), str(draft))
+    return folder / MODEL_FILE

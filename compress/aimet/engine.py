@@ -23,4 +23,4 @@ class SimulatedEngine(TorchEngine):
         model.round_weights()
         if model.settings.scope == "deploy":
             model.net.double()
-        self._hold(model, threads)
+        super().__init__(model, threads)

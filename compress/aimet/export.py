@@ -13,6 +13,7 @@ import torch
 from compress.aimet.backend import load, quiet
 from compress.aimet.simulation import INPUTS, Simulated
 from zoo.catalog import examples
+from zoo.checkpoints import most_tokens
 from zoo.errors import UserError
 from zoo.features import make_texts, pad
 
@@ -36,7 +37,7 @@ def export(model: Simulated, tokenizer: Any, out: Path) -> dict[str, Any]:
     Raises:
         UserError: AIMET or torch cannot write it.
     """
-    batch = _questions(model, tokenizer)
+    batch = examples_for(model.config, tokenizer)
     net = _exportable(model)
     out.mkdir(parents=True, exist_ok=True)
     unfinished, path = out / f"{FILE}.tmp", out / FILE
@@ -85,9 +86,10 @@ def _exportable(model: Simulated) -> Any:
     return net
 
 
-def _questions(model: Simulated, tokenizer: Any) -> dict[str, torch.Tensor]:
+def examples_for(config: dict[str, Any], tokenizer: Any) -> dict[str, torch.Tensor]:
+    """A batch of bundled questions, each beside its passage, that a model of this configuration has positions for."""
     held = examples()[:4]
-    longest = min(128, model.config["max_position_embeddings"])
+    longest = most_tokens(config, 128)
     windows = make_texts(tokenizer, [e["question"] for e in held], [e["context"] for e in held], longest)
     found = pad(windows, tokenizer.pad_token_id)
     return {name: torch.from_numpy(found[name]) for name in INPUTS}

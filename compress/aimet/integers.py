@@ -13,7 +13,7 @@ from compress.int8.rounding import integer_weights
 from zoo.checkpoints import head_size
 from zoo.errors import UserError
 from zoo.files import write_json
-from zoo.graph import Weights
+from zoo.operators import Weights
 from zoo.weights import float_weights, linears, spec_of, write
 
 

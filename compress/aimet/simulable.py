@@ -78,28 +78,28 @@ class Simulable(nn.Module):
 
     def __init__(self, model: LengthAdaptiveModel, whole: bool, mask: float = MASK):
         super().__init__()
-        self.family, self.head, self.pad = model.family, model.head, model.config.get("pad_token_id", 1)
+        self.row, self.head, self.pad = model.row, model.head, model.config.get("pad_token_id", 1)
         self.dropout, self.mask = model.dropout, mask
         for name, module in model.named_children():
             if name != "layers":
                 self.add_module(name, module)
         self.layers = nn.ModuleList(SimulableLayer(layer, whole) for layer in model.blocks)
         add = load()._base.nn.modules.custom.Add
-        if self.family != "distilbert":
+        if self.row.token_types:
             self.type_sum = add()
         self.position_sum = add()
         if not self.head.per_token:
-            self.bend = nn.ReLU() if self.family == "distilbert" else nn.Tanh()
+            self.bend = nn.ReLU() if self.row.bend == "relu" else nn.Tanh()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Logits `[batch, tokens, 2]`, or `[batch, labels]` of a classifier, from int64 `[batch, tokens]`."""
-        if self.family == "roberta":
+        if self.row.counts_tokens:
             real = input_ids.ne(self.pad).long()
             position = real.cumsum(1) * real + self.pad
         else:
             position = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         x = self.words(input_ids)
-        if self.family != "distilbert":
+        if self.row.token_types:
             x = self.type_sum(x, self.types(token_type_ids))
         x = _dropped(self.norm(self.position_sum(x, self.positions(position))), self.dropout, self.training)
         bias = (1.0 - attention_mask[:, None, None, :].to(x.dtype)) * self.mask

@@ -20,8 +20,9 @@ from compress.aimet.simulable import FACTOR
 from compress.int8.ranges import calibrate
 from compress.int8.rounding import matching
 from zoo.errors import UserError
+from zoo.families import family_of
 from zoo.features import Window, pad
-from zoo.files import read_json, write_json
+from zoo.files import atomic, read_json, write_json
 from zoo.modeling import LOST, LengthAdaptiveModel, Output
 from zoo.weights import linears
 
@@ -112,8 +113,7 @@ class Simulated(nn.Module):
     @property
     def embeddings(self) -> list[nn.Module]:
         """As of `LengthAdaptiveModel`."""
-        names = ("words", "positions", *(("types",) if self.family != "distilbert" else ()))
-        return [getattr(self.net, name) for name in names]
+        return [getattr(self.net, name) for name in family_of(self.family).tables]
 
     @property
     def norm(self) -> nn.Module:
@@ -234,11 +234,9 @@ class Simulated(nn.Module):
     def save(self, folder: Path | str) -> None:
         """Writes weights and ranges, what `open_simulated` needs beside them, and AIMET's encodings as JSON."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         held = {name: value.detach().cpu().contiguous() for name, value in self.held().items()}
-        unfinished = folder / f"{STATE}.tmp"
-        save_file(held, unfinished, metadata={"format": "pt"})
-        unfinished.replace(folder / STATE)
+        with atomic(folder / STATE) as draft:
+            save_file(held, draft, metadata={"format": "pt"})
         write_json(folder / "config.json", self.config)
         write_json(folder / SETTINGS, {**asdict(self.settings), "aimet_torch": _version()})
         with quiet():

@@ -222,7 +222,7 @@ def answering(recipe: Kind, checkpoint: Path, most: int) -> Scorer:
         return subject.score(engine, load_tokenizer(folder), examples, settings=settings)[subject.primary]
 
     def exact() -> float:
-        return score(TorchEngine(checkpoint, threads), checkpoint)
+        return score(TorchEngine.open(checkpoint, threads), checkpoint)
 
     def quantized(folder: Path) -> float:
         return score(engines.open_graph(folder, threads, recipe.evaluate.engine), folder)

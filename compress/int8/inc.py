@@ -28,6 +28,7 @@ from compress.int8.rounding import matching, operators
 from compress.recipe.groups import Quantize
 from compress.recipe.kind import NEURAL_COMPRESSOR
 from zoo import torchvision_fix
+from zoo.checkpoints import most_tokens
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
 from zoo.files import write_json
@@ -71,7 +72,7 @@ def build(checkpoint: Path, out: Path, settings: Quantize, read: Read) -> dict[s
     floats = float_layers(model, settings.keep_float or ())
     reduce_range = settings.reduce_range is not False
     example = _example(model)
-    tokens = torch.export.Dim("tokens", min=2, max=_longest(model))
+    tokens = torch.export.Dim("tokens", min=2, max=most_tokens(model.config))
     graph = export(Plain(model), example, dynamic_shapes=({1: tokens},) * 3)
     prepared = quantization.prepare(graph, _config(quantization, settings.approach, floats), example_inputs=example)
     if reduce_range:
@@ -124,11 +125,6 @@ def _config(quantization: Any, approach: str, floats: Iterable[str]) -> Any:
 def _example(model: LengthAdaptiveModel, tokens: int = 32) -> tuple[Tensor, Tensor, Tensor]:
     ids = torch.arange(tokens)[None] % model.config["vocab_size"]
     return ids, torch.ones_like(ids), torch.zeros_like(ids)
-
-
-def _longest(model: LengthAdaptiveModel) -> int:
-    reserved = model.config.get("pad_token_id", 1) + 1 if model.family == "roberta" else 0
-    return model.config["max_position_embeddings"] - reserved
 
 
 def backend() -> tuple[Any, Any]:

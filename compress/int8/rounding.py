@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from compress.int8.ranges import Range, grid
 from zoo.errors import UserError
-from zoo.graph import Weights
 from zoo.modeling import LengthAdaptiveModel
+from zoo.operators import Weights
 from zoo.weights import linears
 
 WORDS = "words"  # the word embeddings, where products are named

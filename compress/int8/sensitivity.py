@@ -24,8 +24,8 @@ from zoo.checkpoints import head_of
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
 from zoo.files import read_json
-from zoo.graph import Weights
 from zoo.modeling import LengthAdaptiveModel
+from zoo.operators import Weights
 from zoo.weights import float_weights, linears
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from zoo.checkpoints import head_size
-from zoo.graph import Weights
 from zoo.modeling import LengthAdaptiveModel
+from zoo.operators import Weights
 from zoo.weights import linears
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from compress.memory import give_back
 from compress.progress import Progress
 from compress.tasks.samples import Loss, Sample, collate
-from zoo.files import read_json, write_json
+from zoo.files import atomic, read_json, write_json
 from zoo.latency import multiplies_bf16
 
 log = logging.getLogger(__name__)
@@ -304,7 +303,6 @@ class Run:
         """Writes the checkpoint, whole or not at all, and removes the one before."""
         if not self.first:
             return
-        self.checkpoint.mkdir(parents=True, exist_ok=True)
         path = self.checkpoint / f"step-{self.steps}.pt"
         state = {
             "model": self.model.state_dict(),
@@ -313,9 +311,8 @@ class Run:
             "averaged": self.averaged,
             "hooks": [hook.state_dict() for hook in self.hooks],
         }
-        draft = path.with_name(f"{path.name}.tmp")
-        torch.save(state, draft)
-        os.replace(draft, path)
+        with atomic(path) as draft:
+            torch.save(state, draft)
         place = {"step": self.steps, "file": path.name, "spent": self.seconds(), "loss": self.loss}
         write_json(self.checkpoint / "state.json", place)
         for old in self.checkpoint.glob("step-*"):

@@ -10,18 +10,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.checkpoints import FAMILIES, theirs
-from zoo.files import write_json
-from zoo.modeling import MASK, LengthAdaptiveModel
+from zoo.checkpoints import theirs
+from zoo.families import family_of
+from zoo.files import atomic, write_json
+from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import QUESTIONS
-
-# Where a family's checkpoints keep what turns hidden states into words: transform, its norm, and the words' bias.
-HEADS = {
-    "bert": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
-    "roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
-    "mpnet": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
-    "distilbert": ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
-}
 
 OWN_HEAD = ("qa_outputs.", "dense.", "classifier.")  # of a LengthAdaptiveModel, for its task
 
@@ -54,8 +47,8 @@ class MaskedLanguageModel(nn.Module):
         """
         encoder = self.encoder
         x = encoder.embed(input_ids, None)
-        alive = attention_mask.bool()
-        bias = (1.0 - alive[:, None, None, :].to(x.dtype)) * MASK
+        places = torch.arange(input_ids.shape[1], device=x.device)[None]
+        bias = encoder.attention_bias(attention_mask.bool(), places, x.dtype)
         for layer in encoder.blocks:
             x, _ = layer.attend(x, bias, encoder.dropout, False)
             x = layer.feed(x, encoder.dropout)
@@ -88,17 +81,15 @@ class MaskedLanguageModel(nn.Module):
         state = {theirs(k, family): v for k, v in encoder.state_dict().items() if not k.startswith(OWN_HEAD)}
         own = self.state_dict()
         state |= {name: own[ours] for ours, name in head_names(family).items()}
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / "model.safetensors.tmp"
-        save_file({k: v.detach().float().cpu().contiguous() for k, v in state.items()}, draft, {"format": "pt"})
-        draft.replace(folder / "model.safetensors")
-        config = {**encoder.config, "architectures": [f"{FAMILIES[family]}ForMaskedLM"], "dtype": "float32"}
+        with atomic(folder / "model.safetensors") as draft:
+            save_file({k: v.detach().float().cpu().contiguous() for k, v in state.items()}, draft, {"format": "pt"})
+        config = {**encoder.config, "architectures": [f"{encoder.row.classes}ForMaskedLM"], "dtype": "float32"}
         write_json(folder / "config.json", config)
 
 
 def head_names(family: str) -> dict[str, str]:
     """Our names of the weights of the head for masked words -> those of a family's checkpoints."""
-    transform, norm, bias = HEADS[family]
+    transform, norm, bias = family_of(family).words_head
     pairs = {
         f"{ours}.{kind}": f"{theirs}.{kind}"
         for ours, theirs in (("transform", transform), ("norm", norm))

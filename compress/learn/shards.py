@@ -10,7 +10,6 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from compress.tasks.samples import Sample
 from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
 from zoo.features import Tokenizer, Window, load_tokenizer
-from zoo.files import read_json, write_json
+from zoo.files import atomic, read_json, write_json
 
 HEADER = "header.json"
 PASSAGES = 1000  # tokenized at once
@@ -248,9 +247,8 @@ def _make_shard(path: Path, texts: Sequence[str], blocks: Blocks, tokenizer: Tok
     """
     tokenizer, inside = tokenizer or _tokenizer[0], blocks.tokens - 2
     first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
-    draft = path.with_name(f"{path.name}.tmp")
     tokens: list[int] = []
-    with draft.open("wb") as file:
+    with atomic(path) as draft, draft.open("wb") as file:
         for at in range(0, len(texts), PASSAGES):
             part = list(texts[at : at + PASSAGES])
             for ids in tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]:
@@ -258,9 +256,6 @@ def _make_shard(path: Path, texts: Sequence[str], blocks: Blocks, tokenizer: Tok
             whole = len(tokens) // inside * inside
             file.write(blocks.framed(tokens[:whole], first, last).tobytes())
             tokens = tokens[whole:]
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
 
 
 def _prepare(tokenizer_folder: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.checkpoints import head_size
+from zoo.checkpoints import head_size, renamed
 from zoo.modeling import Layer, LengthAdaptiveModel
 
 
@@ -44,10 +44,7 @@ def shrink(model: LengthAdaptiveModel, multiple: int = 1) -> tuple[LengthAdaptiv
     config = {**model.config, "intermediate_size": size}
     if heads < before_heads:
         config |= {"num_attention_heads": heads, "attention_head_size": width}
-    for distil, name in (("hidden_dim", "intermediate_size"), ("n_heads", "num_attention_heads")):
-        if distil in config:  # DistilBERT's words
-            config[distil] = config[name]
-    small = LengthAdaptiveModel(config, model.dropout)
+    small = LengthAdaptiveModel(renamed(config), model.dropout)
     state = {key: value.detach().cpu() for key, value in model.state_dict().items()}
     for i, (channels, heads_left) in enumerate(zip(busy, awake, strict=True)):
         state |= _cut(state, f"layers.{i}.", channels.cpu(), size)

@@ -42,7 +42,7 @@ class Teacher:
     def __init__(self, model: LengthAdaptiveModel, separator: int | None = None):
         self.model = model.eval().requires_grad_(False)
         self.separator = separator
-        self._has_segments = model.family == "bert" and model.config.get("type_vocab_size", 2) > 1
+        self._has_segments = model.row.segments and model.config.get("type_vocab_size", 2) > 1
 
     def __call__(self, batch: dict[str, Tensor]) -> Output:
         """What it makes of a batch of `compress.tasks.samples.collate`, in tensors that a loss can use."""

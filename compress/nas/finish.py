@@ -10,18 +10,18 @@ from compress.data.names import called
 from compress.nas.base import alone, base_of
 from compress.nas.judge import net_of
 from compress.nas.latency_table import time_again
-from compress.nas.scoring import HeldEngine, finetune_candidate
+from compress.nas.scoring import finetune_candidate
 from compress.nas.search import SEARCHED, winner_of
 from compress.nas.table import stamp
-from compress.nas.timed import HeldOnnx, dynamic, whole_run
+from compress.nas.timed import dynamic, whole_run
 from compress.recipe.load import load
 from compress.results import evaluate as report
 from compress.tasks.subjects import subject_of
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
+from zoo.engines.torch import TorchEngine
 from zoo.features import load_tokenizer
 from zoo.files import read_json, write_json
-from zoo.graph import MODEL_FILE
 from zoo.modeling import LengthAdaptiveModel
 from zoo.weights import float_weights, spec_of
 
@@ -87,10 +87,10 @@ def provenance(ctx: Any, arch: str, latency: dict[str, Any]) -> dict[str, Any]:
 def _engine(mode: str, quantized: Path, checkpoint: Path, threads: int) -> Any:
     """The finished model as the mode of the search runs it."""
     if mode == "onnxruntime_int8":
-        return OnnxEngine(quantized / MODEL_FILE, threads)
+        return OnnxEngine.open(quantized, threads)
     if mode == "openvino_int8":
-        return OpenVinoEngine(quantized / MODEL_FILE, threads)
+        return OpenVinoEngine.open(quantized, threads)
     model = LengthAdaptiveModel.load(checkpoint)
     if mode == "onnxruntime_fp32":
-        return HeldOnnx(float_weights(model), spec_of(model), threads)
-    return HeldEngine(dynamic(model) if mode == "torch_dynamic_int8" else model, threads)
+        return OnnxEngine(float_weights(model), spec_of(model), threads)
+    return TorchEngine(dynamic(model) if mode == "torch_dynamic_int8" else model, threads)

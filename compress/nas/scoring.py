@@ -29,7 +29,6 @@ from zoo.engines.onnx import OnnxEngine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import Window, pad
-from zoo.graph import MODEL_FILE
 from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 
@@ -78,7 +77,7 @@ def score_model(
     """
     threads = threads or get_settings().threads
     if not int8:
-        return subject.score(HeldEngine(model, threads), tokenizer, examples, None, progress, model.config)
+        return subject.score(TorchEngine(model, threads), tokenizer, examples, None, progress, model.config)
     settings = quantize or Quantize()
     with tempfile.TemporaryDirectory(prefix="candidate-") as folder:
         engine = int8_engine(model, subject, tokenizer, Path(folder), settings, calibration, threads)
@@ -103,7 +102,7 @@ def int8_engine(
         percentile = 100.0 if settings.calibration_method == "minmax" else settings.percentile
         ranges = calibrate(model, batches, (), percentile)
     store_graph(Calibrated(model, tokenizer, ranges, len(windows)), folder, settings)
-    return OnnxEngine(folder / MODEL_FILE, threads)
+    return OnnxEngine.open(folder, threads)
 
 
 def calibration_windows(subject: Any, tokenizer: Any, samples: int, seed: int = 0) -> list[Window]:
@@ -148,10 +147,3 @@ def finetune_candidate(
     place = Workplace(recipe.training, folder, progress)
     learn(place, Student(model, tokenizer, data), settings, subject.loss(), model.save)
     return model
-
-
-class HeldEngine(TorchEngine):
-    """A model that is in memory already, as an engine."""
-
-    def __init__(self, model: LengthAdaptiveModel, threads: int):
-        self._hold(model, threads)

@@ -18,6 +18,7 @@ from typing import Any
 from compress.recipe.nas_groups import SearchSpace
 from zoo.checkpoints import head_size, normalized
 from zoo.errors import UserError
+from zoo.families import family_of
 from zoo.lengths import Shape, macs
 
 GENES = ("layers", "hidden", "intermediate")  # what varies; heads and qkv follow from hidden
@@ -247,7 +248,9 @@ class Space:
         Raises:
             UserError: it is too small, its heads have another size, or it is an MPNet.
         """
-        if config.get("model_type") == "mpnet":  # heads are put in order layer by layer, its layers share their bias
+        if family_of(
+            config.get("model_type")
+        ).distances:  # heads are put in order layer by layer, its layers share their bias
             raise UserError(
                 f"{name[:1].upper()}{name[1:]} is an MPNet: what it learned of distances belongs to its heads, in all "
                 "layers together, and could not be cut out. Take a BERT, RoBERTa or DistilBERT checkpoint."

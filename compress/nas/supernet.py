@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from compress.learn.masked_lm import MaskedLanguageModel
 from compress.nas.space import GENES, Arch, Space
-from zoo.checkpoints import SIZES
+from zoo.checkpoints import renamed
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 from zoo.modeling import LengthAdaptiveModel
@@ -190,10 +190,7 @@ def config_at(config: dict[str, Any], arch: Arch) -> dict[str, Any]:
         "intermediate_size": arch.intermediate,
         "num_attention_heads": arch.heads,
     }
-    made = {**config, **sizes}
-    for own, name in SIZES.items():  # DistilBERT's words
-        if own in config and name in sizes:
-            made[own] = sizes[name]
+    made = renamed({**config, **sizes})
     made.pop("attention_head_size", None)
     if arch.qkv != arch.hidden:
         made["attention_head_size"] = arch.head_size

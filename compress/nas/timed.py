@@ -18,16 +18,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from compress.nas.scoring import HeldEngine
 from compress.nas.space import Arch
 from zoo.checkpoints import architecture
 from zoo.engines.base import Engine
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
+from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
-from zoo.graph import Weights
+from zoo.families import family_of
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
+from zoo.operators import Weights
 from zoo.tasks import QUESTIONS, TASK_TYPES
 
 MODES = {
@@ -64,7 +65,7 @@ class Setup:
 
     @property
     def pad(self) -> int:
-        return 1 if self.family == "roberta" else 0
+        return family_of(self.family).pad
 
     def inputs(self, vocabulary: int = WORDS) -> dict[str, np.ndarray]:
         """A full batch of words below `vocabulary`, the same every time."""
@@ -75,20 +76,6 @@ class Setup:
             "attention_mask": np.ones(shape, np.int64),
             "token_type_ids": np.zeros(shape, np.int64),
         }
-
-
-class HeldOnnx(OnnxEngine):
-    """onnxruntime on weights that are in memory."""
-
-    def __init__(self, weights: Weights, spec: dict[str, Any], threads: int):
-        self._hold(weights, spec, threads)
-
-
-class HeldOpenVino(OpenVinoEngine):
-    """OpenVINO on weights that are in memory."""
-
-    def __init__(self, weights: Weights, spec: dict[str, Any], threads: int):
-        self._hold(weights, spec, threads)
 
 
 def spec_of(arch: Arch, setup: Setup) -> dict[str, Any]:
@@ -122,7 +109,7 @@ def made_up(arch: Arch, setup: Setup, integers: bool) -> Weights:
         weights |= {"words.q": _wholes(WORDS, h), "words.scale": np.full((WORDS, 1), 1 / MIDDLE, np.float32)}
     else:
         weights["words.w"] = _floats(WORDS, h)
-    if setup.family != "distilbert":
+    if family_of(setup.family).token_types:
         weights["types.w"] = _floats(2, h)
     norms = ["norm"]
     products = []
@@ -158,17 +145,13 @@ def ready(arch: Arch, mode: str, setup: Setup) -> Iterator[Callable[[], Any]]:
     if setup.tokens > POSITIONS - 2:
         raise UserError(f"Encoders read {POSITIONS - 2} tokens at most, not {setup.tokens}.")
     if not mode.startswith("torch"):
-        kind = HeldOpenVino if mode.startswith("openvino") else HeldOnnx
+        kind = OpenVinoEngine if mode.startswith("openvino") else OnnxEngine
         engine: Engine = kind(made_up(arch, setup, mode.endswith("int8")), spec_of(arch, setup), setup.threads)
         yield whole_run(engine, setup)
         return
-    before = torch.get_num_threads()
-    try:
-        model = _made_up_model(arch, setup)
-        engine = HeldEngine(dynamic(model) if mode == "torch_dynamic_int8" else model, setup.threads)
-        yield whole_run(engine, setup)
-    finally:
-        torch.set_num_threads(before)
+    model = _made_up_model(arch, setup)
+    engine = TorchEngine(dynamic(model) if mode == "torch_dynamic_int8" else model, setup.threads)
+    yield whole_run(engine, setup)
 
 
 def whole_run(engine: Engine, setup: Setup, vocabulary: int = WORDS) -> Callable[[], Any]:

@@ -16,6 +16,7 @@ from compress.nncf.model import options, overflow
 from compress.nncf.scopes import matching, operators
 from compress.recipe.nncf_config import Numbers, Plan
 from zoo.errors import UserError
+from zoo.files import atomic
 from zoo.graph import build
 from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
@@ -180,12 +181,11 @@ def _engine(model: Any, kind: str, layers: int) -> Any:
 
 def _store(model: Any, kind: str, folder: Path) -> Path:
     """Writes a model beside its place and moves it there."""
-    folder.mkdir(parents=True, exist_ok=True)
     if kind == "onnx":
-        unfinished = folder / f".{PLAIN}.tmp"
-        unfinished.write_bytes(model.SerializeToString())
-        os.replace(unfinished, folder / PLAIN)
+        with atomic(folder / PLAIN) as draft:
+            draft.write_bytes(model.SerializeToString())
         return folder / PLAIN
+    folder.mkdir(parents=True, exist_ok=True)
     import openvino
 
     unfinished = folder / ".unfinished.xml"

@@ -9,13 +9,11 @@ exporter writes quantize-dequantize pairs (its newer one cannot trace them).
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -23,11 +21,14 @@ from compress.nncf.load import load_nncf, quiet
 from compress.nncf.model import HOOKS, operations
 from compress.nncf.store import SimulatedEngine
 from zoo.checkpoints import head_size
-from zoo.engines.base import EngineOutput
+from zoo.engines import onnx, openvino
+from zoo.engines.base import Batch, EngineOutput, logits_of
+from zoo.engines.graph import Session
 from zoo.errors import UserError
-from zoo.graph import Weights
+from zoo.files import atomic
 from zoo.graph import build as build_graph
 from zoo.modeling import LengthAdaptiveModel
+from zoo.operators import Weights
 from zoo.weights import float_weights, linears, spec_of
 
 PLAIN = "model.nncf.onnx"  # what NNCF's way of exporting leaves
@@ -143,22 +144,17 @@ def export_onnx(model: Any, path: Path, batches: Sequence[dict[str, Tensor]]) ->
     Raises:
         UserError: the file says something else than the simulation, or NNCF cannot export the model.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
     facts: dict[str, Any] = {"graph": "house"}
-    try:
+    with atomic(path) as draft:
         try:
             weights = graph_weights(model, batches[0])
             graph = build_graph(weights, spec_of(model), active=())  # at full length no lengths are read
             graph.graph.input.remove(next(part for part in graph.graph.input if part.name == "lengths"))
-            unfinished.write_bytes(graph.SerializeToString())
+            draft.write_bytes(graph.SerializeToString())
         except Unfit as reason:
             facts = {"graph": "nncf", "why": str(reason)}
-            _export_stripped(model, unfinished, batches[0])
-        facts["distance"] = compare(model, PlainOnnx(unfinished, 1, model.shape.layers), batches)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+            _export_stripped(model, draft, batches[0])
+        facts["distance"] = compare(model, PlainOnnx(draft, 1, model.shape.layers), batches)
     return {**facts, "bytes": path.stat().st_size}
 
 
@@ -240,44 +236,40 @@ def _run(engine: Any, batch: dict[str, Tensor]) -> np.ndarray:
     inputs = {key: value.numpy() for key, value in batch.items()}
     counts = inputs["attention_mask"].sum(1)
     lengths = np.repeat(counts[:, None], engine.layers, 1)
-    return engine.run(inputs, lengths).said
+    return engine.run(inputs, lengths).logits
 
 
-class PlainOnnx:
+class PlainEngine:
+    """A graph without drop layers, loaded by a runtime."""
+
+    name: str
+
+    def __init__(self, session: Session, layers: int):
+        self.session, self.layers = session, layers
+
+    def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
+        outputs = self.session.run({key: value for key, value in batch.items() if key in self.session.inputs})
+        return EngineOutput(logits_of(outputs), [batch["attention_mask"].astype(bool)] * self.layers)
+
+
+class PlainOnnx(PlainEngine):
     """Any ONNX file of an encoder at full length, on onnxruntime; see `zoo.engines.base.Engine`."""
 
     name = "onnxruntime"
 
     def __init__(self, path: Path | bytes, threads: int, layers: int):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        self.layers, whole = layers, path if isinstance(path, bytes) else path.read_bytes()
-        self.session = onnxruntime.InferenceSession(whole, options, providers=["CPUExecutionProvider"])
-        self.wanted = {part.name for part in self.session.get_inputs()}
-
-    def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
-        found: Any = self.session.run(None, {key: value for key, value in batch.items() if key in self.wanted})
-        return EngineOutput.of(found, [batch["attention_mask"].astype(bool)] * self.layers)
+        super().__init__(onnx.load(path if isinstance(path, bytes) else path.read_bytes(), threads), layers)
 
 
-class PlainOpenVino:
+class PlainOpenVino(PlainEngine):
     """The same on OpenVINO, for its own files and for models in memory, too."""
 
     name = "openvino"
 
     def __init__(self, path: Path | Any, threads: int, layers: int):
-        import openvino
-
-        core = openvino.Core()
-        hints = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+        package = openvino.runtime()
+        core = package.Core()
         model = core.read_model(str(path)) if isinstance(path, Path) else path
-        hints["PERFORMANCE_HINT"] = "LATENCY"
-        compiled = model if isinstance(model, openvino.CompiledModel) else core.compile_model(model, "CPU", hints)
-        self.layers, self.request = layers, compiled.create_infer_request()
-        self.wanted = {port.get_any_name() for port in self.request.model_inputs}
-
-    def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
-        self.request.infer({key: value for key, value in batch.items() if key in self.wanted}, share_inputs=True)
-        found = [self.request.get_output_tensor(i).data.copy() for i in range(len(self.request.model_outputs))]
-        return EngineOutput.of(found, [batch["attention_mask"].astype(bool)] * self.layers)
+        if not isinstance(model, package.CompiledModel):
+            model = core.compile_model(model, "CPU", openvino.properties(threads))
+        super().__init__(openvino.session_of(model), layers)

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from zoo.checkpoints import FAMILIES, architecture, head_of, normalized, theirs
+from zoo.checkpoints import architecture, head_of, normalized, theirs
 from zoo.errors import UserError
+from zoo.families import family_of
 from zoo.tasks import TaskType
 
+LAYERS = "encoder.layer"  # where most families have them; the others have blocks as DistilBERT does
 LINEARS = ("query", "key", "value", "project", "expand", "contract")
 # What is never rounded beside the products, by the class that it belongs to: NNCF 1 and 2 named such operators, too.
 FLOAT_BERT = {
@@ -32,7 +34,7 @@ def operators(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """
     config = normalized(dict(config))
     family, layers, head = config["model_type"], config["num_hidden_layers"], head_of(dict(config))
-    tables = ("words", "positions") if family == "distilbert" else ("words", "positions", "types")
+    tables = family_of(family).tables
     heads = head.layers
     names = [*tables, *(f"layers.{i}.{part}" for i in range(layers) for part in LINEARS), *heads]
     found = {name: _aliases(name, family, head, "embedding" if name in tables else "linear") for name in names}
@@ -78,7 +80,7 @@ def _aliases(name: str, family: str, head: TaskType, operation: str) -> list[str
     today = f"{dotted.replace('.', '/')}/{operation}/0"
     old = []
     for layer in ("NNCF", ""):
-        for prefix in dict.fromkeys((FAMILIES[family], "Bert")):
+        for prefix in dict.fromkeys((family_of(family).classes, "Bert")):
             path = _classes(dotted.split("."), family, prefix, f"{layer}{operation.capitalize()}")
             old.append(f"{architecture(family, head)}/{path}/{operation}_0")
     return [name, dotted, today, *old]
@@ -86,11 +88,12 @@ def _aliases(name: str, family: str, head: TaskType, operation: str) -> list[str
 
 def _classes(parts: list[str], family: str, prefix: str, leaf: str) -> str:
     """A module's path with the classes on it: `BertLayer[0]/BertAttention[attention]/...`."""
-    distil = family == "distilbert"
+    row = family_of(family)
+    distil, own = row.stem != LAYERS, row.classes
     inner = "Transformer" if distil else f"{prefix}Layer"
     known = {
-        family: f"{FAMILIES[family]}Model",
-        "embeddings": "Embeddings" if distil else f"{FAMILIES[family]}Embeddings",
+        family: f"{own}Model",
+        "embeddings": "Embeddings" if distil else f"{own}Embeddings",
         "encoder": f"{prefix}Encoder",
         "transformer": "Transformer",
         "layer": "ModuleList",
@@ -98,8 +101,8 @@ def _classes(parts: list[str], family: str, prefix: str, leaf: str) -> str:
         "self": f"{prefix}SelfAttention",
         "intermediate": f"{prefix}Intermediate",
         "ffn": "FFN",
-        "pooler": f"{FAMILIES[family]}Pooler",
-        "classifier": f"{FAMILIES[family]}ClassificationHead",
+        "pooler": f"{own}Pooler",
+        "classifier": f"{own}ClassificationHead",
     }
     made = []
     for place, part in enumerate(parts):
@@ -117,13 +120,11 @@ def _classes(parts: list[str], family: str, prefix: str, leaf: str) -> str:
 
 def _floats(i: int, family: str, head: TaskType) -> list[str]:
     """Operators of a layer that stay in float in any case, as NNCF 1 and 2 named them."""
-    distil, made = family == "distilbert", []
-    for prefix in dict.fromkeys((FAMILIES[family], "Bert")):
-        stem = (
-            ["distilbert", "transformer", "layer", str(i), "x"] if distil else [family, "encoder", "layer", str(i), "x"]
-        )
+    row, made = family_of(family), []
+    for prefix in dict.fromkeys((family_of(family).classes, "Bert")):
+        stem = [family, *row.stem.split("."), str(i), "x"]
         above = _classes(stem, family, prefix, "x").rpartition("/")[0]
-        for place, kinds in (FLOAT_DISTIL if distil else FLOAT_BERT).items():
+        for place, kinds in (FLOAT_BERT if row.stem == LAYERS else FLOAT_DISTIL).items():
             inside = place.replace("{attention}Self[self]", f"{prefix}Attention[attention]/{prefix}SelfAttention[self]")
             inside = inside.replace(
                 "{attention}SelfOutput[output]", f"{prefix}Attention[attention]/{prefix}SelfOutput[output]"

@@ -255,7 +255,7 @@ def _engines(ctx: Any, house: bool, threads: int) -> dict[str, Any]:
     layers = LengthAdaptiveModel(config).shape.layers
     found: dict[str, Any] = {}
     if not house:
-        found["float"] = lambda: (TorchEngine(source, threads), config)
+        found["float"] = lambda: (TorchEngine.open(source, threads), config)
     if (made / FACTS).is_file():
         found["simulated"] = lambda: (SimulatedEngine(load_model(made)[0], threads), config)
     if house:

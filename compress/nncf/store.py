@@ -6,16 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from compress.int8.simulation import simulate
 from compress.nncf.load import load_nncf, quiet
-from zoo.engines.base import EngineOutput
+from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
-from zoo.files import read_json, write_json
+from zoo.files import atomic, read_json, write_json
 from zoo.graph import MODEL_FILE, read
 from zoo.modeling import LengthAdaptiveModel
 
@@ -26,10 +23,8 @@ MODULES = ("SymmetricQuantizer", "AsymmetricQuantizer", "SQMultiply")  # what a 
 def save_model(model: Any, folder: Path, placement: str) -> None:
     """Stores a quantized model: `config.json`, `nncf.json` and `nncf.safetensors`, its ranges among them."""
     nncf = load_nncf()
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / (TENSORS + ".tmp")
-    save_file({key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}, unfinished)
-    unfinished.replace(folder / TENSORS)
+    with atomic(folder / TENSORS) as draft:
+        save_file({key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}, draft)
     write_json(folder / "config.json", model.config)
     stored = json.loads(json.dumps(nncf.torch.get_config(model)))
     write_json(folder / FACTS, {"placement": placement, "config": stored})
@@ -57,23 +52,10 @@ def load_model(folder: Path, dropout: float = 0.0) -> tuple[Any, str]:
     return model.eval(), facts["placement"]
 
 
-class SimulatedEngine:
-    """Runs a quantized model with its rounding simulated in float; see `zoo.engines.base.Engine`."""
+class SimulatedEngine(TorchEngine):
+    """Runs a quantized model with its rounding simulated in float."""
 
     name = "nncf"
-
-    def __init__(self, model: nn.Module, threads: int):
-        torch.set_num_threads(threads)
-        self.model: Any = model.eval()
-        self.layers = self.model.shape.layers
-
-    def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
-        with torch.no_grad():
-            inputs = {key: torch.from_numpy(value) for key, value in batch.items()}
-            out = self.model(**inputs, lengths=torch.from_numpy(lengths))
-        logits = out.logits.numpy()
-        heads = self.model.head.split(logits)
-        return EngineOutput.of(heads, [kept.numpy() for kept in out.kept])
 
 
 def open_simulated(folder: Path | str, threads: int) -> SimulatedEngine:

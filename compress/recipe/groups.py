@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from compress.data.names import HELD_OUT, OWN
 from compress.recipe.place import Mark, Place
+from zoo import engines
 from zoo.errors import UserError
 from zoo.tasks import TaskType, find_task
+
+if TYPE_CHECKING:
+    GraphEngine = str
+else:
+    GraphEngine = Literal[*engines.names(engines.GRAPH)]  # those that run the int8 model
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1000)]  # of a part of the loss
@@ -305,7 +311,7 @@ class Evaluate(Group):
         description='one more configuration, as in the papers: "(315, 251, 242, 159, 142, 33)" tokens of 384 (of 128 '
         "for texts)",
     )
-    engine: Literal["onnxruntime", "openvino"] = Field(default="onnxruntime", description="what runs the int8 model")
+    engine: GraphEngine = Field(default=engines.DEFAULT_ENGINE, description="what runs the int8 model")
     max_questions: int | None = Field(
         default=None, ge=1, description="report on so many questions or texts only, drawn at random"
     )

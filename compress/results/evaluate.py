@@ -154,6 +154,6 @@ def score_float(ctx: Any, examples: list[Any], threads: int, progress: Callable[
     if not published:
         LengthAdaptiveModel.load(source).save(folder, torch.float16)
         tokenizer.save_pretrained(str(folder))
-    engine = TorchEngine(folder, threads)
+    engine = TorchEngine.open(folder, threads)
     settings = read_json(folder / "config.json")
     return subject_of(ctx.recipe).score(engine, tokenizer, examples, None, progress, settings)

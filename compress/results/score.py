@@ -11,6 +11,7 @@ from compress.tasks.lengths import drop_layers_of, effective, macs_share
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import kind_of, subject_for
 from zoo import catalog
+from zoo.checkpoints import most_tokens
 from zoo.engines import open_engine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -98,9 +99,8 @@ def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str |
     Raises:
         UserError: a classifier that does not say what it was trained for, or a task that is not the entry's.
     """
-    longest = settings["max_position_embeddings"]
     found = kind_of(entry.type).task_of(entry.name, settings, task)
-    return subject_for(found.name, min(found.type.padded, longest))
+    return subject_for(found.name, most_tokens(settings, found.type.padded))
 
 
 def choose(

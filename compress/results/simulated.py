@@ -65,7 +65,7 @@ def score_simulated(
     if max_questions and max_questions < len(examples):
         examples = random.Random(seed).sample(examples, max_questions)
     threads, tokenizer = get_settings().threads, load_tokenizer(entry.folder)
-    engines = {"float": TorchEngine(entry.folder, threads), "simulated": part.open_engine(place, threads)}
+    engines = {"float": TorchEngine.open(entry.folder, threads), "simulated": part.open_engine(place, threads)}
     scores: dict[str, dict[str, float]] = {}
     with Progress(None, f"evaluate {name}") as progress:
         for turn, (which, engine) in enumerate(engines.items()):

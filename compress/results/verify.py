@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 
 from compress.int8.simulation import simulate
 from zoo import catalog
-from zoo.engines import open_engine
+from zoo.engines import GRAPH, engine_class, full_precision, is_installed, open_engine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_texts, make_windows, pad
 from zoo.graph import read
@@ -44,8 +43,9 @@ def verify_loading(entry_folder: Path, checkpoint: Path) -> dict[str, float]:
     model = LengthAdaptiveModel.load(checkpoint)
     configs = {"full length": LengthConfig.full(model.shape.layers)}
     tolerance = HALF
-    engines = [name for name in entry.engines if name != "torch" and find_spec(name)] or ["torch"]
-    if engines != ["torch"]:
+    engines = [name for name in entry.engines if engine_class(name).opens == GRAPH and is_installed(name)]
+    engines = engines or [full_precision()]
+    if engines != [full_precision()]:
         tolerance = INTEGER
         weights, _ = read(entry.folder / catalog.GRAPH)
         model = simulate(model, {name: value.copy() for name, value in weights.items()})  # as read they are read-only
@@ -64,7 +64,7 @@ def verify_loading(entry_folder: Path, checkpoint: Path) -> dict[str, float]:
         for budget, config in configs.items():
             far, spread = [], []
             for window in windows:
-                got, expected = run_one(engine, window, config).said[0], _logits(model, window, config, torch)
+                got, expected = run_one(engine, window, config).logits[0], _logits(model, window, config, torch)
                 far.append(np.abs(got - expected))
                 spread.append(expected)
             said = np.concatenate(spread)

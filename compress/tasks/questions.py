@@ -100,13 +100,11 @@ class Questions(Subject[Example]):
         settings: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
         no_answer = self._no_answer if settings is None else bool(settings.get("squad_v2", False))
-        longest = self.padded
-        if settings and "max_position_embeddings" in settings:
-            longest = min(longest, most_tokens(dict(settings)))
+        longest = most_tokens(settings or {}, self.padded)
 
         def answer(part: Sequence[Example]) -> list[str]:
-            questions, contexts = [e.question for e in part], [e.context for e in part]
-            predictions = predict(engine, tokenizer, questions, contexts, config, longest, no_answer=no_answer)
+            pairs = [(e.question, e.context) for e in part]
+            predictions = predict(engine, tokenizer, pairs, config, longest, no_answer)
             return [prediction.text for prediction in predictions]
 
         return score_answers(answer, examples, progress)

@@ -13,14 +13,13 @@ import pytest
 from tests.ui.page_kit import loops_closed
 from ui import page
 from ui.desk import Desk
-from ui.reading import Judged, reading_of
-from zoo.answers import Answer, Label
-from zoo.ask import KeptWindow, Reply
+from ui.reading import reading_of
+from zoo.answers import Answer, KeptWindow, Label, Reply
 from zoo.catalog import Entry
 from zoo.checkpoints import labels_of
-from zoo.classify import KeptText
 from zoo.errors import UserError
 from zoo.lengths import Front, LengthConfig, Point, Shape, macs_ratio
+from zoo.opened import Runner
 
 SHAPE = Shape(2, 32, 64)
 
@@ -88,16 +87,14 @@ class FakeAnswerer:
             at += len(word)
         answers = [Answer(words[0], spans[0][0], spans[0][1], 3.0, 0.9), Answer("", -1, -1, 1.0, 0.1)]
         window = KeptWindow(words, spans, kept)
-        return Reply(answers, False, 1, [count], [window], [], macs_ratio(SHAPE, count, config), context)
+        return Reply((context,), [count], [window], macs_ratio(SHAPE, count, config), answers=answers)
 
     def runner(self, question, context, config=None):
-        def run():
+        def run(batch, lengths):
             self.ran += 1
 
-        return run
-
-    def count_tokens(self, question, context):
-        return [len(context.split())]
+        engine = SimpleNamespace(name="fake", layers=2, run=run)
+        return Runner(engine, [({}, np.zeros((1, 2)))], [len((context or question).split())])
 
 
 @pytest.fixture
@@ -133,7 +130,7 @@ class FakeClassifier(FakeAnswerer):
         config = config or LengthConfig.full(2)
         spans: list[tuple[int, int] | None] = [(i, i + 1) for i in range(len(words))]
         rows = np.array([np.arange(len(words)) < n for n in config.tokens(len(words))])
-        kept = KeptText(words, spans, rows, [0] * len(words))
+        kept = KeptWindow(words, spans, rows, [0] * len(words))
         names = labels_of(json.loads((self.entry.folder / "config.json").read_text()))
         best = names.index(words[0]) if words[0] in names else 0
         order = [best, *(i for i in range(len(names)) if i != best)]
@@ -141,7 +138,8 @@ class FakeClassifier(FakeAnswerer):
         scored = reading.scale is not None
         ratio = macs_ratio(SHAPE, len(words), config)
         texts = (first, second) if second else (first,)
-        return Judged([] if scored else labels, 3.5 if scored else None, len(words), kept, [], ratio, texts)
+        found = Reply(texts, [len(words)], [kept], ratio)
+        return replace(found, score=3.5) if scored else replace(found, labels=labels)
 
 
 @pytest.fixture

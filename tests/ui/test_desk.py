@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 
 from ui import text
-from ui.desk import BUDGET, FLOAT, FULL, Desk, Recent, Superseded, Wish
+from ui.desk import Desk, Recent, Wish
 from zoo.errors import UserError
 from zoo.lengths import LengthConfig
+from zoo.measuring import BUDGET, FLOAT, FULL, Superseded
 
 WISH = Wish("small", "onnxruntime", "macs", 60.0, "q", "p")
 HALF = LengthConfig((0.5, 0.5))

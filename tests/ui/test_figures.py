@@ -9,7 +9,7 @@ import pytest
 from ui import budget, figures
 from ui.explore import pareto
 from ui.explore.rivals import Rival
-from zoo.ask import KeptWindow
+from zoo.answers import KeptWindow
 from zoo.lengths import Front
 
 

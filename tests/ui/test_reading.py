@@ -3,9 +3,10 @@
 import pytest
 
 from tests.zoo.classifier_kit import LABELS, OTHER, TEXT, make_entry
-from ui import outcome, reading, samples
-from ui.desk import BUDGET, FULL, Desk
+from ui import reading, samples
+from ui.desk import Desk
 from zoo.lengths import LengthConfig
+from zoo.measuring import BUDGET, FULL
 from zoo.tasks import TASKS, TEXTS
 
 HALF = LengthConfig((0.7, 0.5))
@@ -65,19 +66,19 @@ def test_a_real_classifier_is_asked_compared_and_timed_like_a_questioner(real, t
 
     monkeypatch.setattr("zoo.latency.disturbed", lambda: False)
     monkeypatch.setattr("zoo.latency.get_settings", lambda: SimpleNamespace(home=tmp_path, threads=1))
-    monkeypatch.setattr("ui.desk.MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr("zoo.measuring.MEASURE_SECONDS", 0.05)
     said = real.ask(tiny, "onnxruntime", f"{TEXT}\x07", OTHER, HALF)
     full, in_float = real.reference(tiny, "onnxruntime", TEXT, OTHER)
-    assert in_float and outcome.texts(said) == (TEXT, OTHER) and outcome.words(said) in LABELS.values()
-    assert isinstance(outcome.same(said, full), bool) and outcome.probability(full)
+    assert in_float and said.texts == (TEXT, OTHER) and said.words in LABELS.values()
+    assert isinstance(said.agrees(full), bool) and full.probability
     found = real.measure(tiny, "onnxruntime", TEXT, OTHER, HALF)
-    assert found.tokens == outcome.counts(said) == [len(outcome.windows(said)[0].tokens)]
+    assert found.tokens == said.tokens == [len(said.kept[0].tokens)]
     assert found.timings[BUDGET].p50_ms > 0 and FULL in found.speedups
 
 
 def test_the_second_text_is_left_out_where_none_is_read(real, tiny):
-    assert outcome.counts(real.ask(tiny, "torch", TEXT, "", None)) == real.model(tiny, "torch").count_tokens(TEXT, " ")
-    assert len(outcome.texts(real.ask(tiny, "torch", TEXT, " ", None))) == 1
+    assert real.ask(tiny, "torch", TEXT, "", None).tokens == real.runner(tiny, "torch", TEXT, " ", None).tokens
+    assert real.ask(tiny, "torch", TEXT, " ", None).texts == (TEXT,)
 
 
 def test_models_for_questions_stay_what_they_were():

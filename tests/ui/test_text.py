@@ -6,13 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ui.conftest import SHAPE, make_point
-from ui import outcome, text
-from ui.desk import BUDGET, FLOAT, FULL, Measured
+from ui import text
 from ui.explore import readout
-from zoo.answers import Answer
-from zoo.ask import Reply
+from zoo.answers import Answer, Reply
 from zoo.latency import Timing
 from zoo.lengths import Choice
+from zoo.measuring import BUDGET, FLOAT, FULL, Measured
 
 MARKUP = set("<>|*_`[]()#!$\\~-+&\"'{}\n")
 
@@ -26,7 +25,7 @@ def test_escaped_text_shows_the_same_and_means_nothing(raw):
 
 
 def reply(*answers):
-    return Reply(list(answers), False, 1, [9], [], [], 1.0, "")
+    return Reply(("",), [9], [], 1.0, answers=list(answers))
 
 
 def test_a_hostile_answer_stays_text():
@@ -38,14 +37,14 @@ def test_a_hostile_answer_stays_text():
 
 def test_no_answer_is_said():
     none = reply(Answer("", -1, -1, 1.0, 0.7))
-    assert "No answer" in text.show_answer("", none) and text.best_span(none) is None
+    assert "No answer" in text.show_answer("", none) and none.span is None and none.no_answer
     assert "No answer" in text.show_answer("", reply()) and "no answer" in text.list_answers(none.answers)
 
 
 def test_the_same_span_is_the_same_answer():
     a, b = reply(Answer("x", 1, 2, 9.0, 0.9)), reply(Answer("x", 1, 2, 3.0, 0.1))
-    assert outcome.same(a, b) and not outcome.same(a, reply(Answer("x", 4, 5, 9.0, 0.9)))
-    assert outcome.same(reply(), reply()) and not outcome.same(a, reply())
+    assert a.agrees(b) and not a.agrees(reply(Answer("x", 4, 5, 9.0, 0.9)))
+    assert reply().agrees(reply()) and not a.agrees(reply())
 
 
 @pytest.fixture

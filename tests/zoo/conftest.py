@@ -12,7 +12,7 @@ import pytest
 from tests.hub_server import HubServer
 from tests.zoo.catalog_kit import CONFIG, make_front, write_tensors
 from zoo import catalog, engines
-from zoo.engines import ENGINES
+from zoo.engines import torch as torch_engine
 from zoo.files import write_json, write_text
 from zoo.lengths import Front, LengthConfig, Point
 from zoo.settings import get_settings
@@ -44,14 +44,14 @@ def local_hub(tmp_path, monkeypatch):
 @pytest.fixture
 def multiplies(monkeypatch) -> Callable[[bool], None]:
     """Makes the CPU one that multiplies bf16, or not: torch multiplies them anywhere, if slowly."""
-    return lambda able: monkeypatch.setattr(engines, "multiplies_bf16", lambda: able)
+    return lambda able: monkeypatch.setattr(torch_engine, "multiplies_bf16", lambda: able)
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=engines.names())
 def any_engine(request) -> Iterator[str]:
     """Each engine in turn, on a CPU that has them all."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "multiplies_bf16", lambda: True)
+        patch.setattr(torch_engine, "multiplies_bf16", lambda: True)
         yield request.param
 
 

@@ -34,6 +34,12 @@ def brute_force(context, windows, starts, ends, n_best, longest, no_answer, thre
     return [(a, b, score, math.exp(score - max(g[4] for g in found)) / total) for _, _, a, b, score in found]
 
 
+def answers(context, windows, starts, ends, *rules, **more):
+    return find_answers(
+        context, windows, [np.stack(pair, -1) for pair in zip(starts, ends, strict=True)], *rules, **more
+    )
+
+
 @st.composite
 def cases(draw):
     windows, starts, ends = [], [], []
@@ -58,7 +64,7 @@ def cases(draw):
 @given(cases(), st.integers(1, 8), st.integers(1, 6), st.booleans(), st.sampled_from([0.0, -1.5, 2.0]))
 def test_finds_what_an_exhaustive_search_finds(case, n_best, longest, no_answer, threshold):
     windows, starts, ends = case
-    found = find_answers(CONTEXT, windows, starts, ends, n_best, longest, no_answer, threshold)
+    found = answers(CONTEXT, windows, starts, ends, n_best, longest, no_answer, threshold)
     expected = brute_force(CONTEXT, windows, starts, ends, n_best, longest, no_answer, threshold)
     assert [(a.start, a.end, a.score) for a in found] == [e[:3] for e in expected]
     assert [a.probability for a in found] == pytest.approx([e[3] for e in expected])
@@ -68,26 +74,26 @@ def test_finds_what_an_exhaustive_search_finds(case, n_best, longest, no_answer,
 def test_a_span_seen_by_two_windows_counts_once_with_its_best_score():
     windows = [window([None, (0, 3), None]), window([None, (0, 3), None])]
     logits = [np.array([0.0, 1.0, 0.0]), np.array([0.0, 2.0, 0.0])]
-    assert find_answers("abc", windows, logits, logits) == [Answer("abc", 0, 3, 4.0, 1.0)]
+    assert answers("abc", windows, logits, logits) == [Answer("abc", 0, 3, 4.0, 1.0)]
 
 
 def test_many_tokens_on_the_same_characters_do_not_crowd_out_other_answers():
     offsets = [None, *[(0, 1)] * 30, (1, 2)]
     high = np.array([0.0, *[5.0] * 30, -5.0])
-    found = find_answers("ab", [window(offsets)], [high], [high], n_best=3)
+    found = answers("ab", [window(offsets)], [high], [high], n_best=3)
     assert [(a.start, a.end) for a in found] == [(0, 1), (0, 2), (1, 2)]
 
 
 def test_lost_positions_and_nan_never_answer():
     logits = np.array([0.0, -np.inf, np.nan, 1.0], dtype=np.float32)
-    found = find_answers("abc", [window([None, (0, 1), (1, 2), (2, 3)])], [logits], [logits])
+    found = answers("abc", [window([None, (0, 1), (1, 2), (2, 3)])], [logits], [logits])
     assert [a.text for a in found] == ["c"]
 
 
 @pytest.mark.parametrize(("threshold", "text"), [(0.0, ""), (0.9, ""), (1.0, "abc"), (2.0, "abc")])
 def test_no_answer_wins_only_by_more_than_the_threshold(threshold, text):
     logits = np.array([1.0, 0.5])
-    (best, other) = find_answers(
+    (best, other) = answers(
         "abc", [window([None, (0, 3)])], [logits], [logits], no_answer=True, null_threshold=threshold
     )
     assert best.text == text
@@ -96,5 +102,5 @@ def test_no_answer_wins_only_by_more_than_the_threshold(threshold, text):
 
 def test_nothing_valid_is_no_answer_at_all():
     logits = np.zeros(2)
-    assert find_answers("", [window([None, None])], [logits], [logits]) == []
-    assert find_answers("", [window([None, None])], [logits], [logits], no_answer=True) == [Answer("", -1, -1, 0, 1)]
+    assert answers("", [window([None, None])], [logits], [logits]) == []
+    assert answers("", [window([None, None])], [logits], [logits], no_answer=True) == [Answer("", -1, -1, 0, 1)]

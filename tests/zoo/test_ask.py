@@ -11,8 +11,8 @@ import torch
 from compress.int8.rounding import integer_weights
 from zoo import catalog
 from zoo.ask import QuestionAnswerer, predict
-from zoo.engines import ENGINES, engines_here, open_engine
-from zoo.engines.base import BF16
+from zoo.engines import engines_here, names, open_engine
+from zoo.engines.torch import Bf16Engine
 from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.lengths import Front, LengthConfig, Point
@@ -47,7 +47,7 @@ def answerer(any_engine, entry):
 def test_a_reply_is_whole(answerer):
     reply = answerer.ask(QUESTION, CONTEXT, HALF)
     best = reply.answers[0]
-    assert reply.context[best.start : best.end] == best.text
+    assert reply.texts[0][best.start : best.end] == best.text
     assert 0 < best.probability <= 1
     assert len(reply.answers) <= 20
     (window,) = reply.kept
@@ -65,24 +65,24 @@ def test_full_length_keeps_everything(answerer):
 
 def test_engines_agree(entry, multiplies):
     multiplies(True)
-    replies = [QuestionAnswerer(entry, name, threads=1).ask(QUESTION, CONTEXT) for name in ENGINES]
+    replies = [QuestionAnswerer(entry, name, threads=1).ask(QUESTION, CONTEXT) for name in names()]
     scores = np.array([reply.answers[0].score for reply in replies])
     assert np.ptp(scores) < 0.2 * abs(scores).max()
 
 
 def test_mixed_precision_is_offered_where_the_cpu_has_it(entry, multiplies):
     multiplies(True)
-    assert engines_here(entry) == [*entry.engines, BF16] and set(engines_here(entry)) == set(ENGINES)
-    exact, mixed = (QuestionAnswerer(entry, name, threads=1) for name in ("torch", BF16))
+    assert engines_here(entry) == [*entry.engines, Bf16Engine.name] and set(engines_here(entry)) == set(names())
+    exact, mixed = (QuestionAnswerer(entry, name, threads=1) for name in ("torch", Bf16Engine.name))
     one, other = (answerer.ask(QUESTION, CONTEXT).answers[0].score for answerer in (exact, mixed))
     assert one != other and other == pytest.approx(one, rel=0.05)
-    parts = open_engine(BF16, entry, 1).model.modules()  # type: ignore[attr-defined]
+    parts = open_engine(Bf16Engine.name, entry, 1).model.modules()  # type: ignore[attr-defined]
     kinds = {type(part): part.weight.dtype for part in parts if hasattr(part, "weight")}
     assert kinds[torch.nn.Linear] is torch.bfloat16 and kinds[torch.nn.LayerNorm] is torch.float32
     multiplies(False)
     assert engines_here(entry) == entry.engines
     with pytest.raises(UserError, match="does not multiply bf16"):
-        open_engine(BF16, entry)
+        open_engine(Bf16Engine.name, entry)
 
 
 def test_many_questions_are_answered_as_one_by_one(entry):
@@ -93,8 +93,7 @@ def test_many_questions_are_answered_as_one_by_one(entry):
     together = predict(
         engine,
         answerer.tokenizer,
-        [e["question"] for e in examples],
-        [e["context"] for e in examples],
+        [(e["question"], e["context"]) for e in examples],
         HALF,
         progress=lambda done, of: told.append((done, of)),
     )
@@ -110,7 +109,7 @@ def test_a_runner_runs_the_engine_alone(answerer, monkeypatch):
     run = answerer.runner(QUESTION, CONTEXT, HALF)
     assert runs == []
     run()
-    assert runs == [[list(HALF.tokens(answerer.count_tokens(QUESTION, CONTEXT)[0]))]]
+    assert runs == [[list(HALF.tokens(answerer.runner(QUESTION, CONTEXT).tokens[0]))]]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,7 @@ def test_nothing_to_ask_or_to_read(answerer, question, context):
 @pytest.mark.parametrize("text", ["👩‍🚀🚀 " * 30, "שלום עולם " * 30, "a\x07b\x1b[31m c " * 20, "é" * 500, "x" * 25_000])
 def test_odd_text_is_read_without_complaint(answerer, text):
     reply = answerer.ask("What is it?", text)
-    assert all(reply.context[a.start : a.end] == a.text for a in reply.answers)
+    assert all(reply.texts[0][a.start : a.end] == a.text for a in reply.answers)
     assert any("20,000" in notice for notice in reply.notices) == (len(text) > 20_000)
 
 

@@ -52,7 +52,7 @@ def test_int8_equals_torch_at_every_front_point(engine, batch):
     path = entry.folder / "model.int8.onnx"
     weights, _ = read(path)
     twin = simulate(LengthAdaptiveModel.load(catalog.find(FLOAT).folder), weights)
-    loaded = engine(path, 1)
+    loaded = engine.open(entry.folder, 1)
     real = batch["attention_mask"].astype(bool)
     for point in entry.front.everything:
         lengths = np.array([point.config.tokens(int(n)) for n in real.sum(1)], np.int64)

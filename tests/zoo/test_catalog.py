@@ -145,17 +145,6 @@ def test_a_graph_without_its_front_does_not_run(models, tmp_path):
         catalog.find(str(tmp_path / "mine"))
 
 
-def test_choose_and_order(models):
-    entries = catalog.bundled()
-    names = lambda found: [entry.name for entry in found]  # noqa: E731
-    assert names(catalog.choose(entries, "BASE")) == ["plain"]
-    assert names(catalog.choose(entries, method="length_drop")) == ["small"]
-    assert names(catalog.choose(entries, task="classification")) == []
-    assert names(catalog.order(entries, "f1")) == ["small", "plain"]
-    assert names(catalog.order(entries, "bytes", descending=True)) == ["plain", "small"]
-    assert names(catalog.order(entries, "em", descending=True)) == ["plain", "small"]
-
-
 def test_examples_are_squad_with_exact_spans():
     found = catalog.examples()
     contexts = {example["context"] for example in found}

@@ -49,15 +49,15 @@ def test_roberta_s_first_positions_are_not_for_tokens():
     "key", ["words.weight", "norm.bias", "layers.11.query.weight", "layers.0.contract.bias", "dense.bias"]
 )
 def test_names_go_there_and_back(family, key):
-    assert ours(theirs(key, family)) == key
+    assert ours(theirs(key, family), family) == key
 
 
 def test_known_names():
     assert theirs("layers.2.expand.weight", "distilbert") == "distilbert.transformer.layer.2.ffn.lin1.weight"
     assert theirs("dense.weight", "distilbert") == "pre_classifier.weight"
     assert theirs("classifier.bias", "roberta") == "classifier.out_proj.bias"
-    assert ours("transformer.layer.2.sa_layer_norm.bias") == "layers.2.attention_norm.bias"
-    assert ours("bert.embeddings.LayerNorm.gamma") == "norm.weight"
+    assert ours("transformer.layer.2.sa_layer_norm.bias", "distilbert") == "layers.2.attention_norm.bias"
+    assert ours("bert.embeddings.LayerNorm.gamma", "bert") == "norm.weight"
     assert theirs("layers.2.query.weight", "mpnet") == "mpnet.encoder.layer.2.attention.attn.q.weight"
-    assert ours("encoder.relative_attention_bias.weight") == "distances.weight"
+    assert ours("encoder.relative_attention_bias.weight", "mpnet") == "distances.weight"
     assert architecture("distilbert", TEXTS) == "DistilBertForSequenceClassification"

@@ -42,8 +42,8 @@ def small(tmp_path) -> Path:
     return root
 
 
-def push(root, **options):
-    return deploy.deploy(SPACE, TOKEN, root=root, **options)
+def push(root, dry_run=False, tell=None, **options):
+    return deploy.deploy(SPACE, TOKEN, deploy.Space(**options), dry_run, root, tell)
 
 
 def test_the_bundle_is_the_program_and_no_package_called_spaces():

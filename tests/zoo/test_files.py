@@ -49,3 +49,21 @@ def test_a_broken_file_is_named(tmp_path, content):
 def test_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert files.sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_draft_takes_the_place_of_the_file_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "weights.bin"
+    with files.atomic(path) as draft:
+        draft.write_bytes(b"one")
+        assert not path.exists()
+    with pytest.raises(ValueError, match="half"), files.atomic(path) as draft:
+        draft.write_bytes(b"tw")
+        raise ValueError("half")
+    assert path.read_bytes() == b"one" and list(path.parent.iterdir()) == [path]
+    (path.parent / "weights.bin.tmp").write_bytes(b"of a process that was killed")
+    with files.atomic(path) as draft:
+        draft.write_bytes(b"three")
+    assert path.read_bytes() == b"three" and list(path.parent.iterdir()) == [path]
+    with files.atomic(path, shared=True) as one, files.atomic(path, shared=True) as other:
+        assert one != other and one.write_bytes(b"4") and other.write_bytes(b"5")
+    assert path.read_bytes() == b"4" and list(path.parent.iterdir()) == [path]

@@ -50,8 +50,8 @@ def test_float_graphs_of_other_heads_and_families_equal_torch(kind, config, tmp_
     for got, right in zip(stored, wanted, strict=False):
         np.testing.assert_allclose(got, right, atol=1e-4)
     for engine in (OnnxEngine, OpenVinoEngine):
-        out = engine(path, 1).run(arrays(batch), lengths.numpy())
-        np.testing.assert_allclose(out.said, expected.logits, atol=1e-4, err_msg=engine.name)
+        out = engine.open(path.parent, 1).run(arrays(batch), lengths.numpy())
+        np.testing.assert_allclose(out.logits, expected.logits, atol=1e-4, err_msg=engine.name)
         for got, right in zip(out.kept, expected.kept, strict=True):
             assert (got == right.numpy()).all()
 

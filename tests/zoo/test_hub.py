@@ -9,6 +9,7 @@ from huggingface_hub import errors
 
 from zoo import hub, safety
 from zoo.errors import UserError
+from zoo.settings import get_settings
 
 SHA = "0" * 40
 GOOD = {"config.json": 10, "model.safetensors": 100, "README.md": 5}
@@ -149,11 +150,19 @@ def test_a_hub_that_is_away_is_told_at_once(local_hub, monkeypatch, waits):
 
 
 def test_another_hub_gets_no_xet(local_hub, monkeypatch):
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.errors import HFValidationError
 
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
-    hub.client("hf_writer")
-    assert constants.HF_HUB_DISABLE_XET
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    session = get_session()
+    before = session.timeout, session.event_hooks
+    with hub.hub_settings(), hub.hub_settings():
+        assert constants.HF_HUB_DISABLE_XET and len(session.event_hooks["response"]) == len(before[1]["response"]) + 1
+    assert not constants.HF_HUB_DISABLE_XET and (session.timeout, session.event_hooks) == before, "as it was"
+    with pytest.raises(UserError, match="no name of the Hub"), hub.plainly("a b"):
+        raise HFValidationError("no")
+    assert not constants.HF_HUB_DISABLE_XET and session.event_hooks == before[1]
     monkeypatch.delenv("HF_ENDPOINT")
-    assert hub.client().token is False and not constants.HF_HUB_DISABLE_XET
+    get_settings.cache_clear()
+    with hub.hub_settings():
+        assert hub.client().token is False and not constants.HF_HUB_DISABLE_XET

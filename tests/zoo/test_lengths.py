@@ -8,7 +8,7 @@ from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.lengths import Front, LengthConfig, Point, Shape, macs, macs_ratio, non_dominated
 
-MINILM = Shape(6, 384, 1536, roberta=True)
+MINILM = Shape(6, 384, 1536, counts_positions=True)
 # QuaLA-MiniLM, evo_search/parents-iter30.tsv: lengths at 384 tokens and what torchprofile counted.
 PUBLISHED = [
     ((308, 247, 198, 159, 128, 103), 2484739968),

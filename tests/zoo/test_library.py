@@ -11,6 +11,7 @@ import pytest
 from zoo import catalog, hub, library, shelf
 from zoo.errors import UserError
 from zoo.files import write_json
+from zoo.library import Query
 from zoo.settings import get_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -48,8 +49,8 @@ def result(models, name="mine"):  # noqa: F811
     return folder
 
 
-def names(**options):
-    return [row.name for row in library.listing(**options).rows]
+def names(refresh=False, **options):
+    return [row.name for row in library.listing(Query(**options), refresh).rows]
 
 
 @pytest.mark.usefixtures("models")
@@ -88,7 +89,7 @@ def test_where_a_result_was_published_stays_known(models):  # noqa: F811
     library.register(folder)
     shelf.note_published(folder, "https://hub.test/me/mine")
     library.register(folder)
-    (row,) = library.listing(origin="local").rows
+    (row,) = library.listing(Query(origin="local")).rows
     assert row.url == "https://hub.test/me/mine"
 
 
@@ -125,7 +126,7 @@ def test_search_filter_and_sort(models, options, expected):  # noqa: F811
 
 def test_only_columns_sort():
     with pytest.raises(UserError, match="cannot be sorted"):
-        library.listing(sort="name; DROP TABLE models")
+        library.listing(Query(sort="name; DROP TABLE models"))
 
 
 @pytest.mark.usefixtures("models")
@@ -133,7 +134,7 @@ def test_the_hubs_models_are_kept_for_when_it_is_away(local_hub, monkeypatch):
     local_hub.put("ann/one", {"README.md": CARD.encode()})
     local_hub.put("ann/other", {"README.md": b"---\ntags: [x]\n---\n"})
     local_hub.put("ben/secret", {"README.md": CARD.encode()}, private=True)
-    found = library.listing(refresh=True, origin="hub")
+    found = library.listing(Query(origin="hub"), refresh=True)
     (row,) = found.rows
     assert (row.name, row.score, row.license, row.base_model) == ("ann/one", 77.5, "mit", "org/base")
     assert (row.parameters, row.bytes, row.p50_ms, row.int8, row.method) == (1000, 5000, 3.5, True, "length-drop")
@@ -157,7 +158,7 @@ def test_the_hubs_models_are_kept_for_when_it_is_away(local_hub, monkeypatch):
 @pytest.mark.usefixtures("models")
 def test_what_a_card_states_is_scored_in_its_own_metric(local_hub, facts, expected):
     local_hub.put("ann/one", {"README.md": f"---\ntags: [budget-zoo]\n{facts}\n---\n".encode()})
-    (row,) = library.listing(refresh=True, origin="hub").rows
+    (row,) = library.listing(Query(origin="hub"), refresh=True).rows
     assert (row.metric, row.score) == expected
 
 
@@ -180,7 +181,7 @@ def test_a_hostile_card_becomes_a_plain_row(local_hub):
     evil = "---\ntags: [budget-zoo]\nlicense: {a: 1}\nbudget_zoo: [1]\nbase_model: 7\nmodel-index: 3\n---\n"
     local_hub.put("ann/evil", {"README.md": evil.encode()})
     local_hub.put("ann/huge", {"README.md": b"---\ntags: [budget-zoo]\nbudget_zoo: {bytes: 1.0e+300}\n---\n"})
-    evil_row, huge = library.listing(refresh=True, origin="hub").rows
+    evil_row, huge = library.listing(Query(origin="hub"), refresh=True).rows
     assert (evil_row.license, evil_row.base_model, evil_row.bytes, evil_row.method) == ("", "", None, "")
     assert huge.bytes is None
 
@@ -230,7 +231,7 @@ def test_an_older_file_is_brought_up_to_date_and_keeps_its_rows(home):
             database.execute(statement)
         database.execute("INSERT INTO models VALUES ('hub','a/b','B','qa','m','',1,2,3.0,4.0,1,'mit','u','')")
         database.execute("PRAGMA user_version = 1")
-    (row,) = library.listing(origin="hub").rows
+    (row,) = library.listing(Query(origin="hub")).rows
     assert (row.name, row.owner, row.metric, row.score) == ("a/b", "", "f1", 3.0)
     with sqlite3.connect(home / shelf.FILE) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (len(shelf.MIGRATIONS),)

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ui import outcome, text
-from ui.desk import DEFAULT_ENGINE, Desk, time_in_turn
-from ui.outcome import Outcome
+from ui import text
+from ui.desk import Desk
 from ui.reading import QA, reading_of
 from ui.text import size
 from zoo import latency
+from zoo.answers import Reply
 from zoo.catalog import Entry
+from zoo.engines import DEFAULT_ENGINE, engine_class
 from zoo.errors import UserError
 from zoo.latency import Timing
 from zoo.lengths import Choice
+from zoo.measuring import time_in_turn
 from zoo.metrics import shown
 
 LEAST, MOST = 2, 4
@@ -33,7 +35,7 @@ class Contestant:
     entry: Entry
     engine: str
     choice: Choice
-    reply: Outcome
+    reply: Reply
     timing: Timing | None = None
     speedup: tuple[float, float, float] | None = None
 
@@ -49,7 +51,7 @@ class Contestant:
 
     @property
     def answer(self) -> str:
-        return outcome.words(self.reply)
+        return self.reply.words
 
     @property
     def compute(self) -> float:
@@ -103,7 +105,7 @@ def refuse_mixed(entries: Sequence[Entry]) -> None:
 
 def time_all(desk: Desk, found: Sequence[Contestant], question: str, passage: str) -> tuple[list[Contestant], bool]:
     """The same with latencies, all timed in the same rounds, and whether something else kept the machine busy."""
-    calls = {c.letter: desk.model(c.entry, c.engine).runner(question, passage, c.choice.point.config) for c in found}
+    calls = {c.letter: desk.runner(c.entry, c.engine, question, passage, c.choice.point.config) for c in found}
     timings, disturbed = time_in_turn(calls)
     first = timings[found[0].letter]
     timed = [
@@ -120,7 +122,7 @@ def time_all(desk: Desk, found: Sequence[Contestant], question: str, passage: st
 def agreement(found: Sequence[Contestant]) -> str:
     """Who answers as the first does, in a sentence."""
     first, others = found[0], found[1:]
-    same = [c for c in others if outcome.same(c.reply, first.reply)]
+    same = [c for c in others if c.reply.agrees(first.reply)]
     if len(same) == len(others):
         return "All give the same answer."
     if not same:
@@ -136,12 +138,12 @@ def tabulate(found: Sequence[Contestant]) -> str:
         "|:--|:--|--:|:--|--:|--:|--:|:--|--:|--:|",
     ]
     for c in found:
-        words, chance = text.escape(c.answer) or "*no answer*", outcome.probability(c.reply)
+        words, chance = text.escape(c.answer) or "*no answer*", c.reply.probability
         times = (f"{c.timing.p50_ms:.1f} ms", f"{c.timing.p90_ms:.1f} ms") if c.timing else ("…", "…")
         ratio = f"{c.speedup[0]:.2f}× as fast" if c.speedup else ""
         cells = (
             f"**{c.letter}**",
-            f"{text.escape(c.entry.title)} ({text.name_precision(c.engine)})",
+            f"{text.escape(c.entry.title)} ({engine_class(c.engine).precision})",
             f"{c.compute:.1f} %",
             words,
             f"{100 * chance:.0f} %" if chance is not None else "",
@@ -179,12 +181,12 @@ def write_csv(found: Sequence[Contestant]) -> str:
         + ["p90_ms", "p99_ms", "n", "speedup_against_first", "low", "high", "bytes", "metric", "score"]
     )
     for c in found:
-        chance = outcome.probability(c.reply)
+        chance = c.reply.probability
         t, point = c.timing, c.choice.point
         table.writerow(
             [c.entry.name, c.engine, point.macs_ratio, " ".join(f"{f:g}" for f in point.config.fractions)]
             + [_plain(c.answer), "" if chance is None else chance, int(not c.answer)]
-            + [int(outcome.same(c.reply, found[0].reply))]
+            + [int(c.reply.agrees(found[0].reply))]
             + ([t.p50_ms, t.p90_ms, t.p99_ms, t.n] if t else [""] * 4)
             + (list(c.speedup) if c.speedup else [""] * 3)
             + [c.entry.bytes, c.metric, "" if c.score is None else c.score]
@@ -203,7 +205,7 @@ def stamp(found: Sequence[Contestant], disturbed: bool) -> str:
     timing = found[0].timing
     rounds = f"{timing.n} rounds in turn · " if timing else ""
     badge = "**Disturbed:** something else kept this machine busy, so read these figures with care.\n\n"
-    tokens = sum(outcome.counts(found[0].reply))
+    tokens = sum(found[0].reply.tokens)
     where = f"{rounds}{tokens} tokens · {m['threads']} threads · {text.escape(str(m['cpu']))}"
     told = f"{score_name(found)} is what was measured when each was made."
     return (badge if disturbed else "") + f"{where} · {m['date']}. {told}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from ui.reading import Judged
+from zoo.answers import Reply
 
 
-def draw_labels(now: Judged, full: Judged, scale: tuple[float, float] | None = None) -> str:
+def draw_labels(now: Reply, full: Reply, scale: tuple[float, float] | None = None) -> str:
     """HTML: a row for each label, in the model's order, or one for the score.
 
     Args:

@@ -10,7 +10,7 @@ import gradio as gr
 from ui import budget
 from ui.explore import pareto, tokens
 from ui.reading import NAMES, Reading
-from ui.text import ENGINE_LABELS
+from ui.text import engine_labels
 from ui.widgets import list_samples, markdown, place_top
 from zoo.catalog import Entry
 
@@ -131,7 +131,7 @@ def _place_inputs(p: dict[str, Any], entries: list[Entry], reading: Reading, on_
         choices = [(e.title, e.name) for e in entries if e.task == first]
         p["model"] = gr.Dropdown(choices, value=None, label="Checkpoint", elem_id="model")
         p["engine"] = gr.Radio(
-            [(label, name) for name, label in ENGINE_LABELS.items()], value=None, label="Engine", elem_id="engine"
+            [(label, name) for name, label in engine_labels().items()], value=None, label="Engine", elem_id="engine"
         )
     p["facts"] = markdown(elem_id="facts")
     with gr.Accordion("Another checkpoint", open=False):

@@ -54,7 +54,8 @@ def find(entry: Entry, owner: str | None = None) -> list[Rival]:
     rivals: list[Rival] = []
     if entry.front is None:
         return rivals
-    rows = library.listing(task=entry.task, int8=True, owner=owner, sort="score", descending=True).rows
+    query = library.Query(task=entry.task, int8=True, owner=owner, sort="score", descending=True)
+    rows = library.listing(query).rows
     for row in rows:
         if row.origin == "hub" or row.metric != entry.front.metric or Path(row.folder) == entry.folder:
             continue

@@ -7,18 +7,19 @@ from dataclasses import replace
 
 import gradio as gr
 
-from ui import budget, figures, links, outcome, people, text
-from ui.desk import FULL, Desk, Superseded
+from ui import budget, figures, links, people, text
+from ui.desk import Desk
 from ui.events import Speaker, Updates, Values, explain, spoken
 from ui.explore import labels, pareto, readout, rivals, tokens
 from ui.explore.parts import Parts
 from ui.explore.selection import Selection
-from ui.outcome import Outcome
 from ui.reading import reading_of
-from zoo.ask import Reply
+from zoo.answers import Reply
 from zoo.catalog import Entry
+from zoo.engines import engine_class
 from zoo.errors import UserError
 from zoo.lengths import Choice
+from zoo.measuring import Superseded
 
 
 class Running(Speaker[Parts]):
@@ -72,15 +73,14 @@ class Running(Speaker[Parts]):
         choice = replace(selection, full_ms=known_ms or selection.full_ms).choose(desk)
         reply = desk.ask(entry, engine, question, passage, choice.point.config)
         full, in_float = desk.reference(entry, engine, question, passage)
-        counts = outcome.counts(reply)
-        after = replace(selection, full_ms=known_ms, tokens=max(counts))
+        after = replace(selection, full_ms=known_ms, tokens=max(reply.tokens))
         yield {
             **self._show_reply(reply, full, in_float, reading.scale, engine),
             **self._show_choice(entry, choice, after),
             **self._show_windows(reply, selection.layer),
             **self.note("notice", " ".join(reply.notices)),
             p.accounts: text.account_for(
-                choice, desk.shape(entry), counts, entry.front.measured_on if entry.front else {}
+                choice, desk.shape(entry), reply.tokens, entry.front.measured_on if entry.front else {}
             ),
             p.stamp: "Measuring this budget…",
             p.states.tokens: after.tokens,
@@ -93,11 +93,7 @@ class Running(Speaker[Parts]):
         updates: Updates = {
             p.latency: text.show_latency(measured, engine),
             p.spread: figures.draw_latencies(
-                {
-                    names[k]: t.samples
-                    for k, t in measured.timings.items()
-                    if k == FULL or t is not measured.timings[FULL]
-                }
+                {names[name]: timing.samples for name, timing in measured.distinct.items()}
             ),
             p.stamp: text.show_machine(measured),
             p.states.full_ms: after.full_ms,
@@ -122,27 +118,27 @@ class Running(Speaker[Parts]):
         return {self.parts.front: plot}
 
     def _show_reply(
-        self, reply: Outcome, full: Outcome, in_float: bool, scale: tuple[float, float] | None, engine: str
+        self, reply: Reply, full: Reply, in_float: bool, scale: tuple[float, float] | None, engine: str
     ) -> Updates:
         p = self.parts
-        precision = "fp32" if in_float else text.name_precision(engine)
+        precision = "fp32" if in_float else engine_class(engine).precision
         shown: Updates = {
-            p.answer: text.show_answer("At this budget", reply, text.name_precision(engine)),
+            p.answer: text.show_answer("At this budget", reply, engine_class(engine).precision),
             p.full_answer: text.show_answer("At full length", full, precision),
             p.verdict: gr.update(
                 value=text.compare(reply, full, precision),
-                elem_classes="same" if outcome.same(reply, full) else "different",
+                elem_classes="same" if reply.agrees(full) else "different",
             ),
         }
-        if not isinstance(reply, Reply):
-            return shown | {p.bars: labels.draw_labels(reply, full, scale) if not isinstance(full, Reply) else ""}
+        if reply.labels or reply.score is not None:
+            return shown | {p.bars: labels.draw_labels(reply, full, scale)}
         return shown | {
-            p.marked: tokens.mark_answers(reply.context, text.best_span(reply), text.best_span(full)),
+            p.marked: tokens.mark_answers(reply.texts[0], reply.span, full.span),
             p.n_best: text.list_answers(reply.answers),
         }
 
-    def _show_windows(self, reply: Outcome, layer: object) -> Updates:
-        p, windows, texts = self.parts, outcome.windows(reply), outcome.texts(reply)
+    def _show_windows(self, reply: Reply, layer: object) -> Updates:
+        p, windows, texts = self.parts, reply.kept, reply.texts
         if not windows or not len(windows[0].kept):
             return {p.kept: [], p.heat: None, p.states.windows: None, p.window: gr.update(visible=False)}
         return {

@@ -8,14 +8,14 @@ from typing import Any
 import gradio as gr
 
 from ui import budget, links, text
-from ui.desk import DEFAULT_ENGINE, Desk
+from ui.desk import Desk
 from ui.events import Checkpoint, Speaker, Updates, Values, spoken
 from ui.explore.parts import Parts
 from ui.explore.selection import Selection, Setting
 from ui.reading import QA, Reading, Sample, questions, reading_of
 from ui.widgets import list_samples
 from zoo.catalog import Entry
-from zoo.engines import engines_here
+from zoo.engines import DEFAULT_ENGINE, engines_here
 from zoo.errors import UserError
 from zoo.lengths import Front, Point
 from zoo.metrics import shown
@@ -88,7 +88,7 @@ class Selecting(Speaker[Parts]):
         """A checkpoint, at the setting as far as it can; what it cannot goes to `notices`."""
         entry, p = self.desk.entry(name), self.parts
         layers = self.desk.shape(entry).layers
-        engine, usable = setting.engine, [e for e in text.ENGINE_LABELS if e in engines_here(entry)]
+        engine, labels, usable = setting.engine, text.engine_labels(), engines_here(entry)
         if engine not in usable:
             if engine:
                 notices.append(f"{entry.title} does not run on {engine}.")
@@ -96,7 +96,7 @@ class Selecting(Speaker[Parts]):
         everything = self._all(setting.choices)
         alike = [(title, name) for title, name, task in everything if task == entry.task]
         return {
-            p.engine: gr.update(choices=[(text.ENGINE_LABELS[e], e) for e in usable], value=engine),
+            p.engine: gr.update(choices=[(labels[e], e) for e in usable], value=engine),
             p.facts: text.describe_entry(entry),
             p.layer: gr.update(maximum=layers, value=layers),
             p.states.tokens: None,

@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from ui import api
-from ui.desk import DEFAULT_ENGINE, Desk
+from ui.desk import Desk
 from ui.events import DEVICE, QUICK, RAW, Inputs, Outputs
 from ui.explore.parts import Parts, place
 from ui.explore.running import Running
@@ -18,6 +18,7 @@ from ui.explore.selecting import Selecting
 from ui.explore.selection import Selection, Setting
 from ui.reading import CLASSIFICATION, QA, questions, reading_of
 from zoo import catalog
+from zoo.engines import DEFAULT_ENGINE
 from zoo.settings import get_settings
 
 

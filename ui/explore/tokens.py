@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zoo.ask import KeptWindow
+from zoo.answers import KeptWindow
 
 Labelled = list[tuple[str, str | None]]
 Span = tuple[int, int]
@@ -38,7 +38,7 @@ def mark_kept(window: KeptWindow, texts: Sequence[str], layer: int) -> Labelled:
     """
     alive = window.kept[layer - 1] if len(window.kept) else np.ones(len(window.tokens), bool)
     pieces: Labelled = []
-    parts = getattr(window, "parts", None) or [0] * len(window.tokens)
+    parts = window.parts or [0] * len(window.tokens)
     before: tuple[Span | None, int | None] = (None, None)
     for token, span, part, lives in zip(window.tokens, window.spans, parts, alive, strict=True):
         if span:

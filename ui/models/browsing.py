@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ui.reading import NAMES
 from zoo import card, library
 from zoo.errors import UserError
 from zoo.files import read_json
-from zoo.library import Listing
+from zoo.library import Listing, Query
 from zoo.shelf import Row
 
 
@@ -89,7 +90,7 @@ class Browsing(Speaker[ModelParts]):
         }
 
     def _list(self, values: Values, profile: gr.OAuthProfile | None, refresh: bool) -> Updates:
-        p, everything = self.parts, listing(profile, refresh=refresh)
+        p, everything = self.parts, listing(profile, Query(), refresh)
         updates: Updates = {
             component: gr.update(choices=views.options(everything.rows, key))
             for key, component in p.filters.items()
@@ -106,14 +107,14 @@ class Browsing(Speaker[ModelParts]):
         if "int8" in options:
             options["int8"] = options["int8"] == "yes"
         megabytes = _number(values[p.most_mb])
-        rows = listing(
-            profile,
+        query = Query(
             text=values[p.search] or "",
             max_bytes=None if megabytes is None else int(1e6 * megabytes),
             min_score=_number(values[p.least_score]),
             max_p50_ms=_number(values[p.most_ms]),
             **options,
-        ).rows
+        )
+        rows = listing(profile, query).rows
         data = views.tabulate(rows, values[p.ticked] or [])
         count = f"{len(rows)} model{'s' * (len(rows) != 1)}"
         return {p.table: {"headers": views.HEADERS, "data": data}, p.counted: count}
@@ -129,10 +130,10 @@ def unstamped(text: str | None) -> list[str]:
     return (text or "").split("\n")[1:]
 
 
-def listing(profile: gr.OAuthProfile | None, **asked: Any) -> Listing:
+def listing(profile: gr.OAuthProfile | None, query: Query, refresh: bool = False) -> Listing:
     """What this person may see of the catalogue, as `zoo.library.listing` finds it."""
     person = people.who(profile)
-    return library.listing(owner=None if person.trusted else person.name, **asked)
+    return library.listing(replace(query, owner=None if person.trusted else person.name), refresh)
 
 
 def find(name: str | None, profile: gr.OAuthProfile | None) -> Row:
@@ -141,7 +142,7 @@ def find(name: str | None, profile: gr.OAuthProfile | None) -> Row:
     Raises:
         UserError: there is none.
     """
-    row = next((row for row in listing(profile).rows if row.name == name), None)
+    row = next((row for row in listing(profile, Query()).rows if row.name == name), None)
     if row is None:
         raise UserError("Pick a model in the table first." if not name else f"There is no model {name[:80]} here.")
     return row

@@ -1,70 +1,98 @@
-"""What runs a model: one file an engine, one Protocol."""
+"""What runs a model: one file an engine, which declares its name, label, package and precision, and opens it.
+
+A file of this folder that registers a class adds an engine: nothing else has to be told of it.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from zoo.engines.base import BF16, Engine
+from zoo.engines.base import GRAPH, REGISTRY, TENSORS, Engine, EngineClass
 from zoo.errors import UserError
-from zoo.graph import MODEL_FILE
-from zoo.latency import multiplies_bf16
 from zoo.settings import get_settings
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
 
-ENGINES = ("torch", "onnxruntime", "openvino", BF16)
+DEFAULT_ENGINE = "onnxruntime"
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+
+def names(*weights: str) -> list[str]:
+    """The engines that open one of these files of weights; those of every entry where none is given."""
+    weights = weights or (GRAPH, TENSORS)
+    return [name for name, engine in REGISTRY.items() if engine.opens in weights]
+
+
+def engine_class(name: str) -> type[EngineClass]:
+    """What an engine declares of itself.
+
+    Raises:
+        UserError: there is no such engine.
+    """
+    if name not in REGISTRY:
+        raise UserError(f"There is no engine {name!r}: choose one of {', '.join(names())}.")
+    return REGISTRY[name]
+
+
+def is_installed(name: str) -> bool:
+    """Whether an engine's package is."""
+    return find_spec(engine_class(name).package) is not None
+
+
+def runs_int8(entry: Entry) -> bool:
+    """Whether the entry has a graph of integers."""
+    return any(REGISTRY[name].opens == GRAPH for name in entry.engines)
+
+
+def full_precision() -> str:
+    """The engine that runs an entry's float32 weights."""
+    return next(name for name, engine in REGISTRY.items() if engine.precision == "fp32")
+
+
+def running(*weights: str) -> list[str]:
+    """The engines that any machine runs an entry with these files of weights on."""
+    return [name for name in names(*weights) if not REGISTRY[name].beside] if weights else []
 
 
 def engines_here(entry: Entry) -> list[str]:
-    """What `open_engine` takes for the entry on this machine: its engines, and bf16 where the CPU multiplies it."""
-    return [*entry.engines, *([BF16] if "torch" in entry.engines and multiplies_bf16() else [])]
+    """What `open_engine` takes for the entry on this machine: its engines, and those that need more of the machine."""
+    more = [name for name, engine in REGISTRY.items() if engine.beside in entry.engines and not engine.refusal()]
+    return [*entry.engines, *more]
 
 
 def open_engine(name: str, entry: Entry, threads: int | None = None) -> Engine:
     """Loads `entry` on an engine.
 
     Args:
-        name: "torch" (float32; an int8 entry's full-precision sibling), "torch-bf16" (the same in mixed precision, on
-            CPUs that multiply bf16), "onnxruntime" or "openvino".
+        name: one of `names()`; an engine of float weights runs an int8 entry's full-precision sibling.
+        entry: of the catalog.
         threads: defaults to the settings.
 
     Raises:
         UserError: unknown engine, or the entry has nothing that it can run.
     """
-    if name not in ENGINES:
-        raise UserError(f"There is no engine {name!r}: choose one of {', '.join(ENGINES)}.")
-    if name == BF16 and not multiplies_bf16():
-        raise UserError("This CPU does not multiply bf16 numbers, so nothing would be gained: choose torch.")
+    engine = engine_class(name)
+    if name not in names():
+        raise UserError(f"There is no engine {name!r}: choose one of {', '.join(names())}.")
+    if refusal := engine.refusal():
+        raise UserError(refusal)
     able = engines_here(entry)
     if name not in able:
         raise UserError(f"{entry.name} cannot run on {name}: it runs on {', '.join(able) or 'nothing here'}.")
-    threads = threads or get_settings().threads
-    if name in ("torch", BF16):
-        from zoo.engines.torch import TorchEngine
-
-        return TorchEngine(entry.float_folder, threads, mixed=name == BF16)
-    path = entry.folder / "model.int8.onnx"
-    if name == "onnxruntime":
-        from zoo.engines.onnx import OnnxEngine
-
-        return OnnxEngine(path, threads)
-    from zoo.engines.openvino import OpenVinoEngine
-
-    return OpenVinoEngine(path, threads)
+    folder = entry.float_folder if engine.opens == TENSORS else entry.folder
+    return engine.open(folder, threads or get_settings().threads)
 
 
-def open_graph(folder: Path, threads: int, engine: str = "onnxruntime") -> Engine:
+def open_graph(folder: Path, threads: int, engine: str = DEFAULT_ENGINE) -> Engine:
     """The int8 model in `folder`, loaded.
 
-    The engine "inductor" runs what `quantize_inc` wrote, at full length only; the others run the graph.
+    The engine "inductor" runs what neural-compressor quantized, at full length only; the others run the graph.
     """
-    from zoo.engines.onnx import OnnxEngine
-    from zoo.engines.openvino import OpenVinoEngine
-
-    if engine == "inductor":
-        from zoo.engines.inductor import InductorEngine
-
-        return InductorEngine(folder, threads)
-    return (OpenVinoEngine if engine == "openvino" else OnnxEngine)(folder / MODEL_FILE, threads)
+    return engine_class(engine).open(folder, threads)

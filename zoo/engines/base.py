@@ -1,42 +1,44 @@
-"""What every engine is: the protocol, what a run gives, and which drop layers a batch uses."""
+"""What every engine is, what it declares of itself, what a run gives, and which drop layers a batch uses."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
-BF16 = "torch-bf16"  # torch in mixed precision
+from zoo.graph import MODEL_FILE
+
+GRAPH, TENSORS = MODEL_FILE, "model.safetensors"  # the two forms of weights that an entry may hold
+Batch = dict[str, np.ndarray]
 
 
 @dataclass
 class EngineOutput:
-    """Logits of one batch.
+    """What an engine computes for one batch.
 
     Attributes:
-        start, end: float32 `[batch, tokens]`; empty for a classifier.
+        logits: as `zoo.modeling.Output.logits`, float32: `[batch, tokens, 2]` (start, end) for question answering,
+            `[batch, labels]` for classification.
         kept: for every layer the tokens alive after it, bool `[batch, tokens]`.
-        logits: float32 `[batch, labels]` of a classifier; empty for question answering.
     """
 
-    start: np.ndarray
-    end: np.ndarray
+    logits: np.ndarray
     kept: list[np.ndarray] = field(default_factory=list)
-    logits: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
-
-    @classmethod
-    def of(cls, heads: Sequence[np.ndarray], kept: list[np.ndarray]) -> EngineOutput:
-        """From what a model says: start and end logits, or a classifier's alone."""
-        if len(heads) == 1:
-            return cls(np.empty((0, 0), np.float32), np.empty((0, 0), np.float32), kept, heads[0])
-        return cls(heads[0], heads[1], kept)
 
     @property
-    def said(self) -> np.ndarray:
-        """As `zoo.modeling.Output.logits`: `[batch, tokens, 2]`, or `[batch, labels]` of a classifier."""
-        return self.logits if self.logits.size else np.stack([self.start, self.end], -1)
+    def start(self) -> np.ndarray:
+        """Of question answering the logits of an answer's first token, `[batch, tokens]`."""
+        return self.logits[..., 0]
+
+    @property
+    def end(self) -> np.ndarray:
+        """Of question answering the logits of an answer's last token, `[batch, tokens]`."""
+        return self.logits[..., 1]
 
 
 class Engine(Protocol):
@@ -45,30 +47,104 @@ class Engine(Protocol):
     name: str
     layers: int
 
-    def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
+    def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
         """Runs one batch: int64 arrays `input_ids`, `attention_mask`, `token_type_ids` `[batch, tokens]` and `lengths`
         `[batch, layers]`, the tokens that go on after each layer."""
         ...
 
 
-def kept_masks(mask: np.ndarray, kept: dict[int, np.ndarray], layers: int) -> list[np.ndarray]:
+class EngineClass(ABC):
+    """An engine of the program: what its file declares, and how it is opened. `register` makes it one.
+
+    The file of an engine is imported by the page, so it imports its package when a model is opened.
+
+    Attributes:
+        name: what commands, recipes and links call it.
+        label: what the page calls it.
+        package: the package that has to be installed, by the name that Python imports.
+        precision: "int8", "fp32" or "bf16".
+        opens: the file of weights that it runs: `GRAPH`, `TENSORS`, or another that no entry holds.
+        beside: the engine of the same weights that every machine has, where this one needs more of the machine.
+    """
+
+    name: str
+    label: str
+    package: str
+    precision: str
+    opens: str
+    beside: str = ""
+    layers: int
+
+    @classmethod
+    @abstractmethod
+    def open(cls, folder: Path, threads: int) -> Self:
+        """The model of a folder, loaded.
+
+        Raises:
+            UserError: its package is absent, or the folder holds nothing for it.
+        """
+
+    @classmethod
+    def refusal(cls) -> str:
+        """Why this machine does not run it, as a sentence; empty where it does."""
+        return ""
+
+    @abstractmethod
+    def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
+        """See `Engine.run`."""
+
+
+REGISTRY: dict[str, type[EngineClass]] = {}
+C = TypeVar("C", bound=EngineClass)
+
+
+def register(engine: type[C]) -> type[C]:
+    """Makes a class an engine of the program."""
+    REGISTRY[engine.name] = engine
+    return engine
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """torch computes in so many threads inside, and in as many as before afterwards: its count is the process's."""
+    import torch
+
+    before = torch.get_num_threads()
+    if before != count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if before != count:
+            torch.set_num_threads(before)
+
+
+def kept_masks(mask: np.ndarray, positions: dict[int, np.ndarray], layers: int) -> list[np.ndarray]:
     """Per layer which tokens are alive, from the positions that each drop gave (`[batch, longest]`, -1 for none)."""
-    now, found = mask.astype(bool), []
+    alive, masks = mask.astype(bool), list[np.ndarray]()
     for i in range(layers):
-        if i in kept:
-            now = np.zeros_like(now)
-            for row, places in enumerate(kept[i]):
-                now[row, places[places >= 0]] = True
-        found.append(now)
-    return found
+        if i in positions:
+            alive = np.zeros_like(alive)
+            for row, places in enumerate(positions[i]):
+                alive[row, places[places >= 0]] = True
+        masks.append(alive)
+    return masks
 
 
-def idle_layers(lengths: np.ndarray, counts: np.ndarray, drop_layers: list[int]) -> list[int]:
+def dropping_layers(lengths: np.ndarray, counts: np.ndarray, drop_layers: list[int]) -> list[int]:
     """The drop layers at which some row really loses tokens (`counts`: real tokens, `[batch]`)."""
-    active, before = [], counts
+    active, before = list[int](), counts
     for i in drop_layers:
         goal = np.minimum(np.maximum(lengths[:, i], 2), before)
         if (goal < before).any():
             active.append(i)
         before = goal
     return active
+
+
+def logits_of(outputs: list[np.ndarray]) -> np.ndarray:
+    """The logits from a graph's outputs: start and end side by side, or a classifier's alone."""
+    return outputs[0] if len(outputs) == 1 else np.stack(outputs, -1)
+
+
+Properties = dict[str, Any]  # of a runtime, by its own names

@@ -3,42 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-import torch
 
-from zoo.engines.base import BF16, EngineOutput
-from zoo.modeling import LengthAdaptiveModel
+from zoo.engines.base import TENSORS, Batch, EngineClass, EngineOutput, register, torch_threads
+from zoo.latency import multiplies_bf16
 
 
-class TorchEngine:
-    """Runs a checkpoint folder.
+@register
+class TorchEngine(EngineClass):
+    """Runs a checkpoint in float32.
 
-    In mixed precision the linear layers and the products of attention are of bf16 numbers; norms and softmax stay in
-    float32, and so do the logits that come out.
+    Args:
+        model: a `LengthAdaptiveModel`, or a module that is called as one is and has its `shape`.
+        threads: of torch, while it runs.
     """
 
-    name = "torch"
+    name, label, package, precision, opens = "torch", "PyTorch", "torch", "fp32", TENSORS
 
-    def __init__(self, folder: Path, threads: int, mixed: bool = False):
-        self._hold(LengthAdaptiveModel.load(folder), threads, mixed)
+    def __init__(self, model: Any, threads: int):
+        self.model, self.threads, self.layers = model.eval(), threads, model.shape.layers
 
-    def _hold(self, model: Any, threads: int, mixed: bool = False) -> None:
-        """Takes a model that is in memory."""
-        torch.set_num_threads(threads)
-        self.model, self.layers, self.mixed = model.eval(), model.shape.layers, mixed
-        if mixed:
-            self.name = BF16
-            for part in self.model.modules():
-                if isinstance(part, torch.nn.Linear):
-                    part.to(torch.bfloat16)  # once, where autocast would do it at every run
+    @classmethod
+    def open(cls, folder: Path, threads: int) -> Self:
+        from zoo.modeling import LengthAdaptiveModel
 
-    def run(self, batch: dict[str, np.ndarray], lengths: np.ndarray) -> EngineOutput:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
-            out = self.model(
-                **{key: torch.from_numpy(value) for key, value in batch.items()}, lengths=torch.from_numpy(lengths)
-            )
-        logits = out.logits.float().numpy()
-        heads = self.model.head.split(logits)
-        return EngineOutput.of(heads, [kept.numpy() for kept in out.kept])
+        return cls(LengthAdaptiveModel.load(folder), threads)
+
+    def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
+        import torch
+
+        with torch_threads(self.threads), torch.inference_mode():
+            inputs = {key: torch.from_numpy(value) for key, value in batch.items()}
+            out = self.model(**inputs, lengths=torch.from_numpy(lengths))
+        return EngineOutput(out.logits.float().numpy(), [kept.numpy() for kept in out.kept])
+
+
+@register
+class Bf16Engine(TorchEngine):
+    """Runs a checkpoint in mixed precision.
+
+    The linear layers and the products of attention are of bf16 numbers; norms and softmax stay in float32, and so do
+    the logits that come out.
+    """
+
+    name, precision, beside = "torch-bf16", "bf16", TorchEngine.name
+
+    def __init__(self, model: Any, threads: int):
+        import torch
+
+        super().__init__(model, threads)
+        for part in self.model.modules():
+            if isinstance(part, torch.nn.Linear):
+                part.to(torch.bfloat16)  # once, where autocast would do it at every run
+
+    @classmethod
+    def refusal(cls) -> str:
+        if multiplies_bf16():
+            return ""
+        return "This CPU does not multiply bf16 numbers, so nothing would be gained: choose torch."
+
+    def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
+        import torch
+
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().run(batch, lengths)

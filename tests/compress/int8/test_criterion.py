@@ -164,7 +164,7 @@ def test_products_in_float_and_in_integers_mix_in_every_dialect(tiny_model, tiny
     if dialect == "portable":
         start, end, *_ = portable(weights, spec)(batch, lengths)
     else:
-        out = (OnnxEngine if dialect == "onnxruntime" else OpenVinoEngine)(tmp_path / MODEL_FILE, 1).run(batch, lengths)
+        out = (OnnxEngine if dialect == "onnxruntime" else OpenVinoEngine).open(tmp_path, 1).run(batch, lengths)
         start, end = out.start, out.end
     with torch.no_grad():
         tensors = {key: torch.from_numpy(value) for key, value in batch.items()}

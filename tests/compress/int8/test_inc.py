@@ -58,7 +58,7 @@ def test_the_folder_says_how_it_was_made(static):
 
 def test_integer_products_compiled_once_give_what_was_quantized(static, tiny_model):
     folder, _ = static
-    engine, model, graph = InductorEngine(folder, 1), LengthAdaptiveModel.load(tiny_model), loaded(folder)
+    engine, model, graph = InductorEngine.open(folder, 1), LengthAdaptiveModel.load(tiny_model), loaded(folder)
     batch = batch_of(folder)
     counts = batch["attention_mask"].sum(1)
     lengths = np.repeat(counts[:, None], 2, 1)
@@ -104,4 +104,4 @@ def test_what_is_absent_is_told(static, tiny_model, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="pip install neural-compressor-pt"):
         inc.build(tiny_model, tmp_path / "x", Quantize(), lambda _: READ)
     with pytest.raises(UserError, match="or choose onnxruntime"):
-        InductorEngine(static[0], 1)
+        InductorEngine.open(static[0], 1)

@@ -59,7 +59,7 @@ def test_what_is_simulated_is_what_the_file_computes(model, data, tmp_path):
     ranges = fake.ranges()
     assert any((found.by != 1).any() for found in ranges.values()), "outliers are divided down"
     weights = integer_weights(float_weights(model), linears(model), ranges, True, smoothing=0.75)
-    engine = OnnxEngine(write(weights, spec_of(model), tmp_path), 1)
+    engine = OnnxEngine.open(write(weights, spec_of(model), tmp_path).parent, 1)
     counts = batch["attention_mask"].sum(1).tolist()
     out = engine.run(
         {key: value.numpy() for key, value in batch.items()},

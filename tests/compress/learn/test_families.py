@@ -105,7 +105,7 @@ def look(folder: Path, family: str) -> None:
         for engine in entry.engines:
             opened = open_engine(engine, entry, 1)
             tokenizer = load_tokenizer(entry.folder)
-            (said,) = ask.predict(opened, tokenizer, ["Who?"], [PASSAGE], no_answer=True)
+            (said,) = ask.predict(opened, tokenizer, [("Who?", PASSAGE)], no_answer=True)
             assert said.text in PASSAGE
 
 
@@ -135,13 +135,13 @@ def test_rounded_by_neural_compressor_beside_the_file(own_home, family, checkpoi
     beside = ["quantize.neural_compressor=true", "evaluate.latency_rounds=1"]
     run(load(f"{approach}_int8", changes(checkpoint, unanswerable, *beside)), tmp_path)
     look(tmp_path, family)
-    engine, plain = InductorEngine(tmp_path / "quantize" / FOLDER, 1), LengthAdaptiveModel.load(checkpoint)
+    engine, plain = InductorEngine.open(tmp_path / "quantize" / FOLDER, 1), LengthAdaptiveModel.load(checkpoint)
     (window,) = make_windows(load_tokenizer(checkpoint), ["Who?"], [PASSAGE])
     batch = pad([window])
     lengths = np.full((1, engine.layers), len(window.input_ids), np.int64)
     with torch.no_grad():
         exact = plain(**{name: torch.from_numpy(value) for name, value in batch.items()}).logits.numpy()
-    assert np.corrcoef(engine.run(batch, lengths).said.ravel(), exact.ravel())[0, 1] > 0.9
+    assert np.corrcoef(engine.run(batch, lengths).logits.ravel(), exact.ravel())[0, 1] > 0.9
 
 
 def test_pruned_once_for_all(own_home, family, checkpoint, unanswerable, tmp_path):

@@ -45,6 +45,7 @@ def family(name: str):
     config = {
         "Bert": lambda: transformers.BertConfig(**SIZES, **BERT, initializer_range=0.3),
         "Roberta": lambda: transformers.RobertaConfig(**SIZES, **BERT, type_vocab_size=1, initializer_range=0.3),
+        "MPNet": lambda: transformers.MPNetConfig(**SIZES, **BERT, initializer_range=0.3),
         "DistilBert": lambda: transformers.DistilBertConfig(**SIZES, **DISTIL, initializer_range=0.3),
     }[name]()
     model = getattr(transformers, f"{name}ForMaskedLM")(config).eval()
@@ -55,7 +56,7 @@ def family(name: str):
     return model
 
 
-@pytest.mark.parametrize("name", ["Bert", "Roberta", "DistilBert"])
+@pytest.mark.parametrize("name", ["Bert", "Roberta", "DistilBert", "MPNet"])
 def test_heads_come_from_checkpoints_and_go_into_them(name, tmp_path):
     original = family(name)
     original.save_pretrained(str(tmp_path / "a"))

@@ -14,7 +14,7 @@ from compress.nas import latency_table
 from compress.nas.latency_table import machines, measure_table, plan, strays
 from compress.nas.space import Space
 from compress.nas.table import Row, Table, refuse_foreign, stamp
-from compress.nas.timed import MODES, HeldOnnx, Setup, made_up, ready, spec_of, whole_run
+from compress.nas.timed import MODES, Setup, made_up, ready, spec_of, whole_run
 from compress.tasks import fanout
 from tests.compress.nas.nas_kit import SETUP, SPACE, Silent, milliseconds, settings, table
 from zoo.errors import UserError
@@ -24,7 +24,7 @@ from zoo.files import Archive
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_runs_a_made_up_encoder(mode):
     with ready(SPACE.arch(2, 32, 48), mode, SETUP) as call:
-        said = call().said
+        said = call().logits
     assert said.shape == (1, 12, 2) and np.isfinite(said).all() and said.std() > 0.01
 
 
@@ -214,8 +214,8 @@ def test_a_held_engine_is_the_stored_one(tiny_model, tmp_path):
 
     model = LengthAdaptiveModel.load(tiny_model)
     weights, spec = float_weights(model), real_spec(model)
-    stored, held = OnnxEngine(write(weights, spec, tmp_path), 1), HeldOnnx(weights, spec, 1)
-    np.testing.assert_array_equal(whole_run(held, SETUP, 100)().said, whole_run(stored, SETUP, 100)().said)
+    stored, held = OnnxEngine.open(write(weights, spec, tmp_path).parent, 1), OnnxEngine(weights, spec, 1)
+    np.testing.assert_array_equal(whole_run(held, SETUP, 100)().logits, whole_run(stored, SETUP, 100)().logits)
 
 
 def test_rows_keep_their_columns(tmp_path):

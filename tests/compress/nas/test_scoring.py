@@ -15,7 +15,6 @@ from compress.learn.masked_lm import MaskedLanguageModel
 from compress.nas import scoring
 from compress.nas.extract import extract
 from compress.nas.scoring import (
-    HeldEngine,
     calibration_windows,
     finetune_candidate,
     inside,
@@ -33,7 +32,6 @@ from zoo.engines.onnx import OnnxEngine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
-from zoo.graph import MODEL_FILE
 from zoo.modeling import LengthAdaptiveModel
 
 SPACE = Space.spanned([1, 2], [8, 32], [16, 64], 8, 16)
@@ -71,17 +69,17 @@ def first_batch(subject, tokenizer):
 
 
 def said(engine, batch):
-    return engine.run(batch, np.full((1, engine.layers), batch["input_ids"].shape[1])).said
+    return engine.run(batch, np.full((1, engine.layers), batch["input_ids"].shape[1])).logits
 
 
 def test_a_float_score_is_that_of_the_extracted_checkpoint(net, subject, tokenizer, tmp_path):
     examples = subject.load("validation")
     scored = score_model(inside(net, ARCH), subject, tokenizer, examples, int8=False, threads=1)
-    alone = TorchEngine(extract(net, ARCH, tmp_path / "alone", tokenizer), 1)
+    alone = TorchEngine.open(extract(net, ARCH, tmp_path / "alone", tokenizer), 1)
     assert scored == subject.score(alone, tokenizer, examples)
     assert list(scored)[0] == "f1" and scored["n"] == len(examples)
     batch = first_batch(subject, tokenizer)
-    np.testing.assert_allclose(said(HeldEngine(net.extract(ARCH), 1), batch), said(alone, batch), atol=1e-5)
+    np.testing.assert_allclose(said(TorchEngine(net.extract(ARCH), 1), batch), said(alone, batch), atol=1e-5)
 
 
 def test_an_int8_score_is_that_of_the_file_that_would_be_shipped(
@@ -91,11 +89,11 @@ def test_an_int8_score_is_that_of_the_file_that_would_be_shipped(
     assert windows == calibration_windows(subject, tokenizer, 4) != calibration_windows(subject, tokenizer, 4, seed=1)
     folder = extract(net, ARCH, tmp_path / "alone", tokenizer)
     store_graph(calibrate_checkpoint(folder, settings, lambda _: windows), tmp_path / "shipped", settings)
-    shipped = OnnxEngine(tmp_path / "shipped" / MODEL_FILE, 1)
+    shipped = OnnxEngine.open(tmp_path / "shipped", 1)
     engine = int8_engine(net.extract(ARCH), subject, tokenizer, tmp_path / "made", settings, windows, 1)
     batch = first_batch(subject, tokenizer)
     np.testing.assert_array_equal(said(engine, batch), said(shipped, batch))
-    whole = said(HeldEngine(net.extract(ARCH), 1), batch)
+    whole = said(TorchEngine(net.extract(ARCH), 1), batch)
     gap = np.abs(said(engine, batch) - whole).mean() / np.abs(whole - whole.mean()).mean()
     assert 1e-4 < gap < 0.2, "rounded, but the same model"
     made: list[Path] = []

@@ -86,7 +86,7 @@ def test_the_simulation_opens_from_the_run_and_from_the_entry(made):
     distances = []
     for batch in batches:
         lengths = np.full((1, 2), batch["input_ids"].shape[1])
-        one, other = (engine.run(batch, lengths).said for engine in engines)
+        one, other = (engine.run(batch, lengths).logits for engine in engines)
         distances.append(np.abs(one - other).ravel())
     distance = np.concatenate(distances)
     assert np.median(distance) < 1e-5 and np.mean(distance > 1e-3) < 0.25

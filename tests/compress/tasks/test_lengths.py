@@ -17,7 +17,7 @@ from zoo.graph import read
 from zoo.lengths import LengthConfig, Shape, macs_ratio
 
 PAPER = LengthConfig.parse("(315, 251, 242, 159, 142, 33)")
-MINILM = Shape(6, 384, 1536, roberta=True)
+MINILM = Shape(6, 384, 1536, counts_positions=True)
 
 
 def question(name, text="cat"):

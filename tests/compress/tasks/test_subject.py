@@ -127,8 +127,7 @@ class Oracle:
 
     def run(self, batch, lengths):
         said = np.where(batch["attention_mask"].sum(1) > 5, 1.0, -1.0).astype(np.float32)
-        nothing = np.empty((0, 0), np.float32)
-        return EngineOutput(nothing, nothing, [], np.stack([-said, said], 1))
+        return EngineOutput(np.stack([-said, said], 1))
 
 
 def test_labels_are_compared_by_their_names(tiny_model):

@@ -81,7 +81,7 @@ def test_a_separable_task_is_learned_and_kept_in_eight_bits(encoder, tmp_path):
     result = train(model, data, classes(), schedule, tmp_path / "run", progress)
     assert result["steps"] == 75 and result["loss"] < 0.5
     model.save(tmp_path / "model")
-    scores = subject_for(SST2.name).score(TorchEngine(tmp_path / "model", 1), tokenizer, held_out)
+    scores = subject_for(SST2.name).score(TorchEngine.open(tmp_path / "model", 1), tokenizer, held_out)
     assert scores == {"accuracy": pytest.approx(100, abs=5), "n": 60}
     batches = [
         {key: value for key, value in collate(data[i : i + 4], 0).items() if key.endswith(("ids", "mask"))}
@@ -89,7 +89,7 @@ def test_a_separable_task_is_learned_and_kept_in_eight_bits(encoder, tmp_path):
     ]
     ranges = calibrate(model, batches, [LengthConfig((0.6, 0.4))])
     weights = integer_weights(float_weights(model), linears(model), ranges, reduce_range=True)
-    engine = OnnxEngine(write(weights, spec_of(model), tmp_path / "int8"), 1)
+    engine = OnnxEngine.open(write(weights, spec_of(model), tmp_path / "int8").parent, 1)
     seen = []
     int8 = subject_for(SST2.name).score(engine, tokenizer, held_out, progress=lambda *at: seen.append(at))
     assert int8["accuracy"] >= scores["accuracy"] - 5 and seen[-1] == (60, 60)
@@ -114,7 +114,7 @@ def test_a_score_is_learned_towards(encoder, tmp_path):
     data = subject_for(STSB.name).samples(tokenizer, examples)
     train(model, data, classes(), schedule, tmp_path / "run", progress)
     model.save(tmp_path / "model")
-    engine = OnnxEngine(write(float_weights(model), spec_of(model), tmp_path / "onnx"), 1)
+    engine = OnnxEngine.open(write(float_weights(model), spec_of(model), tmp_path / "onnx").parent, 1)
     scores = subject_for(STSB.name).score(engine, tokenizer, examples)
     assert set(scores) == {"pearson", "spearman", "n"} and scores["pearson"] > 60
 
@@ -168,7 +168,7 @@ class Echo:
         self.outputs, self.marks = outputs, marks
 
     def run(self, batch, lengths):
-        return EngineOutput.of([np.eye(self.outputs)[[self.marks[i] for i in batch["input_ids"][:, 1]]]], [])
+        return EngineOutput(np.eye(self.outputs)[[self.marks[i] for i in batch["input_ids"][:, 1]]])
 
 
 def test_a_model_that_orders_its_labels_otherwise_is_scored_rightly(tiny_model):

@@ -8,6 +8,7 @@ from ui.budget import full_only
 from ui.compare import comparing
 from ui.compare.comparing import Contestant
 from ui.compare.tab import start_pairs
+from zoo.answers import Reply
 from zoo.errors import UserError
 
 PASSAGE = "one two three four five six seven eight nine ten"
@@ -45,9 +46,9 @@ def test_two_to_four_are_compared(desk, pairs):
 def test_agreement_is_said_in_words(desk, monkeypatch):
     found = compare(desk, [("small", value) for value in (100, 80, 60)])
     assert comparing.agreement(found) == "All give the same answer."
-    monkeypatch.setattr(comparing.outcome, "same", lambda one, other: one is found[2].reply)
+    monkeypatch.setattr(Reply, "agrees", lambda one, other: one is found[2].reply)
     assert comparing.agreement(found).startswith("C answer as A does")
-    monkeypatch.setattr(comparing.outcome, "same", lambda one, other: False)
+    monkeypatch.setattr(Reply, "agrees", lambda one, other: False)
     assert "None of the others" in comparing.agreement(found)
 
 

@@ -3,8 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ui.explore import tokens
-from zoo.ask import KeptWindow
-from zoo.classify import KeptText
+from zoo.answers import KeptWindow
 
 SPANS = st.one_of(st.none(), st.tuples(st.integers(0, 20), st.integers(0, 20)).map(lambda pair: tuple(sorted(pair))))
 
@@ -42,7 +41,7 @@ def test_both_texts_of_a_pair_read_like_themselves():
     words = ["[CLS]", "bees", "fly", "[SEP]", "bees", "sting", "[SEP]"]
     spans = [None, (0, 4), (6, 9), None, (0, 4), (5, 10), None]
     parts = [None, 0, 0, None, 1, 1, None]
-    kept = KeptText(words, spans, np.array([[1] * 7, [1, 1, 0, 0, 0, 1, 0]], bool), parts)
+    kept = KeptWindow(words, spans, np.array([[1] * 7, [1, 1, 0, 0, 0, 1, 0]], bool), parts)
     texts = ["Bees  fly.", "Bees sting?"]
     assert tokens.mark_kept(kept, texts, 1) == [("[CLS] Bees  fly [SEP] Bees sting [SEP]", tokens.KEPT)]
     assert [text.strip() for text, label in tokens.mark_kept(kept, texts, 2) if label] == ["[CLS] Bees", "sting"]

@@ -1,0 +1,168 @@
+"""The families of encoders that this program runs: one row each. A new one is a row, and what only it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from zoo.errors import UserError
+
+# Hugging Face's name of a weight within a layer, by ours
+LAYER = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "project": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "expand": "intermediate.dense",
+    "contract": "output.dense",
+    "output_norm": "output.LayerNorm",
+}
+EMBEDDINGS = {
+    "words": "embeddings.word_embeddings",
+    "positions": "embeddings.position_embeddings",
+    "types": "embeddings.token_type_embeddings",
+    "norm": "embeddings.LayerNorm",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What sets the encoders of a family apart. Names are Hugging Face's, by ours.
+
+    Attributes:
+        name: `model_type` in a `config.json`; the names of the encoder's weights begin with it.
+        title: what people call it.
+        classes: how the names of transformers' classes begin.
+        layer: names of the weights within a layer.
+        stem: where the layers are in the encoder.
+        embeddings: names of the tables and the norm above them.
+        dense, classifier: names of a classifier's two matrices.
+        words_head: names for predicting masked words: the transform, its norm, the words' bias.
+        bend: activation between a classifier's matrices, "tanh" or "relu".
+        sizes: its own names of the sizes in `config.json` -> BERT's.
+        token_types: whether it has a table of token types.
+        segments: whether that table tells two texts apart.
+        pad: id of the padding token where the configuration has none.
+        counts_tokens: positions count the real tokens, from the one behind padding's; else they follow the places.
+        first: position of the first token, where positions follow the places.
+        distances: name of the table of what attention adds for the distance of two tokens; empty where there is none.
+    """
+
+    name: str
+    title: str
+    classes: str
+    dense: str
+    classifier: str
+    words_head: tuple[str, str, str]
+    layer: Mapping[str, str] = field(default_factory=lambda: LAYER)
+    stem: str = "encoder.layer"
+    embeddings: Mapping[str, str] = field(default_factory=lambda: EMBEDDINGS)
+    bend: str = "tanh"
+    sizes: Mapping[str, str] = field(default_factory=dict[str, str])
+    token_types: bool = True
+    segments: bool = False
+    pad: int = 0
+    counts_tokens: bool = False
+    first: int = 0
+    distances: str = ""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Our names of the tables that embeddings are read from."""
+        return ("words", "positions", *(["types"] if self.token_types else []))
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            "bert",
+            "BERT",
+            "Bert",
+            dense="bert.pooler.dense",
+            classifier="classifier",
+            words_head=(
+                "cls.predictions.transform.dense",
+                "cls.predictions.transform.LayerNorm",
+                "cls.predictions.bias",
+            ),
+            segments=True,
+        ),
+        Family(
+            "roberta",
+            "RoBERTa",
+            "Roberta",
+            dense="classifier.dense",
+            classifier="classifier.out_proj",
+            words_head=("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+            pad=1,
+            counts_tokens=True,
+        ),
+        Family(
+            "distilbert",
+            "DistilBERT",
+            "DistilBert",
+            dense="pre_classifier",
+            classifier="classifier",
+            words_head=("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
+            layer={
+                "query": "attention.q_lin",
+                "key": "attention.k_lin",
+                "value": "attention.v_lin",
+                "project": "attention.out_lin",
+                "attention_norm": "sa_layer_norm",
+                "expand": "ffn.lin1",
+                "contract": "ffn.lin2",
+                "output_norm": "output_layer_norm",
+            },
+            stem="transformer.layer",
+            bend="relu",
+            sizes={
+                "dim": "hidden_size",
+                "hidden_dim": "intermediate_size",
+                "n_layers": "num_hidden_layers",
+                "n_heads": "num_attention_heads",
+                "activation": "hidden_act",
+            },
+            token_types=False,
+        ),
+        Family(
+            "mpnet",
+            "MPNet",
+            "MPNet",
+            dense="classifier.dense",
+            classifier="classifier.out_proj",
+            words_head=("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+            layer={
+                **LAYER,
+                "query": "attention.attn.q",
+                "key": "attention.attn.k",
+                "value": "attention.attn.v",
+                "project": "attention.attn.o",
+                "attention_norm": "attention.LayerNorm",
+            },
+            token_types=False,
+            first=2,  # transformers has it in the code, whatever stands for padding in the vocabulary
+            distances="encoder.relative_attention_bias",
+        ),
+    )
+}
+
+
+def family_of(name: object) -> Family:
+    """The row of a `model_type`.
+
+    Raises:
+        UserError: there is none.
+    """
+    row = FAMILIES.get(str(name))
+    if row is None:
+        raise UserError(f"Model type {name!r} is not supported: use a {titles()} checkpoint.")
+    return row
+
+
+def titles() -> str:
+    """The families in words: `BERT, RoBERTa, DistilBERT or MPNet`."""
+    *most, last = (row.title for row in FAMILIES.values())
+    return f"{', '.join(most)} or {last}"
