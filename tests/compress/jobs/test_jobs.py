@@ -117,9 +117,9 @@ def test_a_result_is_registered_once_and_for_its_owner(home, monkeypatch, tiny_m
     monkeypatch.setattr(run, "register", lambda root, inner=run.register: registered.append(root) or inner(root))
     monkeypatch.setattr(jobs_kit.launchers.Local, "start", lambda self, folder: InThisProcess(folder))
     assert run_it(job).state == "ready to publish" and registered == [job.folder]
-    rows = [row for row in library.listing(owner="ada").rows if row.origin == "local"]
+    rows = [row for row in library.listing(library.Query(owner="ada")).rows if row.origin == "local"]
     assert {Path(row.folder) for row in rows} == set(jobs.results(job.id)) and {row.owner for row in rows} == {"ada"}
-    assert not [row for row in library.listing(owner="bob").rows if row.origin == "local"]
+    assert not [row for row in library.listing(library.Query(owner="bob")).rows if row.origin == "local"]
 
 
 @pytest.mark.parametrize(
