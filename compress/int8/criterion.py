@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.int8 import sensitivity
-from compress.int8.graph import Calibrated, Read, store_graph
+from compress.int8.graph import Calibrated, ReadWindows, store_graph
 from compress.int8.rounding import matching, operators
 from compress.progress import Progress
 from compress.recipe.groups import Quantize
@@ -136,7 +136,7 @@ def within(
     ready: Calibrated,
     settings: Quantize,
     scorer: Scorer,
-    read: Read,
+    read: ReadWindows,
     folder: Path,
     progress: Progress,
 ) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 from zoo.weights import float_weights, linears, spec_of, write
 
-Read = Callable[[Tokenizer], Sequence[Window]]  # reads what to calibrate on
+ReadWindows = Callable[[Tokenizer], Sequence[Window]]  # reads what to calibrate on
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Calibrated:
 def calibrate_checkpoint(
     checkpoint: Path,
     settings: Quantize,
-    read: Read,
+    read: ReadWindows,
     configs: Sequence[LengthConfig] = (),
     ranges: Mapping[str, Range] | None = None,
 ) -> Calibrated:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.int8.graph import Read
+from compress.int8.graph import ReadWindows
 from compress.int8.rounding import matching, operators
 from compress.recipe.groups import Quantize
 from compress.recipe.kind import NEURAL_COMPRESSOR
@@ -51,7 +51,7 @@ class Plain(nn.Module):
         return self.model(input_ids, attention_mask, token_type_ids).logits
 
 
-def build(checkpoint: Path, out: Path, settings: Quantize, read: Read) -> dict[str, Any]:
+def build(checkpoint: Path, out: Path, settings: Quantize, read: ReadWindows) -> dict[str, Any]:
     """Quantizes `checkpoint` by neural-compressor as `settings` say, into the folder `out`.
 
     Args:

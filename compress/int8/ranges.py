@@ -83,7 +83,7 @@ def calibrate(
     Args:
         percentile: 100 takes the extremes; less takes, per run, that percentile and its mirror, averaged over runs.
     """
-    seen: dict[str, list[Range]] = {}
+    observed: dict[str, list[Range]] = {}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -91,13 +91,15 @@ def calibrate(
             flat, rows = x.flatten(), x.flatten(0, 1)
             rest = max(1, round(flat.numel() * (100 - percentile) / 100))
             high, low = float(flat.topk(rest).values[-1]), -float((-flat).topk(rest).values[-1])
-            seen[name].append(Range(low, high, *(part.numpy() for part in (rows.mean(0), rows.amin(0), rows.amax(0)))))
+            observed[name].append(
+                Range(low, high, *(part.numpy() for part in (rows.mean(0), rows.amin(0), rows.amax(0))))
+            )
 
         return hook
 
     handles: list[RemovableHandle] = []
     for name, modules in linears(model).items():
-        seen[name] = []
+        observed[name] = []
         handles.append(modules[0].register_forward_pre_hook(watch(name)))
     try:
         with torch.no_grad():
@@ -119,7 +121,7 @@ def calibrate(
             np.min([r.lows for r in runs], axis=0),
             np.max([r.highs for r in runs], axis=0),
         )
-        for name, runs in seen.items()
+        for name, runs in observed.items()
     }
 
 

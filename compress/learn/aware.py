@@ -44,7 +44,7 @@ class Product:
         self.modules = list(modules)
         self.low, self.high = smooth.low, smooth.high
         self.by = None if by is None else torch.from_numpy(np.asarray(by, np.float32))
-        self.seen: Tensor | None = None  # lowest value and minus the highest one of this step
+        self.extremes: Tensor | None = None  # lowest value and minus the highest one of this step
         self.entered: Tensor | None = None  # the rounded input, from the first module that takes it to the last
 
 
@@ -116,11 +116,11 @@ class FakeQuant(Hook):
             return
         products = list(self.products.values())
         unseen = torch.full((2,), math.inf, device=next(self.model.parameters()).device)
-        seen = torch.stack([unseen if product.seen is None else product.seen for product in products])
+        extremes = torch.stack([unseen if product.extremes is None else product.extremes for product in products])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(seen, torch.distributed.ReduceOp.MIN)
-        for product, (low, negated) in zip(products, seen.tolist(), strict=True):
-            product.seen = None
+            torch.distributed.all_reduce(extremes, torch.distributed.ReduceOp.MIN)
+        for product, (low, negated) in zip(products, extremes.tolist(), strict=True):
+            product.extremes = None
             if math.isfinite(low) and math.isfinite(negated):  # a layer that was left out has seen nothing
                 product.low += (1 - MEMORY) * (low - product.low)
                 product.high += (1 - MEMORY) * (-negated - product.high)
@@ -131,7 +131,7 @@ class FakeQuant(Hook):
         for handle in self._handles:
             handle.remove()
         for product in self.products.values():
-            product.entered = product.seen = None
+            product.entered = product.extremes = None
             for module in product.modules:
                 module.__dict__.pop("forward", None)
 
@@ -177,8 +177,8 @@ class FakeQuant(Hook):
         divided = x.float() if product.by is None else x.float() * (1 / product.by)
         if self.observing and product.modules[0].training:
             low, high = torch.aminmax(self._unpadded(divided.detach()))
-            seen = torch.stack([low, -high])
-            product.seen = seen if product.seen is None else torch.minimum(product.seen, seen)
+            extremes = torch.stack([low, -high])
+            product.extremes = extremes if product.extremes is None else torch.minimum(product.extremes, extremes)
         return round_inputs(divided, product.low, product.high) if self.active else None
 
     def _note_padding(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

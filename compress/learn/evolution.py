@@ -172,17 +172,17 @@ class Evolution:
         self.moves = ((redraw, self.settings.mutations), (Mean(), self.settings.crossovers))
         self.planned = 0
 
-    def run(self, known: Sequence[LengthConfig] = ()) -> list[Candidate]:
+    def run(self, starts: Sequence[LengthConfig] = ()) -> list[Candidate]:
         """Searches as long as the settings say, or until no configuration is left to try.
 
         Args:
-            known: to start from beside the space's own starts; on its grid they may become slightly others.
+            starts: to start from beside the space's own starts; on its grid they may become slightly others.
 
         Returns:
             All that was measured, in the order of the search; full length comes first.
         """
         settings = self.settings
-        others = (self.space.repair([round(GRID * kept) for kept in config.fractions]) for config in known)
+        others = (self.space.repair([round(GRID * share) for share in config.fractions]) for config in starts)
         first = list(dict.fromkeys([*self.space.starting(settings.population), *others]))
         self.planned = len(first) + settings.iterations * (settings.mutations + settings.crossovers)
         alive = self.score(first, 0)

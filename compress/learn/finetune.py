@@ -48,7 +48,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
 
 
 def start(
-    subject: Subject,
+    subject: Subject[Any],
     source: str,
     tokenizer: str | None,
     dropout: float,

@@ -35,12 +35,12 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     subject.refuse_overlap(subject.fingerprints(subject.load("evaluation")), examples, what, "are reported on")
 
     space = space_of(checkpoint, settings.lower_ratio, recipe.length_drop.length_drop_ratio_bound)
-    known = known_of(settings.start, space.layers)
+    starts = starts_of(settings.start, space.layers)
     draft = ctx.folder / "draft"
     if not (draft / "built.json").is_file():
-        starts = [config_of(gene) for gene in space.starting(settings.population)]
+        first = [config_of(gene) for gene in space.starting(settings.population)]
         read = partial(calibration_windows, recipe)
-        ready = calibrate_checkpoint(checkpoint, recipe.quantize, read, starts)
+        ready = calibrate_checkpoint(checkpoint, recipe.quantize, read, first)
         write_json(draft / "built.json", store_graph(ready, draft, recipe.quantize))
     judge = Judge(draft, recipe, examples)
 
@@ -53,7 +53,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     archive = Archive(ctx.folder / "archive.jsonl")
     with scoring(draft, recipe, examples) as spread:
         evolution = Evolution(measure, space, settings, archive, ctx.progress, spread, subject.primary)
-        candidates = evolution.run(known)
+        candidates = evolution.run(starts)
     best = filled(thinned(frontier(candidates), settings.points), candidates, settings.points)
 
     def point(one: Candidate) -> Point:
@@ -77,7 +77,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     return {"measured": len(candidates), "points": len(best), f"best_{subject.primary}": max(scores)}
 
 
-def known_of(start: str | None, layers: int) -> list[LengthConfig]:
+def starts_of(start: str | None, layers: int) -> list[LengthConfig]:
     """The configurations of an entry's front, for a search to start from; none where no entry is named.
 
     Raises:

@@ -161,8 +161,8 @@ class TeacherLogits:
         done = _done(folder, len(data), "r+")
         rest = [row for row in range(len(data)) if not done[row]]
         rest.sort(key=lambda row: -len(data[row].window.input_ids))  # the longest first: what fits, fits from now on
-        asked = len(data) - len(rest)
-        progress.update(asked, len(data))
+        answered = len(data) - len(rest)
+        progress.update(answered, len(data))
         device = next(teacher.model.parameters()).device
         fresh: list[int] = []
         flushed = started = time.monotonic()
@@ -180,9 +180,9 @@ class TeacherLogits:
                 done[fresh] = 1
                 done.flush()
                 fresh, flushed = [], now
-            asked += len(rows)
+            answered += len(rows)
             rate = (at + len(rows)) / max(now - started, 1e-9)
-            progress.update(asked, len(data), examples_per_s=rate)
+            progress.update(answered, len(data), examples_per_s=rate)
         return cls(folder, data, mark)
 
 

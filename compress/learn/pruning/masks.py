@@ -34,7 +34,7 @@ def choose(
     Returns:
         Bool `[units]`, True for those that go.
     """
-    gone = [torch.zeros_like(score, dtype=torch.bool) for score in scores]
+    pruned = [torch.zeros_like(score, dtype=torch.bool) for score in scores]
     orders = [_candidates(each, score) for each, score in zip(units, scores, strict=True)]
     bounds = [_bounds(each, len(order), least, most) for each, order in zip(units, orders, strict=True)]
     budget = share * sum(each.count * each.weights for each in units)
@@ -42,22 +42,22 @@ def choose(
     for i, each in enumerate(units):
         if each.even:  # what is left over is made up for elsewhere
             count = min(max(math.floor(share * each.count + CLOSE), bounds[i][0]), bounds[i][1])
-            gone[i][orders[i][:count]] = True
+            pruned[i][orders[i][:count]] = True
             budget -= count * each.weights
         else:
             rest.append(i)
     if not rest:
-        return gone
+        return pruned
     if not everywhere:
         share = budget / sum(units[i].count * units[i].weights for i in rest)
         for i in rest:
             count = min(max(math.floor(share * units[i].count + 0.5), bounds[i][0]), bounds[i][1])
-            gone[i][orders[i][:count]] = True
-        return gone
+            pruned[i][orders[i][:count]] = True
+        return pruned
     pools = []
     for i in rest:
         low, high = bounds[i]
-        gone[i][orders[i][:low]] = True
+        pruned[i][orders[i][:low]] = True
         budget -= low * units[i].weights
         pools.append(orders[i][low:high])
     values = torch.cat([scores[i][pool] for i, pool in zip(rest, pools, strict=True)])
@@ -66,11 +66,11 @@ def choose(
     )
     order = values.argsort(stable=True)
     middle = sizes[order].cumsum(0) - sizes[order] / 2  # a unit goes if more than half of it fits
-    taken = torch.zeros_like(values, dtype=torch.bool)
-    taken[order[middle <= budget + CLOSE]] = True
-    for i, pool, flags in zip(rest, pools, taken.split([len(pool) for pool in pools]), strict=True):
-        gone[i][pool[flags]] = True
-    return gone
+    chosen = torch.zeros_like(values, dtype=torch.bool)
+    chosen[order[middle <= budget + CLOSE]] = True
+    for i, pool, flags in zip(rest, pools, chosen.split([len(pool) for pool in pools]), strict=True):
+        pruned[i][pool[flags]] = True
+    return pruned
 
 
 def moves_of(before: Tensor, after: Tensor, score: Tensor, moves: int) -> Tensor:

@@ -119,21 +119,21 @@ def units_of(shapes: Shapes, heads: int, settings: Prune) -> list[Units]:
     chosen = {name: s for name, s in shapes.items() if not any(fnmatchcase(name, glob) for glob in settings.excluded)}
     pattern = settings.pattern
     if settings.approach == "pattern_lock":
-        made = [Units(name, (Part(name, shape, (1, 1)),)) for name, shape in chosen.items()]
+        units = [Units(name, (Part(name, shape, (1, 1)),)) for name, shape in chosen.items()]
     elif pattern in CHANNELS:
-        made = _channels(chosen, heads, settings.heads)
+        units = _channels(chosen, heads, settings.heads)
     else:
-        made = _blocks(chosen, pattern)
-    if not made:
+        units = _blocks(chosen, pattern)
+    if not units:
         why = "A channel goes from expand and contract at once: exclude neither or both." if pattern in CHANNELS else ""
         raise UserError(f"Nothing is left to prune: prune.excluded names too many layers. {why}".strip())
-    if is_progressive(settings.approach) and made[0].weights == 1:
+    if is_progressive(settings.approach) and units[0].weights == 1:
         raise UserError(
             f"{settings.approach} moves the weights of a block to zero one after another, and pattern {pattern} has no "
             f"blocks. Choose a pattern such as 4x1 or channelx1, or the approach "
             f"{settings.approach.removesuffix('_progressive')}."
         )
-    return made
+    return units
 
 
 def _blocks(chosen: Shapes, pattern: str) -> list[Units]:
@@ -144,7 +144,7 @@ def _blocks(chosen: Shapes, pattern: str) -> list[Units]:
     else:
         n, m = map(int, pattern.split("x"))
         block = divided = (n, m)
-    made = []
+    units: list[Units] = []
     for name, shape in chosen.items():
         for size, by, what in zip(shape, divided, ("outputs", "inputs"), strict=True):
             if size % by:
@@ -152,24 +152,24 @@ def _blocks(chosen: Shapes, pattern: str) -> list[Units]:
                     f"Pattern {pattern} does not fit {name}: its {size} {what} cannot be divided by {by}. "
                     "Choose another pattern, or name the layer in prune.excluded."
                 )
-        made.append(Units(name, (Part(name, shape, block),), limit))
-    return made
+        units.append(Units(name, (Part(name, shape, block),), limit))
+    return units
 
 
 def _channels(chosen: Shapes, heads: int, with_heads: bool) -> list[Units]:
-    made = []
+    units: list[Units] = []
     for layer in dict.fromkeys(name.rpartition(".")[0] for name in chosen):
         expand, contract = (f"{layer}.{name}" for name in FEED)
         if expand in chosen and contract in chosen:
             inner, hidden = chosen[expand]
             parts = (Part(expand, (inner, hidden), (1, hidden)), Part(contract, (hidden, inner), (hidden, 1)))
-            made.append(Units(f"{layer}.channels", parts))
+            units.append(Units(f"{layer}.channels", parts))
         attention = [f"{layer}.{name}" for name in ATTENTION]
         if with_heads and all(name in chosen for name in attention):
             inner, hidden = chosen[attention[0]]
             size = inner // heads
-            made.append(Units(f"{layer}.heads", tuple(_head(attention, inner, hidden, size)), even=True))
-    return made
+            units.append(Units(f"{layer}.heads", tuple(_head(attention, inner, hidden, size)), even=True))
+    return units
 
 
 def _head(names: Sequence[str], inner: int, hidden: int, size: int) -> list[Part]:

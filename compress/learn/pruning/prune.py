@@ -77,7 +77,7 @@ class Pruner(Hook):
     after a resume. An approach that ranks by gradients prunes at step 1 at the earliest: `start_step` 0 is raised.
 
     Args:
-        model: what is trained. Its parameters are held, so that a layer that is wrapped later is pruned still.
+        model: what is trained. It keeps hold of the parameters, so that a layer that is wrapped later is still pruned.
         settings: how.
 
     Raises:
@@ -192,7 +192,7 @@ class Pruner(Hook):
                 for name, weight in self.weights.items()
             }
         share = reached(settings.schedule, target, way)
-        gone = choose(
+        pruned = choose(
             self.units,
             [each.score(scores) for each in self.units],
             share,
@@ -200,7 +200,7 @@ class Pruner(Hook):
             settings.min_sparsity_per_op * share / max(target, 1e-9),
             settings.max_sparsity_per_op,
         )
-        for each, flags in zip(self.units, gone, strict=True):
+        for each, flags in zip(self.units, pruned, strict=True):
             for part in each.parts:
                 after, due = part.unfold(flags), self._due.get(part.name)
                 before = torch.zeros_like(after) if due is None else due.to(after.device) != KEPT

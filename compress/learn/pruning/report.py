@@ -37,7 +37,7 @@ def sparsity_of(model: LengthAdaptiveModel, masks: Mapping[str, Tensor] | None =
     count = sum(weight.numel() for weight in weights.values())
     everything = list(model.parameters())
     parameters = sum(p.numel() for p in everything)
-    found = {
+    shares = {
         "operators": sum(zeros.values()) / max(count, 1),
         "per_operator": {name: zeros[name] / weights[name].numel() for name in names},
         "model": sum(_zeros(p.detach()) for p in everything) / parameters,
@@ -45,12 +45,12 @@ def sparsity_of(model: LengthAdaptiveModel, masks: Mapping[str, Tensor] | None =
         "parameters": parameters,
     }
     if masks is not None:
-        found["locked"] = sum(_zeros(mask) for mask in masks.values()) / max(count, 1)
-        found["awake"] = sum(
+        shares["locked"] = sum(_zeros(mask) for mask in masks.values()) / max(count, 1)
+        shares["awake"] = sum(
             int(weights[name].masked_select(~mask.to(weights[name].device)).count_nonzero())
             for name, mask in masks.items()
         )
-    return found
+    return shares
 
 
 def zeros_left(checkpoint: Path) -> dict[str, float]:
@@ -59,8 +59,8 @@ def zeros_left(checkpoint: Path) -> dict[str, float]:
     Returns:
         `operators` and `model` as in `sparsity_of`; empty where nothing is pruned, or nothing of it is left.
     """
-    found = sparsity_of(LengthAdaptiveModel.load(checkpoint))
-    return {key: round(found[key], 4) for key in ("operators", "model")} if found["operators"] >= LEAST else {}
+    shares = sparsity_of(LengthAdaptiveModel.load(checkpoint))
+    return {key: round(shares[key], 4) for key in ("operators", "model")} if shares["operators"] >= LEAST else {}
 
 
 def zeros_stored(zeros: Mapping[str, float], weights: Path) -> dict[str, float]:

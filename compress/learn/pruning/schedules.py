@@ -33,13 +33,13 @@ class Plan:
 
     def at(self, step: int) -> tuple[float | None, int]:
         """What happens before a step: the way of a decision if one falls due, and how many of the moves are made."""
-        past = [decided for decided in self.decisions if decided <= step]
+        past = [decision for decision in self.decisions if decision <= step]
         if not past:
             return None, 0
-        later = [decided for decided in self.decisions if decided > step]
+        later = [decision for decision in self.decisions if decision > step]
         gap = (min(later) if later else self.end) - past[-1]
-        made = self.moves if not gap else 1 + (step - past[-1]) * self.moves // gap
-        return self.decisions.get(step), min(made, self.moves)
+        moves = self.moves if not gap else 1 + (step - past[-1]) * self.moves // gap
+        return self.decisions.get(step), min(moves, self.moves)
 
 
 def plan_of(settings: Prune, total: int) -> Plan:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.learn.evolution import GRID, Candidate, Evolution, Space, config_of, filled, frontier, thinned
-from compress.learn.length_search import known_of, space_of
+from compress.learn.length_search import space_of, starts_of
 from compress.progress import Progress
 from compress.recipe.groups import Search
 from zoo import catalog
@@ -68,12 +68,12 @@ def test_it_starts_from_what_an_earlier_search_found_too(tmp_path):
 
 def test_the_front_to_start_from_is_an_entry_s_of_as_many_layers():
     front = catalog.find("minilm-l6-qa-length-adaptive-int8").front
-    assert front and known_of("minilm-l6-qa-length-adaptive-int8", 6) == [p.config for p in front.points]
-    assert known_of(None, 6) == []
+    assert front and starts_of("minilm-l6-qa-length-adaptive-int8", 6) == [p.config for p in front.points]
+    assert starts_of(None, 6) == []
     with pytest.raises(UserError, match="has 6 layers. Name a searched entry with 12"):
-        known_of("minilm-l6-qa-length-adaptive-int8", 12)
+        starts_of("minilm-l6-qa-length-adaptive-int8", 12)
     with pytest.raises(UserError, match="minilm-l6-qa has no front"):
-        known_of("minilm-l6-qa", 6)
+        starts_of("minilm-l6-qa", 6)
 
 
 def test_a_short_front_is_filled_in_the_middle_of_its_gaps():

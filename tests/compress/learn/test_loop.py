@@ -85,6 +85,32 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tiny_model, tmp_pa
     assert len(list((tmp_path / "b" / "checkpoint").glob("step-*.pt"))) == 1
 
 
+def test_a_checkpoint_of_earlier_versions_goes_on(tiny_model, tmp_path):
+    """Long trainings stand on this format: two files, these keys, two groups of parameters, nothing else of ours."""
+    model, there = LengthAdaptiveModel.load(tiny_model), tmp_path / "checkpoint"
+    groups = [[p for p in model.parameters() if (p.ndim > 1) == is_matrix] for is_matrix in (True, False)]
+    decays = [{"params": group, "weight_decay": decay} for group, decay in zip(groups, (0.01, 0.0), strict=True)]
+    optimizer = torch.optim.AdamW(decays, lr=1e-3, fused=True)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    averaged = [parameter.detach().clone() for parameter in model.parameters()]
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "start": [], "averaged": averaged}
+    there.mkdir()
+    torch.save({**state, "hooks": [{}]}, there / "step-7.pt")
+    (there / "state.json").write_text('{"step": 7, "file": "step-7.pt", "spent": 100.5, "loss": 3.0}')
+    plan = Schedule(learning_rate=1e-3, epochs=3, batch_size=4, seed=5, average=0.9, precision="fp32")
+    fresh = LengthAdaptiveModel.load(tiny_model)
+    result = train(fresh, windows(), span(), plan, tmp_path, quiet_progress(tmp_path), hooks=[Hook()])
+    assert "resumed at step 7 of 18" in (tmp_path / "progress.jsonl").read_text()
+    assert result["steps"] == 18 and result["seconds"] > 100.5
+    place = json.loads((there / "state.json").read_text())
+    assert set(place) == {"step", "file", "spent", "loss"} and place["file"] == "step-18.pt"
+    saved = torch.load(there / "step-18.pt", weights_only=True)
+    assert set(saved) == {"model", "optimizer", "start", "averaged", "hooks"} and saved["hooks"] == [{}]
+    assert [len(group["params"]) for group in saved["optimizer"]["param_groups"]] == [len(group) for group in groups]
+
+
 def test_frozen_parameters_stay(tiny_model, tmp_path):
     model = LengthAdaptiveModel.load(tiny_model)
     model.words.requires_grad_(False)
