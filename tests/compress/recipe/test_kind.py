@@ -15,10 +15,11 @@ from compress.recipe import load as recipes
 from compress.recipe.kind import KINDS, Kind
 from compress.recipe.load import load, shipped, stages_of
 from compress.recipe.place import Mark, absolute, marked, on_disk, places
+from compress.recipe.stage import Stage
 from compress.run.inputs import fingerprint
 from compress.run.run import run
 from compress.run.traces import stages as stages_in
-from tests.compress.recipe_kit import decides, leaves
+from tests.compress.recipe_kit import decides, leaves, watched
 from zoo.settings import get_settings
 
 # Of finished runs: with others, what took days would begin anew. Hashes of all stages' fingerprints, at 2f5fbf0.
@@ -110,6 +111,15 @@ def test_a_kind_is_a_class_in_one_file_and_a_recipe_of_it_runs_to_its_end(toy, t
     assert run(again, tmp_path / "run")["halve"]["value"] == 4
     assert [stage["state"] for stage in stages_in(tmp_path / "run", "toy", None, "done")] == ["done", "done"]
     assert (toy.method, toy.int8_method, toy.suffix) == ("doubled", "doubled-int8", "-int8")
+
+
+def test_a_stage_that_reads_what_it_does_not_name_is_seen(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(kind, "find_spec", lambda name: name)
+    monkeypatch.setattr(Stage, "load", watched(Stage.load))
+    run(toy, tmp_path / "run")
+    monkeypatch.setattr(type(toy), "stages", {"double": Stage("compress.recipe.toy:double", ("seed",))})
+    with pytest.raises(AssertionError, match="double of toy reads, but does not name, .'number.value'"):
+        run(toy, tmp_path / "other")
 
 
 def test_a_new_kind_is_estimated_and_submitted(toy, monkeypatch, tmp_path):
