@@ -21,6 +21,7 @@ from compress.data.squad import load_squad
 from compress.learn.distill import distilled
 from compress.learn.loop import Schedule, batches, train
 from compress.learn.teacher import VALUES, TeacherLogits, teacher_for
+from compress.progress import Progress
 from compress.recipe.training_groups import Distill
 from compress.tasks.losses import span
 from compress.tasks.samples import collate, samples
@@ -121,7 +122,7 @@ def as_json(rows: list[Row]) -> list[dict[str, Any]]:
 def _measure(name: str, student: Any, guide: Any, data: list[Any], folder: Path, rounds: int, tokenizer: Any) -> Row:
     row = Row(name, len(data), statistics.mean(len(sample.window.input_ids) for sample in data))
     begun = time.monotonic()
-    stored = TeacherLogits.make(folder / "store", guide, data, {}, Quiet(), tokenizer.pad_token_id)
+    stored = TeacherLogits.make(folder / "store", guide, data, {}, Rate(), tokenizer.pad_token_id)
     row.store_seconds = time.monotonic() - begun
     row.bytes_stored = (folder / "store" / VALUES).stat().st_size
     row.largest_difference = max(_differences(stored, guide, data, tokenizer.pad_token_id))
@@ -136,11 +137,11 @@ def _measure(name: str, student: Any, guide: Any, data: list[Any], folder: Path,
 
 def _slice(student: Any, guide: Any, data: list[Any], folder: Path, pad_id: int) -> float:
     """Examples a second of one epoch, as the training loop counts them; checkpoints and loading aside."""
-    model, heard = copy.deepcopy(student), Quiet()
+    model, progress = copy.deepcopy(student), Rate()
     plan = Schedule(epochs=1, batch_size=BATCH, checkpoint_minutes=1e9, pad_id=pad_id)
     loss = distilled(span(), Distill(apply=True), model, guide)
-    train(model, data, loss, plan, folder, heard)
-    return heard.rate
+    train(model, data, loss, plan, folder, progress)
+    return progress.rate
 
 
 def _differences(stored: Any, guide: Any, data: list[Any], pad_id: int) -> Iterator[float]:
@@ -156,16 +157,16 @@ def _base(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, **sizes}
 
 
-class Quiet:
-    """Takes progress and keeps the last examples a second."""
+class Rate(Progress):
+    """Keeps the last examples a second and shows nothing."""
 
-    rate = 0.0
+    def __init__(self) -> None:
+        super().__init__(None, "bench", bar=False, shown=False)
+        self.rate = 0.0
 
-    def update(self, _step: int, _total: int, **figures: Any) -> None:
+    def update(self, step: int, total: int, **figures: Any) -> None:
+        super().update(step, total, **figures)
         self.rate = figures.get("examples_per_s", self.rate)
-
-    def note(self, message: str) -> None:
-        log.info(message)
 
 
 @app.command("distillation")
