@@ -53,7 +53,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 def test_no_arrow_points_upwards():
-    assert set(house.upward()) <= {("ui.api", "ui.models.views")}
+    assert house.upward() == []
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_no_arrow_points_upwards():
     [
         pytest.param(house.hidden_imports, 80, id="imports inside functions"),
         pytest.param(house.flat, 6, id="modules flat in compress"),
-        pytest.param(house.any_parameters, 388, id="parameters typed Any"),
-        pytest.param(house.wide_functions, 23, id="functions with 8 or more parameters"),
+        pytest.param(house.any_parameters, 215, id="parameters typed Any"),
+        pytest.param(house.wide_functions, 8, id="functions with 8 or more parameters"),
     ],
 )
 def test_the_structure_is_as_simple_as_was_reached(measure, most):
@@ -106,9 +106,7 @@ def test_every_package_that_is_imported_is_required():
 def test_no_test_imports_another_test():
     for path in (ROOT / "tests").rglob("*.py"):
         imported = re.findall(r"^ *(?:from|import) (tests[\w.]*\.test_\w+)", path.read_text(encoding="utf-8"), re.M)
-        assert not imported or path.name == "test_uploading.py", (
-            f"{path.relative_to(ROOT)} imports {imported}: makers that tests share stand in a *_kit.py"
-        )
+        assert not imported, f"{path.relative_to(ROOT)} imports {imported}: makers that tests share stand in a *_kit.py"
 
 
 def test_spaces_is_data_and_no_package():

@@ -40,4 +40,6 @@ def test_no_budget_is_no_part_of_the_link():
 
 @given(st.dictionaries(st.sampled_from(["model", "budget", "unit", "engine", "other"]), st.text()))
 def test_no_link_breaks_the_page(query):
-    links.read(query)
+    link = links.read(query)
+    assert link.model in (None, query.get("model", "").strip())
+    assert all(isinstance(notice, str) and notice for notice in link.notices)

@@ -100,10 +100,10 @@ def test_settings_that_cannot_be_met_are_refused(changes):
 
 
 def test_settings_that_can_be_met_are_not():
-    Prune(pattern="2:4")
-    Prune(pattern="1:3", target_sparsity=0.333)
-    Prune(target_sparsity=0.99, max_sparsity_per_op=1)
-    Prune(approach="pattern_lock", pattern="2:4", target_sparsity=0)
+    assert Prune(pattern="2:4").target_sparsity == 0.5
+    assert Prune(pattern="1:3", target_sparsity=0.333).pattern == "1:3"
+    assert Prune(target_sparsity=0.99, max_sparsity_per_op=1).target_sparsity == 0.99
+    assert Prune(approach="pattern_lock", pattern="2:4", target_sparsity=0).approach == "pattern_lock"
 
 
 def test_a_block_of_4x1_is_four_outputs_of_one_input():
