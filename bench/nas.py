@@ -19,11 +19,11 @@ import typer
 
 from bench.report import Json, report
 from compress.nas.base import base_of
-from compress.nas.judge import Candidates
+from compress.nas.candidates import Candidates
 from compress.nas.latency_table import time_row
 from compress.nas.predictor import Predictor
-from compress.nas.scoring import finetune_candidate, inside, score_model
-from compress.nas.search import best_of, evolve, within
+from compress.nas.scoring import Scorer, finetune_candidate, inside
+from compress.nas.search import Evolution, best_of, within
 from compress.nas.space import Arch, Space
 from compress.nas.supernet import SuperNet
 from compress.progress import Progress
@@ -158,7 +158,8 @@ class Bench:
         def score(arch: Arch) -> dict[str, float]:
             return {judge.primary: self._score(arch, approach, seed)}
 
-        found = evolve(score, candidates, self.base.space, settings, Archive(here), self.progress, judge.primary)
+        evolution = Evolution(score, candidates, self.base.space, settings, judge.primary)
+        found = evolution.run(Archive(here), self.progress)
         best = best_of(found)
         return self._row(limit, method, seed, best.arch, best.score, len(found))
 
@@ -220,7 +221,7 @@ class Bench:
 
         def score() -> dict[str, float]:
             model = inside(judge.net, arch)
-            return score_model(model, judge.subject, judge.tokenizer, examples, True, quantize=self.recipe.quantize)
+            return Scorer(judge.subject, judge.tokenizer, examples, self.recipe.quantize).score(model)
 
         return self._once(f"reported {arch.key}", score)[judge.primary]
 
@@ -232,7 +233,7 @@ class Bench:
             folder = self.folder / name.replace(" ", "-") / arch.key
             settings, tokenizer = self.recipe.finetune, judge.tokenizer
             model = finetune_candidate(net, arch, self.recipe, settings, folder, self.progress, tokenizer)
-            return score_model(model.eval(), judge.subject, tokenizer, examples, True, quantize=self.recipe.quantize)
+            return Scorer(judge.subject, tokenizer, examples, self.recipe.quantize).score(model.eval())
 
         return self._once(f"fine-tuned {name} {arch.key}", score)[judge.primary]
 

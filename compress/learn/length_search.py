@@ -10,10 +10,10 @@ from compress.int8.graph import calibrate_checkpoint, calibration_windows, store
 from compress.learn.evolution import Candidate, Evolution, Space, config_of, filled, frontier, thinned
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.stage import StageContext, trained_in
-from compress.tasks.fanout import scoring
+from compress.tasks.fanout import scorers
 from compress.tasks.judge import Judge
 from compress.tasks.lengths import drop_layers_of
-from compress.tasks.subjects import subject_of, trained_on
+from compress.tasks.subjects import examples_to_search, subject_of
 from zoo import catalog
 from zoo.checkpoints import normalized
 from zoo.errors import UserError
@@ -29,11 +29,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     """
     recipe, subject, checkpoint = ctx.recipe, subject_of(ctx.recipe), trained_in(ctx)[0]
     settings = recipe.search
-    examples = subject.load("validation", settings.max_questions, settings.seed)
-    what = f"the {subject.noun} to search on"
-    subject.refuse_overlap(trained_on(ctx), examples, what)
-    subject.refuse_overlap(subject.fingerprints(subject.load("evaluation")), examples, what, "are reported on")
-
+    examples = examples_to_search(ctx, settings.max_questions, settings.seed)
     space = space_of(checkpoint, settings.lower_ratio, recipe.length_drop.length_drop_ratio_bound)
     starts = starts_of(settings.start, space.layers)
     draft = ctx.folder / "draft"
@@ -51,7 +47,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
         return {"cost": result.get("relative_latency", result["macs_ratio"]), **result}
 
     archive = Archive(ctx.folder / "archive.jsonl")
-    with scoring(draft, recipe, examples) as spread:
+    with scorers(draft, recipe, examples) as spread:
         evolution = Evolution(measure, space, settings, archive, ctx.progress, spread, subject.primary)
         candidates = evolution.run(starts)
     best = filled(thinned(frontier(candidates), settings.points), candidates, settings.points)

@@ -12,6 +12,8 @@ from accelerate.state import AcceleratorState
 
 from compress.nas.space import Space, space_of
 from compress.nas.timed import Setup
+from compress.recipe.nas import NasRecipe
+from compress.recipe.stage import StageContext
 from zoo.checkpoints import normalized
 from zoo.files import read_json
 from zoo.settings import get_settings
@@ -33,7 +35,7 @@ class Base:
     setup: Setup
 
 
-def base_of(ctx: Any) -> Base:
+def base_of(ctx: StageContext[NasRecipe]) -> Base:
     """What a run's stages `supernet` and `tune` have left.
 
     Raises:
@@ -46,7 +48,7 @@ def base_of(ctx: Any) -> Base:
     return Base(folder, space, setup_of(recipe, config))
 
 
-def setup_of(recipe: Any, config: dict[str, Any]) -> Setup:
+def setup_of(recipe: NasRecipe, config: dict[str, Any]) -> Setup:
     """What a recipe's latencies are measured with, for sub-networks of a checkpoint with this `config.json`."""
     settings, int8 = recipe.latency_table, recipe.quantize
     return Setup(
@@ -60,7 +62,7 @@ def setup_of(recipe: Any, config: dict[str, Any]) -> Setup:
     )
 
 
-def alone() -> None:
+def leave_torchrun() -> None:
     """Goes on as one process: under torchrun the others have ended after the supernet's stages."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return

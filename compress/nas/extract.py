@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from compress.nas.space import Arch
 from compress.nas.supernet import SuperNet
 from zoo.errors import UserError
-from zoo.features import load_tokenizer
+from zoo.features import Tokenizer, load_tokenizer
 
 
-def extract(net: SuperNet, arch: Arch, folder: Path, tokenizer: Any = None) -> Path:
+def extract(net: SuperNet, arch: Arch, folder: Path, tokenizer: Tokenizer | None = None) -> Path:
     """Writes a sub-network's `config.json`, `model.safetensors` and tokenizer; its outputs are the supernet's there.
 
     Args:

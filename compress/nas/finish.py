@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from compress.data.names import called
-from compress.nas.base import alone, base_of
-from compress.nas.judge import net_of
+from compress.nas.base import base_of, leave_torchrun
+from compress.nas.candidates import net_of
 from compress.nas.latency_table import time_again
 from compress.nas.scoring import finetune_candidate
 from compress.nas.search import SEARCHED, winner_of
 from compress.nas.table import stamp
 from compress.nas.timed import dynamic, whole_run
 from compress.recipe.load import load
+from compress.recipe.nas import NasRecipe
+from compress.recipe.stage import StageContext
 from compress.results import evaluate as report
 from compress.tasks.subjects import subject_of
 from zoo.engines.onnx import OnnxEngine
@@ -28,9 +30,9 @@ from zoo.weights import float_weights, spec_of
 PROVENANCE = "provenance.json"  # read by the stage `package`
 
 
-def finetune(ctx: Any) -> dict[str, Any]:
+def finetune(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     """Stage `finetune`: the winner's slice of the supernet -> a checkpoint that has learned the task by itself."""
-    alone()
+    leave_torchrun()
     recipe, base = ctx.recipe, base_of(ctx)
     arch, _ = winner_of(ctx.inputs["search"])
     net, tokenizer = net_of(recipe, base, subject_of(recipe)), load_tokenizer(base.folder)
@@ -39,7 +41,7 @@ def finetune(ctx: Any) -> dict[str, Any]:
     return {"arch": arch.key, "parameters": sum(part.numel() for part in model.parameters())}
 
 
-def evaluate(ctx: Any) -> dict[str, Any]:
+def evaluate(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     """Stage `evaluate`: scores and front as for other recipes, and the winner's latency as predicted and as measured.
 
     What the search wrote is left as `search.json` here with the finished model's latency in it.
@@ -68,7 +70,7 @@ def evaluate(ctx: Any) -> dict[str, Any]:
     return {"predicted_ms": predicted, "measured_ms": found["p50_ms"], **facts, "arch": arch.key}
 
 
-def provenance(ctx: Any, arch: str, latency: dict[str, Any]) -> dict[str, Any]:
+def provenance(ctx: StageContext[NasRecipe], arch: str, latency: dict[str, Any]) -> dict[str, Any]:
     """What the entry tells about the search."""
     recipe: Any = load(ctx.root)
     settings, setup = recipe.search, latency["setup"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from statistics import NormalDist
@@ -19,9 +19,12 @@ import numpy as np
 from compress.nas.base import base_of
 from compress.nas.predictor import fit
 from compress.nas.space import GENES, Arch, Space
-from compress.nas.table import STRAY, Job, Measured, Row, Table, _key, refuse_foreign, setup_json, stamp
+from compress.nas.table import STRAY, Job, Measured, Row, Table, refuse_foreign, row_key, setup_json, stamp
 from compress.nas.timed import MODES, Setup, ready
+from compress.progress import Progress
+from compress.recipe.nas import NasRecipe
 from compress.recipe.nas_groups import LatencyTable
+from compress.recipe.stage import StageContext
 from compress.tasks.fanout import cluster
 from zoo.files import Archive
 from zoo.latency import device_lock, measure
@@ -40,13 +43,13 @@ def plan(space: Space, count: int, seed: int) -> list[Arch]:
     return list(islice(chosen, max(count, len(dict.fromkeys(corners)))))
 
 
-def time_row(arch: Arch, mode: str, setup: Setup, settings: Any) -> Measured:
+def time_row(arch: Arch, mode: str, setup: Setup, settings: LatencyTable) -> Measured:
     """Times one encoder with made-up weights; see `time_call`."""
     with ready(arch, mode, setup) as call:
         return time_call(call, settings)
 
 
-def time_call(call: Callable[[], Any], settings: Any) -> Measured:
+def time_call(call: Callable[[], Any], settings: LatencyTable) -> Measured:
     """Times a call: `p50_ms`, `p90_ms`, `noise`, `n`; where calls differ much it is done again, the calmest kept.
 
     Args:
@@ -66,7 +69,7 @@ def time_call(call: Callable[[], Any], settings: Any) -> Measured:
     return best
 
 
-def time_again(call: Callable[[], Any], settings: Any) -> Measured:
+def time_again(call: Callable[[], Any], settings: LatencyTable) -> Measured:
     """The fastest of several measurements with pauses between them, as a table's slow rows get: see `strays`.
 
     Args:
@@ -83,9 +86,9 @@ def time_again(call: Callable[[], Any], settings: Any) -> Measured:
 def measure_table(
     space: Space,
     setup: Setup,
-    settings: Any,
+    settings: LatencyTable,
     archive: Archive,
-    progress: Any,
+    progress: Progress,
     spread: Callable[[Sequence[Job]], Iterable[Measured]] | None = None,
 ) -> Table:
     """Measures what the settings ask for; what is in the archive is not measured again.
@@ -93,9 +96,9 @@ def measure_table(
     Args:
         space: which encoders there are.
         setup: input, threads, family.
-        settings: a recipe's `latency_table` group.
+        settings: of a recipe.
         archive: rows so far.
-        progress: `compress.progress.Progress`.
+        progress: hears of every row.
         spread: measures jobs in their order, elsewhere perhaps; by default here, one after the other.
 
     Raises:
@@ -109,23 +112,23 @@ def measure_table(
         refuse_foreign(begun, f"What {archive.path} holds")
     archs = plan(space, settings.rows, settings.seed)
     jobs = [(mode, arch) for arch in archs for mode in dict.fromkeys(settings.modes)]
-    todo = [job for job in jobs if archive.get(_key(job)) is None]
+    todo = [job for job in jobs if archive.get(row_key(job)) is None]
     work = spread or (lambda some: (time_row(arch, mode, setup, settings) for mode, arch in some))
     done, since = len(jobs) - len(todo), time.monotonic()
     for job, found in zip(todo, work(todo), strict=True):
-        archive.add(_key(job), found)
+        archive.add(row_key(job), found)
         done += 1
         pace = 60 * (done - len(jobs) + len(todo)) / (time.monotonic() - since)
         progress.update(done, len(jobs), rows_a_minute=pace, p50_ms=found["p50_ms"])
-    rows = [Row(arch, mode, **(archive.get(_key((mode, arch))) or {})) for mode, arch in jobs]
+    rows = [Row(arch, mode, **(archive.get(row_key((mode, arch))) or {})) for mode, arch in jobs]
     again = 0
     for turn in range(2, 2 + settings.turns):
         slow = [job for mode in dict.fromkeys(settings.modes) for job in strays([r for r in rows if r.mode == mode])]
-        missing = [job for job in slow if archive.get(_key(job, turn)) is None]
+        missing = [job for job in slow if archive.get(row_key(job, turn)) is None]
         for number, (job, found) in enumerate(zip(missing, work(missing), strict=True), 1):
-            archive.add(_key(job, turn), found)
+            archive.add(row_key(job, turn), found)
             progress.update(len(jobs), len(jobs), measured_again=again + number)
-        rows = [_settled(row, archive.get(_key((row.mode, row.arch), turn))) for row in rows]
+        rows = [_settled(row, archive.get(row_key((row.mode, row.arch), turn))) for row in rows]
         again += len(slow)
     facts = {"encoders": len(archs), "measured_again": again, "noise": float(np.median([r.noise for r in rows]))}
     if facts["noise"] > settings.noise:
@@ -158,7 +161,7 @@ def _settled(row: Row, second: Measured | None) -> Row:
 
 
 @contextmanager
-def machines(setup: Setup, settings: Any) -> Iterator[Callable[[Sequence[Job]], Iterable[Measured]] | None]:
+def machines(setup: Setup, settings: LatencyTable) -> Generator[Callable[[Sequence[Job]], Iterable[Measured]] | None]:
     """What measures rows on the machines of a Ray cluster, `None` where this one works alone.
 
     A worker takes as many of a machine's CPUs as the engine has threads, and measures only while no other process of
@@ -194,7 +197,7 @@ class Timer:
         return time_row(arch, mode, self._setup, self._settings)
 
 
-def run(ctx: Any) -> dict[str, Any]:
+def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     """Stage `latency_table`: the search space -> `table.json`, measured here or taken from an earlier run.
 
     Raises:

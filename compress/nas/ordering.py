@@ -20,6 +20,9 @@ from compress.learn.shards import Shards
 from compress.learn.student import tokenizer_of
 from compress.nas.space import space_of
 from compress.nas.supernet import Net, encoder_of
+from compress.progress import Progress
+from compress.recipe.nas import NasRecipe
+from compress.recipe.stage import StageContext
 from compress.tasks.samples import collate
 from zoo.catalog import checkpoint_of
 from zoo.files import read_json, write_json
@@ -43,7 +46,7 @@ class Importance:
     channels: list[Tensor]
 
 
-def run(ctx: Any) -> dict[str, Any]:
+def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     """Stage `order`: the starting checkpoint -> the same with its parts in order, ready to be sliced.
 
     What it has for masked words is kept; a head for another task and a pooler are not.
@@ -168,7 +171,7 @@ def _attention_reading(block: Layer) -> Tensor:
     return torch.stack([part.weight.square().sum(0) for part in (block.query, block.key, block.value)]).sum(0)
 
 
-def _told(parts: Sequence[dict[str, Tensor]], progress: Any) -> Iterable[dict[str, Tensor]]:
+def _told(parts: Sequence[dict[str, Tensor]], progress: Progress) -> Iterable[dict[str, Tensor]]:
     for at, part in enumerate(parts):
         yield part
         progress.update(at + 1, len(parts))

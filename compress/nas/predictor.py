@@ -19,6 +19,9 @@ from scipy.stats import rankdata
 
 from compress.nas.space import Arch
 from compress.nas.table import Table, refuse_foreign
+from compress.recipe.nas import NasRecipe
+from compress.recipe.nas_groups import LatencyPredictor
+from compress.recipe.stage import StageContext
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 
@@ -224,7 +227,7 @@ class Predictor:
         return made
 
 
-def train(table: Table, settings: Any) -> tuple[Predictor, dict[str, list[tuple[str, float, float]]]]:
+def train(table: Table, settings: LatencyPredictor) -> tuple[Predictor, dict[str, list[tuple[str, float, float]]]]:
     """A predictor for every mode of a table.
 
     Args:
@@ -267,7 +270,7 @@ def _at_edge(arch: Arch, archs: Sequence[Arch]) -> bool:
     return True
 
 
-def run(ctx: Any) -> dict[str, Any]:
+def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     """Stage `predictor`: `table.json` -> `predictor.json`, and `held_out.json` with what it was tested on."""
     table = Table.load(ctx.inputs["latency_table"])
     ctx.progress.update(0, 1)

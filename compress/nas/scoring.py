@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -22,21 +23,30 @@ from compress.learn.student import Student, Workplace
 from compress.nas.extract import check_plain, extract
 from compress.nas.space import Arch
 from compress.nas.supernet import SuperNet
-from compress.recipe.groups import Quantize
-from compress.tasks.subjects import subject_of
+from compress.progress import Progress
+from compress.recipe.groups import Learning, Quantize, Training
+from compress.tasks.subject import Subject
+from compress.tasks.subjects import Read, subject_of
 from zoo.engines.base import Engine
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
-from zoo.features import Window, pad
+from zoo.features import Tokenizer, Window, pad
 from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 
 Tell = Callable[[int, int], None]
 
 
+class Teaching(Read, Protocol):
+    """A recipe with what all its trainings share."""
+
+    @property
+    def training(self) -> Training: ...
+
+
 def inside(net: SuperNet, arch: Arch) -> LengthAdaptiveModel:
-    """A sub-network with the weights that it has in a tuned supernet, to be given to `score_model`.
+    """A sub-network with the weights that it has in a tuned supernet, to be given to `Scorer.score`.
 
     Raises:
         UserError: the supernet was not tuned on a task, or has no such sub-network.
@@ -48,46 +58,49 @@ def inside(net: SuperNet, arch: Arch) -> LengthAdaptiveModel:
     return model
 
 
-def score_model(
-    model: LengthAdaptiveModel,
-    subject: Any,
-    tokenizer: Any,
-    examples: Sequence[Any],
-    int8: bool,
-    calibration: Sequence[Window] | None = None,
-    quantize: Quantize | None = None,
-    threads: int | None = None,
-    progress: Tell | None = None,
-) -> dict[str, float]:
-    """Scores a candidate by itself.
+@dataclass(frozen=True)
+class Scorer:
+    """How candidates of a search are scored, all by the same examples.
 
-    Args:
-        model: what `inside` or `finetune_candidate` gave.
-        subject: `compress.tasks.subject.Subject`.
+    Attributes:
+        subject: what they are about.
         tokenizer: of the supernet.
         examples: to score on, of `subject.load`; never those that are reported on.
-        int8: quantized, with the real int8 graph; else in float32.
+        quantize: as what int8 graph a candidate is scored; None: in float32.
         calibration: for int8 the windows whose ranges count; None draws them by `calibration_windows`.
-        quantize: for int8 how; None as recipes do by default.
         threads: of the engine; None as the settings have it.
-        progress: called with (examples done, examples in all).
-
-    Returns:
-        The task's metrics in points of 100, the primary one first, and `n`.
     """
-    threads = threads or get_settings().threads
-    if not int8:
-        return subject.score(TorchEngine(model, threads), tokenizer, examples, None, progress, model.config)
-    settings = quantize or Quantize()
-    with tempfile.TemporaryDirectory(prefix="candidate-") as folder:
-        engine = int8_engine(model, subject, tokenizer, Path(folder), settings, calibration, threads)
-        return subject.score(engine, tokenizer, examples, None, progress, model.config)
+
+    subject: Subject[Any]
+    tokenizer: Tokenizer
+    examples: Sequence[Any]
+    quantize: Quantize | None = None
+    calibration: Sequence[Window] | None = None
+    threads: int | None = None
+
+    def score(self, model: LengthAdaptiveModel, progress: Tell | None = None) -> dict[str, float]:
+        """Scores a candidate by itself.
+
+        Args:
+            model: what `inside` or `finetune_candidate` gave.
+            progress: called with (examples done, examples in all).
+
+        Returns:
+            The task's metrics in points of 100, the primary one first, and `n`.
+        """
+        subject, threads = self.subject, self.threads or get_settings().threads
+        if self.quantize is None:
+            engine: Engine = TorchEngine(model, threads)
+            return subject.score(engine, self.tokenizer, self.examples, None, progress, model.config)
+        with tempfile.TemporaryDirectory(prefix="candidate-") as folder:
+            engine = int8_engine(model, subject, self.tokenizer, Path(folder), self.quantize, self.calibration, threads)
+            return subject.score(engine, self.tokenizer, self.examples, None, progress, model.config)
 
 
 def int8_engine(
     model: LengthAdaptiveModel,
-    subject: Any,
-    tokenizer: Any,
+    subject: Subject[Any],
+    tokenizer: Tokenizer,
     folder: Path,
     settings: Quantize,
     calibration: Sequence[Window] | None,
@@ -105,7 +118,7 @@ def int8_engine(
     return OnnxEngine.open(folder, threads)
 
 
-def calibration_windows(subject: Any, tokenizer: Any, samples: int, seed: int = 0) -> list[Window]:
+def calibration_windows(subject: Subject[Any], tokenizer: Tokenizer, samples: int, seed: int = 0) -> list[Window]:
     """Windows of so many training examples, drawn at random; the same for the same seed."""
     return subject.windows(tokenizer, subject.load("train", samples, seed))
 
@@ -113,25 +126,25 @@ def calibration_windows(subject: Any, tokenizer: Any, samples: int, seed: int = 
 def finetune_candidate(
     net: SuperNet,
     arch: Arch,
-    recipe: Any,
-    settings: Any,
+    recipe: Teaching,
+    settings: Learning,
     folder: Path,
-    progress: Any,
-    tokenizer: Any,
+    progress: Progress,
+    tokenizer: Tokenizer,
 ) -> LengthAdaptiveModel:
     """Cuts a sub-network out and fine-tunes it by itself: the paper's way to find out what a candidate is worth.
 
     Args:
         net: a supernet, tuned or not; a head that is not the task's is replaced by a new one.
         arch: which sub-network.
-        recipe: with `dataset` and `training`.
-        settings: a `Learning` group.
+        recipe: whose data are learned from.
+        settings: of the training.
         folder: the candidate's own. A finished one is read, an interrupted one goes on; the checkpoint stays in it.
-        progress: `compress.progress.Progress`.
+        progress: hears of every step.
         tokenizer: of the supernet.
 
     Returns:
-        The fine-tuned model, to be given to `score_model`.
+        The fine-tuned model, to be given to `Scorer.score`.
 
     Raises:
         UserError: nothing can be learned from the recipe's data.

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.nas.base import alone, base_of
-from compress.nas.judge import Candidates
+from compress.nas.base import base_of, leave_torchrun
+from compress.nas.candidates import Candidates
 from compress.nas.latency_table import time_row
 from compress.nas.predictor import Predictor
 from compress.nas.space import Arch, Space
 from compress.nas.table import stamp
+from compress.progress import Progress
+from compress.recipe.nas import NasRecipe
+from compress.recipe.nas_groups import ArchSearch
+from compress.recipe.stage import StageContext
 from zoo.errors import UserError
 from zoo.files import Archive, read_json, write_json
 
@@ -30,8 +34,8 @@ Score = Callable[[Arch], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Found:
-    """A scored candidate: predicted milliseconds, the task's primary metric, when it was found, all its metrics."""
+class Scored:
+    """A scored candidate: predicted milliseconds, the task's primary metric, its generation, all its metrics."""
 
     arch: Arch
     predicted_ms: float
@@ -40,7 +44,7 @@ class Found:
     metrics: dict[str, float]
 
 
-def limit_of(settings: Any, largest_ms: float) -> float:
+def limit_of(settings: ArchSearch, largest_ms: float) -> float:
     """The latency limit in milliseconds, by the predicted latency of the largest encoder where it is a share."""
     return settings.limit_ms if settings.limit_ms is not None else settings.limit_share * largest_ms
 
@@ -68,97 +72,99 @@ def within(predicted: Mapping[Arch, float], limit: float, band: Sequence[float])
     return {arch: ms for arch, ms in allowed.items() if ms >= band[0] * reach}
 
 
-def evolve(
-    score: Score,
-    candidates: Mapping[Arch, float],
-    space: Space,
-    settings: Any,
-    archive: Archive,
-    progress: Any,
-    metric: str,
-    limit_ms: float | None = None,
-) -> list[Found]:
+@dataclass(frozen=True)
+class Evolution:
     """Scores candidates, the later ones bred from the best of the earlier ones.
 
-    Interrupted, it goes on where it was: the draws are repeated from the seed, and what is in the archive is not scored
-    again. So the same seed and scores give the same result, interrupted or not.
-
-    Args:
-        score: metrics of an encoder.
+    Attributes:
+        score: gives the metrics of an encoder.
         candidates: milliseconds of those that may be taken.
         space: whose neighbours a mutation goes to.
-        settings: a recipe's `search` group.
-        archive: scores so far.
-        progress: `compress.progress.Progress`.
+        settings: of a recipe.
         metric: the key to choose by.
-        limit_ms: the latency limit, which progress tells.
-
-    Returns:
-        All that was scored, in the order of the search.
+        limit_ms: the latency limit, for the progress.
     """
-    chance, everything = random.Random(settings.seed), sorted(candidates)
-    seen: dict[Arch, Found] = {}
-    rounds = settings.generations + 1
-    planned = min(len(everything), settings.population + settings.generations * settings.children)
-    batch = chance.sample(everything, min(settings.population, len(everything)))
-    for generation in range(rounds):
-        for arch in batch:
-            result = archive.get(arch.key)
-            if result is None:
-                result = score(arch)
-                archive.add(arch.key, {"predicted_ms": candidates[arch], "generation": generation, **result})
-            metrics = {k: v for k, v in result.items() if k not in ("predicted_ms", "generation")}
-            seen[arch] = Found(arch, candidates[arch], metrics[metric], generation, metrics)
-            best = best_of(list(seen.values()))
-            progress.update(
-                len(seen),
-                planned,
-                generation=generation,
-                **{f"best_{metric}": best.score},
-                best=best.arch.key,
-                limit_ms=limit_ms,
-                points=[[f.predicted_ms, f.score, f.generation, f.arch.key] for f in seen.values()],
-            )
-        if generation + 1 < rounds:
-            batch = _children(list(seen.values()), candidates, everything, space, settings, chance)
-            if not batch:
-                progress.note("every candidate has been scored")
-                break
-    return list(seen.values())
 
+    score: Score
+    candidates: Mapping[Arch, float]
+    space: Space
+    settings: ArchSearch
+    metric: str
+    limit_ms: float | None = None
 
-def best_of(found: Sequence[Found]) -> Found:
-    """The best; of equals the fastest."""
-    return max(found, key=lambda one: (one.score, -one.predicted_ms))
+    def run(self, archive: Archive, progress: Progress) -> list[Scored]:
+        """Searches. Interrupted, it goes on where it was: the draws are repeated from the seed, and what is in the
+        archive is not scored again. So the same seed and scores give the same result, interrupted or not.
 
+        Args:
+            archive: scores so far.
+            progress: hears of every candidate.
 
-def _children(
-    found: Sequence[Found],
-    candidates: Mapping[Arch, float],
-    everything: Sequence[Arch],
-    space: Space,
-    settings: Any,
-    chance: random.Random,
-) -> list[Arch]:
-    parents = sorted(found, key=lambda one: (-one.score, one.predicted_ms))[: settings.parents]
-    lowest = min(one.score for one in parents)
-    spread = max(one.score for one in parents) - lowest
-    weights = [one.score - lowest + 1e-3 * spread + 1e-9 for one in parents]
-    unseen = dict.fromkeys(sorted(set(everything) - {one.arch for one in found}))
-    made: list[Arch] = []
-    while unseen and len(made) < settings.children:
-        child: Arch | None = None
-        if settings.strategy == "evolution" and chance.random() >= settings.fresh:
-            parent = chance.choices(parents, weights)[0].arch
-            for _ in range(ATTEMPTS):
-                other = mutate(parent, space, settings.mutation_prob, chance)
-                if other in unseen:
-                    child = other
+        Returns:
+            All that was scored, in the order of the search.
+        """
+        settings, chance = self.settings, random.Random(self.settings.seed)
+        everything = sorted(self.candidates)
+        scored: dict[Arch, Scored] = {}
+        rounds = settings.generations + 1
+        planned = min(len(everything), settings.population + settings.generations * settings.children)
+        batch = chance.sample(everything, min(settings.population, len(everything)))
+        for generation in range(rounds):
+            for arch in batch:
+                scored[arch] = self._scored(arch, generation, archive)
+                best = best_of(list(scored.values()))
+                progress.update(
+                    len(scored),
+                    planned,
+                    generation=generation,
+                    **{f"best_{self.metric}": best.score},
+                    best=best.arch.key,
+                    limit_ms=self.limit_ms,
+                    points=[[one.predicted_ms, one.score, one.generation, one.arch.key] for one in scored.values()],
+                )
+            if generation + 1 < rounds:
+                batch = self.children(list(scored.values()), everything, chance)
+                if not batch:
+                    progress.note("every candidate has been scored")
                     break
-        child = child or chance.choice(list(unseen))
-        del unseen[child]
-        made.append(child)
-    return made
+        return list(scored.values())
+
+    def _scored(self, arch: Arch, generation: int, archive: Archive) -> Scored:
+        """A candidate with its metrics, out of the archive where they are there."""
+        predicted, result = self.candidates[arch], archive.get(arch.key)
+        if result is None:
+            result = self.score(arch)
+            archive.add(arch.key, {"predicted_ms": predicted, "generation": generation, **result})
+        metrics = {key: value for key, value in result.items() if key not in ("predicted_ms", "generation")}
+        return Scored(arch, predicted, metrics[self.metric], generation, metrics)
+
+    def children(self, scored: Sequence[Scored], everything: Sequence[Arch], chance: random.Random) -> list[Arch]:
+        """Candidates that were not scored yet: near one of the best so far, or drawn anew."""
+        settings = self.settings
+        parents = sorted(scored, key=lambda one: (-one.score, one.predicted_ms))[: settings.parents]
+        lowest = min(one.score for one in parents)
+        spread = max(one.score for one in parents) - lowest
+        weights = [one.score - lowest + 1e-3 * spread + 1e-9 for one in parents]
+        unseen = dict.fromkeys(sorted(set(everything) - {one.arch for one in scored}))
+        young: list[Arch] = []
+        while unseen and len(young) < settings.children:
+            child: Arch | None = None
+            if settings.strategy == "evolution" and chance.random() >= settings.fresh:
+                parent = chance.choices(parents, weights)[0].arch
+                for _ in range(ATTEMPTS):
+                    other = mutate(parent, self.space, settings.mutation_prob, chance)
+                    if other in unseen:
+                        child = other
+                        break
+            child = child or chance.choice(list(unseen))
+            del unseen[child]
+            young.append(child)
+        return young
+
+
+def best_of(scored: Sequence[Scored]) -> Scored:
+    """The best; of equals the fastest."""
+    return max(scored, key=lambda one: (one.score, -one.predicted_ms))
 
 
 def mutate(arch: Arch, space: Space, probability: float, chance: random.Random) -> Arch:
@@ -170,14 +176,14 @@ def mutate(arch: Arch, space: Space, probability: float, chance: random.Random) 
     return arch
 
 
-def run(ctx: Any) -> dict[str, Any]:
+def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     """Stage `search`: the tuned supernet and the latency predictor -> `search.json`, with the winner.
 
     Raises:
         UserError: no encoder is fast enough, the predictor is of another machine or space, or the data to search on
             are trained or reported on too.
     """
-    alone()
+    leave_torchrun()
     settings, base = ctx.recipe.search, base_of(ctx)
     predictor = Predictor.load(ctx.inputs["predictor"])
     archs = list(base.space)
@@ -185,10 +191,11 @@ def run(ctx: Any) -> dict[str, Any]:
     predicted = dict(zip(archs, times, strict=True))
     limit = limit_of(settings, predicted[base.space.largest])
     candidates = within(predicted, limit, settings.band)
-    judge, archive = Candidates(ctx, base), Archive(ctx.folder / "archive.jsonl")
-    found = evolve(judge.score, candidates, base.space, settings, archive, ctx.progress, judge.primary, limit)
+    scorer, archive = Candidates(ctx, base), Archive(ctx.folder / "archive.jsonl")
+    evolution = Evolution(scorer.score, candidates, base.space, settings, scorer.primary, limit)
+    scored = evolution.run(archive, ctx.progress)
 
-    ranked = sorted(found, key=lambda one: (-one.score, one.predicted_ms))
+    ranked = sorted(scored, key=lambda one: (-one.score, one.predicted_ms))
     measured: dict[Arch, dict[str, float]] = {}
     for arch in dict.fromkeys([one.arch for one in ranked[: settings.verify]] + [base.space.largest]):
         row = archive.get(f"measured {arch.key}")
@@ -206,15 +213,15 @@ def run(ctx: Any) -> dict[str, Any]:
             "generation": one.generation,
             "metrics": one.metrics,
         }
-        for one in found
+        for one in scored
     ]
     fastest, largest = min(predicted, key=lambda arch: predicted[arch]), base.space.largest
     winner = next(point for point in points if point["key"] == ranked[0].arch.key)
-    told = {
+    result = {
         "limit_ms": limit,
         **{key: getattr(settings, key) for key in ("band", "mode", "approach", "scoring", "strategy", "seed")},
-        "metric": judge.primary,
-        "n": len(judge.examples),
+        "metric": scorer.primary,
+        "n": len(scorer.examples),
         "candidates": len(candidates),
         "space": len(archs),
         "fastest": {"key": fastest.key, "predicted_ms": predicted[fastest]},
@@ -228,14 +235,14 @@ def run(ctx: Any) -> dict[str, Any]:
         "points": points,
         "winner": winner,
     }
-    write_json(ctx.folder / SEARCHED, told)
+    write_json(ctx.folder / SEARCHED, result)
     return {
         "winner": winner["key"],
         "score": winner["score"],
         "predicted_ms": winner["predicted_ms"],
         "measured_ms": winner["measured_ms"],
         "limit_ms": limit,
-        "scored": len(found),
+        "scored": len(scored),
         "candidates": len(candidates),
     }
 
@@ -246,5 +253,5 @@ def winner_of(folder: Path) -> tuple[Arch, dict[str, Any]]:
     Raises:
         UserError: the folder holds no finished search.
     """
-    told = read_json(folder / SEARCHED)
-    return Arch.from_json(told["winner"]["arch"]), told
+    result = read_json(folder / SEARCHED)
+    return Arch.from_json(result["winner"]["arch"]), result

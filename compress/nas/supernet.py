@@ -175,7 +175,7 @@ def cut(model: Net, arch: Arch) -> Net:
     """
     made = shaped(model, arch)
     weights = {name: part.detach().clone() for name, part in leading(model, made).items()}
-    made = cast(Net, made.to_empty(device=next(model.parameters()).device))
+    made = made.to_empty(device=next(model.parameters()).device)
     made.load_state_dict(weights, strict=True)
     if isinstance(made, MaskedLanguageModel):
         made.has_head = cast(MaskedLanguageModel, model).has_head
@@ -199,7 +199,7 @@ def config_at(config: dict[str, Any], arch: Arch) -> dict[str, Any]:
     return {**made, "length_drop_layers": drops} if drops else made
 
 
-def check_space(wanted: Space, trained: Space, name: Any) -> None:
+def check_space(wanted: Space, trained: Space, name: Path) -> None:
     """Refuses a supernet that lacks sizes of the space.
 
     Raises:

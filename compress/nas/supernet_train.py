@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,15 +30,18 @@ from compress.learn.teacher import check_reading
 from compress.nas.ordering import FACTS
 from compress.nas.space import Arch, Space, space_of
 from compress.nas.supernet import Net, SuperNet, encoder_of
+from compress.recipe.nas import NasRecipe
+from compress.recipe.nas_groups import Supernet
+from compress.recipe.stage import StageContext
 from compress.tasks.samples import Loss
 from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
-from zoo.features import load_tokenizer
+from zoo.features import Tokenizer, load_tokenizer
 from zoo.files import read_json
 from zoo.modeling import MASK
 
 
-def run(ctx: Any) -> dict[str, Any]:
+def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     """Stage `supernet`: the ordered checkpoint and blocks of text -> a supernet.
 
     Raises:
@@ -67,14 +70,14 @@ def run(ctx: Any) -> dict[str, Any]:
     return _save(ctx, net, tokenizer, {**found, "trained": True, "blocks": len(data)})
 
 
-def _save(ctx: Any, net: SuperNet, tokenizer: Any, facts: dict[str, Any]) -> dict[str, Any]:
+def _save(ctx: StageContext[NasRecipe], net: SuperNet, tokenizer: Tokenizer, facts: dict[str, Any]) -> dict[str, Any]:
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun all processes hold the same weights
         net.save(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))
     return {**facts, "largest": net.space.largest.key, "smallest": net.space.smallest.key, "networks": len(net.space)}
 
 
-def open_teacher(recipe: Any, ordered: Path, tokenizer: Any) -> MaskedLanguageModel:
+def open_teacher(recipe: NasRecipe, ordered: Path, tokenizer: Tokenizer) -> MaskedLanguageModel:
     """Whom a supernet learns from: the ordered checkpoint as it was, or another one.
 
     Raises:
@@ -144,7 +147,7 @@ class Learner(nn.Module):
 
 
 @contextmanager
-def last_attention(model: Net) -> Iterator[list[Any]]:
+def last_attention(model: Net) -> Generator[list[Any]]:
     """Within it, the queries, keys and values of a model's last layer are noted in the list that it gives."""
     block, seen = encoder_of(model).blocks[-1], []
     parts = (block.query, block.key, block.value)
@@ -156,7 +159,9 @@ def last_attention(model: Net) -> Iterator[list[Any]]:
             handle.remove()
 
 
-def taught(settings: Any, space: Space, masking: Callable[..., tuple[Tensor, Tensor]], teacher: MaskedLanguageModel):
+def taught(
+    settings: Supernet, space: Space, masking: Callable[..., tuple[Tensor, Tensor]], teacher: MaskedLanguageModel
+):
     """The loss of `compress.learn.loop.train` for a `Learner`: of each sub-network the mean of its parts by weight.
 
     The parts are the squared distance of the last hidden states, the relations of the last layer's queries, keys and

@@ -16,13 +16,16 @@ from compress.learn.student import Student, Workplace
 from compress.nas.space import Space, space_of
 from compress.nas.supernet import SuperNet
 from compress.nas.supernet_train import sandwich
+from compress.recipe.nas import NasRecipe
+from compress.recipe.nas_groups import Tune
+from compress.recipe.stage import StageContext
 from compress.tasks.samples import Loss
 from compress.tasks.subjects import subject_of
 from zoo.features import load_tokenizer
 from zoo.files import read_json
 
 
-def run(ctx: Any) -> dict[str, Any]:
+def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     """Stage `tune`: a supernet -> the same with a head for the recipe's task, all its sub-networks tuned on it.
 
     Raises:
@@ -42,7 +45,7 @@ def run(ctx: Any) -> dict[str, Any]:
     return {**facts, "networks": len(space)}
 
 
-def in_place(task_loss: Loss, settings: Any, space: Space) -> Loss:
+def in_place(task_loss: Loss, settings: Tune, space: Space) -> Loss:
     """The loss of `compress.learn.loop.train` for a supernet and a task: sandwich rule and in-place distillation.
 
     The largest sub-network learns from the labels, the smallest and the random ones from what the largest says of the

@@ -140,6 +140,6 @@ def setup_json(setup: Setup) -> dict[str, Any]:
     return {**asdict(setup), "keep_float": list(setup.keep_float)}
 
 
-def _key(job: Job, turn: int = 1) -> str:
+def row_key(job: Job, turn: int = 1) -> str:
     mode, arch = job
     return f"{mode} {arch.key}" + (f" {turn}" if turn > 1 else "")

@@ -8,7 +8,7 @@ The authors of Bigger&Faster exported every model from PyTorch and gave the ONNX
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -134,7 +134,7 @@ def made_up(arch: Arch, setup: Setup, integers: bool) -> Weights:
 
 
 @contextmanager
-def ready(arch: Arch, mode: str, setup: Setup) -> Iterator[Callable[[], Any]]:
+def ready(arch: Arch, mode: str, setup: Setup) -> Generator[Callable[[], Any]]:
     """A function that runs the encoder once on a full batch, as the engines of the zoo do.
 
     Raises:

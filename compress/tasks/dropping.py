@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compress.recipe.groups import LengthDrop
 from zoo.modeling import LengthAdaptiveModel
 
 
@@ -49,11 +50,11 @@ def surviving_layers(layers: int, probability: float, chance: random.Random) -> 
     return keep
 
 
-def bounds_of(settings: Any, model: LengthAdaptiveModel) -> list[float]:
+def bounds_of(settings: LengthDrop, model: LengthAdaptiveModel) -> list[float]:
     """The largest share that each layer of `model` may drop, by a `length_drop` group."""
     return ratios(settings.length_drop_ratio_bound, model.drop_layers, model.shape.layers)
 
 
-def dropping(settings: Any) -> dict[str, Any]:
+def dropping(settings: LengthDrop) -> dict[str, Any]:
     """What a `length_drop` group sets in a checkpoint's configuration."""
     return {} if settings.drop_layers is None else {"length_drop_layers": list(settings.drop_layers)}

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from compress.children import environment, require_ray
-from compress.data.squad import Example
-from compress.recipe.load import KINDS
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.tasks.judge import Judge
 from zoo.lengths import LengthConfig
 from zoo.settings import get_settings
 
-Spread = Callable[[Callable[..., dict[str, float]], Sequence[LengthConfig]], Iterable[dict[str, float]]]
+Measure = Callable[..., dict[str, float]]
+Spread = Callable[[Measure, Sequence[LengthConfig]], Iterable[dict[str, float]]]
 
 
 @contextmanager
-def scoring(folder: Path, recipe: Any, examples: Sequence[Example]) -> Iterator[Spread]:
+def scorers(folder: Path, recipe: LengthAdaptiveRecipe, examples: Sequence[Any]) -> Generator[Spread]:
     """What measures many configurations: `spread(measure, configs)` gives the results in the order of `configs`.
 
     With `search.workers` of 1 it is `map`. With more, so many processes score, each with a `Judge` of its own, and
@@ -29,7 +29,7 @@ def scoring(folder: Path, recipe: Any, examples: Sequence[Example]) -> Iterator[
     Args:
         folder: the quantized model.
         recipe: with its `search` group.
-        examples: questions to score on.
+        examples: to score on.
 
     Raises:
         UserError: Ray is not installed.
@@ -45,7 +45,7 @@ def scoring(folder: Path, recipe: Any, examples: Sequence[Example]) -> Iterator[
         shared = ray.put(list(examples))
         pool = ActorPool([scorer.remote(str(folder), recipe.model_dump(mode="json"), shared) for _ in range(workers)])
 
-        def spread(measure: Callable[..., dict[str, float]], configs: Sequence[LengthConfig]) -> Iterator[dict]:
+        def spread(measure: Measure, configs: Sequence[LengthConfig]) -> Iterator[dict[str, float]]:
             scores = pool.map(lambda actor, config: actor.score.remote(config), list(configs))
             if recipe.search.objective == "latency":
                 scores = list(scores)
@@ -56,7 +56,7 @@ def scoring(folder: Path, recipe: Any, examples: Sequence[Example]) -> Iterator[
 
 
 @contextmanager
-def cluster(workers: int, threads: int) -> Iterator[Any]:
+def cluster(workers: int, threads: int) -> Generator[Any]:
     """The module `ray`, connected to the cluster that `RAY_ADDRESS` names, or to one of this machine's own.
 
     Args:
@@ -88,8 +88,8 @@ def cluster(workers: int, threads: int) -> Iterator[Any]:
 class Scorer:
     """A `Judge` in a process of its own."""
 
-    def __init__(self, folder: str, recipe: dict[str, Any], examples: list[Example]):
-        self._judge = Judge(Path(folder), KINDS[recipe["kind"]].model_validate(recipe), examples)
+    def __init__(self, folder: str, recipe: dict[str, Any], examples: list[Any]):
+        self._judge = Judge(Path(folder), LengthAdaptiveRecipe.model_validate(recipe), examples)
 
     def score(self, config: LengthConfig) -> dict[str, float]:
         return self._judge.score(config)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from compress.tasks.lengths import PaddedLengths, drop_layers_of, effective, macs_share
-from compress.tasks.subjects import subject_of
+from compress.tasks.subject import Tell
+from compress.tasks.subjects import Read, subject_of
 from zoo.engines import open_graph
 from zoo.engines.base import Engine
-from zoo.features import load_tokenizer
+from zoo.features import Window, load_tokenizer
 from zoo.files import read_json
 from zoo.latency import Timing, device_lock, measure
-from zoo.lengths import LengthConfig, Shape
+from zoo.lengths import LengthConfig, Lengths, Shape
 from zoo.opened import run_one
 from zoo.settings import get_settings
 
@@ -28,7 +29,7 @@ class Judge:
         examples: questions or texts to score on, of `compress.tasks.subject.Subject.load`.
     """
 
-    def __init__(self, folder: Path, recipe: Any, examples: Sequence[Any]):
+    def __init__(self, folder: Path, recipe: Read, examples: Sequence[Any]):
         settings = recipe.evaluate
         self.folder, self.engine, self.subject = folder, settings.engine, subject_of(recipe)
         self.threads = settings.threads or get_settings().threads
@@ -42,7 +43,7 @@ class Judge:
     def score(
         self,
         config: LengthConfig,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Tell | None = None,
         examples: Sequence[Any] | None = None,
     ) -> dict[str, float]:
         """The task's metrics, `n` and `macs_ratio` at the real lengths of the examples.
@@ -63,7 +64,7 @@ class Judge:
         padded = PaddedLengths.of(effective(config, self.drop_layers), self.subject.padded)
         return {**self._scores(self.examples, padded, None), "macs_ratio": padded.macs_ratio(self.shape)}
 
-    def _scores(self, examples: Sequence[Any], lengths: Any, progress: Callable[[int, int], None] | None) -> dict:
+    def _scores(self, examples: Sequence[Any], lengths: Lengths, progress: Tell | None) -> dict[str, float]:
         return self.subject.score(self._runner, self._tokenizer, examples, lengths, progress, self.config)
 
     def relative_latency(self, config: LengthConfig, rounds: int = 10) -> float:
@@ -80,7 +81,7 @@ class Judge:
         window = min(self._windows, key=lambda window: abs(len(window.input_ids) - tokens))
         return self.timings(configs, window, rounds), len(window.input_ids)
 
-    def timings(self, configs: dict[str, LengthConfig], window: Any, rounds: int) -> dict[str, Timing]:
+    def timings(self, configs: dict[str, LengthConfig], window: Window, rounds: int) -> dict[str, Timing]:
         """Interleaved timings of the engine on one window; nobody else measures meanwhile."""
         with device_lock(timeout=600):
             return measure({name: partial(run_one, self._runner, window, c) for name, c in configs.items()}, rounds)

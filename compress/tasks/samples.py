@@ -13,10 +13,13 @@ from torch import Tensor
 from zoo.features import Window, label, pad
 from zoo.modeling import Output
 
+IGNORED = -100  # label of a token from which nothing is learned, as torch has it
+
 
 @dataclass(frozen=True)
 class Sample:
-    """A training window with what is to be learned from it: its answer's token positions, or a class or score.
+    """A training window with what is to be learned from it: its answer's token positions, a class or a score, or
+    a class for each token (`IGNORED` where there is none).
 
     `key` names it among all windows of its data set, whatever their order.
     """
@@ -24,7 +27,7 @@ class Sample:
     window: Window
     start: int = 0
     end: int = 0
-    label: int | float | None = None
+    label: int | float | tuple[int, ...] | None = None
     key: str = ""
 
 
@@ -47,11 +50,17 @@ def samples(
 
 
 def collate(rows: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
-    """int64 tensors `[batch, tokens]` and what is to be learned `[batch]`: `start` and `end`, and `label` if any."""
+    """int64 tensors `[batch, tokens]` and what is to be learned `[batch]`: `start` and `end`, and `label` if any, of
+    classes for each token `[batch, tokens]`."""
     batch = {key: torch.from_numpy(value) for key, value in pad([row.window for row in rows], pad_id).items()}
     batch["start"] = torch.tensor([row.start for row in rows])
     batch["end"] = torch.tensor([row.end for row in rows])
-    if rows[0].label is not None:
+    if isinstance(rows[0].label, tuple):
+        batch["label"] = torch.full_like(batch["input_ids"], IGNORED)
+        for at, row in enumerate(rows):
+            classes = torch.tensor(row.label)
+            batch["label"][at, : len(classes)] = classes
+    elif rows[0].label is not None:
         batch["label"] = torch.tensor([row.label for row in rows])
     return batch
 

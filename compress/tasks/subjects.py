@@ -6,6 +6,7 @@ import importlib
 from typing import Any, Protocol
 
 from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
+from compress.recipe.stage import StageContext
 from compress.tasks.samples import Sample
 from compress.tasks.subject import About, Reading, Subject
 from zoo.catalog import checkpoint_of
@@ -58,6 +59,23 @@ def subject_for(task: str, max_length: int | None = None) -> Subject[Any]:
     return kind_of(about.type)(about, Reading(max_length or about.type.padded))
 
 
+def examples_to_search(ctx: StageContext[Any], limit: int | None, seed: int) -> list[Any]:
+    """The examples that a run's search scores on.
+
+    Args:
+        ctx: the stage's.
+        limit: so many of them at most, drawn with `seed`.
+
+    Raises:
+        UserError: they are also trained or reported on.
+    """
+    subject = subject_of(ctx.recipe)
+    examples, what = subject.load("validation", limit, seed), f"the {subject.noun} to search on"
+    subject.refuse_overlap(trained_on(ctx), examples, what)
+    subject.refuse_overlap(subject.fingerprints(subject.load("evaluation")), examples, what, "are reported on")
+    return examples
+
+
 def training_samples(recipe: Read, tokenizer: Tokenizer, settings: Windowed) -> list[Sample]:
     """The recipe's training data as labelled windows.
 
@@ -71,7 +89,7 @@ def training_samples(recipe: Read, tokenizer: Tokenizer, settings: Windowed) -> 
     return subject.samples(tokenizer, subject.load("train"))
 
 
-def trained_on(ctx: Any) -> set[str]:
+def trained_on(ctx: StageContext[Any]) -> set[str]:
     """The passages that a run's model learned from.
 
     Those of its starting checkpoint, of its teacher and of the ones it was averaged with are included, where these

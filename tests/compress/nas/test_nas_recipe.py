@@ -110,11 +110,11 @@ def test_predicted_stands_beside_measured(finished):
 
 
 def test_a_score_is_that_of_the_file_that_would_be_shipped(finished, changes, tmp_path):
-    """Int8 and float differ, and the archive keeps what `score_model` says."""
+    """Int8 and float differ, and the archive keeps what `Scorer.score` says."""
     from types import SimpleNamespace
 
     from compress.nas.base import base_of
-    from compress.nas.judge import Candidates
+    from compress.nas.candidates import Candidates
 
     root, _ = finished
     recipe = load(root)

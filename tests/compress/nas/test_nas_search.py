@@ -7,7 +7,7 @@ from math import log
 
 import pytest
 
-from compress.nas.search import best_of, evolve, limit_of, mutate, within
+from compress.nas.search import Evolution, best_of, limit_of, mutate, within
 from compress.nas.space import Space
 from compress.recipe.nas_groups import ArchSearch
 from tests.compress.nas.nas_kit import SPACE, Silent, milliseconds
@@ -33,7 +33,7 @@ def search(tmp_path, chosen=None, score=None, name="archive", told=None):
     candidates = within(PREDICTED, limit, chosen.band)
     archive = Archive(tmp_path / f"{name}.jsonl")
     score = score or (lambda arch: {"f1": quality(arch), "em": 1.0, "n": 5})
-    return evolve(score, candidates, SPACE, chosen, archive, told or Silent(), "f1", limit), limit
+    return Evolution(score, candidates, SPACE, chosen, "f1", limit).run(archive, told or Silent()), limit
 
 
 def test_candidates_take_nearly_all_of_the_limit():
@@ -79,7 +79,8 @@ def test_evolution_finds_more_than_chance(tmp_path):
             candidates = within(predicted, 0.5 * predicted[large.largest], chosen.band)
             worth = {a: 8 * log(a.layers) + 10 * log(a.hidden) + 4 * log(a.intermediate) for a in candidates}
             archive = Archive(tmp_path / f"{strategy}-{seed}.jsonl")
-            found = evolve(lambda a, w=worth: {"f1": w[a]}, candidates, large, chosen, archive, Silent(), "f1")
+            evolution = Evolution(lambda a, w=worth: {"f1": w[a]}, candidates, large, chosen, "f1")
+            found = evolution.run(archive, Silent())
             assert len(found) == 50
             lost[strategy] += max(worth.values()) - best_of(found).score
     assert lost["evolution"] < 0.7 * lost["random"]

@@ -15,11 +15,11 @@ from compress.learn.masked_lm import MaskedLanguageModel
 from compress.nas import scoring
 from compress.nas.extract import extract
 from compress.nas.scoring import (
+    Scorer,
     calibration_windows,
     finetune_candidate,
     inside,
     int8_engine,
-    score_model,
 )
 from compress.nas.space import Arch, Space
 from compress.nas.supernet import SuperNet
@@ -74,7 +74,7 @@ def said(engine, batch):
 
 def test_a_float_score_is_that_of_the_extracted_checkpoint(net, subject, tokenizer, tmp_path):
     examples = subject.load("validation")
-    scored = score_model(inside(net, ARCH), subject, tokenizer, examples, int8=False, threads=1)
+    scored = Scorer(subject, tokenizer, examples, threads=1).score(inside(net, ARCH))
     alone = TorchEngine.open(extract(net, ARCH, tmp_path / "alone", tokenizer), 1)
     assert scored == subject.score(alone, tokenizer, examples)
     assert list(scored)[0] == "f1" and scored["n"] == len(examples)
@@ -100,10 +100,10 @@ def test_an_int8_score_is_that_of_the_file_that_would_be_shipped(
     real = scoring.store_graph
     monkeypatch.setattr(scoring, "store_graph", lambda ready, out, recipe: (made.append(out), real(ready, out, recipe)))
     examples = subject.load("validation")
-    found = score_model(inside(net, ARCH), subject, tokenizer, examples, True, windows, settings, threads=1)
+    found = Scorer(subject, tokenizer, examples, settings, windows, threads=1).score(inside(net, ARCH))
     assert found == subject.score(shipped, tokenizer, examples) and len(made) == 1 and not made[0].exists()
     dynamic = Quantize(approach="dynamic")
-    score_model(inside(net, ARCH), subject, tokenizer, examples[:1], True, quantize=dynamic, threads=1)
+    Scorer(subject, tokenizer, examples[:1], dynamic, threads=1).score(inside(net, ARCH))
 
 
 def test_what_cannot_be_scored_is_told(net, tiny_model):
@@ -133,7 +133,7 @@ def test_a_candidate_is_fine_tuned_by_itself_and_goes_on_where_it_was(net, recip
         assert read.state_dict()[name].equal(part)
     assert not straight.blocks[0].query.weight.equal(start.blocks[0].query.weight)  # type: ignore[union-attr]
     assert all(part.equal(before[name]) for name, part in net.state_dict().items()), "the supernet is left alone"
-    assert score_model(straight, subject, tokenizer, subject.load("validation"), False, threads=1)["n"] == 10
+    assert Scorer(subject, tokenizer, subject.load("validation"), threads=1).score(straight)["n"] == 10
 
 
 def test_other_tasks_are_scored_by_the_same_path(tiny_model, tokenizer, tmp_path):
@@ -148,6 +148,6 @@ def test_other_tasks_are_scored_by_the_same_path(tiny_model, tokenizer, tmp_path
     torch.manual_seed(0)
     net = SuperNet.of(subject.load_model(tiny_model), SPACE)
     examples = subject.load("train")
-    fp = score_model(inside(net, ARCH), subject, tokenizer, examples, int8=False, threads=1)
-    int8 = score_model(inside(net, ARCH), subject, tokenizer, examples, int8=True, threads=1)
+    fp = Scorer(subject, tokenizer, examples, threads=1).score(inside(net, ARCH))
+    int8 = Scorer(subject, tokenizer, examples, Quantize(), threads=1).score(inside(net, ARCH))
     assert list(fp) == ["accuracy", "n"] == list(int8) and fp["n"] == 12
