@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import random
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,22 +20,24 @@ from compress.nncf.export import PLAIN, PlainOnnx, PlainOpenVino, Unfit, compare
 from compress.nncf.model import quantized
 from compress.nncf.store import FACTS, SimulatedEngine, load_model, save_model
 from compress.recipe.load import expanded, load
+from compress.recipe.nncf import NncfRecipe
 from compress.recipe.nncf_config import Plan, parse_config
+from compress.recipe.stage import StageContext
 from compress.results import evaluate, package
-from compress.tasks.subjects import subject_of, trained_on, training_samples
+from compress.results.evaluate import Contender
+from compress.tasks.subjects import subject_of, training_samples
 from zoo.catalog import checkpoint_of
 from zoo.checkpoints import check_simulable, head_of
 from zoo.engines import open_graph
+from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
-from zoo.files import Archive, read_json, write_json, write_text
+from zoo.files import read_json, write_json
 from zoo.graph import MODEL_FILE
 from zoo.latency import machine
-from zoo.lengths import LengthConfig
-from zoo.modeling import LengthAdaptiveModel
+from zoo.lengths import LengthConfig, Shape
 from zoo.settings import get_settings
-from zoo.tasks import find_task
 from zoo.weights import spec_of, write
 
 SCORES = "engines.json"  # every engine's score beside the others
@@ -49,13 +47,13 @@ WIDTHS = {  # the parameters of NNCF's quantizers: what holds a range's width, a
 }
 
 
-def finetune(ctx: Any) -> dict[str, Any]:
+def finetune(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     """Stage `finetune`: the float model that everything is measured against, trained here or taken as it is.
 
     Raises:
         UserError: it is to be taken as it is, but has no head for the task.
     """
-    recipe = learning(ctx.recipe, ctx.root)
+    recipe = ctx.recipe
     if not recipe.finetune.apply:
         config = read_json(checkpoint_of(recipe.model) / "config.json")
         try:
@@ -73,18 +71,23 @@ def finetune(ctx: Any) -> dict[str, Any]:
     if recipe.finetune.apply:
         student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
         return learn(Workplace.of(ctx), student, settings, subject.loss(), model.save)
-    if _first():
+    if ctx.first:
         model.save(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))
     return {"taken": names.shown(ctx.recipe.model)}
 
 
-def teacher(ctx: Any) -> dict[str, Any]:
+def teacher(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     """Stage `teacher`: what the float model says of the training data, where the recipe distils."""
-    return distill.teacher(from_float(ctx))
+    recipe, source = ctx.recipe, ctx.inputs["finetune"]
+    if not recipe.distill.apply:
+        return {}
+    guidance, tokenizer = Guidance(recipe.distill, str(source), recipe.finetune), load_tokenizer(source)
+    samples = partial(training_samples, recipe, tokenizer, recipe.finetune)
+    return distill.store_logits(Workplace.of(ctx), guidance, tokenizer, recipe.dataset.type, samples)
 
 
-def run(ctx: Any) -> dict[str, Any]:
+def run(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     """Stage `nncf`: first ranges from real inputs, then, where `tune` says so, training with simulated rounding.
 
     Returns:
@@ -93,8 +96,7 @@ def run(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the configuration does not fit the model, or NNCF cannot do it.
     """
-    ready = from_float(ctx)
-    recipe, plan = ready.recipe, plan_of_recipe(ready.recipe)
+    recipe, plan = ctx.recipe, plan_of_recipe(ctx.recipe)
     source, tokenizer = ctx.inputs["finetune"], load_tokenizer(ctx.inputs["finetune"])
     subject = subject_of(recipe)
     data = training_samples(recipe, tokenizer, recipe.tune)
@@ -113,17 +115,18 @@ def run(ctx: Any) -> dict[str, Any]:
         plain = subject.load_model(source, recipe.tune.dropout)
         batches = [{key: torch.from_numpy(value) for key, value in array.items()} for array in arrays]
         model = quantized(plain, plan, settings, batches)
-        if _first():
+        if ctx.first:
             save_model(model, begun, settings.placement)
     save = partial(_save, model, settings.placement)
     if not recipe.tune.apply:
-        if _first():
+        if ctx.first:
             save(ctx.folder)
             tokenizer.save_pretrained(str(ctx.folder))
         return facts
     loss, student = subject.loss(), Student(model, tokenizer, data)
     if recipe.distill.apply:
-        loss = distill.distillation(Guidance.of(recipe, ctx.inputs), loss, student)
+        stored = ctx.inputs["teacher"] if recipe.distill.store_logits else None
+        loss = distill.distillation(Guidance(recipe.distill, str(source), recipe.finetune, stored), loss, student)
     tune = recipe.tune
     rates = None if tune.range_step is None else range_rates(model, tune.range_step, tune.learning_rate)
     return {**facts, **learn(Workplace.of(ctx), student, tune, loss, save, rates=rates)}
@@ -147,7 +150,7 @@ def _save(model: Any, placement: str, folder: Path) -> None:
 
 
 def _after_training(
-    ctx: Any, recipe: Any, plan: Plan, tokenizer: Any, arrays: Sequence[dict[str, Any]]
+    ctx: StageContext[NncfRecipe], recipe: NncfRecipe, plan: Plan, tokenizer: Any, arrays: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """An ONNX or OpenVINO model quantized without training, its accuracy controlled where the recipe says so."""
     subject, control = subject_of(recipe), recipe.control
@@ -167,7 +170,7 @@ def _after_training(
     return quantize_exported(model, plan, recipe.nncf, arrays, ctx.folder, control, score, examples)
 
 
-def quantize(ctx: Any) -> dict[str, Any]:
+def quantize(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     """Stage `quantize`: the learned weights and ranges as real integers.
 
     Returns:
@@ -181,7 +184,7 @@ def quantize(ctx: Any) -> dict[str, Any]:
     model, _ = load_model(made)
     write_json(ctx.folder / "config.json", model.config)
     tokenizer.save_pretrained(str(ctx.folder))
-    batches = windows_to_check(learning(ctx.recipe, ctx.root), tokenizer)
+    batches = windows_to_check(ctx.recipe, tokenizer)
     try:
         weights = graph_weights(model, batches[0])
     except Unfit:
@@ -204,7 +207,7 @@ def windows_to_check(recipe: Any, tokenizer: Any) -> list[dict[str, torch.Tensor
     return [{key: torch.from_numpy(value) for key, value in array.items()} for array in arrays]
 
 
-def run_evaluate(ctx: Any) -> dict[str, Any]:
+def run_evaluate(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     """Stage `evaluate`: the float model, the simulation and the real integers on onnxruntime and OpenVINO, all scored.
 
     `engines.json` has every score; what the house's graph can do is reported as for every other recipe, too.
@@ -212,72 +215,49 @@ def run_evaluate(ctx: Any) -> dict[str, Any]:
     Raises:
         UserError: the data to report on was trained on.
     """
-    ready = replace(ctx, recipe=learning(ctx.recipe, ctx.root))
+    recipe, task = ctx.recipe, ctx.recipe.dataset.evaluation_task
     house = (ctx.inputs["quantize"] / MODEL_FILE).is_file()
-    subject, settings = subject_of(ready.recipe), ready.recipe.evaluate
-    found = evaluate.run(ready) if house else {}
-    if house and ctx.recipe.dataset.evaluation_task:
-        _restamp(ctx)
-    examples = subject.load("evaluation", settings.max_questions, ctx.recipe.seed)
-    if not house:
-        subject.refuse_overlap(trained_on(ready), examples)
-    tokenizer = load_tokenizer(ctx.inputs["finetune"])
-    archive = Archive(ctx.folder / "archive.jsonl")
-    threads = settings.threads or get_settings().threads
-    told: dict[str, Any] = {}
-    opened = _engines(ctx, house, threads)
-    for turn, (name, open_it) in enumerate(opened.items()):
-        key = f"engine {name}"
-        result = archive.get(key)
-        if result is None:
-            engine, config = open_it()
-            part = partial(_tell, ctx.progress, turn, len(opened))
-            result = subject.score(engine, tokenizer, examples, None, part, config)
-            archive.add(key, result)
-        told[name] = result
+    threads = recipe.evaluate.threads or get_settings().threads
+    report = evaluate.evaluate(ctx, _contenders(ctx, house, threads), task, ("float", "int8") if house else ())
+    scores, facts = dict(report.contenders), report.facts
     if house:
-        scores = read_json(ctx.folder / "scores.json")
-        told |= {"float": scores["float"], settings.engine: scores["int8"]}
-    primary = subject.primary
-    stamp = {**machine(), **subject_of(_renamed(ctx.recipe)).description(len(examples)), "n": len(examples)}
-    write_json(ctx.folder / SCORES, {"engines": told, "measured_on": {**stamp, "threads": threads}})
-    return {**found, **{f"{name}_{primary}": result[primary] for name, result in told.items()}, "n": len(examples)}
+        write_json(ctx.folder / evaluate.SCORES, report.scores)
+        scores |= {"float": report.scores["float"], recipe.evaluate.engine: report.scores["int8"]}
+    subject = subject_of(recipe, task=task)
+    stamp = {**machine(), **subject.description(facts["n"]), "n": facts["n"], "threads": threads}
+    write_json(ctx.folder / SCORES, {"engines": scores, "measured_on": stamp})
+    return {**facts, **{f"{name}_{subject.primary}": result[subject.primary] for name, result in scores.items()}}
 
 
-def _tell(progress: Any, turn: int, of: int, at: int, among: int) -> None:
-    progress.update(int(1000 * (turn + at / among)), 1000 * of)
-
-
-def _engines(ctx: Any, house: bool, threads: int) -> dict[str, Any]:
-    """What there is to score beside what the stage `evaluate` of all recipes scores: name -> how it is opened."""
-    source, made, real = (ctx.inputs[stage] for stage in ("finetune", "nncf", "quantize"))
-    config = read_json(source / "config.json")
-    layers = LengthAdaptiveModel(config).shape.layers
-    found: dict[str, Any] = {}
+def _contenders(ctx: StageContext[NncfRecipe], house: bool, threads: int) -> list[Contender]:
+    """What there is to score beside what the stage `evaluate` of all recipes scores."""
+    source, learned, real = (ctx.inputs[stage] for stage in ("finetune", "nncf", "quantize"))
+    layers, simulated = Shape.from_config(read_json(source / "config.json")).layers, (learned / FACTS).is_file()
+    engines: dict[str, Callable[[], Engine]] = {}
     if not house:
-        found["float"] = lambda: (TorchEngine.open(source, threads), config)
-    if (made / FACTS).is_file():
-        found["simulated"] = lambda: (SimulatedEngine(load_model(made)[0], threads), config)
+        engines["float"] = lambda: TorchEngine.open(source, threads)
+    if simulated:
+        engines["simulated"] = lambda: SimulatedEngine(load_model(learned)[0], threads)
     if house:
         other = "openvino" if ctx.recipe.evaluate.engine == "onnxruntime" else "onnxruntime"
-        found[other] = lambda: (open_graph(real, threads, other), config)
+        engines[other] = lambda: open_graph(real, threads, other)
     elif (real / PLAIN).is_file():
-        found["onnxruntime"] = lambda: (PlainOnnx(real / PLAIN, threads, layers), config)
-        found["openvino"] = lambda: (PlainOpenVino(real / PLAIN, threads, layers), config)
-    elif not (made / FACTS).is_file():
+        engines["onnxruntime"] = lambda: PlainOnnx(real / PLAIN, threads, layers)
+        engines["openvino"] = lambda: PlainOpenVino(real / PLAIN, threads, layers)
+    elif not simulated:
         name = "openvino" if ctx.recipe.nncf.backend == "openvino" else "onnxruntime"
-        found[name] = lambda: (open_exported(made, threads, layers), config)
-    return found
+        engines[name] = lambda: open_exported(learned, threads, layers)
+    return [Contender(name, source, open_it) for name, open_it in engines.items()]
 
 
-def run_package(ctx: Any) -> dict[str, Any]:
+def run_package(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     """Stage `package`: the float entry and the int8 one, where the house's graph can say what NNCF made."""
     if not (ctx.inputs["quantize"] / MODEL_FILE).is_file():
         return {
             "entries": [],
             "why": "the explorer runs the house's int8 graph, and this model is none; see `quantize`",
         }
-    return package.run(replace(ctx, recipe=learning(ctx.recipe, ctx.root)))
+    return package.run(ctx)
 
 
 def to_onnx(root: Path, path: Path) -> dict[str, Any]:
@@ -293,70 +273,9 @@ def to_onnx(root: Path, path: Path) -> dict[str, Any]:
     if recipe.kind != "nncf":
         raise UserError(f"--to-onnx is for recipes of kind nncf, and this one is of kind {recipe.kind}.")
     model, _ = load_model(root / "nncf")
-    return export_onnx(model, path, windows_to_check(learning(recipe, root), load_tokenizer(root / "nncf")))
+    return export_onnx(model, path, windows_to_check(recipe, load_tokenizer(root / "nncf")))
 
 
 def plan_of_recipe(recipe: Any) -> Plan:
     """What the recipe's JSON configuration asks for; without one, nothing."""
     return parse_config(recipe.nncf_config) if recipe.nncf_config else Plan()
-
-
-def learning(recipe: Any, root: Path) -> Any:
-    """The recipe with what is reported on, of whatever task, in the columns of the task that is learned.
-
-    Training and report then keep apart what they know, as for every other recipe.
-
-    Args:
-        root: of the run, where those texts are kept.
-    """
-    data = recipe.dataset
-    if data.evaluation_task is None:
-        return recipe
-    mark = hashlib.sha256(f"{data.evaluation_task} {data.evaluation}".encode()).hexdigest()[:12]
-    path = root / f"evaluation-{mark}.jsonl"
-    if not path.is_file():
-        task, rows = find_task(data.task), []
-        for example in subject_of(_renamed(recipe)).load("evaluation"):
-            texts = [example.first, example.second] if len(task.columns) == 2 else [example.first]
-            rows.append({"idx": example.id, "label": example.label, **dict(zip(task.columns, texts, strict=True))})
-        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    named = recipe.evaluate.dataset_name or data.evaluation_task
-    return recipe.model_copy(
-        update={
-            "dataset": data.model_copy(update={"evaluation": str(path)}),
-            "evaluate": recipe.evaluate.model_copy(update={"dataset_name": named}),
-        }
-    )
-
-
-def from_float(ctx: Any) -> Any:
-    """The context with the float model of the stage `finetune` as what the recipe starts from."""
-    recipe = learning(ctx.recipe, ctx.root)
-    source = {"model": str(ctx.inputs["finetune"]), "tokenizer": None}
-    return replace(ctx, recipe=recipe.model_copy(update=source))
-
-
-def _renamed(recipe: Any) -> Any:
-    """The recipe with the task to report on in place of the one that is learned."""
-    data = recipe.dataset
-    if data.evaluation_task is None:
-        return recipe
-    return recipe.model_copy(update={"dataset": data.model_copy(update={"task": data.evaluation_task})})
-
-
-def _restamp(ctx: Any) -> None:
-    """Names the task that was reported on where the one that was learned stands."""
-    named = None
-    for file in ("scores.json", "front.json"):
-        path = ctx.folder / file
-        held = read_json(path)
-        named = named or subject_of(_renamed(ctx.recipe)).description(held["measured_on"]["n"])
-        held["measured_on"] = {
-            **{k: v for k, v in held["measured_on"].items() if k not in ("remark", "config")},
-            **named,
-        }
-        write_json(path, held)
-
-
-def _first() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0

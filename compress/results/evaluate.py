@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,103 +12,198 @@ import torch
 
 from compress.data.names import OWN
 from compress.data.texts import TextExample, draw, fingerprint, has_split, load_texts
-from compress.recipe.stage import trained_in
+from compress.progress import Progress
+from compress.recipe.stage import StageContext, trained_in
 from compress.tasks.judge import Judge
 from compress.tasks.lengths import effective
-from compress.tasks.subject import Subject
+from compress.tasks.subject import Subject, Tell
 from compress.tasks.subjects import subject_of, trained_on
+from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
 from zoo.features import load_tokenizer
 from zoo.files import Archive, read_json, write_json
 from zoo.latency import machine
 from zoo.lengths import Front, LengthConfig, Point, non_dominated
 from zoo.modeling import LengthAdaptiveModel
+from zoo.settings import get_settings
 from zoo.tasks import find_task
 
+SCORES = "scores.json"
 
-def run(ctx: Any) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Contender:
+    """An engine that is scored beside the models that every report has.
+
+    Attributes:
+        name: of its scores.
+        folder: tokenizer and `config.json` of its model.
+        open: opens the engine; called when no score of an interrupted run is at hand.
+        beside: it is scored on the texts that are reported beside the recipe's, too.
+    """
+
+    name: str
+    folder: Path
+    open: Callable[[], Engine]
+    beside: bool = False
+
+    def score(self, subject: Subject[Any], examples: Sequence[Any], progress: Tell) -> dict[str, float]:
+        """Its scores on the examples, at full length."""
+        config = read_json(self.folder / "config.json")
+        return subject.score(self.open(), load_tokenizer(self.folder), examples, None, progress, config)
+
+
+@dataclass
+class Report:
+    """What was scored.
+
+    Attributes:
+        scores: of `scores.json`: `float`, `int8` where there is an int8 model, and `measured_on`.
+        contenders: scores by the contenders' names.
+        facts: of the stage.
+    """
+
+    scores: dict[str, Any]
+    contenders: dict[str, dict[str, float]]
+    facts: dict[str, Any]
+
+
+@dataclass
+class Tally:
+    """Scores each model once, over interruptions too, and tells how far the report is.
+
+    Attributes:
+        archive: of the scores.
+        progress: hears of them.
+        jobs: how many there will be.
+        primary: key of the metric to show.
+    """
+
+    archive: Archive
+    progress: Progress
+    jobs: int
+    primary: str
+    done: int = 0
+
+    def score(self, key: str, measure: Callable[[Tell], dict[str, float]]) -> dict[str, float]:
+        """The scores that are kept under a key, measured if there are none."""
+        scores = self.archive.get(key)
+        if scores is None:
+            scores = measure(lambda at, of: self.progress.update(int(1000 * (self.done + at / of)), 1000 * self.jobs))
+            self.archive.add(key, scores)
+        self.done += 1
+        self.progress.update(1000 * self.done, 1000 * self.jobs, **{self.primary: scores[self.primary]})
+        return scores
+
+
+def run(ctx: StageContext[Any]) -> dict[str, Any]:
     """Stage `evaluate`: the int8 model at its configurations -> `front.json` and `scores.json`, measured.
-
-    A search chose them on other data; here each is only scored and timed. The float model is scored as it is
-    published, in half precision on disk.
 
     Raises:
         UserError: the data to report on was trained on.
     """
-    settings, subject = ctx.recipe.evaluate, subject_of(ctx.recipe)
-    metrics, primary = subject.task.metrics, subject.primary
+    report = evaluate(ctx)
+    write_json(ctx.folder / SCORES, report.scores)
+    return report.facts
+
+
+def evaluate(
+    ctx: StageContext[Any],
+    extra: Sequence[Contender] = (),
+    task: str | None = None,
+    models: Collection[str] = ("float", "int8"),
+) -> Report:
+    """Scores the models that a run has made; of an int8 one `front.json` is written.
+
+    A search chose its configurations on other data; here each is only scored and timed. The float model is scored as
+    it is published, in half precision on disk.
+
+    Args:
+        extra: further engines to score.
+        task: what is reported on where it is another task than the one that was learned, with the same labels.
+        models: which of the recipe's own are scored.
+
+    Raises:
+        UserError: the data to report on was trained on.
+    """
+    settings, subject = ctx.recipe.evaluate, subject_of(ctx.recipe, task=task)
+    primary = subject.primary
     examples = subject.load("evaluation", settings.max_questions, ctx.recipe.seed)
-    known = trained_on(ctx)
-    subject.refuse_overlap(known, examples)
-    judge = Judge(ctx.inputs["quantize"], ctx.recipe, examples)
-    searched = _searched(ctx)
-    archive = Archive(ctx.folder / "archive.jsonl")
-    extra = LengthConfig.parse(settings.length_config, subject.padded) if settings.length_config else None
-    wanted = list(searched)
-    wanted += [extra] if extra and extra not in wanted else []
-    others, lacking = beside(ctx, subject, known)
-    jobs = len(wanted) + 1 + (extra is not None) + 2 * bool(others)
-    done = 0
+    seen = trained_on(ctx)
+    subject.refuse_overlap(seen, examples)
+    others, lacking = beside(ctx, subject, seen) if models else ([], "")
+    judge = Judge(ctx.inputs["quantize"], ctx.recipe, examples) if "int8" in models else None
+    searched = _searched(ctx) if judge else {}
+    padded = LengthConfig.parse(settings.length_config, subject.padded) if judge and settings.length_config else None
+    configs = [*searched, *([padded] if padded and padded not in searched else [])]
+    jobs = len(configs) + bool(padded) + len(extra) + ("float" in models)
+    jobs += (len(models) + sum(one.beside for one in extra)) * bool(others)
+    tally = Tally(Archive(ctx.folder / "archive.jsonl"), ctx.progress, jobs, primary)
+    threads = settings.threads or get_settings().threads
 
-    def once(key: str, score: Callable[[Callable[[int, int], None]], dict[str, float]]) -> dict[str, float]:
-        nonlocal done
-        result = archive.get(key)
-        if result is None:
-            result = score(lambda at, of: ctx.progress.update(int(1000 * (done + at / of)), 1000 * jobs))
-            archive.add(key, result)
-        done += 1
-        ctx.progress.update(1000 * done, 1000 * jobs, **{primary: result[primary]})
-        return result
+    def only_metrics(scores: dict[str, float]) -> dict[str, float]:
+        return {key: scores[key] for key in subject.task.metrics}
 
-    points = []
-    for config in wanted:
-        result = once(f"int8 {config.fractions}", lambda tell, config=config: judge.score(config, tell))
-        real = effective(config, judge.drop_layers)
+    points: list[Point] = []
+    for config in configs:
+        assert judge
+        result = tally.score(f"int8 {config.fractions}", partial(judge.score, config))
         chosen_by = searched.get(config)
-        extras = {} if chosen_by is None else {f"validation_{primary}": chosen_by}
-        points.append(Point(real, result["macs_ratio"], {key: result[key] for key in metrics}, extra=extras))
-    fp32 = once("float", lambda tell: score_float(ctx, examples, judge.threads, tell))
-    named = subject.description(len(examples))
-    stamp = {
-        **named,
-        **({"remark": "; ".join(filter(None, [named.get("remark"), lacking]))} if lacking else {}),
+        more = {} if chosen_by is None else {f"validation_{primary}": chosen_by}
+        real = effective(config, judge.drop_layers)
+        points.append(Point(real, result["macs_ratio"], only_metrics(result), extra=more))
+    scores: dict[str, Any] = {}
+    if "float" in models:
+        scores["float"] = tally.score("float", partial(score_float, ctx, subject, examples, threads))
+    description = subject.description(len(examples))
+    stamp: dict[str, Any] = {
+        **description,
+        **({"remark": "; ".join(filter(None, [description.get("remark"), lacking]))} if lacking else {}),
         "n": len(examples),
         "engine": settings.engine,
         **machine(),
-        "threads": judge.threads,
+        "threads": threads,
     }
+    also: dict[str, Any] = {}
     if others:
-        whole = LengthConfig.full(judge.shape.layers)
-        more = {
-            "int8": once("int8 beside", lambda tell: judge.score(whole, tell, others)),
-            "float": once("float beside", lambda tell: score_float(ctx, others, judge.threads, tell)),
-        }
-        stamp["beside"] = {
-            "task": subject.task.beside,
-            "n": len(others),
-            **{name: {key: found[key] for key in metrics} for name, found in more.items()},
-        }
-    if extra:
-        padded = once(f"padded {extra.fractions}", lambda _tell: judge.score_padded(extra))
-        full = next(p for p in points if p.config.is_full)
-        stamp[f"padded_to_{subject.padded}"] = {
-            "lengths": extra.absolute(subject.padded),
-            **{key: padded[key] for key in ("macs_ratio", *metrics)},
-            "loss": full.score - padded[primary],
-        }
-    if settings.latency_rounds:
-        points, tokens = timed(judge, points, settings)
-        stamp |= {"latency_tokens": tokens, "latency_rounds": settings.latency_rounds}
-    best = non_dominated(points)
-    full = next(p for p in points if p.config.is_full)
-    Front(full, best, stamp, [p for p in points if p not in best]).save(ctx.folder / "front.json")
-    scores = {"int8": full.metrics, "float": fp32, "measured_on": stamp}
-    write_json(ctx.folder / "scores.json", scores)
-    made = {f"float_{primary}": fp32[primary], f"int8_{primary}": full.score}
-    return {**made, "points": len(best), "n": len(examples)}
+        stamp["beside"] = also
+        also |= {"task": subject.task.beside, "n": len(others)}
+        if judge:
+            whole = LengthConfig.full(judge.shape.layers)
+            result = tally.score("int8 beside", lambda tell: judge.score(whole, tell, others))
+            also["int8"] = only_metrics(result)
+        result = tally.score("float beside", partial(score_float, ctx, subject, others, threads))
+        also["float"] = only_metrics(result)
+    facts: dict[str, Any] = {f"float_{primary}": scores["float"][primary]} if scores else {}
+    if judge:
+        full = next(point for point in points if point.config.is_full)
+        if padded:
+            result = tally.score(f"padded {padded.fractions}", lambda _tell: judge.score_padded(padded))
+            stamp[f"padded_to_{subject.padded}"] = {
+                "lengths": padded.absolute(subject.padded),
+                "macs_ratio": result["macs_ratio"],
+                **only_metrics(result),
+                "loss": full.score - result[primary],
+            }
+        if settings.latency_rounds:
+            points, tokens = timed(judge, points, settings)
+            stamp |= {"latency_tokens": tokens, "latency_rounds": settings.latency_rounds}
+            full = next(point for point in points if point.config.is_full)
+        best = non_dominated(points)
+        Front(full, best, stamp, [point for point in points if point not in best]).save(ctx.folder / "front.json")
+        scores = {"int8": full.metrics, **scores}
+        facts |= {f"int8_{primary}": full.score, "points": len(best)}
+    contenders: dict[str, dict[str, float]] = {}
+    for one in extra:
+        contenders[one.name] = tally.score(f"engine {one.name}", partial(one.score, subject, examples))
+        if others and one.beside:
+            result = tally.score(f"engine {one.name} beside", partial(one.score, subject, others))
+            also[one.name] = only_metrics(result)
+        facts[f"{one.name}_{primary}"] = contenders[one.name][primary]
+    return Report({**scores, "measured_on": stamp}, contenders, {**facts, "n": len(examples)})
 
 
-def beside(ctx: Any, subject: Subject, known: set[str]) -> tuple[list[TextExample], str]:
+def beside(ctx: StageContext[Any], subject: Subject[Any], seen: set[str]) -> tuple[list[TextExample], str]:
     """Texts of the task that is reported beside the recipe's (MNLI mismatched), where they are at hand; none that the
     model was trained on.
 
@@ -121,11 +217,11 @@ def beside(ctx: Any, subject: Subject, known: set[str]) -> tuple[list[TextExampl
     if on_disk and not has_split(source, other):
         return [], f"{other.title}: not in these data"
     place = source if on_disk else other.hub if source == OWN else source.partition(":")[0]
-    examples = [e for e in load_texts(other, place) if not fingerprint([e]) & known]
+    examples = [e for e in load_texts(other, place) if not fingerprint([e]) & seen]
     return draw(examples, ctx.recipe.evaluate.max_questions, ctx.recipe.seed), ""
 
 
-def _searched(ctx: Any) -> dict[LengthConfig, float | None]:
+def _searched(ctx: StageContext[Any]) -> dict[LengthConfig, float | None]:
     """The configurations to report on, full length among them, and the score by which a search chose each."""
     if "search" in ctx.inputs and (ctx.inputs["search"] / "front.json").is_file():
         front = Front.load(ctx.inputs["search"] / "front.json")
@@ -144,7 +240,9 @@ def timed(judge: Judge, points: list[Point], settings: Any) -> tuple[list[Point]
     return made, tokens
 
 
-def score_float(ctx: Any, examples: list[Any], threads: int, progress: Callable[[int, int], None]) -> dict[str, float]:
+def score_float(
+    ctx: StageContext[Any], subject: Subject[Any], examples: Sequence[Any], threads: int, progress: Tell
+) -> dict[str, float]:
     """Scores of the checkpoint in half precision on disk, float32 in memory; it is left in `float/` for the package.
 
     A checkpoint that is published already, and was only quantized here, is scored as it is.
@@ -154,6 +252,5 @@ def score_float(ctx: Any, examples: list[Any], threads: int, progress: Callable[
     if not published:
         LengthAdaptiveModel.load(source).save(folder, torch.float16)
         tokenizer.save_pretrained(str(folder))
-    engine = TorchEngine.open(folder, threads)
-    settings = read_json(folder / "config.json")
-    return subject_of(ctx.recipe).score(engine, tokenizer, examples, None, progress, settings)
+    config = read_json(folder / "config.json")
+    return subject.score(TorchEngine.open(folder, threads), tokenizer, examples, None, progress, config)

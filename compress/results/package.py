@@ -4,95 +4,180 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from compress.data.fingerprints import TRAINED_ON, save_fingerprints
 from compress.data.names import shown
 from compress.learn.pruning.report import zeros_left, zeros_stored
 from compress.recipe.load import load
-from compress.recipe.stage import trained_in
+from compress.recipe.stage import StageContext, trained_in
+from compress.results.evaluate import SCORES
 from compress.results.verify import verify_loading
-from compress.tasks.subjects import trained_on
+from compress.tasks.subjects import subject_of, trained_on
 from zoo import card, catalog
 from zoo.card_files import versions
+from zoo.features import load_tokenizer
 from zoo.files import read_json, write_json
 from zoo.latency import machine
-from zoo.lengths import Front
+from zoo.modeling import LengthAdaptiveModel
 
 WEIGHTS = ("model.int8.onnx", "model.safetensors")
+DRAFT = ".float"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
-def run(ctx: Any) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Content:
+    """What an entry is made of.
+
+    Attributes:
+        name: of its folder.
+        files: what to copy, by name.
+        facts: of its `entry.json`, beside those that all entries of a run share.
+    """
+
+    name: str
+    files: dict[str, Path]
+    facts: dict[str, Any]
+
+
+def run(ctx: StageContext[Any]) -> dict[str, Any]:
     """Stage `package`: the entries `<name>` (float, half precision on disk) and `<name>-…-int8`, loaded back.
 
     Raises:
         UserError: an entry, loaded as users load it, says something else than what was trained and quantized.
     """
-    settings, evaluated, quantized = ctx.recipe.package, ctx.inputs["evaluate"], ctx.inputs["quantize"]
-    known = trained_on(ctx)
+    return package(ctx)
+
+
+def package(
+    ctx: StageContext[Any], extra: Mapping[str, Path] | None = None, models: Collection[str] = ("float", "int8")
+) -> dict[str, Any]:
+    """Makes the entries of what a run has trained, and loads them back.
+
+    Args:
+        extra: further files of the float entry, by name.
+        models: which the run has made.
+
+    Returns:
+        `entries`, their names, and `bytes`, their sizes.
+
+    Raises:
+        UserError: an entry, loaded as users load it, says something else than what was trained and quantized.
+    """
+    recipe, evaluated = ctx.recipe, ctx.inputs["evaluate"]
+    settings, task = recipe.package, subject_of(recipe).task
     about = {
-        "task": ctx.recipe.dataset.type.name,
+        "task": task.type.name,
         "license": settings.license,
-        "base_model": settings.base_model or shown(ctx.recipe.model),
+        "base_model": settings.base_model or shown(recipe.model),
         "provenance": provenance(ctx),
     }
-    half, int8 = measured(evaluated)
-    adaptive = ctx.recipe.kind == "length_adaptive"
-
-    float_folder = assemble(
-        ctx.folder / settings.name,
-        {name: evaluated / "float" / name for name in ("config.json", "model.safetensors", *TOKENIZER)},
-        {**about, "title": settings.title, "method": ctx.recipe.float_method, "weights_dtype": "f16", "metrics": half},
-        known,
-    )
-    parameters = catalog.find(str(float_folder)).parameters
-    int8_folder = assemble(
-        ctx.folder / (settings.name + ctx.recipe.suffix),
-        {
-            **{name: quantized / name for name in ("config.json", "model.int8.onnx", *TOKENIZER)},
-            "front.json": evaluated / "front.json",
-        },
-        {
-            **about,
-            "title": f"{settings.title}, length-adaptive, int8" if adaptive else f"{settings.title}, int8",
-            "method": ctx.recipe.int8_method,
-            "weights_dtype": "int8",
-            "parameters": parameters,
-            "full_precision": settings.name,
-            "metrics": int8,
-        },
-        known,
-    )
-    verify_loading(float_folder, trained_in(ctx)[0])
-    verify_loading(int8_folder, trained_in(ctx)[0])
-    return {"entries": [float_folder.name, int8_folder.name], "bytes": [size(float_folder), size(int8_folder)]}
+    metrics = measured(evaluated, task.metrics)
+    with half_precision(ctx) as source:
+        whole = float_content(settings.name, source, settings.title, recipe.float_method, metrics["float"])
+        contents = [replace(whole, files={**whole.files, **(extra or {})})]
+        if "int8" in models:
+            facts = {
+                "title": f"{settings.title}, {recipe.suffix[1:].replace('-int8', ', int8')}",
+                "method": recipe.int8_method,
+                "parameters": catalog.open_folder(source).parameters,
+                "full_precision": settings.name,
+                "metrics": metrics["int8"],
+            }
+            contents.append(int8_content(settings.name + recipe.suffix, ctx.inputs["quantize"], evaluated, facts))
+        return pack(ctx.folder, about, contents, trained_on(ctx), trained_in(ctx)[0])
 
 
-def measured(evaluated: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The metrics of `entry.json` for the float and for the int8 model, from what the stage `evaluate` left."""
-    scores, front = read_json(evaluated / "scores.json"), Front.load(evaluated / "front.json")
+def pack(
+    folder: Path, about: Mapping[str, Any], contents: Sequence[Content], seen: set[str], checkpoint: Path
+) -> dict[str, Any]:
+    """Puts entries together, and loads them back when all of them stand.
+
+    Args:
+        folder: where they go.
+        about: facts that all of them share.
+        contents: of the entries.
+        seen: fingerprints of the passages trained on.
+        checkpoint: what they are compared with, see `verify_loading`.
+    """
+    entries = [assemble(folder / one.name, one.files, {**about, **one.facts}, seen) for one in contents]
+    for entry in entries:
+        verify_loading(entry, checkpoint)
+    return {"entries": [entry.name for entry in entries], "bytes": [size(entry) for entry in entries]}
+
+
+def float_content(name: str, source: Path, title: str, method: str, metrics: dict[str, Any]) -> Content:
+    """A float entry: a checkpoint in half precision."""
+    files = {file: source / file for file in ("config.json", "model.safetensors", *TOKENIZER)}
+    return Content(name, files, {"title": title, "method": method, "weights_dtype": "f16", "metrics": metrics})
+
+
+def int8_content(name: str, quantized: Path, evaluated: Path, facts: dict[str, Any]) -> Content:
+    """An int8 entry: the graph with its front."""
+    files = {file: quantized / file for file in ("config.json", "model.int8.onnx", *TOKENIZER)}
+    return Content(name, {**files, "front.json": evaluated / "front.json"}, {"weights_dtype": "int8", **facts})
+
+
+@contextmanager
+def half_precision(ctx: StageContext[Any]) -> Generator[Path]:
+    """The float model in half precision on disk: what was scored so, else written here for as long as it is needed.
+
+    A published checkpoint was scored as it is.
+    """
+    scored = ctx.inputs["evaluate"] / "float"
+    if (scored / "model.safetensors").is_file():
+        yield scored
+        return
+    source, folder = trained_in(ctx)[0], ctx.folder / DRAFT
+    try:
+        LengthAdaptiveModel.load(source).save(folder, torch.float16)
+        load_tokenizer(source).save_pretrained(str(folder))
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def measured(evaluated: Path, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The metrics of `entry.json` for `float` and, if there is an int8 model, `int8`, from what `evaluate` left.
+
+    Args:
+        metrics: keys of the task's.
+    """
+    scores = read_json(evaluated / SCORES)
     stamp = scores["measured_on"]
     keys = ("metric", "dataset", "config", "split", "columns", "remark", "n")
-    named = {key: stamp[key] for key in keys if stamp.get(key)}
-    machine_ = {key: stamp[key] for key in ("threads", "cpu", "vnni", "amx", "date")}
-    exact = {key: scores["float"][key] for key in front.full.metrics}
-    more = stamp.get("beside", {})
-    also = {kind: {more["task"]: {**more[kind], "n": more["n"]}} if more else {} for kind in ("float", "int8")}
-    half = {**exact, **named, **also["float"], "engine": "torch", **machine_}
-    return half, {**front.full.metrics, **named, **also["int8"], "engine": stamp["engine"], **machine_}
+    data = {key: stamp[key] for key in keys if stamp.get(key)}
+    where = {key: stamp[key] for key in ("threads", "cpu", "vnni", "amx", "date")}
+    beside = stamp.get("beside", {})
+    engines = {"float": "torch", "int8": stamp["engine"]}
+    return {
+        model: {
+            **{key: scores[model][key] for key in metrics},
+            **data,
+            **({beside["task"]: {**beside[model], "n": beside["n"]}} if beside else {}),
+            "engine": engine,
+            **where,
+        }
+        for model, engine in engines.items()
+        if model in scores
+    }
 
 
-def assemble(target: Path, files: dict[str, Path], facts: dict[str, Any], known: set[str]) -> Path:
+def assemble(target: Path, files: Mapping[str, Path], facts: Mapping[str, Any], seen: set[str]) -> Path:
     """Builds an entry beside its place and moves it there complete.
 
     Args:
         target: the entry's folder; an earlier one is replaced.
         files: what to copy, by name.
         facts: of `entry.json`; of zeros that its provenance tells, what the weights compress to is added.
-        known: fingerprints of the passages trained on.
+        seen: fingerprints of the passages trained on.
     """
     if zeros := facts["provenance"].get("zeros"):
         stored = zeros_stored(zeros, files[next(name for name in WEIGHTS if name in files)])
@@ -105,23 +190,37 @@ def assemble(target: Path, files: dict[str, Path], facts: dict[str, Any], known:
     for name, source in files.items():
         shutil.copyfile(source, draft / name)
     write_json(draft / "entry.json", {"name": target.name, **facts})
-    save_fingerprints(draft / TRAINED_ON, known)
+    save_fingerprints(draft / TRAINED_ON, seen)
     entry = replace(catalog.find(str(draft)), name=target.name, folder=target)
     for name, content in card.files(entry).items():
         (draft / name).parent.mkdir(exist_ok=True)
         (draft / name).write_bytes(content)
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(draft, target)
+    _exchange(draft, target)
     return target
 
 
-def provenance(ctx: Any) -> dict[str, Any]:
+def _exchange(draft: Path, target: Path) -> None:
+    """Puts a folder in the place of another, which comes back if that fails."""
+    old = target.with_name(f".{target.name}.old")
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(target, old)
+    try:
+        os.replace(draft, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def provenance(ctx: StageContext[Any]) -> dict[str, Any]:
     """Where an entry comes from: recipe and data as they were named (no path of this machine), seed, date, program."""
     recipe: Any = load(ctx.root)
-    told = ctx.inputs["evaluate"] / "provenance.json"  # what a recipe's own stages add
+    more = ctx.inputs["evaluate"] / "provenance.json"  # what a recipe's own stages add
     return {
         **recipe.origin(),
-        **(read_json(told) if told.is_file() else {}),
+        **(read_json(more) if more.is_file() else {}),
         "seed": recipe.training.seed,
         "quantization": recipe.quantize.approach,
         **({"zeros": zeros} if (zeros := zeros_left(trained_in(ctx)[0])) else {}),

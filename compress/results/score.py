@@ -88,7 +88,7 @@ def score_entry(
     }
 
 
-def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str | None = None) -> Subject:
+def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str | None = None) -> Subject[Any]:
     """What an entry is scored on.
 
     Args:

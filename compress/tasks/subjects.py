@@ -37,15 +37,16 @@ def kind_of(task_type: TaskType) -> type[Subject[Any]]:
     return getattr(module, task_type.noun.capitalize())
 
 
-def subject_of(recipe: Read, reading: Windowed | None = None) -> Subject[Any]:
+def subject_of(recipe: Read, reading: Windowed | None = None, task: str | None = None) -> Subject[Any]:
     """What a recipe is about.
 
     Args:
         recipe: its data, and how these are read.
         reading: the group that says how long windows are; by default `recipe.reading`.
+        task: name of what is reported on where it is another task than the one that is learned.
     """
-    task, windowed = find_task(recipe.dataset.task), reading or recipe.reading
-    return kind_of(task.type)(task, Reading(windowed.max_length, windowed.stride), recipe)
+    about, windowed = find_task(task or recipe.dataset.task), reading or recipe.reading
+    return kind_of(about.type)(about, Reading(windowed.max_length, windowed.stride), recipe)
 
 
 def subject_for(task: str, max_length: int | None = None) -> Subject[Any]:

@@ -52,8 +52,10 @@ class Texts(Subject[TextExample]):
         if source == HELD_OUT:
             reported = self.fingerprints(self.part("evaluation"))
             return [e for e in self.part("train") if _is_held_out(e) and not texts.fingerprint([e]) & reported]
-        stated = self.task.train_split if split == "train" else self.task.validation_split
-        return texts.load_texts(self.task, None if source == OWN else source, stated)
+        reported = getattr(self.recipe.dataset, "evaluation_task", None) if split == "evaluation" else None
+        task = find_task(reported) if reported else self.task
+        stated = task.train_split if split == "train" else task.validation_split
+        return texts.load_texts(task, None if source == OWN else source, stated)
 
     def learned(self) -> list[TextExample]:
         """Neither texts that are reported on (some of GLUE's stand in both splits) nor those that are chosen by."""

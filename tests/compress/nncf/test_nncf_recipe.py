@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from compress.__main__ import app, main
 from compress.nncf.export import graph_weights
-from compress.nncf.stages import learning, plan_of_recipe, windows_to_check
+from compress.nncf.stages import plan_of_recipe, windows_to_check
 from compress.nncf.store import load_model, open_simulated
 from compress.recipe.load import load
 from compress.results.simulated import score_simulated
@@ -193,7 +193,7 @@ def test_entailment_is_learned_on_one_set_and_reported_on_another(name, tiny_mod
     ]
     recipe = load(name, changes)
     results = run(recipe, tmp_path / "run")
-    checked = windows_to_check(learning(recipe, tmp_path / "run"), load_tokenizer(tmp_path / "run/nncf"))
+    checked = windows_to_check(recipe, load_tokenizer(tmp_path / "run/nncf"))
     assert len(checked) > 4 * QUESTIONS.compared, "a text has few logits"
     scores = read_json(tmp_path / "run/evaluate/scores.json")["measured_on"]
     assert scores["task"] == ("xnli_en" if name.endswith("xnli") else "xnli_zh")

@@ -1,0 +1,41 @@
+"""Entries are put together beside their place, and one that is replaced stands until the other is in its place."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from compress.results import package
+from compress.results.package import TOKENIZER, assemble
+from zoo import catalog
+
+FACTS = {"task": "qa", "license": "mit", "base_model": "tiny", "method": "none", "weights_dtype": "f32"}
+
+
+def put(folder, tiny_model, title):
+    files = {name: tiny_model / name for name in ("config.json", "model.safetensors", *TOKENIZER)}
+    return assemble(folder / "tiny", files, {**FACTS, "title": title, "provenance": {}, "metrics": {}}, set())
+
+
+def test_an_entry_replaces_an_earlier_one_and_leaves_nothing_beside_itself(tiny_model, tmp_path):
+    for title in ("First", "Second"):
+        entry = put(tmp_path, tiny_model, title)
+    assert catalog.open_folder(entry).title == "Second"
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_an_earlier_entry_is_there_if_the_exchange_fails(tiny_model, tmp_path, monkeypatch):
+    entry = put(tmp_path, tiny_model, "First")
+    replace, weights = os.replace, (entry / "model.safetensors").read_bytes()
+
+    def fail(source, target):
+        if str(source).endswith(".tmp"):
+            assert any((tmp_path / name / "model.safetensors").is_file() for name in ("tiny", ".tiny.old"))
+            raise OSError("no space left")
+        replace(source, target)
+
+    monkeypatch.setattr(package.os, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        put(tmp_path, tiny_model, "Second")
+    assert catalog.open_folder(entry).title == "First" and (entry / "model.safetensors").read_bytes() == weights
