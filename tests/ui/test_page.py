@@ -105,6 +105,12 @@ def test_every_tab_is_there_and_only_look_ups_are_public(built):
     assert [tab.id for tab in built.demo.blocks.values() if isinstance(tab, gr.Tab) and tab.elem_id] == list(page.TABS)
 
 
+def test_every_handler_reads_its_values_by_component(built):
+    """Else a misplaced component would be a wrong value and no error; the public endpoints have parameters."""
+    reading = [f for f in built.demo.fns.values() if f.fn and f.inputs and f.api_visibility != "public"]
+    assert len(reading) > 40 and [f.fn for f in reading if not f.inputs_as_dict] == []
+
+
 def test_only_what_runs_a_model_waits_for_the_device(built):
     names = {
         getattr(event.fn, "__qualname__", "") for event in built.demo.fns.values() if event.concurrency_id == "device"
@@ -361,8 +367,7 @@ def test_publishing_is_looked_at_first_then_done_and_told(send_out, queue, hub):
 
 def test_a_page_that_is_closed_while_publishing_leaves_nothing_half_done(send_out, queue, hub):
     steps = send_out.send(send_out.h.publish, visitor(), None, None)
-    next(steps), next(steps)
-    assert not queue.done
+    assert [next(steps)[send_out.p.result] for _ in range(2)] == ["Publishing…", "uploading"] and not queue.done
     steps.close()
     for thread in threading.enumerate():
         if thread.name == "publish":

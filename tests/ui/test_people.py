@@ -1,15 +1,16 @@
 from types import SimpleNamespace
-from typing import Any
 
+import gradio as gr
 import pytest
 
+from compress.jobs import jobs
+from tests.ui.page_kit import profile_of, visitor
 from ui import people
 from zoo import publishing
 from zoo.errors import UserError
 
-ANN: Any = SimpleNamespace(username="ann")
-TOKEN: Any = SimpleNamespace(token="hf_ann")
-HERE, AWAY = (SimpleNamespace(client=SimpleNamespace(host=host)) for host in ("127.0.0.1", "10.0.0.9"))
+ANN, TOKEN = profile_of("ann"), gr.OAuthToken("hf_ann", "", 0)
+HERE, AWAY = visitor(), visitor(host="10.0.0.9")
 
 
 @pytest.fixture
@@ -25,8 +26,6 @@ def place(monkeypatch):
 
 @pytest.fixture
 def queue(monkeypatch, make_job):
-    from compress.jobs import jobs
-
     known = [make_job(id="a", owner="ann"), make_job(id="b", owner="bob"), make_job(id="c", owner="")]
 
     def find(job_id):

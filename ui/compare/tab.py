@@ -47,13 +47,13 @@ def start_pairs(entries: list[Entry]) -> list[tuple[str | None, float]]:
     """What the four rows begin with: an int8 entry at its cheapest and at full length, then the float one."""
     fronts = [entry for entry in entries if entry.front]
     plain = [entry for entry in entries if not entry.front]
-    found: list[tuple[str | None, float]] = []
+    pairs: list[tuple[str | None, float]] = []
     if fronts and fronts[0].front:
         cheapest = min(point.macs_ratio for point in fronts[0].front.everything)
-        found += [(fronts[0].name, 100.0), (fronts[0].name, float(math.ceil(100 * cheapest - 1e-9)))]
-    found += [(entry.name, 100.0) for entry in plain]
-    found += [(entries[0].name if entries else None, 100.0)] * MOST
-    return found[:MOST]
+        pairs += [(fronts[0].name, 100.0), (fronts[0].name, float(math.ceil(100 * cheapest - 1e-9)))]
+    pairs += [(entry.name, 100.0) for entry in plain]
+    pairs += [(entries[0].name if entries else None, 100.0)] * MOST
+    return pairs[:MOST]
 
 
 def _place(entries: list[Entry], reading: Reading) -> CompareParts:
