@@ -1,4 +1,4 @@
-"""Stand-ins for models: everything here runs without one."""
+"""Entries, a desk and a page over stand-ins for models: everything here runs without one."""
 
 from __future__ import annotations
 
@@ -7,25 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
+from tests.ui.desk_kit import FakeAnswerer, make_point
 from tests.ui.page_kit import loops_closed
 from ui import page
 from ui.desk import Desk
-from ui.reading import reading_of
-from zoo.answers import Answer, KeptWindow, Label, Reply
 from zoo.catalog import Entry
-from zoo.checkpoints import labels_of
 from zoo.errors import UserError
-from zoo.lengths import Front, LengthConfig, Point, Shape, macs_ratio
-from zoo.opened import Runner
-
-SHAPE = Shape(2, 32, 64)
-
-
-def make_point(fractions, ratio, f1, ms=None, **extra):
-    return Point(LengthConfig(fractions), ratio, {"f1": f1, "em": f1 - 10}, ms, extra)
+from zoo.lengths import Front
 
 
 @pytest.fixture
@@ -64,39 +54,6 @@ def entry(front, tmp_path):
     )
 
 
-class FakeAnswerer:
-    """Answers with the first word; knows what it was asked."""
-
-    def __init__(self, entry, engine):
-        self.entry, self.engine, self.asked, self.ran = entry, engine, [], 0
-
-    def ask(self, question, context, config=None, n_best=20):
-        self.asked.append((question, context, config))
-        if not question.strip():
-            raise UserError("Ask a question first.")
-        if question == "crash":
-            raise RuntimeError("boom")
-        words = context.split()
-        count = len(words)
-        config = config or LengthConfig.full(2)
-        kept = np.array([np.arange(count) < n for n in config.tokens(count)])
-        spans, at = [], 0
-        for word in words:
-            at = context.index(word, at)
-            spans.append((at, at + len(word)))
-            at += len(word)
-        answers = [Answer(words[0], spans[0][0], spans[0][1], 3.0, 0.9), Answer("", -1, -1, 1.0, 0.1)]
-        window = KeptWindow(words, spans, kept)
-        return Reply((context,), [count], [window], macs_ratio(SHAPE, count, config), answers=answers)
-
-    def runner(self, question, context, config=None):
-        def run(batch, lengths):
-            self.ran += 1
-
-        engine = SimpleNamespace(name="fake", layers=2, run=run)
-        return Runner(engine, [({}, np.zeros((1, 2)))], [len((context or question).split())])
-
-
 @pytest.fixture
 def desk(entry, tmp_path, monkeypatch):
     """A desk over fakes; `desk.made` lists the answerers that were loaded."""
@@ -116,30 +73,6 @@ def desk(entry, tmp_path, monkeypatch):
     found = Desk(find, lambda e: e, make)
     found.made = made  # pyright: ignore[reportAttributeAccessIssue]
     return found
-
-
-class FakeClassifier(FakeAnswerer):
-    """Takes a text for what its first word is a label of; a front of the entry's labels, or a score."""
-
-    def ask(self, first, second, config=None):  # pyright: ignore[reportIncompatibleMethodOverride]
-        self.asked.append((first, second, config))
-        reading = reading_of(self.entry)
-        if not first.strip():
-            raise UserError("There is no text to classify.")
-        words = first.split()
-        config = config or LengthConfig.full(2)
-        spans: list[tuple[int, int] | None] = [(i, i + 1) for i in range(len(words))]
-        rows = np.array([np.arange(len(words)) < n for n in config.tokens(len(words))])
-        kept = KeptWindow(words, spans, rows, [0] * len(words))
-        names = labels_of(json.loads((self.entry.folder / "config.json").read_text()))
-        best = names.index(words[0]) if words[0] in names else 0
-        order = [best, *(i for i in range(len(names)) if i != best)]
-        labels = [Label(names[i], i, 2.0 - n, 0.9 if not n else 0.1 / (len(names) - 1)) for n, i in enumerate(order)]
-        scored = reading.scale is not None
-        ratio = macs_ratio(SHAPE, len(words), config)
-        texts = (first, second) if second else (first,)
-        found = Reply(texts, [len(words)], [kept], ratio)
-        return replace(found, score=3.5) if scored else replace(found, labels=labels)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.ui.desk_kit import FakeAnswerer
 from ui import text
 from ui.desk import Desk, Recent, Wish
 from zoo.errors import UserError
@@ -61,8 +62,6 @@ def test_the_reference_is_fp32_and_computed_once_an_input(desk, entry):
 
 
 def test_siblings_of_the_same_name_are_told_apart(entry, tmp_path):
-    from tests.ui.conftest import FakeAnswerer
-
     one, other = (replace(entry, name=name, folder=tmp_path / name) for name in ("one", "other"))
     siblings = {one.folder: tmp_path / "a" / "float", other.folder: tmp_path / "b" / "float"}
     desk = Desk(lambda _: one, lambda e: replace(e, name="float", folder=siblings[e.folder]), FakeAnswerer)
@@ -76,8 +75,6 @@ def test_siblings_of_the_same_name_are_told_apart(entry, tmp_path):
 def test_without_fp32_weights_full_length_of_the_same_stands_in(entry):
     def missing(_):
         raise UserError("no network")
-
-    from tests.ui.conftest import FakeAnswerer
 
     desk = Desk(lambda _: entry, missing, FakeAnswerer)
     assert desk.reference(entry, "openvino", "q", "two words")[1] is False

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ui.conftest import SHAPE, make_point
+from tests.ui.desk_kit import SHAPE, make_point
 from ui import text
 from ui.explore import readout
 from zoo.answers import Answer, Reply

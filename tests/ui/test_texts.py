@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from tests.ui.conftest import FakeAnswerer, FakeClassifier
+from tests.ui.desk_kit import FakeAnswerer, FakeClassifier
 from tests.ui.page_kit import Driver, loops_closed, visitor, words
-from ui.compare import comparing
+from ui.compare import contest
 from ui.compare import tab as compare
 from ui.desk import Desk
 from ui.explore import labels
@@ -147,7 +147,7 @@ def test_classifiers_are_compared_and_mixed_kinds_are_refused(both, entries, mak
     *_, last = both.ask(both.versus.run, **pair)
     assert "positive" in last[p.table] and "Accuracy" in last[p.table] and "positive" in last[p.csv_text]
     entries["any"] = make_classifier("any", ["yes", "no"])
-    comparing.refuse_mixed([entries["any"], entries["mood"]])
+    contest.refuse_mixed([entries["any"], entries["mood"]])
     for pair, said in ((("small", "mood"), "answers questions and The mood classifies"), (("nli", "sim"), "same kind"),
                        (("mood", "nli"), "same kind")):  # fmt: skip
         rows = {"models0": pair[0], "budgets0": 100, "models1": pair[1], "budgets1": 100}

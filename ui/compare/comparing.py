@@ -1,211 +1,138 @@
-"""Two to four (checkpoint, budget) pairs on one input: answers, agreement, latency in turn, size, score."""
+"""Events of the Compare tab."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from ui import text
+import gradio as gr
+
+from ui import curves
+from ui.compare.contest import LEAST, MOST, agreement, ask_all, bars, stamp, tabulate, time_all, write_csv
+from ui.compare.parts import CompareParts
 from ui.desk import Desk
-from ui.reading import QA, reading_of
-from ui.text import size
-from zoo import latency
-from zoo.answers import Reply
+from ui.events import Speaker, Updates, Values, explain, spoken
+from ui.reading import questions, reading_of
+from ui.widgets import list_samples
 from zoo.catalog import Entry
-from zoo.engines import DEFAULT_ENGINE, engine_class
 from zoo.errors import UserError
-from zoo.latency import Timing
-from zoo.lengths import Choice
-from zoo.measuring import time_in_turn
-from zoo.metrics import shown
-
-LEAST, MOST = 2, 4
-LETTERS = "ABCD"
-SCORE = "Score"
 
 
-@dataclass(frozen=True)
-class Contestant:
-    """One of those compared; `timing` comes last; `speedup` is how many times as fast as the first (with bounds)."""
+class Comparing(Speaker[CompareParts]):
+    """Events of the Compare tab.
 
-    letter: str
-    entry: Entry
-    engine: str
-    choice: Choice
-    reply: Reply
-    timing: Timing | None = None
-    speedup: tuple[float, float, float] | None = None
-
-    @property
-    def metric(self) -> str:
-        """Key of what `score` counts, empty where nothing is known."""
-        return next(iter(self.choice.point.metrics), self.entry.metric)
-
-    @property
-    def score(self) -> float | None:
-        """Of the chosen point, or of the entry where it has no front, as measured when it was made."""
-        return self.choice.point.score if self.choice.point.metrics else self.entry.score
-
-    @property
-    def answer(self) -> str:
-        return self.reply.words
-
-    @property
-    def compute(self) -> float:
-        """Percent of the full-length MACs."""
-        return 100 * self.choice.point.macs_ratio
-
-
-def ask_all(desk: Desk, pairs: Sequence[tuple[str, Any]], question: str, passage: str) -> list[Contestant]:
-    """The answers of all pairs of a checkpoint's name and a budget in percent of compute.
-
-    Raises:
-        UserError: too few or too many, a checkpoint that is none, or bad input.
+    Args:
+        desk: shared by all visitors.
+        entries: that are bundled, to choose from.
     """
-    wanted = [(name.strip(), value) for name, value in pairs if (name or "").strip()]
-    if not LEAST <= len(wanted) <= MOST:
-        raise UserError(f"Pick {LEAST} to {MOST} checkpoints, or one at several budgets.")
-    entries = [desk.entry(name) for name, _ in wanted]
-    refuse_mixed(entries)
-    found = []
-    for letter, entry, (_, value) in zip(LETTERS, entries, wanted, strict=False):
-        engine = DEFAULT_ENGINE if DEFAULT_ENGINE in entry.engines else entry.engines[0]
-        choice = desk.choose(entry, "macs", value)
-        found.append(
-            Contestant(letter, entry, engine, choice, desk.ask(entry, engine, question, passage, choice.point.config))
-        )
-    return found
 
+    def __init__(self, parts: CompareParts, desk: Desk, entries: Sequence[Entry] = ()):
+        super().__init__(parts)
+        self.desk = desk
+        self.bundled = [(entry.title, entry.name, entry.task) for entry in entries]
 
-def refuse_mixed(entries: Sequence[Entry]) -> None:
-    """Only what reads and says the same kind of thing can be compared.
+    def count(self, values: Values) -> Updates:
+        """As many rows as are to be compared."""
+        rows = _rows(values[self.parts.many])
+        return {row: gr.update(visible=i < rows) for i, row in enumerate(self.parts.rows)}
 
-    Raises:
-        UserError: some answer questions and others classify, or some read one text and others two, or some give labels
-            and others scores.
-    """
-    if len({entry.task for entry in entries}) > 1:
-        one, other = (next(e for e in entries if (e.task == QA) is wanted) for wanted in (True, False))
-        raise UserError(
-            f"{one.title} answers questions and {other.title} classifies text: compare checkpoints of one kind."
-        )
-    readings = [reading_of(entry) for entry in entries]
-    firm = [(reading, entry) for reading, entry in zip(readings, entries, strict=True) if not reading.optional]
-    for reading, entry in firm[1:]:
-        first, beside = firm[0]
-        if bool(reading.second) != bool(first.second) or bool(reading.scale) != bool(first.scale):
-            raise UserError(
-                f"{beside.title} and {entry.title} do not read or say the same kind of thing: compare checkpoints of "
-                "one task."
+    @spoken("notice")
+    def pick(self, values: Values) -> Updates:
+        """An example fills both boxes."""
+        p = self.parts
+        first, place = values[p.models[0]], values[p.example]
+        samples = (reading_of(self.desk.entry(first)) if first else questions()).samples
+        if not isinstance(place, int) or not 0 <= place < len(samples):
+            return self.nothing(p.question)
+        return {p.question: samples[place].first, p.passage: samples[place].second}
+
+    @spoken("notice")
+    def choose(self, values: Values) -> Updates:
+        """A is another checkpoint: the boxes are for what it reads, and the others are chosen among its kind."""
+        p = self.parts
+        first, *others = (values[model] for model in p.models)
+        if not first:
+            return self.nothing(p.notice)
+        return self._set_kind(first, values[p.reads], others) | self.note("notice", None)
+
+    def take(self, names: Sequence[str], reads: str | None) -> Updates:
+        """These checkpoints in the rows, each at full length; what the rest offers follows the first.
+
+        Args:
+            names: of another tab's choice.
+            reads: key of what A reads now.
+        """
+        p = self.parts
+        choices = [(name, name) for name in names]
+        choices += [(title, name) for title, name, _ in self.bundled if name not in names]
+        updates: Updates = {p.many: max(LEAST, len(names))}
+        for i, (row, model, budget) in enumerate(zip(p.rows, p.models, p.budgets, strict=True)):
+            updates[row] = gr.update(visible=i < len(names))
+            value = names[i] if i < len(names) else names[0] if names else None
+            updates[model] = gr.update(choices=choices, value=value)
+            updates[budget] = 100
+        try:
+            kind = self._set_kind(names[0], reads, [None] * len(p.models[1:])) if names else {}
+        except UserError as error:
+            return updates | self.note("notice", str(error))
+        boxes = {component: update for component, update in kind.items() if component not in p.models}
+        return updates | boxes | self.note("notice", None)
+
+    def _set_kind(self, first: str, reads: str | None, others: Sequence[str | None]) -> Updates:
+        """Boxes, examples and what B, C and D offer, for A."""
+        p, entry = self.parts, self.desk.entry(first)
+        reading = reading_of(entry)
+        choices = [(title, name) for title, name, task in self.bundled if task == entry.task]
+        if entry.name not in [name for _, name in choices]:
+            choices = [(entry.title, entry.name), *choices]
+        names = [name for _, name in choices]
+        updates: Updates = {p.reads: reading.key}
+        for component, name in zip(p.models[1:], others, strict=True):
+            fits = name in names or bool(name) and self.desk.entry(name or "").task == entry.task
+            offers = choices if name in names or not fits else [(self.desk.entry(name or "").title, name), *choices]
+            updates[component] = gr.update(choices=offers, value=name if fits else first)
+        if reading.key == reads:
+            return updates
+        sample = reading.samples[0] if reading.samples else None
+        return updates | {
+            p.example: gr.update(choices=list_samples(reading), value=0 if sample else None),
+            p.question: gr.update(
+                value=sample.first if sample else "", label=reading.first, max_length=reading.most
+            ),
+            p.passage: gr.update(
+                value=sample.second if sample else "", label=reading.second or "Second text",
+                visible=bool(reading.second),
+            ),
+        }  # fmt: skip
+
+    def run(self, values: Values) -> Iterator[Updates]:
+        """Answers first, then latencies."""
+        p = self.parts
+        question, passage = values[p.question] or "", values[p.passage] or ""
+        pairs = [(values[model], values[budget]) for model, budget in zip(p.models, p.budgets, strict=True)]
+        try:
+            yield {p.stamp: "Answering…"} | self.note("notice", None)
+            answered = ask_all(self.desk, pairs[: _rows(values[p.many])], question, passage)
+            notices = list(dict.fromkeys(notice for c in answered for notice in c.reply.notices))
+            yield {
+                p.verdict: agreement(answered),
+                p.table: tabulate(answered),
+                p.stamp: "Measuring, in turn…",
+                **self.note("notice", " ".join(notices)),
+            }
+            timed, disturbed = time_all(self.desk, answered, question, passage)
+            yield {
+                p.table: tabulate(timed),
+                p.plot: gr.update(value=curves.draw_bars(bars(timed)), visible=True),
+                p.stamp: stamp(timed, disturbed),
+                p.csv_text: write_csv(timed),
+                p.csv: gr.update(interactive=True),
+            }
+        except Exception as error:
+            yield {p.stamp: "", p.verdict: "", p.table: "", p.plot: gr.update(visible=False)} | self.note(
+                "notice", explain(error)
             )
 
 
-def time_all(desk: Desk, found: Sequence[Contestant], question: str, passage: str) -> tuple[list[Contestant], bool]:
-    """The same with latencies, all timed in the same rounds, and whether something else kept the machine busy."""
-    calls = {c.letter: desk.runner(c.entry, c.engine, question, passage, c.choice.point.config) for c in found}
-    timings, disturbed = time_in_turn(calls)
-    first = timings[found[0].letter]
-    timed = [
-        replace(
-            c,
-            timing=timings[c.letter],
-            speedup=latency.speedup(first, timings[c.letter]) if c.letter != found[0].letter else None,
-        )
-        for c in found
-    ]
-    return timed, disturbed
-
-
-def agreement(found: Sequence[Contestant]) -> str:
-    """Who answers as the first does, in a sentence."""
-    first, others = found[0], found[1:]
-    same = [c for c in others if c.reply.agrees(first.reply)]
-    if len(same) == len(others):
-        return "All give the same answer."
-    if not same:
-        return f"None of the others answers as {first.letter} does."
-    return f"{', '.join(c.letter for c in same)} answer as {first.letter} does; the others differ."
-
-
-def tabulate(found: Sequence[Contestant]) -> str:
-    """A row for each, as Markdown."""
-    scored = score_name(found)
-    rows = [
-        f"| | checkpoint | compute | answer | sure | p50 | p90 | against A | size | {scored} |",
-        "|:--|:--|--:|:--|--:|--:|--:|:--|--:|--:|",
-    ]
-    for c in found:
-        words, chance = text.escape(c.answer) or "*no answer*", c.reply.probability
-        times = (f"{c.timing.p50_ms:.1f} ms", f"{c.timing.p90_ms:.1f} ms") if c.timing else ("…", "…")
-        ratio = f"{c.speedup[0]:.2f}× as fast" if c.speedup else ""
-        cells = (
-            f"**{c.letter}**",
-            f"{text.escape(c.entry.title)} ({engine_class(c.engine).precision})",
-            f"{c.compute:.1f} %",
-            words,
-            f"{100 * chance:.0f} %" if chance is not None else "",
-            *times,
-            ratio,
-            size(c.entry.bytes),
-            f"{c.score:.1f}{'' if scored != SCORE else f' {shown(c.metric)}'}" if c.score is not None else "",
-        )
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
-
-
-def score_name(found: Sequence[Contestant]) -> str:
-    """What the scores are called: the metric's name where all are of one."""
-    metrics = {c.metric for c in found if c.score is not None}
-    return shown(metrics.pop()) if len(metrics) == 1 else SCORE
-
-
-def bars(found: Sequence[Contestant]) -> dict[str, dict[str, float | None]]:
-    """What the plot shows, by measure and letter."""
-    names = {c.letter: f"{c.letter} · {c.compute:.0f} %" for c in found}
-    return {
-        "latency here, ms (median)": {names[c.letter]: c.timing.p50_ms if c.timing else None for c in found},
-        f"{score_name(found)} when it was made": {names[c.letter]: c.score for c in found},
-        "size, MB": {names[c.letter]: c.entry.bytes / 1e6 for c in found},
-    }
-
-
-def write_csv(found: Sequence[Contestant]) -> str:
-    """All of it with full precision."""
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(
-        ["model", "engine", "macs_ratio", "fractions", "answer", "probability", "no_answer", "same_as_first", "p50_ms"]
-        + ["p90_ms", "p99_ms", "n", "speedup_against_first", "low", "high", "bytes", "metric", "score"]
-    )
-    for c in found:
-        chance = c.reply.probability
-        t, point = c.timing, c.choice.point
-        table.writerow(
-            [c.entry.name, c.engine, point.macs_ratio, " ".join(f"{f:g}" for f in point.config.fractions)]
-            + [_plain(c.answer), "" if chance is None else chance, int(not c.answer)]
-            + [int(c.reply.agrees(found[0].reply))]
-            + ([t.p50_ms, t.p90_ms, t.p99_ms, t.n] if t else [""] * 4)
-            + (list(c.speedup) if c.speedup else [""] * 3)
-            + [c.entry.bytes, c.metric, "" if c.score is None else c.score]
-        )
-    return out.getvalue()
-
-
-def _plain(words: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    return f"'{words}" if words[:1] in ("=", "+", "-", "@", "\t", "\r") else words
-
-
-def stamp(found: Sequence[Contestant], disturbed: bool) -> str:
-    """Where and how it was timed."""
-    m = latency.machine()
-    timing = found[0].timing
-    rounds = f"{timing.n} rounds in turn · " if timing else ""
-    badge = "**Disturbed:** something else kept this machine busy, so read these figures with care.\n\n"
-    tokens = sum(found[0].reply.tokens)
-    where = f"{rounds}{tokens} tokens · {m['threads']} threads · {text.escape(str(m['cpu']))}"
-    told = f"{score_name(found)} is what was measured when each was made."
-    return (badge if disturbed else "") + f"{where} · {m['date']}. {told}"
+def _rows(many: object) -> int:
+    """How many rows a choice stands for; the fewest where it is none."""
+    return many if isinstance(many, int) and LEAST <= many <= MOST else LEAST

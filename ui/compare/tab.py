@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from ui.compare.comparing import LEAST, LETTERS, MOST
-from ui.compare.events import Comparing
+from ui.compare.comparing import Comparing
+from ui.compare.contest import LEAST, LETTERS, MOST
 from ui.compare.parts import CompareParts
 from ui.desk import Desk
 from ui.events import DEVICE, QUICK, RAW

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from ui import people
-from ui.compare.comparing import LEAST, MOST
+from ui.compare.contest import LEAST, MOST
 from ui.events import Speaker, Updates, Values, spoken
 from ui.models import views
 from ui.models.parts import ModelParts

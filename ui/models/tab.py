@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.compare.comparing import MOST
+from ui.compare.contest import MOST
 from ui.events import QUICK, RAW
 from ui.models import views
 from ui.models.browsing import Browsing

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ui.budget import full_only
-from ui.compare import comparing
-from ui.compare.comparing import Contestant
+from ui.compare import contest
+from ui.compare.contest import Contestant
 from ui.compare.tab import start_pairs
 from zoo.answers import Reply
 from zoo.errors import UserError
@@ -16,8 +16,8 @@ PAIRS = [("small", 100), ("small", 60), ("", 50)]
 
 
 def compare(desk, pairs=PAIRS):
-    found = comparing.ask_all(desk, pairs, "q", PASSAGE)
-    return comparing.time_all(desk, found, "q", PASSAGE)[0]
+    found = contest.ask_all(desk, pairs, "q", PASSAGE)
+    return contest.time_all(desk, found, "q", PASSAGE)[0]
 
 
 def test_all_are_asked_at_their_own_budget_and_timed_in_the_same_rounds(desk):
@@ -34,50 +34,50 @@ def test_a_checkpoint_without_a_front_shows_its_own_f1(desk, entry):
     a, b = compare(desk, [("small", 50), ("small", 70)])
     assert a.compute == 100 and a.score == 80.0
     object.__setattr__(entry, "metrics", {})
-    assert b.score is None and "| 2.0 MB |  |" in comparing.tabulate([a, b])
+    assert b.score is None and "| 2.0 MB |  |" in contest.tabulate([a, b])
 
 
 @pytest.mark.parametrize("pairs", [[], [("small", 50)], [("small", 50)] * 5, [("", 1), (None, 2), ("small", 3)]])
 def test_two_to_four_are_compared(desk, pairs):
     with pytest.raises(UserError, match="2 to 4"):
-        comparing.ask_all(desk, pairs, "q", PASSAGE)
+        contest.ask_all(desk, pairs, "q", PASSAGE)
 
 
 def test_agreement_is_said_in_words(desk, monkeypatch):
     found = compare(desk, [("small", value) for value in (100, 80, 60)])
-    assert comparing.agreement(found) == "All give the same answer."
+    assert contest.agreement(found) == "All give the same answer."
     monkeypatch.setattr(Reply, "agrees", lambda one, other: one is found[2].reply)
-    assert comparing.agreement(found).startswith("C answer as A does")
+    assert contest.agreement(found).startswith("C answer as A does")
     monkeypatch.setattr(Reply, "agrees", lambda one, other: False)
-    assert "None of the others" in comparing.agreement(found)
+    assert "None of the others" in contest.agreement(found)
 
 
 def test_the_table_escapes_and_the_csv_holds_everything(desk):
     found = compare(desk)
-    table = comparing.tabulate(found)
+    table = contest.tabulate(found)
     assert "<b>" not in table and table.count("\n") == 3 and "× as fast" in table.splitlines()[3]
-    first, second = csv.DictReader(io.StringIO(comparing.write_csv(found)))
+    first, second = csv.DictReader(io.StringIO(contest.write_csv(found)))
     assert first["speedup_against_first"] == "" and float(second["speedup_against_first"]) > 0
     assert (second["fractions"], second["same_as_first"], second["answer"]) == ("0.8 0.4", "1", "one")
     assert found[0].timing and float(first["p50_ms"]) == found[0].timing.p50_ms and int(first["bytes"]) == 2_000_000
 
 
 def test_no_answer_becomes_a_formula_in_a_spreadsheet():
-    assert comparing._plain("=1+1") == "'=1+1" and comparing._plain("Oslo") == "Oslo"
+    assert contest._plain("=1+1") == "'=1+1" and contest._plain("Oslo") == "Oslo"
 
 
 def test_bars_are_by_contestant(desk):
     found = compare(desk)
-    assert list(comparing.bars(found)["F1 when it was made"].items()) == [("A · 100 %", 80.0), ("B · 60 %", 79.2)]
+    assert list(contest.bars(found)["F1 when it was made"].items()) == [("A · 100 %", 80.0), ("B · 60 %", 79.2)]
 
 
 def test_a_score_is_called_by_its_metric_where_all_have_the_same(desk, entry):
     a, b = compare(desk)
-    assert comparing.score_name([a, b]) == "F1" and comparing.tabulate([a, b]).splitlines()[0].endswith("| F1 |")
+    assert contest.score_name([a, b]) == "F1" and contest.tabulate([a, b]).splitlines()[0].endswith("| F1 |")
     other = Contestant("C", replace(entry, front=None, metrics={"accuracy": 91.0}), "torch", full_only(2), a.reply)
-    assert comparing.score_name([other]) == "Accuracy" and comparing.score_name([a, other]) == comparing.SCORE
-    assert "| 91.0 Accuracy |" in comparing.tabulate([a, other])
-    assert comparing.write_csv([a, other]).splitlines()[2].endswith(",accuracy,91.0")
+    assert contest.score_name([other]) == "Accuracy" and contest.score_name([a, other]) == contest.SCORE
+    assert "| 91.0 Accuracy |" in contest.tabulate([a, other])
+    assert contest.write_csv([a, other]).splitlines()[2].endswith(",accuracy,91.0")
 
 
 def test_the_page_opens_with_full_length_beside_the_cheapest(entry):
