@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from zoo.errors import UserError
 
 
-def environment(extra: dict[str, Any] | None = None, base: dict[str, str] | None = None) -> dict[str, str]:
+def environment(extra: Mapping[str, object] | None = None, base: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a job's process: what it needs of ours by an allow-list, and no secret.
 
     Args:
-        extra: set beside.
-        base: by default this process's.
+        extra: variables to set beside.
+        base: the environment to take from; by default this process's.
     """
-    found = dict(os.environ if base is None else base)
-    kept = {name: value for name, value in found.items() if name in ALLOWED or name.startswith("LC_")}
-    kept |= {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
-    kept["RAY_USAGE_STATS_ENABLED"] = "0"
-    path = [str(PROJECT), *found.get("PYTHONPATH", "").split(os.pathsep)]
-    kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(part for part in path if part))
-    return kept | {key: str(value) for key, value in (extra or {}).items()}
+    ours = dict(os.environ if base is None else base)
+    passed = {name: value for name, value in ours.items() if name in ALLOWED or name.startswith("LC_")}
+    passed |= {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
+    passed["RAY_USAGE_STATS_ENABLED"] = "0"
+    path = [str(PROJECT), *ours.get("PYTHONPATH", "").split(os.pathsep)]
+    passed["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(part for part in path if part))
+    return passed | {key: str(value) for key, value in (extra or {}).items()}
 
 
 PROJECT = Path(__file__).parents[1]

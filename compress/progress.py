@@ -103,8 +103,8 @@ class Progress:
             self._bar.update(line["step"] - self._bar.n)
         elif line["step"] >= line["total"] or now - self._shown >= SHOWN_EVERY:
             self._shown = now
-            said = " ".join(f"{key}={value:.4g}" for key, value in numbers.items())
-            self._say(f"{self.stage} {line['step']}/{line['total']} {said}")
+            figures = " ".join(f"{key}={value:.4g}" for key, value in numbers.items())
+            self._say(f"{self.stage} {line['step']}/{line['total']} {figures}")
 
     def _say(self, text: str) -> None:
         if self._bar is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from compress.data.squad import Example, fingerprint
 from zoo.errors import UserError
@@ -13,10 +12,10 @@ from zoo.files import read_json, write_json
 TRAINED_ON = "trained_on.json"
 
 
-def save_fingerprints(path: Path, found: set[str], **facts: Any) -> None:
+def save_fingerprints(path: Path, contexts: set[str], **facts: object) -> None:
     """Stores which passages a model learned from; `path` is `trained_on.json` of a run or an entry."""
     what = "the first 12 hexadecimal digits of the SHA-1 of every passage trained on"
-    write_json(path, {"what": what, **facts, "contexts": sorted(found)})
+    write_json(path, {"what": what, **facts, "contexts": sorted(contexts)})
 
 
 def load_fingerprints(folder: Path) -> set[str]:

@@ -36,13 +36,13 @@ def example(task: Task, row: Any, place: str, line: int) -> TextExample:
     label = row.get("label")
     if label is None or (isinstance(label, str) and not label.strip()):
         raise UserError(f"{place}: there is no label. {needed}")
-    found = label_of(task, label)
-    if found is None:
+    number = label_of(task, label)
+    if number is None:
         raise UserError(f"{place}: the label “{str(label)[:40]}” is not {_choices(task)}. Correct it.")
-    return TextExample(str(key).strip() or str(line), texts[0], texts[1] if len(texts) > 1 else None, found)
+    return TextExample(str(key).strip() or str(line), texts[0], texts[1] if len(texts) > 1 else None, number)
 
 
-def label_of(task: Task, label: Any) -> int | float | None:
+def label_of(task: Task, label: object) -> int | float | None:
     """A label, in the data's numbers or the task's names, as the task's number; None for another.
 
     Names are the same in capitals, and with blanks or hyphens for underscores.
@@ -63,9 +63,9 @@ def label_of(task: Task, label: Any) -> int | float | None:
     return int(number) if number.is_integer() and 0 <= number < len(task.labels) else None
 
 
-def identity(found: TextExample) -> str:
+def identity(example: TextExample) -> str:
     """What makes a text, or a pair, the same as another: all but blanks and the label."""
-    return "\n".join(" ".join(text.split()) for text in (found.first, found.second) if text is not None)
+    return "\n".join(" ".join(text.split()) for text in (example.first, example.second) if text is not None)
 
 
 def remarks(task: Task, examples: Iterable[TextExample]) -> list[str]:
@@ -73,11 +73,11 @@ def remarks(task: Task, examples: Iterable[TextExample]) -> list[str]:
     labels: dict[str, set[int | float | None]] = {}
     for one in examples:
         labels.setdefault(identity(one), set()).add(one.label)
-    known = set().union(*labels.values())
-    absent = [name for number, name in enumerate(task.labels) if number not in known]
-    said = [f"No text has the label {' or '.join(absent)}."] if absent else []
-    several = sum(len(found) > 1 for found in labels.values())
-    return said + ([f"{several:,} texts stand more than once, with different labels."] if several else [])
+    present = set().union(*labels.values())
+    absent = [name for number, name in enumerate(task.labels) if number not in present]
+    sentences = [f"No text has the label {' or '.join(absent)}."] if absent else []
+    several = sum(len(numbers) > 1 for numbers in labels.values())
+    return sentences + ([f"{several:,} texts stand more than once, with different labels."] if several else [])
 
 
 def to_lines(task: Task, examples: Sequence[TextExample]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from compress.data.squad import BUNDLED
 from zoo import catalog
@@ -23,15 +22,15 @@ def passages(source: str, config: str | None = None) -> Iterator[str]:
     """
     path = Path(source).expanduser()
     if source == BUNDLED:
-        found = iter(dict.fromkeys(example["context"] for example in catalog.examples()))
+        texts = iter(dict.fromkeys(example["context"] for example in catalog.examples()))
     else:
-        found = _from_files(path) if _is_local(path) else _from_hub(source, config)
-    some = False
-    for text in found:
+        texts = _from_files(path) if _is_local(path) else _from_hub(source, config)
+    is_empty = True
+    for text in texts:
         if text := text.strip():
-            some = True
+            is_empty = False
             yield text
-    if not some:
+    if is_empty:
         raise UserError(f"{source} holds no text: put .txt files there, one passage a line.")
 
 
@@ -77,7 +76,7 @@ def _from_hub(source: str, config: str | None) -> Iterator[str]:
         ) from error
 
 
-def source_mark(source: str, config: str | None) -> Any:
+def source_mark(source: str, config: str | None) -> list[object]:
     """What tells one source of text from another: the files' names and hashes, or the name of what is elsewhere."""
     path = Path(source).expanduser()
     if source == BUNDLED or not _is_local(path):

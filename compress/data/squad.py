@@ -52,11 +52,11 @@ def load_squad(source: str | Path, split: str = "train", titles: Sequence[str] |
     else:
         name, _, stated = text.partition(":")
         rows = _from_hub(name, stated or split)
-    found = [e for e in rows if not titles or any(fnmatchcase(e.title, pattern) for pattern in titles)]
-    if not found:
+    examples = [e for e in rows if not titles or any(fnmatchcase(e.title, pattern) for pattern in titles)]
+    if not examples:
         chosen = f" in articles titled {' or '.join(titles)}" if titles else ""
         raise UserError(f"{source} has no questions{chosen}. Take other data or other titles.")
-    return found
+    return examples
 
 
 def fingerprint(examples: Iterable[Example]) -> set[str]:

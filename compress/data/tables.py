@@ -81,10 +81,10 @@ def _cells(text: str, name: str, suffix: str, columns: Sequence[str], needed: st
                 continue
             if head is None:
                 head = [cell.strip().lower() for cell in cells]
-                for count, said in ((0, "there is no column"), (2, "there is more than one column")):
+                for count, fault in ((0, "there is no column"), (2, "there is more than one column")):
                     wrong = [key for key in columns if min(head.count(key), 2) == count]
                     if wrong:
-                        raise UserError(f"{name}, line {line}: {said} {' or '.join(wrong)}. {needed}")
+                        raise UserError(f"{name}, line {line}: {fault} {' or '.join(wrong)}. {needed}")
             elif len(cells) != len(head):
                 raise UserError(
                     f"{name}, line {line}: {len(cells)} cells under {len(head)} columns. "

@@ -61,13 +61,13 @@ def load_texts(task: Task, source: str | Path | None = None, split: str | None =
         name, _, stated = text.partition(":")
         split = stated or split
         rows = _hub_rows(name, task, split)
-    found = [_example(task, row, number, place) for number, (place, row) in enumerate(rows)]
-    if not found:
+    examples = [_example(task, row, number, place) for number, (place, row) in enumerate(rows)]
+    if not examples:
         raise UserError(f"{text} ({split}) has no rows. Take other data.")
-    name, times = Counter(example.id for example in found).most_common(1)[0]
+    name, times = Counter(example.id for example in examples).most_common(1)[0]
     if times > 1:
         raise UserError(f"{text} has {times} rows of the id {name[:40]!r}. Make ids unique, or leave the column out.")
-    return found
+    return examples
 
 
 def has_split(source: str | Path, task: Task) -> bool:

@@ -92,31 +92,29 @@ def accept(path: str | Path, name: str = "", task: str = "squad") -> Upload:
         UserError: the file is too large, of no known kind, empty, or wrong; the message names the line.
     """
     path, about = Path(path), find_task(task)
-    called = Path(name or path.name).name
-    form, suffix = _form_of(about), Path(called).suffix.lower()
+    file = Path(name or path.name).name
+    form, suffix = _form_of(about), Path(file).suffix.lower()
     kinds = form.kinds
     if suffix not in kinds:
-        raise UserError(f"{called}: give a file that ends in {', '.join(kinds)}, not {suffix or 'without an ending'}.")
+        raise UserError(f"{file}: give a file that ends in {', '.join(kinds)}, not {suffix or 'without an ending'}.")
     if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{called} is larger than {MAX_BYTES // 1_000_000} MB. Split it, or give a Hub data set.")
-    text = tables.decode(path.read_bytes(), called)
+        raise UserError(f"{file} is larger than {MAX_BYTES // 1_000_000} MB. Split it, or give a Hub data set.")
+    text = tables.decode(path.read_bytes(), file)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(called).stem).strip("-")[:40] or "own"
-    return form.store(
-        text, called, suffix, about, f"{stem}-{digest}" if form.shared else f"{stem}-{about.name}-{digest}"
-    )
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(file).stem).strip("-")[:40] or "own"
+    return form.store(text, file, suffix, about, f"{stem}-{digest}" if form.shared else f"{stem}-{about.name}-{digest}")
 
 
-def _store_questions(text: str, called: str, suffix: str, task: Task, stem: str) -> Upload:
+def _store_questions(text: str, file: str, suffix: str, task: Task, stem: str) -> Upload:
     notices: list[str] = []
     if suffix == ".json":
-        read = _from_json(text, called, notices)
+        read = _from_json(text, file, notices)
     else:
-        rows = tables.read_rows(text, called, suffix, COLUMNS, NEEDED)
-        read = (_example(row, f"{called}, line {line}", line, notices) for line, row in rows)
-    examples = list(_bounded(read, called))
+        rows = tables.read_rows(text, file, suffix, COLUMNS, NEEDED)
+        read = (_example(row, f"{file}, line {line}", line, notices) for line, row in rows)
+    examples = list(_bounded(read, file))
     if not examples:
-        raise UserError(f"{called} holds no questions. {NEEDED}")
+        raise UserError(f"{file} holds no questions. {NEEDED}")
     cut, distinct = divide(examples, _passage, "These questions are about {} passages")
     parts = {role: folder() / stem / f"{role}.json" for role in cut}
     for role, chosen in cut.items():
@@ -126,13 +124,13 @@ def _store_questions(text: str, called: str, suffix: str, task: Task, stem: str)
     return Upload(stem, task.name, len(examples), distinct, impossible, parts, _count(notices))
 
 
-def _store_texts(text: str, called: str, suffix: str, task: Task, stem: str) -> Upload:
+def _store_texts(text: str, file: str, suffix: str, task: Task, stem: str) -> Upload:
     needed = own_texts.wanted(task)
-    rows = tables.read_rows(text, called, suffix, (*task.columns, "label"), needed)
-    read = (own_texts.example(task, row, f"{called}, line {line}", line) for line, row in rows)
-    examples = list(_bounded(read, called))
+    rows = tables.read_rows(text, file, suffix, (*task.columns, "label"), needed)
+    read = (own_texts.example(task, row, f"{file}, line {line}", line) for line, row in rows)
+    examples = list(_bounded(read, file))
     if not examples:
-        raise UserError(f"{called} holds no texts. {needed}")
+        raise UserError(f"{file} holds no texts. {needed}")
     cut, distinct = divide(examples, own_texts.identity, "These are {} different texts")
     parts = {role: folder() / stem / f"{role}.jsonl" for role in cut}
     for role, chosen in cut.items():
@@ -170,13 +168,13 @@ def _form_of(task: Task) -> Form:
     return FORMS[task.type.name]
 
 
-def divide(examples: Sequence[One], key: Callable[[One], str], said: str) -> tuple[dict[str, list[One]], int]:
+def divide(examples: Sequence[One], key: Callable[[One], str], fault: str) -> tuple[dict[str, list[One]], int]:
     """To train on, to choose by and to report on: by `key`, so that none is in two parts; the same every time.
 
     Args:
         examples: questions or texts.
         key: of an example, what no two parts share.
-        said: begins the error, with `{}` for how many keys there are.
+        fault: begins the error, with `{}` for how many keys there are.
 
     Returns:
         Examples by role, and how many keys there are.
@@ -187,34 +185,34 @@ def divide(examples: Sequence[One], key: Callable[[One], str], said: str) -> tup
     order = sorted({key(e) for e in examples}, key=lambda text: hashlib.sha256(text.encode()).digest())
     if len(order) < len(PARTS):
         raise UserError(
-            f"{said.format(len(order))}; at least {len(PARTS)} are needed, since training, choosing and reporting may "
+            f"{fault.format(len(order))}; at least {len(PARTS)} are needed, since training, choosing and reporting may "
             "share none."
         )
     last = max(1, round(PARTS["evaluation"] * len(order)))
     middle = max(1, round(PARTS["validation"] * len(order)))
     roles = ["train"] * (len(order) - last - middle) + ["validation"] * middle + ["evaluation"] * last
     role_of = dict(zip(order, roles, strict=True))
-    found: dict[str, list[One]] = {role: [] for role in PARTS}
+    parts: dict[str, list[One]] = {role: [] for role in PARTS}
     for example in examples:
-        found[role_of[key(example)]].append(example)
-    return found, len(order)
+        parts[role_of[key(example)]].append(example)
+    return parts, len(order)
 
 
-def assignments(found: Upload, base: Any) -> list[str]:
+def assignments(upload: Upload, base: Any) -> list[str]:
     """The stored parts as `--set` takes them, as far as a recipe has such keys.
 
     Args:
-        found: of `accept`.
+        upload: of `accept`.
         base: the recipe that is to be changed.
     """
-    held = {"task": found.task, **{role: str(path) for role, path in found.parts.items()}}
-    held |= {**dict.fromkeys(OF_QUESTIONS), "version_2": found.impossible > 0}
-    known = type(base.dataset).model_fields
-    made = [f"dataset.{key}={json.dumps(value)}" for key, value in held.items() if key in known]
-    if base.dataset.type.has_spans and not find_task(found.task).type.has_spans:
+    values = {"task": upload.task, **{role: str(path) for role, path in upload.parts.items()}}
+    values |= {**dict.fromkeys(OF_QUESTIONS), "version_2": upload.impossible > 0}
+    keys = type(base.dataset).model_fields
+    changes = [f"dataset.{key}={json.dumps(value)}" for key, value in values.items() if key in keys]
+    if base.dataset.type.has_spans and not find_task(upload.task).type.has_spans:
         guided = [name for name in ("finetune", "length_drop") if hasattr(getattr(base, name, None), GUIDE)]
-        made += [f"{name}.{GUIDE}=0" for name in guided]
-    return made
+        changes += [f"{name}.{GUIDE}=0" for name in guided]
+    return changes
 
 
 def to_squad(examples: Sequence[Example]) -> dict[str, Any]:
@@ -232,14 +230,14 @@ def to_squad(examples: Sequence[Example]) -> dict[str, Any]:
 
 def _bounded(examples: Iterable[One], name: str) -> Iterator[One]:
     """Not too many, and no two of one id."""
-    known: set[str] = set()
+    ids: set[str] = set()
     for count, example in enumerate(examples, 1):
         if count > MAX_EXAMPLES:
             raise UserError(f"{name} holds more than {MAX_EXAMPLES:,} questions or texts. Take fewer.")
         free = example.id
-        while free in known:
+        while free in ids:
             free += f"-{count}"
-        known.add(free)
+        ids.add(free)
         yield replace(example, id=free)
 
 
@@ -292,28 +290,30 @@ def _example(row: Any, place: str | Place, number: int, notices: list[str]) -> E
     question, context = (text_of(row, key, place, NEEDED) for key in ("question", "context"))
     answers = [_locate(a, context, place, notices) for a in _answers(row, place)]
     title, key = row.get("title"), row.get("id")
-    named = str(key).strip() if isinstance(key, str | int) and str(key).strip() else f"q{number}"
-    return Example(named, question, context, answers, title.strip() if isinstance(title, str) else "", not answers)
+    name = str(key).strip() if isinstance(key, str | int) and str(key).strip() else f"q{number}"
+    return Example(name, question, context, answers, title.strip() if isinstance(title, str) else "", not answers)
 
 
 def _answers(row: dict[str, Any], place: str | Place) -> list[tuple[Any, Any]]:
     """(text, start or None) of each answer; none where the question has none."""
-    found = row.get("answers", row.get("answer"))
-    if isinstance(found, dict) and isinstance(found.get("text"), list):  # as Hub data sets hold them
-        starts = found.get("answer_start") or [None] * len(found["text"])
-        if not isinstance(starts, list) or len(starts) != len(found["text"]):
+    answers = row.get("answers", row.get("answer"))
+    if isinstance(answers, dict) and isinstance(answers.get("text"), list):  # as Hub data sets hold them
+        starts = answers.get("answer_start") or [None] * len(answers["text"])
+        if not isinstance(starts, list) or len(starts) != len(answers["text"]):
             raise UserError(f"{place}: “answers” has not one answer_start for each text.")
-        return list(zip(found["text"], starts, strict=True))
-    if isinstance(found, dict):
-        found = [found]
-    if found is None or found == "":
+        return list(zip(answers["text"], starts, strict=True))
+    if isinstance(answers, dict):
+        answers = [answers]
+    if answers is None or answers == "":
         if "answer" in row or "answers" in row or row.get("is_impossible") is True:
             return []
         raise UserError(f"{place}: there is no “answer”; leave it empty where the passage has none. {NEEDED}")
-    if isinstance(found, str):
-        return [(found, row.get("answer_start"))]
-    if isinstance(found, list):
-        pairs: list[Any] = [(a.get("text"), a.get("answer_start")) if isinstance(a, dict) else (a, None) for a in found]
+    if isinstance(answers, str):
+        return [(answers, row.get("answer_start"))]
+    if isinstance(answers, list):
+        pairs: list[Any] = [
+            (a.get("text"), a.get("answer_start")) if isinstance(a, dict) else (a, None) for a in answers
+        ]
         return [pair for i, pair in enumerate(pairs) if pair not in pairs[:i]]
     raise UserError(f"{place}: “answers” is neither text nor a list. {NEEDED}")
 

@@ -35,7 +35,7 @@ def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local
             that cannot be reached.
     """
     launcher_of(launcher).check()
-    _check(recipe)
+    check(recipe)
     waiting = [job for job in jobs() if job.is_open]
     settings = get_settings()
     if len(waiting) >= settings.queue_limit:
@@ -158,7 +158,7 @@ def keep_worker(every: float = 5.0) -> threading.Thread:
     return thread
 
 
-def _check(recipe: Kind) -> None:
+def check(recipe: Kind) -> None:
     """Raises UserError for what would fail at once or hours later, and could have been known."""
     expanded(recipe)
     if lacking := missing(recipe):

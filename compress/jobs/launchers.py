@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ UNKNOWN = 255  # exit status of a process that another worker had started
 class Handle(Protocol):
     """A job's process or processes, running or ended."""
 
-    facts: dict[str, Any]  # what `adopt` finds it by, for JSON
+    facts: dict[str, object]  # what `adopt` finds it by, for JSON
 
     def poll(self) -> int | None:
         """None while it runs, then its exit status, UNKNOWN where nobody saw it."""
@@ -55,7 +55,7 @@ class Launcher(Protocol):
         """Starts the run; what it says goes to the end of `log.txt`."""
         ...
 
-    def adopt(self, folder: Path, facts: dict[str, Any]) -> Handle | None:
+    def adopt(self, folder: Path, facts: Mapping[str, object]) -> Handle | None:
         """The run that an earlier worker started, if it still runs."""
         ...
 
@@ -68,10 +68,10 @@ class Family:
         child: where this process started it.
     """
 
-    def __init__(self, process: Any, child: subprocess.Popen[bytes] | None = None):
+    def __init__(self, process: psutil.Process, child: subprocess.Popen[bytes] | None = None):
         self._process, self._child = process, child
-        self._members: dict[int, Any] = {process.pid: process}
-        self.facts = {"pid": process.pid, "born": process.create_time()}
+        self._members: dict[int, psutil.Process] = {process.pid: process}
+        self.facts: dict[str, object] = {"pid": process.pid, "born": process.create_time()}
 
     def poll(self) -> int | None:
         code = self._child.poll() if self._child else None if _lives(self._process) else UNKNOWN
@@ -80,11 +80,11 @@ class Family:
         return code
 
     def memory(self) -> int:
-        held = 0
+        size = 0
         for process in self._gather():
             with contextlib.suppress(psutil.Error):
-                held += process.memory_info().rss
-        return held
+                size += process.memory_info().rss
+        return size
 
     def stop(self, grace: float = GRACE) -> None:
         self._end(self._gather(), signal.SIGTERM)
@@ -97,13 +97,13 @@ class Family:
         if self._child:
             self._child.wait()
 
-    def _gather(self) -> list[Any]:
+    def _gather(self) -> list[psutil.Process]:
         for process in list(self._members.values()):
             with contextlib.suppress(psutil.Error):
                 self._members |= {child.pid: child for child in process.children(recursive=True)}
         return list(self._members.values())
 
-    def _end(self, processes: list[Any], number: int) -> None:
+    def _end(self, processes: list[psutil.Process], number: int) -> None:
         if self._child or _lives(self._process):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
@@ -120,7 +120,7 @@ class Local:
         extra: more of its environment.
     """
 
-    def __init__(self, command: Callable[[Path], list[str]], extra: dict[str, Any] | None = None):
+    def __init__(self, command: Callable[[Path], list[str]], extra: Mapping[str, object] | None = None):
         self._command, self._extra = command, extra
 
     def check(self) -> None:
@@ -139,11 +139,13 @@ class Local:
             )
         return Family(psutil.Process(child.pid), child)
 
-    def adopt(self, folder: Path, facts: dict[str, Any]) -> Handle | None:
-        with contextlib.suppress(psutil.Error, KeyError):
-            process = psutil.Process(facts["pid"])
-            if abs(process.create_time() - facts["born"]) < 1 and _lives(process):
-                return Family(process)
+    def adopt(self, folder: Path, facts: Mapping[str, object]) -> Handle | None:
+        pid, born = facts.get("pid"), facts.get("born")
+        if isinstance(pid, int) and isinstance(born, int | float):
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(pid)
+                if abs(process.create_time() - born) < 1 and _lives(process):
+                    return Family(process)
         return None
 
 
@@ -168,17 +170,17 @@ class Ray:
 
     def start(self, folder: Path) -> Handle:
         # `env -i`: a cluster's processes may hold secrets of whoever started it. Commands are seen by all of its users.
-        kept = environment({"RAY_ADDRESS": "auto"})
-        settings = [f"{key}={value}" for key, value in kept.items() if not key.lower().endswith("_proxy")]
+        passed = environment({"RAY_ADDRESS": "auto"})
+        settings = [f"{key}={value}" for key, value in passed.items() if not key.lower().endswith("_proxy")]
         command = shlex.join(["env", "-i", *settings, *run_command(folder)])
         name = f"budget-zoo-{folder.name}-{int(time.time())}"
         entry = f"cd {shlex.quote(str(PROJECT))} && exec {command} >> {shlex.quote(str(folder / LOG))} 2>&1"
         _submit(entry, name)
         return _RayRun(name)
 
-    def adopt(self, folder: Path, facts: dict[str, Any]) -> Handle | None:
+    def adopt(self, folder: Path, facts: Mapping[str, object]) -> Handle | None:
         name = facts.get("ray")
-        if not name or not any(job.submission_id == name for job in _ray_jobs().list_jobs()):
+        if not isinstance(name, str) or not any(job.submission_id == name for job in _ray_jobs().list_jobs()):
             return None
         run = _RayRun(name)
         return run if run.poll() is None else None
@@ -186,14 +188,15 @@ class Ray:
 
 class _RayRun:
     def __init__(self, name: str):
-        self.facts = {"ray": name}
+        self._name = name
+        self.facts: dict[str, object] = {"ray": name}
         self._asked = 0.0
 
     def poll(self) -> int | None:
         time.sleep(max(0.0, self._asked + 0.5 - time.monotonic()))  # a cluster has more to do than to answer us
         self._asked = time.monotonic()
         try:
-            status = _ray_jobs().get_job_status(self.facts["ray"])
+            status = _ray_jobs().get_job_status(self._name)
         except (UserError, RuntimeError):
             return None  # the cluster is not to be reached at the moment
         return (0 if status == "SUCCEEDED" else 1) if status.is_terminal() else None
@@ -203,7 +206,7 @@ class _RayRun:
 
     def stop(self, grace: float = GRACE) -> None:
         with contextlib.suppress(RuntimeError, UserError):
-            _ray_jobs().stop_job(self.facts["ray"])
+            _ray_jobs().stop_job(self._name)
         until = time.monotonic() + grace + 3  # Ray kills what has not ended after three seconds
         while self.poll() is None and time.monotonic() < until:
             time.sleep(0.1)
@@ -271,7 +274,7 @@ def launcher_of(name: str) -> Launcher:
     return LAUNCHERS[name]()
 
 
-def _lives(process: Any) -> bool:
+def _lives(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

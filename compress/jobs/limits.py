@@ -73,10 +73,10 @@ class Watch:
             return f"It ran longer than the {limits.hours:g} hours that a job may (BUDGET_ZOO_JOB_HOURS)."
         if now >= self._next:
             self._next = now + 1
-            held = memory()
-            if held > limits.memory:
+            size = memory()
+            if size > limits.memory:
                 return (
-                    f"It ran out of memory: it took {held / GIB:.2f} GiB, and a job may take {limits.memory / GIB:.2f} "
+                    f"It ran out of memory: it took {size / GIB:.2f} GiB, and a job may take {limits.memory / GIB:.2f} "
                     "(BUDGET_ZOO_JOB_MEMORY_GIB). Take smaller batches or a smaller model."
                 )
             free = shutil.disk_usage(self.folder).free
@@ -144,9 +144,9 @@ def reason_of(folder: Path, code: int | None, killed_by_memory: bool = False) ->
         code: exit status of its process, negative for a signal; None where nobody saw it.
         killed_by_memory: the kernel has killed something for lack of memory meanwhile.
     """
-    told = folder / FAILURE
-    if told.is_file():
-        return told.read_text(encoding="utf-8", errors="replace").strip()[:1000]
+    failure = folder / FAILURE
+    if failure.is_file():
+        return failure.read_text(encoding="utf-8", errors="replace").strip()[:1000]
     text = tail(folder / LOG, 200)
     if FULL.search(text) or shutil.disk_usage(folder).free < 2**20:  # a full disk takes no last words
         return "The disk is full. Free some space, then retry: it goes on from its last checkpoint."
@@ -172,9 +172,9 @@ def signal_name(number: int) -> str:
 
 
 def _error_line(text: str) -> str | None:
-    found = None
+    error = None
     for line in text.splitlines():
         match = ERROR.match(line.strip())
         if match and match[1].rpartition(".")[2] not in NOISE:
-            found = f"{match[1].rpartition('.')[2]}: {match[2]}" if match[2] else match[1].rpartition(".")[2]
-    return found
+            error = f"{match[1].rpartition('.')[2]}: {match[2]}" if match[2] else match[1].rpartition(".")[2]
+    return error

@@ -62,10 +62,10 @@ class Workers:
         with FileLock(self._folder / "start.lock", timeout=30):
             if self.alive():
                 return
-            said = self._folder / "worker.log"
-            if said.is_file() and said.stat().st_size > LONGEST_LOG:
-                said.replace(said.with_name("worker.old.log"))
-            with said.open("ab") as output:
+            log = self._folder / "worker.log"
+            if log.is_file() and log.stat().st_size > LONGEST_LOG:
+                log.replace(log.with_name("worker.old.log"))
+            with log.open("ab") as output:
                 child = subprocess.Popen(
                     [sys.executable, "-m", "compress", "worker", "--idle", str(IDLE)],
                     cwd=PROJECT,

@@ -7,6 +7,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -131,7 +132,8 @@ def pearson(predictions: Values, labels: Values) -> float:
     """Pearson's correlation, -1 to 1; 0 where one side is constant."""
     if not np.ptp(predictions) or not np.ptp(labels):
         return 0.0
-    return float(stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64))[0])
+    result: Any = stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64))
+    return float(result.statistic)
 
 
 def spearman(predictions: Values, labels: Values) -> float:

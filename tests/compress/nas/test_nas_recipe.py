@@ -213,10 +213,10 @@ def test_a_job_gets_whole_paths_and_names_what_it_lacks(changes, finished, tmp_p
     made = absolute(load("nas_tiny", [*changes, *more]))
     assert made.supernet.checkpoint == str(tmp_path / "net") and made.generate_data.text == str(tmp_path / "text.txt")
     assert made.latency_table.table == str(tmp_path / "table.json")
-    jobs._check(made)
+    jobs.check(made)
     monkeypatch.setattr(kind, "find_spec", lambda _name: None)
     with pytest.raises(UserError, match="Ray is not installed"):
-        jobs._check(load("nas_tiny", [*changes, "latency_table.workers=2"]))
+        jobs.check(load("nas_tiny", [*changes, "latency_table.workers=2"]))
 
 
 def test_texts_are_searched_for_too(tiny_model, tiny_changes_of_texts, tmp_path):
