@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from zoo.engines import engine_class, names
 from zoo.metrics import listed, scores_of, shown
 from zoo.settings import get_settings
 from zoo.tasks import QUESTIONS, TEXTS
@@ -167,7 +168,7 @@ def recipe(folder: Path) -> str | None:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that make and run models, for an entry's provenance."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in dict.fromkeys((*PACKAGES, *(engine_class(name).package for name in names()))):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -18,6 +18,7 @@ from compress.recipe.place import Mark, Place
 from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Aware, Distill, Prune
 from compress.recipe.work import BACKWARD, INT8, TORCH, TRAINING, Counts, Size, Work
+from zoo.engines import engine_class
 
 KINDS: dict[str, type[Kind]] = {}  # by name; a class enters itself as soon as it is defined
 
@@ -67,8 +68,9 @@ RAY = Need("ray", NO_RAY)
 
 
 def engine(name: str) -> Need:
-    """The package of an engine, which has its name."""
-    return Need(name, f"The engine {name} is not installed. Install it: pip install {name}.")
+    """The package of an engine."""
+    package = engine_class(name).package
+    return Need(package, f"The engine {name} is not installed. Install it: pip install {package}.")
 
 
 class Kind(Group):
