@@ -15,7 +15,6 @@ from compress.nas.latency_table import machines, measure_table, plan, strays
 from compress.nas.space import Space
 from compress.nas.table import Row, Table, refuse_foreign, stamp
 from compress.nas.timed import MODES, Setup, made_up, ready, spec_of, whole_run
-from compress.tasks import fanout
 from tests.compress.nas.nas_kit import SETUP, SPACE, Silent, milliseconds, settings, table
 from zoo.errors import UserError
 from zoo.files import Archive
@@ -240,7 +239,7 @@ class FakeRay:
 
 
 def test_a_cluster_of_other_machines_is_refused(monkeypatch):
-    monkeypatch.setattr(fanout, "cluster", lambda *_args: nullcontext(FakeRay()))
+    monkeypatch.setattr(latency_table, "cluster", lambda *_args: nullcontext(FakeRay()))
     with (
         pytest.raises(UserError, match="A machine of the Ray cluster is from another machine"),
         machines(SETUP, settings(workers=2)),
