@@ -70,4 +70,4 @@ def leave_torchrun() -> None:
         os.environ.pop(key, None)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    AcceleratorState._reset_state(True)
+    AcceleratorState._reset_state(True)  # pyright: ignore[reportPrivateUsage] - accelerate has no public way

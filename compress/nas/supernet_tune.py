@@ -19,7 +19,7 @@ from compress.nas.supernet_train import sandwich
 from compress.recipe.nas import NasRecipe
 from compress.recipe.nas_groups import Tune
 from compress.recipe.stage import StageContext
-from compress.tasks.samples import Loss
+from compress.tasks.samples import Forward, Loss
 from compress.tasks.subjects import subject_of
 from zoo.features import load_tokenizer
 from zoo.files import read_json
@@ -58,7 +58,9 @@ def in_place(task_loss: Loss, settings: Tune, space: Space) -> Loss:
     """
     total = settings.label_weight + settings.teacher_weight
 
-    def loss(model: Any, batch: dict[str, Tensor], chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    def loss(
+        model: Forward, batch: dict[str, Tensor], chance: random.Random
+    ) -> Iterator[tuple[Tensor, dict[str, float]]]:
         networks = sandwich(space, settings.random_networks, chance)
         goal = torch.empty(0)
         for name, arch in networks:

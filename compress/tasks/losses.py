@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from compress.tasks import dropping
-from compress.tasks.samples import Loss
+from compress.tasks.samples import Forward, Loss
 
 
 def span_loss(logits: Tensor, start: Tensor, end: Tensor) -> Tensor:
@@ -28,7 +27,9 @@ def span(significance_weight: float = 0.0, bounds: Sequence[float] = ()):
         bounds: share of the tokens that each layer will be asked to drop.
     """
 
-    def loss(model: Any, batch: dict[str, Tensor], _chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    def loss(
+        model: Forward, batch: dict[str, Tensor], _chance: random.Random
+    ) -> Iterator[tuple[Tensor, dict[str, float]]]:
         inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
         out = model(**inputs, scored=significance_weight > 0)
         value = span_loss(out.logits, batch["start"], batch["end"])
@@ -52,7 +53,9 @@ def class_loss(logits: Tensor, label: Tensor) -> Tensor:
 def classes() -> Loss:
     """The loss of `compress.learn.loop.train` for classification and regression."""
 
-    def loss(model: Any, batch: dict[str, Tensor], _chance: random.Random) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    def loss(
+        model: Forward, batch: dict[str, Tensor], _chance: random.Random
+    ) -> Iterator[tuple[Tensor, dict[str, float]]]:
         inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
         value = class_loss(model(**inputs).logits, batch["label"])
         yield value, {"loss": value.item()}
