@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from zoo.errors import UserError
 
 
 @contextmanager
-def atomic(path: str | Path, shared: bool = False) -> Iterator[Path]:
+def atomic(path: str | Path, shared: bool = False) -> Generator[Path]:
     """A draft to write, which takes the place of `path` when the block ends without an error, and else is removed.
 
     A reader, or a crash, sees the old file or the new one and nothing in between.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,7 +40,7 @@ def client(token: str | None = None) -> HfApi:
 
 
 @contextmanager
-def hub_settings() -> Iterator[None]:
+def hub_settings() -> Generator[None]:
     """huggingface_hub as this program uses it, and afterwards as it was: what it reads is the whole process's.
 
     Calls have an end, and none waits for as long as the Hub may ask. A Hub of one's own (`HF_ENDPOINT`) rarely has the
@@ -131,7 +131,7 @@ def zoo_models(author: str | None = None, token: str | None = None) -> list[Mode
 
 
 @contextmanager
-def plainly(repo_id: str) -> Iterator[None]:
+def plainly(repo_id: str) -> Generator[None]:
     """Whatever huggingface_hub raises inside comes out as a UserError that says what to do; see `explain`."""
     try:
         with hub_settings():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -129,7 +129,7 @@ def _facts(cpuinfo: str | Path) -> dict[str, str]:
 
 
 @contextmanager
-def device_lock(timeout: float = 60) -> Iterator[None]:
+def device_lock(timeout: float = 60) -> Generator[None]:
     """Have the CPU to oneself among all processes and threads of this program; a thread may take it again inside.
 
     Raises:
@@ -151,7 +151,7 @@ def device_lock(timeout: float = 60) -> Iterator[None]:
 
 
 @contextmanager
-def running_job() -> Iterator[None]:
+def running_job() -> Generator[None]:
     """Mark that a job computes in this process, so that figures taken meanwhile are called disturbed."""
     jobs = get_settings().home / "jobs"
     jobs.mkdir(parents=True, exist_ok=True)

@@ -107,7 +107,7 @@ class Shape:
     attention: int | None = None  # width of all heads together, where some were removed
 
     @classmethod
-    def from_config(cls, config: dict) -> Shape:
+    def from_config(cls, config: dict[str, Any]) -> Shape:
         config, family = normalized(config), FAMILIES.get(str(config.get("model_type")))
         return cls(
             config["num_hidden_layers"],
@@ -162,12 +162,12 @@ class Point:
         """Points of the metric to choose by."""
         return next(iter(self.metrics.values()))
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         fields = asdict(self)
         return {"fractions": list(fields.pop("config")["fractions"]), **fields.pop("extra"), **fields}
 
     @classmethod
-    def from_dict(cls, data: dict) -> Point:
+    def from_dict(cls, data: dict[str, Any]) -> Point:
         """Reads `to_dict`, and the older form with `f1` and `em` beside the rest."""
         older = "metrics" not in data
         known = ("fractions", "macs_ratio", "metrics", "p50_ms", *(("f1", "em") if older else ()))
@@ -229,7 +229,7 @@ class Front:
             raise UserError(f"{path} is no front: {error!r}. Make it anew with `python -m compress run`.") from error
         return cls(full, points, data.get("measured_on", {}), dominated)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "full": self.full.to_dict(),
             "points": [p.to_dict() for p in self.points],

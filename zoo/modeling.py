@@ -13,6 +13,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +59,7 @@ class Output:
 
 
 class Layer(nn.Module):
-    def __init__(self, config: dict):
+    def __init__(self, config: dict[str, Any]):
         super().__init__()
         hidden, inner, eps = config["hidden_size"], config["intermediate_size"], config.get("layer_norm_eps", 1e-12)
         self.heads, self.size = config["num_attention_heads"], head_size(config)
@@ -110,7 +111,7 @@ class LengthAdaptiveModel(nn.Module):
     dense: nn.Linear
     classifier: nn.Linear
 
-    def __init__(self, config: dict, dropout: float = 0.0):
+    def __init__(self, config: dict[str, Any], dropout: float = 0.0):
         super().__init__()
         check_config(config)
         config = normalized(config)
@@ -253,7 +254,7 @@ class LengthAdaptiveModel(nn.Module):
 
     @classmethod
     def load(
-        cls, folder: Path | str, head: TaskType | None = None, dropout: float = 0.0, **overrides
+        cls, folder: Path | str, head: TaskType | None = None, dropout: float = 0.0, **overrides: Any
     ) -> LengthAdaptiveModel:
         """Reads a Hugging Face checkpoint folder (`config.json`, `model.safetensors`), computing in float32.
 

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -81,7 +81,7 @@ def folder_of(name: str) -> Path | None:
 
 
 @contextmanager
-def open_table(notes: list[str]) -> Iterator[sqlite3.Connection]:
+def open_table(notes: list[str]) -> Generator[sqlite3.Connection]:
     """A connection to the catalogue as this version knows it; a broken file is set aside, which `notes` then says.
 
     Raises:
