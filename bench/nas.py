@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -28,6 +27,7 @@ from compress.nas.space import Arch, Space
 from compress.nas.supernet import SuperNet
 from compress.progress import Progress
 from compress.recipe.load import expanded, load
+from compress.recipe.stage import StageContext
 from compress.tasks.metrics import spearman
 from compress.tasks.subjects import trained_on
 from zoo.errors import UserError
@@ -104,7 +104,7 @@ class Bench:
         self.run, self.final = run, final
         self.recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"scoring": "inside"})})
         self.progress = Progress(self.folder / "progress.jsonl", "bench")
-        self.ctx = SimpleNamespace(
+        self.ctx = StageContext(
             recipe=self.recipe,
             root=run,
             folder=self.folder,
@@ -190,7 +190,7 @@ class Bench:
     def _judge(self, approach: str, seed: int) -> Any:
         if (approach, seed) not in self._judges:
             search = self.recipe.search.model_copy(update={"approach": approach, "seed": seed})
-            ctx = SimpleNamespace(**{**vars(self.ctx), "recipe": self.recipe.model_copy(update={"search": search})})
+            ctx = replace(self.ctx, recipe=self.recipe.model_copy(update={"search": search}))
             judge = Candidates(ctx, self.base)
             if self._judges:  # they differ in their examples only
                 judge.__dict__["net"] = next(iter(self._judges.values())).net
