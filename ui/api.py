@@ -40,13 +40,13 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
         budget: float = 100.0,
         unit: str = "macs",
         engine: str = DEFAULT_ENGINE,
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Answer a question from a passage within a budget; the full-length answer beside it.
 
         `unit` is "macs" (percent), "ms", "speedup" or "loss" (points of its metric); `engine` is one of the entry's.
         """
 
-        def work() -> dict:
+        def work() -> dict[str, Any]:
             if desk.entry(model).task != QA:
                 raise UserError(f"{model} classifies text: ask it by the endpoint classify.")
             entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
@@ -72,13 +72,13 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
         budget: float = 100.0,
         unit: str = "macs",
         engine: str = DEFAULT_ENGINE,
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Classify a text, or a pair of texts, or score a pair, within a budget; what full length says beside it.
 
         `second` is for models that read pairs; `unit` and `engine` as for `answer`.
         """
 
-        def work() -> dict:
+        def work() -> dict[str, Any]:
             if not model:
                 raise UserError("No classifier is bundled: name a model, as a folder or a Hub id.")
             if desk.entry(model).task == QA:
@@ -105,13 +105,13 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
         budget: float = 100.0,
         unit: str = "macs",
         engine: str = DEFAULT_ENGINE,
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Time an input at a budget against full length on the same engine and fp32 PyTorch, in turn. Milliseconds.
 
         For a classifier `question` is the text and `passage` the second one of a pair.
         """
 
-        def work() -> dict:
+        def work() -> dict[str, Any]:
             entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
             found = desk.measure(entry, engine, question, passage, choice.point.config)
             return {
@@ -131,10 +131,10 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
 
         return _speak(work)
 
-    def front(model: str = default) -> dict:
+    def front(model: str = default) -> dict[str, Any]:
         """The searched points of a model, as in its front.json; `null` where it has none."""
 
-        def work() -> dict:
+        def work() -> dict[str, Any]:
             entry = desk.entry(model)
             return {"model": entry.name, "front": entry.front.to_dict() if entry.front else None}
 
@@ -149,20 +149,20 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
 def add_look_ups() -> None:
     """Add `models` and `jobs` to the Blocks that is open. They read what this machine knows, and start nothing."""
 
-    def models(profile: gr.OAuthProfile | None, text: str = "") -> list[dict]:
+    def models(profile: gr.OAuthProfile | None, text: str = "") -> list[dict[str, Any]]:
         """The models of the zoo that are known here: bundled, results of jobs, and what was last seen on the Hub."""
 
-        def work() -> list[dict]:
+        def work() -> list[dict[str, Any]]:
             person = people.who(profile)
             found = library.listing(library.Query(text, owner=None if person.trusted else person.name))
             return [describe_row(row) for row in found.rows]
 
         return _speak(work)
 
-    def jobs(profile: gr.OAuthProfile | None, limit: int = 100) -> list[dict]:
+    def jobs(profile: gr.OAuthProfile | None, limit: int = 100) -> list[dict[str, Any]]:
         """The jobs, newest first, as `python -m compress jobs --json` tells them; on a Space the signed-in person's."""
 
-        def work() -> list[dict]:
+        def work() -> list[dict[str, Any]]:
             found = people.jobs_of(people.who(profile), max(1, min(int(limit), 1000)))
             hidden = ("folder", "process")  # paths and process ids of this machine
             return [{key: value for key, value in job.to_dict().items() if key not in hidden} for job in found]

@@ -128,7 +128,12 @@ class Desk:
         return self._models.get((entry.folder, engine), lambda: self._answerer(entry, engine))
 
     def choose(
-        self, entry: Entry, unit: str, value: Any, full_ms: float | None = None, pinned: dict | None = None
+        self,
+        entry: Entry,
+        unit: str,
+        value: Any,
+        full_ms: float | None = None,
+        pinned: dict[str, Any] | None = None,
     ) -> Choice:
         """The point that a budget picks; full length where the entry has no front."""
         if entry.front is None:

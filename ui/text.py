@@ -136,9 +136,10 @@ def describe_origin(measured_on: dict[str, Any]) -> str:
 def predicted(provenance: Mapping[str, Any]) -> str:
     """The latency that an architecture search predicted of its result, beside the measured one; empty elsewhere."""
     values = [provenance.get(f"{word} latency, ms") for word in ("predicted", "measured")]
-    if not all(isinstance(value, int | float) and value > 0 for value in values):
+    latencies = [value for value in values if isinstance(value, int | float) and value > 0]
+    if len(latencies) < len(values):
         return ""
-    before, after = map(float, values)  # pyright: ignore[reportArgumentType]
+    before, after = map(float, latencies)
     how = provenance.get("latency measured with")
     return f"latency predicted {before:.3g} ms, measured {after:.3g} ms ({100 * (before / after - 1):+.0f} %)" + (
         f" at {how}" if how else ""

@@ -18,7 +18,7 @@ from huggingface_hub.utils import parse_ratelimit_headers
 
 from zoo import safety
 from zoo.errors import UserError
-from zoo.settings import get_settings
+from zoo.settings import PUBLIC_HUB, get_settings
 from zoo.tokens import hide_tokens, redact
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def hub_settings() -> Generator[None]:
                 session.timeout = httpx2.Timeout(120, connect=15)
             hooks = session.event_hooks
             session.event_hooks = {**hooks, "response": [*hooks["response"], _refuse_long_waits]}
-            if get_settings().hub != constants._HF_DEFAULT_ENDPOINT:
+            if get_settings().hub != PUBLIC_HUB:
                 constants.HF_HUB_DISABLE_XET = True
         else:
             _before.append(_before[0])

@@ -265,7 +265,9 @@ class Front:
         Raises:
             UserError: unknown unit, no number, or a latency budget for a front without latencies.
         """
-        if unit not in UNITS or not isinstance(value, (int, float)) or not math.isfinite(value):
+        # Callers without a type checker may hand a text over.
+        is_number = isinstance(value, (int, float))  # pyright: ignore[reportUnnecessaryIsInstance]
+        if unit not in UNITS or not is_number or not math.isfinite(value):
             raise UserError(f"A budget is a number in one of {', '.join(UNITS)}: got {value!r} in {unit!r}.")
         points, metric = self.everything, shown(self.metric)
         if unit == "loss":

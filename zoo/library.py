@@ -211,7 +211,7 @@ def _hub_row(info: ModelInfo) -> Row | None:
     tags = [str(tag) for tag in info.tags or ()]
     results = {str(r.metric_type): r.metric_value for r in getattr(info.card_data, "eval_results", None) or ()}
     metric, score = _headline(facts, results)
-    if not isinstance(info.id, str):
+    if not isinstance(info.id, str):  # pyright: ignore[reportUnnecessaryIsInstance] - the Hub's JSON is not checked
         return None
     return Row(
         name=info.id,

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from zoo.errors import UserError
 
 APP = "budget-zoo"
+PUBLIC_HUB = "https://huggingface.co"
 
 
 def _user_data() -> Path:
@@ -74,7 +75,7 @@ class Settings(BaseSettings):
     @property
     def hub(self) -> str:
         """Address of the Hugging Face Hub; `HF_ENDPOINT` alone sets it, as for huggingface_hub."""
-        return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+        return os.environ.get("HF_ENDPOINT", PUBLIC_HUB).rstrip("/")
 
 
 @lru_cache(maxsize=1)

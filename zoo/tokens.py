@@ -53,7 +53,9 @@ def _clean(record: logging.LogRecord) -> None:
         return
     if (clean := redact(text)) != text:
         record.msg, record.args = clean, ()
-    if record.exc_info and not record.exc_text and isinstance(record.exc_info, tuple):
+    # A record that was not made by a logger may hold `True` here.
+    is_trace = isinstance(record.exc_info, tuple)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if record.exc_info and not record.exc_text and is_trace:
         trace = _formatter.formatException(record.exc_info)
         if (clean := redact(trace)) != trace:
             record.exc_text = clean

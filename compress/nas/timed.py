@@ -165,7 +165,8 @@ def dynamic(model: Any) -> Any:
     """A copy of a torch model with its linear layers in torch's dynamic int8, as Bigger&Faster has them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this way of quantizing will move to another package
-        return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)  # pyright: ignore[reportDeprecated]
+        quantize = torch.ao.quantization.quantize_dynamic  # pyright: ignore[reportDeprecated] - as Bigger&Faster has it
+        return quantize(model, {torch.nn.Linear}, dtype=torch.qint8)
 
 
 def _made_up_model(arch: Arch, setup: Setup) -> Any:

@@ -97,7 +97,7 @@ class FromFloat(Distill):
     teacher: Place | None = Field(
         default=None, description="a folder, a bundled entry or a Hub id; null: the float model that is rounded"
     )
-    store_logits: Literal[False] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+    store_logits: Literal[False] = Field(  # pyright: ignore[reportIncompatibleVariableOverride] - narrower: always false
         default=False, description="the teacher is asked at every step"
     )
 

@@ -350,7 +350,7 @@ class PackageInt8(Package):
 
     name: str = Field(default="model-int8", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="name of the entry")
     title: str = Field(default="An int8 model", min_length=1, max_length=120, description="title of the card")
-    license: str | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+    license: str | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride] - wider: may be null
         default=None, min_length=1, description="license, as the Hub names it; null: that of `model`"
     )
 

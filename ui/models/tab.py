@@ -75,7 +75,7 @@ def _place() -> ModelParts:
                 )
         p["table"] = gr.Dataframe(
             headers=views.HEADERS,
-            datatype=views.TYPES,  # pyright: ignore[reportArgumentType]
+            datatype=views.TYPES,
             column_widths=list(views.WIDTHS),
             interactive=False,
             show_label=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ui.text import escape, predicted, size
 from zoo.metrics import shown
@@ -11,8 +11,10 @@ from zoo.metrics import shown
 if TYPE_CHECKING:
     from zoo.shelf import Row
 
+Kind = Literal["str", "number"]
+
 HEADERS = ["compare", "model", "method", "task", "base model", "MB", "score", "metric", "p50 ms", "int8", "from"]
-TYPES = ["str", "str", "str", "str", "str", "number", "number", "str", "number", "str", "str"]
+TYPES: list[Kind] = ["str", "str", "str", "str", "str", "number", "number", "str", "number", "str", "str"]
 WIDTHS = [92, 240, 140, 104, 170, 62, 68, 88, 78, 54, 90]  # pixels: narrow screens scroll
 TICK, NAME = 0, 1  # columns that an event reads
 ON, OFF = "☑", "☐"
