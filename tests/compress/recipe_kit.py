@@ -1,19 +1,24 @@
-"""The keys of a recipe: what decides a stage's fingerprint, and what a stage reads while it runs."""
+"""Recipes of a known class and their stages' contexts; what decides a stage's fingerprint, and what a stage reads."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, get_args, get_origin
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
+from compress.progress import Progress
 from compress.recipe.groups import Group
 from compress.recipe.kind import Kind
+from compress.recipe.load import load
 from compress.recipe.place import Mark, group_of, marked
 from compress.recipe.stage import Stage, StageContext
 from compress.run.inputs import fingerprint
+
+R = TypeVar("R", bound=Kind)
 
 # Read beside what is named: they change nothing of what comes out, or are held otherwise.
 BESIDE = {
@@ -25,6 +30,22 @@ BESIDE = {
     "length_drop.drop_layers",
     "length_drop.length_drop_ratio_bound",
 }
+
+
+def load_as(kind: type[R], source: str | Path, changes: Iterable[str] = ()) -> R:
+    """`load`, of a recipe that is of this class."""
+    recipe = load(source, changes)
+    assert isinstance(recipe, kind)
+    return recipe
+
+
+def context(
+    recipe: R, folder: Path, inputs: Mapping[str, Path] | None = None, root: Path | None = None
+) -> StageContext[R]:
+    """What a stage that works in `folder` gets; its progress is silent, its root by default the folder above."""
+    return StageContext(
+        recipe, root or folder.parent, folder, Progress(None, folder.name, shown=False), dict(inputs or {})
+    )
 
 
 def leaves(group: BaseModel, before: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 
 from ui.reading import reading_of
 from zoo.answers import Answer, KeptWindow, Label, Reply
 from zoo.checkpoints import labels_of
+from zoo.engines.base import EngineOutput
 from zoo.errors import UserError
 from zoo.lengths import LengthConfig, Point, Shape, macs_ratio
-from zoo.opened import Runner
+from zoo.opened import Inputs, Opened, Runner
 
 SHAPE = Shape(2, 32, 64)
 
@@ -22,13 +22,29 @@ def make_point(fractions, ratio, f1, ms=None, **extra):
     return Point(LengthConfig(fractions), ratio, {"f1": f1, "em": f1 - 10}, ms, extra)
 
 
-class FakeAnswerer:
+class FakeEngine:
+    """Two layers that compute nothing."""
+
+    layers = 2
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def run(self, batch, lengths) -> EngineOutput:
+        return EngineOutput(np.zeros((1, 2)))
+
+
+class FakeAnswerer(Opened):
     """Answers with the first word; knows what it was asked."""
 
     def __init__(self, entry, engine):
-        self.entry, self.engine, self.asked, self.ran = entry, engine, [], 0
+        self.entry, self.engine, self.asked = entry, FakeEngine(engine), []
 
-    def ask(self, question, context, config=None, n_best=20):
+    def prepare(self, first, second):
+        return Inputs((first, second or ""), [], [])
+
+    def ask(self, first, second, config=None):
+        question, context = first, second or ""
         self.asked.append((question, context, config))
         if not question.strip():
             raise UserError("Ask a question first.")
@@ -47,18 +63,14 @@ class FakeAnswerer:
         window = KeptWindow(words, spans, kept)
         return Reply((context,), [count], [window], macs_ratio(SHAPE, count, config), answers=answers)
 
-    def runner(self, question, context, config=None):
-        def run(batch, lengths):
-            self.ran += 1
-
-        engine = SimpleNamespace(name="fake", layers=2, run=run)
-        return Runner(engine, [({}, np.zeros((1, 2)))], [len((context or question).split())])
+    def runner(self, first, second=None, config=None):
+        return Runner(self.engine, [({}, np.zeros((1, 2)))], [len((second or first).split())])
 
 
 class FakeClassifier(FakeAnswerer):
     """Takes a text for what its first word is a label of; a front of the entry's labels, or a score."""
 
-    def ask(self, first, second, config=None):  # pyright: ignore[reportIncompatibleMethodOverride]
+    def ask(self, first, second, config=None):
         self.asked.append((first, second, config))
         reading = reading_of(self.entry)
         if not first.strip():

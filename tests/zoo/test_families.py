@@ -183,6 +183,8 @@ def test_a_long_passage_is_read_in_windows_that_fit(tiny_model, tmp_path, name, 
         scores[~(inside[:, None] & inside[None] & near)] = -math.inf
         if float(scores.max()) > best:
             best, (first, last) = float(scores.max()), divmod(int(scores.argmax()), len(inside))
-            where = window.offsets[first][0], window.offsets[last][1]
+            start, end = window.offsets[first], window.offsets[last]
+            assert start and end
+            where = start[0], end[1]
     assert reply.answers[0].score == pytest.approx(best, abs=1e-4)
     assert (reply.answers[0].start, reply.answers[0].end) == where

@@ -14,9 +14,10 @@ from compress.int8.graph import calibrate_checkpoint, calibration_windows, store
 from compress.int8.simulation import simulate
 from compress.int8.stage import write_int8
 from compress.progress import Progress
-from compress.recipe.load import load
+from compress.recipe.quantize import QuantizeRecipe
 from compress.recipe.stage import StageContext
 from compress.recipe.training_groups import Criterion
+from tests.compress.recipe_kit import load_as
 from tests.zoo.model_kit import portable
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
@@ -77,7 +78,7 @@ def test_losses_are_shares_or_points():
 def stage(tiny_model, data, folder, **wishes):
     sources = [f"model={tiny_model}", f"dataset.train={data.train}"]
     sources += ["quantize.keep_float=[words]", "quantize.calibration_samples=6", "evaluate.threads=1"]
-    recipe = load("static_int8", sources)
+    recipe = load_as(QuantizeRecipe, "static_int8", sources)
     recipe.criterion = Criterion(apply=True, relative=False, max_questions=4, **wishes)
     return StageContext(recipe, folder, folder, Progress(None, "quantize", bar=False))
 

@@ -19,10 +19,12 @@ from compress.jobs import jobs, ledger, supervisor
 from compress.jobs.launchers import launcher_of
 from compress.jobs.ledger import Ledger, get_ledger
 from compress.recipe import kind
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.load import load
 from compress.run import run
 from tests.compress.jobs import jobs_kit
 from tests.compress.jobs.jobs_kit import FINISH, lives, run_it, script, until
+from tests.compress.recipe_kit import load_as
 from zoo import library
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -102,8 +104,9 @@ def test_a_job_that_packaged_something_can_be_published(home):
     script(home, 'mkdir -p "$1/package/b-float" "$1/package/a" "$1/package/.c.tmp"\n'
            'for e in a b-float .c.tmp; do echo "{}" > "$1/package/$e/entry.json"; done\n'
            'touch "$1/package/a/model.int8.onnx"\n' + FINISH)  # fmt: skip
+    job = submit()
     with pytest.raises(UserError, match="nothing to publish"):
-        jobs.mark_published((job := submit()).id, "ada/x", "c0ffee")
+        jobs.mark_published(job.id, "ada/x", "c0ffee")
     assert run_it(job).state == "ready to publish"
     assert [path.name for path in jobs.results(job.id)] == ["a", "b-float"]
     done = jobs.mark_published(job.id, "ada/x", "c0ffee")
@@ -340,7 +343,8 @@ def test_paths_are_made_whole_since_jobs_run_elsewhere(home, monkeypatch, tiny_m
     changes = [f"model={tiny_model.name}", f"dataset.train={os.path.relpath(tiny_data.train)}"]
     made = load(jobs.submit(load("static_int8", changes), launcher="fake").folder)
     assert made.model == str(tiny_model) and made.dataset.train == str(tiny_data.train)
-    made = load(jobs.submit(load("length_adaptive_tiny", [f"search.start={tiny_model.name}"]), launcher="fake").folder)
+    job = jobs.submit(load("length_adaptive_tiny", [f"search.start={tiny_model.name}"]), launcher="fake")
+    made = load_as(LengthAdaptiveRecipe, job.folder)
     assert made.search.start == str(tiny_model)
     monkeypatch.chdir(home)
     assert load(submit().folder).dataset.evaluation == "examples"

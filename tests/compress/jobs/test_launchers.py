@@ -67,7 +67,9 @@ def test_only_the_very_same_process_is_adopted(tmp_path):
     try:
         adopted = launcher.adopt(tmp_path, handle.facts)
         assert adopted and adopted.poll() is None
-        assert launcher.adopt(tmp_path, {**handle.facts, "born": handle.facts["born"] - 60}) is None
+        born = handle.facts["born"]
+        assert isinstance(born, float)
+        assert launcher.adopt(tmp_path, {**handle.facts, "born": born - 60}) is None
         assert launcher.adopt(tmp_path, {}) is None
         adopted.stop(2)
         assert adopted.poll() == UNKNOWN and handle.poll() == -15
@@ -97,17 +99,19 @@ def test_torchrun_ends_with_its_processes_which_have_groups_of_their_own(tiny_mo
     changes += [f"dataset.evaluation={tiny_data.evaluation}", "finetune.epochs=1000", "dataset.titles=null"]
     save(load("length_adaptive_tiny", changes), tmp_path / "recipe.yaml")
     handle = launcher_of("torchrun:2").start(tmp_path)
+    pid = handle.facts["pid"]
+    assert isinstance(pid, int)
 
     def ranks():
         assert handle.poll() is None, (tmp_path / "log.txt").read_text()
-        family = psutil.Process(handle.facts["pid"]).children(recursive=True)
+        family = psutil.Process(pid).children(recursive=True)
         return {rank: one for one in family if (rank := rank_of(one)) is not None}
 
     try:
         found = until(lambda: len(ranks()) == 2 and ranks(), "two processes")
         assert found.keys() == {"0", "1"} and handle.memory() > 0
         assert all("HF_TOKEN" not in one.environ() for one in found.values())
-        assert {os.getpgid(one.pid) for one in found.values()}.isdisjoint({handle.facts["pid"]})
+        assert {os.getpgid(one.pid) for one in found.values()}.isdisjoint({pid})
     finally:
         handle.stop(3)
     until(lambda: not any(lives(one.pid) for one in found.values()), "their end")

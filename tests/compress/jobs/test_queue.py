@@ -194,7 +194,7 @@ def test_workers_that_share_a_postgres_share_its_jobs(home, workers, postgres, m
     dead.kill()
     dead.wait()
     running = jobs.find(last.id).process
-    assert running
+    assert running and isinstance(running["pid"], int)
     os.killpg(running["pid"], signal.SIGKILL)
     until(lambda: (last.folder / "starts").read_text() == "start\nstart\n", "the takeover")
     (home / "go").touch()

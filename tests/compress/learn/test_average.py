@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +10,10 @@ import torch
 from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
 from compress.learn import average
 from compress.recipe.groups import Average
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
+from compress.recipe.stage import StageContext
+from tests.compress import recipe_kit
+from tests.compress.recipe_kit import load_as
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 from zoo.modeling import LengthAdaptiveModel
@@ -28,10 +31,11 @@ def noisy(source, folder, seed):
     return folder
 
 
-def context(trained, folder, **settings):
+def context(trained, folder, **settings) -> StageContext[LengthAdaptiveRecipe]:
     folder.mkdir()
-    recipe = SimpleNamespace(average=Average(**settings))
-    return SimpleNamespace(recipe=recipe, folder=folder, inputs={"length_drop": trained})
+    recipe = load_as(LengthAdaptiveRecipe, "length_adaptive_tiny")
+    recipe.average = Average(**settings)
+    return recipe_kit.context(recipe, folder, {"length_drop": trained})
 
 
 def test_the_mean_is_of_all_weights_by_their_shares(tiny_model, tmp_path):

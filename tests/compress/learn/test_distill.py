@@ -20,9 +20,11 @@ from compress.learn.teacher import Teacher, TeacherLogits
 from compress.progress import Progress
 from compress.recipe.groups import Dataset, Learning, LengthDrop, Training
 from compress.recipe.stage import StageContext
-from compress.recipe.training_groups import Aware, Distill, Prune
+from compress.recipe.train import TrainRecipe
+from compress.recipe.training_groups import Distill
 from compress.tasks.losses import span
 from compress.tasks.samples import collate
+from tests.compress import recipe_kit
 from tests.compress.learn.distill_kit import disturbed, question_samples
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -181,19 +183,14 @@ def test_a_recorder_is_the_model(student, data):
     assert recorder.logits is out.logits
 
 
-def context(tiny_model, teacher, train_file, folder: Path, **distill) -> StageContext:
-    recipe = SimpleNamespace(
+def context(tiny_model, teacher, train_file, folder: Path, **distill) -> StageContext[TrainRecipe]:
+    recipe = TrainRecipe(
         model=str(tiny_model),
-        tokenizer=None,
         dataset=Dataset(train=str(train_file), validation="examples", evaluation="examples"),
         finetune=Learning(max_length=128, stride=16),
         distill=Distill(apply=True, teacher=str(teacher) if teacher else None, **distill),
-        training=Training(),
-        prune=Prune(),
-        aware=Aware(),
-        kind="train",
     )
-    return StageContext(recipe, folder, folder / "teacher", Progress(None, "teacher", shown=False))
+    return recipe_kit.context(recipe, folder / "teacher")
 
 
 def test_the_stage_stores_what_the_training_looks_up(tiny_model, tiny_data, student, tokenizer, tmp_path):

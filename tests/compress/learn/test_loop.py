@@ -8,7 +8,6 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -209,9 +208,12 @@ def test_words_are_hidden_in_training_and_the_same_ones_after_a_resume(tiny_mode
     assert [ids.tolist() for ids in seen] == [ids.tolist() for ids in straight[-len(seen) :]]
 
 
-def test_a_tokenizer_without_a_mask_token_is_told():
+def test_a_tokenizer_without_a_mask_token_is_told(tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+    assert mask_of(tokenizer) == tokenizer.get_vocab()["[MASK]"]
+    tokenizer.mask_token_id = None
     with pytest.raises(UserError, match="word_dropout"):
-        mask_of(SimpleNamespace(mask_token_id=None))
+        mask_of(tokenizer)
 
 
 def test_hooks_are_called_in_turn_and_live_in_the_checkpoints(tiny_model, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +12,11 @@ from compress.learn import shards
 from compress.learn.masking import Masking
 from compress.learn.shards import MASKING, Shards, make_shards
 from compress.progress import Progress
+from compress.recipe.nas import NasRecipe
 from compress.recipe.nas_groups import GenerateData, Supernet
 from compress.recipe.stage import StageContext
 from compress.tasks.samples import collate
+from tests.compress.recipe_kit import load_as
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 
@@ -119,12 +120,9 @@ def test_text_that_cannot_be_used_is_told(tiny_model, tmp_path):
 
 def test_the_stage_makes_what_its_recipe_says(tiny_model, text, tmp_path):
     def stage(**changes):
-        recipe = SimpleNamespace(
-            model=str(tiny_model),
-            tokenizer=None,
-            generate_data=GenerateData(text=str(text), block_tokens=16, max_passages=30, shard_megabytes=0.0005),
-            supernet=Supernet(**changes),
-        )
+        recipe = load_as(NasRecipe, "nas_tiny", [f"model={tiny_model}"])
+        recipe.generate_data = blocks(text, 16, max_passages=30, shard_megabytes=0.0005)
+        recipe.supernet = Supernet(**changes)
         progress = Progress(tmp_path / "p", "g", bar=False)
         return shards.run(StageContext(recipe, tmp_path, tmp_path / "out", progress))
 

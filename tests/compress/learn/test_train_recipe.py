@@ -12,11 +12,14 @@ import torch
 from compress.data.fingerprints import load_fingerprints
 from compress.int8.ranges import grid, load_ranges
 from compress.learn.pruning.report import zeros_left, zeros_stored
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.load import KINDS, load
 from compress.recipe.place import absolute
+from compress.recipe.train import TrainRecipe
 from compress.recipe.training_groups import PRUNING_TYPES
 from compress.results.verify import verify_loading
 from compress.run.run import run
+from tests.compress.recipe_kit import load_as
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -182,11 +185,12 @@ def test_pruned_channels_are_cut_out(tiny_model, tmp_path):
 
 def test_a_job_gets_whole_paths_of_teachers_and_averaged_checkpoints(tiny_model, monkeypatch):
     monkeypatch.chdir(tiny_model.parent)
-    recipe = load("train_tiny", [f"model={tiny_model.name}", f"distill.teacher={tiny_model.name}"])
+    recipe = load_as(TrainRecipe, "train_tiny", [f"model={tiny_model.name}", f"distill.teacher={tiny_model.name}"])
     made = absolute(recipe)
     assert made.model == made.distill.teacher == str(tiny_model)
-    recipe = load("length_adaptive_tiny", [f"average.checkpoints=[{tiny_model.name}]"])
-    assert absolute(recipe).average.checkpoints == [str(tiny_model)]
+    changes = [f"average.checkpoints=[{tiny_model.name}]"]
+    averaged = absolute(load_as(LengthAdaptiveRecipe, "length_adaptive_tiny", changes))
+    assert averaged.average.checkpoints == [str(tiny_model)]
 
 
 def test_sparse_weights_stay_sparse_where_products_share_a_matrix(trained):

@@ -12,8 +12,10 @@ from compress.nas.search import winner_of
 from compress.nas.space import Arch
 from compress.nas.table import Table
 from compress.recipe.load import KINDS, load
+from compress.recipe.nas import NasRecipe
 from compress.recipe.place import absolute
 from compress.run.run import run
+from tests.compress.recipe_kit import context, load_as
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 
@@ -111,16 +113,14 @@ def test_predicted_stands_beside_measured(finished):
 
 def test_a_score_is_that_of_the_file_that_would_be_shipped(finished, changes, tmp_path):
     """Int8 and float differ, and the archive keeps what `Scorer.score` says."""
-    from types import SimpleNamespace
-
     from compress.nas.base import base_of
     from compress.nas.candidates import Candidates
 
     root, _ = finished
-    recipe = load(root)
+    recipe = load_as(NasRecipe, root)
     stages = list(KINDS["nas"].stages)
     inputs = {name: root / name for name in stages[: stages.index("search")]}
-    ctx = SimpleNamespace(recipe=recipe, root=root, folder=tmp_path, inputs=inputs, progress=None)
+    ctx = context(recipe, tmp_path, inputs, root)
     told = read_json(root / "search" / "search.json")["points"][0]
     judge = Candidates(ctx, base_of(ctx))
     assert judge.score(Arch.from_json(told["arch"])) == told["metrics"]
@@ -186,7 +186,7 @@ def test_limits_tables_and_spaces_that_do_not_fit_are_refused(finished, changes,
 
 @pytest.mark.parametrize("name", ["nas_minilm_l6", "nas_mnli"])
 def test_the_recipes_that_take_hours_are_valid(name):
-    made = load(name)
+    made = load_as(NasRecipe, name)
     assert made.kind == "nas" and made.search.mode in made.latency_table.modes and made.latency_table.rows >= 1000
 
 
@@ -194,9 +194,10 @@ def test_what_it_will_take_is_estimated(changes):
     from compress.jobs.estimate import estimate
 
     whole, small = (estimate(load("nas_tiny", [*changes, f"latency_table.rows={rows}"])) for rows in (4000, 40))
+    assert whole["minutes"] and small["minutes"]
     assert whole["minutes"] - small["minutes"] == pytest.approx(3960 * (0.05 + 0.2) / 60, rel=0.05)
     trained = estimate(load("nas_tiny", [*changes, "search.scoring=finetune", "finetune.epochs=1000"]))
-    assert trained["minutes"] > small["minutes"] > 0 and small["memory_gib"] > 0
+    assert trained["minutes"] and trained["minutes"] > small["minutes"] > 0 and small["memory_gib"] > 0
     assert estimate(load("nas_tiny", [*changes, "supernet.steps=null"]))["minutes"] is None
 
 
@@ -210,7 +211,7 @@ def test_a_job_gets_whole_paths_and_names_what_it_lacks(changes, finished, tmp_p
     (tmp_path / "text.txt").write_text("A line.\n")
     monkeypatch.chdir(tmp_path)
     more = ["supernet.checkpoint=net", "latency_table.table=table.json", "generate_data.text=text.txt"]
-    made = absolute(load("nas_tiny", [*changes, *more]))
+    made = absolute(load_as(NasRecipe, "nas_tiny", [*changes, *more]))
     assert made.supernet.checkpoint == str(tmp_path / "net") and made.generate_data.text == str(tmp_path / "text.txt")
     assert made.latency_table.table == str(tmp_path / "table.json")
     jobs.check(made)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +23,7 @@ from compress.nas.space import Arch, Space
 from compress.nas.supernet import SuperNet
 from compress.progress import Progress
 from compress.recipe.groups import Dataset, Learning, Quantize, Training
-from compress.recipe.nas_groups import Tune
+from compress.recipe.nas import NasRecipe
 from compress.tasks.subjects import subject_of
 from tests.compress.training_kit import Interrupting, Stop
 from zoo.engines.onnx import OnnxEngine
@@ -49,13 +47,11 @@ def net(tiny_model) -> SuperNet:
 
 
 @pytest.fixture(scope="module")
-def recipe(tiny_data) -> Any:
-    return SimpleNamespace(
+def recipe(tiny_model, tiny_data) -> NasRecipe:
+    return NasRecipe(
+        model=str(tiny_model),
         dataset=Dataset.model_validate({name: str(path) for name, path in tiny_data._asdict().items()}),
-        reading=Tune(max_length=128, stride=32),
-        training=Training(),
-        seed=0,
-        trains=True,
+        finetune=Learning(max_length=128, stride=32),
     )
 
 
@@ -116,7 +112,7 @@ def test_what_cannot_be_scored_is_told(net, tiny_model):
 
 def test_a_candidate_is_fine_tuned_by_itself_and_goes_on_where_it_was(net, recipe, subject, tokenizer, tmp_path):
     settings = Learning(epochs=1, batch_size=8, learning_rate=1e-3, max_length=128, stride=32, dropout=0.1)
-    quick = SimpleNamespace(**{**vars(recipe), "training": Training(checkpoint_minutes=1e-9)})
+    quick = recipe.model_copy(update={"training": Training(checkpoint_minutes=1e-9)})
     before = {name: part.clone() for name, part in net.state_dict().items()}
 
     def tuned(folder, progress=None):
@@ -137,14 +133,14 @@ def test_a_candidate_is_fine_tuned_by_itself_and_goes_on_where_it_was(net, recip
 
 
 def test_other_tasks_are_scored_by_the_same_path(tiny_model, tokenizer, tmp_path):
-    rows = [{"sentence": f"number {i} is {'good' if i % 2 else 'bad'}", "label": i % 2} for i in range(12)]
     import json
 
-    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    data = Dataset(task="sst2", train=str(tmp_path / "a.jsonl"), validation="held-out", evaluation="hub")
-    reading = Tune(max_length=128)
-    recipe = SimpleNamespace(dataset=data, reading=reading, training=Training(), seed=0, trains=False)
-    subject: Any = subject_of(recipe)
+    paths = {name: tmp_path / f"{name}.jsonl" for name in ("train", "validation", "evaluation")}
+    for name, path in paths.items():
+        rows = [{"sentence": f"{name} {i} is {'good' if i % 2 else 'bad'}", "label": i % 2} for i in range(12)]
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = Dataset.model_validate({"task": "sst2", **{name: str(path) for name, path in paths.items()}})
+    subject = subject_of(NasRecipe(model=str(tiny_model), dataset=data, finetune=Learning(max_length=128)))
     torch.manual_seed(0)
     net = SuperNet.of(subject.load_model(tiny_model), SPACE)
     examples = subject.load("train")

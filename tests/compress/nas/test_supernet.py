@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -14,8 +12,9 @@ from compress.nas.ordering import arrange, importance, reorder
 from compress.nas.ordering import run as order
 from compress.nas.space import Arch, Space
 from compress.nas.supernet import SuperNet, cut
-from compress.progress import Progress
+from compress.recipe.nas import NasRecipe
 from compress.recipe.nas_groups import GenerateData, SearchSpace, Supernet
+from tests.compress.recipe_kit import context, load_as
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json, write_json
@@ -171,19 +170,10 @@ def test_the_stage_orders_the_checkpoint_that_a_recipe_starts_from(tiny_model, t
     make_shards(tmp_path / "data", tiny_model, GenerateData(block_tokens=32))
 
     def stage(folder, **changes):
-        recipe = SimpleNamespace(
-            model=str(tiny_model),
-            tokenizer=None,
-            space=SearchSpace(layers=[1, 2], hidden=[8, 32], intermediate=[16, 64], step=16),
-            generate_data=GenerateData(),
-            supernet=Supernet(order_blocks=10, **changes),
-            training=SimpleNamespace(seed=0),
-        )
-        progress = Progress(tmp_path / "p", "order", bar=False)
-        ctx = SimpleNamespace(
-            recipe=recipe, folder=folder, progress=progress, inputs={"generate_data": tmp_path / "data"}
-        )
-        return order(ctx)
+        recipe = load_as(NasRecipe, "nas_tiny", [f"model={tiny_model}"])
+        recipe.space = SearchSpace(layers=[1, 2], hidden=[8, 32], intermediate=[16, 64], step=16)
+        recipe.supernet = Supernet(order_blocks=10, **changes)
+        return order(context(recipe, folder, {"generate_data": tmp_path / "data"}))
 
     assert stage(tmp_path / "none", checkpoint="elsewhere") == {}
     assert stage(tmp_path / "a") == {"words_head": False, "ordered": True, "blocks": 10}

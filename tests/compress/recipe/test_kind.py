@@ -13,13 +13,14 @@ from compress import recipe as package
 from compress.recipe import groups, kind
 from compress.recipe import load as recipes
 from compress.recipe.kind import KINDS, Kind
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.load import load, shipped, stages_of
 from compress.recipe.place import Mark, absolute, marked, on_disk, places
 from compress.recipe.stage import Stage
 from compress.run.inputs import fingerprint
 from compress.run.run import run
 from compress.run.traces import stages as stages_in
-from tests.compress.recipe_kit import decides, leaves, watched
+from tests.compress.recipe_kit import decides, leaves, load_as, watched
 from zoo.settings import get_settings
 
 # Of finished runs: with others, what took days would begin anew. Hashes of all stages' fingerprints, at 2f5fbf0.
@@ -218,7 +219,8 @@ def test_places_are_found_by_their_type_wherever_they_stand(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     names = ["hub", "examples", "held-out", "", "mine", "{" * 5000, "~nobody-here/x", "\0", str(tmp_path)]
     assert [name for name in names if on_disk(name)] == ["mine", str(tmp_path)]
-    made = absolute(load("length_adaptive_sst2", ["dataset.train=mine", "dataset.evaluation=hub", "search.start=mine"]))
+    changes = ["dataset.train=mine", "dataset.evaluation=hub", "search.start=mine"]
+    made = absolute(load_as(LengthAdaptiveRecipe, "length_adaptive_sst2", changes))
     assert made.dataset.train == made.search.start == str(tmp_path / "mine")
     assert (made.dataset.evaluation, made.dataset.validation) == ("hub", "held-out")
 
@@ -227,7 +229,8 @@ def test_the_data_folder_is_filled_into_lists_too(monkeypatch, tmp_path):
     monkeypatch.setenv("BUDGET_ZOO_DATA", str(tmp_path))
     get_settings.cache_clear()
     try:
-        recipe = recipes.expanded(load("length_adaptive_tiny", ["average.checkpoints=['${BUDGET_ZOO_DATA}/soup']"]))
+        changes = ["average.checkpoints=['${BUDGET_ZOO_DATA}/soup']"]
+        recipe = recipes.expanded(load_as(LengthAdaptiveRecipe, "length_adaptive_tiny", changes))
         assert recipe.average.checkpoints == [f"{tmp_path}/soup"]
     finally:
         monkeypatch.undo()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +14,7 @@ from compress.results.evaluate import beside
 from compress.results.score import score_entry
 from compress.run.run import run
 from compress.tasks.subjects import subject_of
+from tests.compress.recipe_kit import context
 from tests.compress.text_kit import SHARED
 from zoo import card, catalog
 from zoo.classify import TextClassifier
@@ -116,7 +116,7 @@ def test_the_entries_classify_and_say_what_they_are(adaptive, teacher):
     for engine in ("onnxruntime", "openvino", "torch"):
         verdict = TextClassifier(small, engine).classify("the deep lake", config=cheapest)
         assert verdict.labels[0].name in ("negative", "positive")
-        assert verdict.kept.kept[:, 0].all(), "the first token is what the head reads"
+        assert verdict.kept[0].kept[:, 0].all(), "the first token is what the head reads"
 
 
 def test_the_cards_are_of_a_classifier(adaptive, teacher):
@@ -265,12 +265,12 @@ def test_what_the_data_lack_is_said(glue, tiny_model, tmp_path):
     recipe = load("length_adaptive_mnli", [*changes(tmp_path / "glue", tiny_model, "x")])
     subject = subject_of(recipe)
     assert len(subject.load("evaluation")) == 15, "validation.jsonl stands in for the matched set"
-    others, lacking = beside(SimpleNamespace(recipe=recipe), subject, set())
+    others, lacking = beside(context(recipe, tmp_path), subject, set())
     assert others == [] and lacking == "MNLI, mismatched: not in these data"
     assert "9,815" in subject.description(15)["remark"]
 
 
-def test_the_mismatched_set_of_the_hub_is_found_by_its_split(glue, monkeypatch):
+def test_the_mismatched_set_of_the_hub_is_found_by_its_split(glue, tmp_path, monkeypatch):
     asked: list[tuple[str, str, str]] = []
     rows = {"premise": "a", "hypothesis": "b", "label": 0}
 
@@ -282,6 +282,6 @@ def test_the_mismatched_set_of_the_hub_is_found_by_its_split(glue, monkeypatch):
     known = fingerprint([TextExample("", "known", "b")])
     for source in ("hub", "me/glue:validation_matched"):
         recipe = load("length_adaptive_mnli", [f"dataset.train={glue}", f"dataset.evaluation={source}"])
-        others, lacking = beside(SimpleNamespace(recipe=recipe), subject_of(recipe), known)
+        others, lacking = beside(context(recipe, tmp_path), subject_of(recipe), known)
         assert [e.first for e in others] == ["a"] and not lacking, "what was trained on is left out"
     assert asked == [(name, "mnli", "validation_mismatched") for name in ("nyu-mll/glue", "me/glue")]

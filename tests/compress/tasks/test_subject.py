@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from compress.data import texts
 from compress.data.names import HELD_PART
 from compress.data.texts import TextExample
 from compress.recipe.load import load
+from compress.tasks.subject import Reading
 from compress.tasks.subjects import subject_for, subject_of
 from zoo.engines.base import EngineOutput
 from zoo.errors import UserError
@@ -164,6 +164,5 @@ def test_windows_are_as_long_as_is_read(tiny_model):
     tokenizer, long = load_tokenizer(tiny_model), [TextExample("1", "the " * 300, None, 0)]
     lengths = [len(subject_for("sst2", n).windows(tokenizer, long)[0].input_ids) for n in (128, 40)]
     assert lengths == [128, 40]
-    reading = SimpleNamespace(max_length=64, stride=0)
-    made = subject_of(load("length_adaptive_sst2"), reading).samples(tokenizer, long)
+    made = subject_of(load("length_adaptive_sst2"), Reading(max_length=64, stride=0)).samples(tokenizer, long)
     assert len(made[0].window.input_ids) == 64 and made[0].label == 0 and made[0].key == "1"

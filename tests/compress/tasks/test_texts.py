@@ -174,7 +174,7 @@ class Echo:
 def test_a_model_that_orders_its_labels_otherwise_is_scored_rightly(tiny_model):
     tokenizer = load_tokenizer(tiny_model)
     words = ["the", "and", "of"]
-    marks = {tokenizer.convert_tokens_to_ids(word): i for i, word in enumerate(words)}
+    marks = {tokenizer.get_vocab()[word]: i for i, word in enumerate(words)}
     names = ["contradiction", "entailment", "neutral"]
     mine = [MNLI.labels.index(name) for name in names]
     examples = [TextExample(str(i), word, "the lake", mine[i]) for i, word in enumerate(words)]
