@@ -126,7 +126,9 @@ def _export(folder: Path, path: Path) -> None:
             # Only eager attention is recognized by the optimizer.
             self.model = _load(folder, "eager")
 
-        def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> tuple[Any, Any]:
+        def forward(
+            self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+        ) -> tuple[Any, Any]:
             out = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
             return out.start_logits, out.end_logits
 

@@ -27,7 +27,7 @@ from compress.tasks.losses import span
 from compress.tasks.samples import collate, samples
 from zoo import latency, torchvision_fix
 from zoo.catalog import checkpoint_of
-from zoo.features import load_tokenizer, make_windows
+from zoo.features import Tokenizer, load_tokenizer, make_windows
 from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 
@@ -119,7 +119,9 @@ def as_json(rows: list[Row]) -> list[dict[str, Any]]:
     return [{**vars(row), "gain": row.gain} for row in rows]
 
 
-def _measure(name: str, student: Any, guide: Any, data: list[Any], folder: Path, rounds: int, tokenizer: Any) -> Row:
+def _measure(
+    name: str, student: Any, guide: Any, data: list[Any], folder: Path, rounds: int, tokenizer: Tokenizer
+) -> Row:
     row = Row(name, len(data), statistics.mean(len(sample.window.input_ids) for sample in data))
     begun = time.monotonic()
     stored = TeacherLogits.make(folder / "store", guide, data, {}, Rate(), tokenizer.pad_token_id)

@@ -17,7 +17,7 @@ from zoo import catalog, latency
 from zoo.catalog import Entry
 from zoo.engines import open_engine
 from zoo.errors import UserError
-from zoo.features import load_tokenizer, make_windows, pad
+from zoo.features import Tokenizer, load_tokenizer, make_windows, pad
 from zoo.lengths import Front, LengthConfig
 from zoo.settings import get_settings
 
@@ -93,7 +93,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def passage(tokenizer: Any, tokens: int) -> contenders.Batch:
+def passage(tokenizer: Tokenizer, tokens: int) -> contenders.Batch:
     """A bundled question with as many bundled passages behind it as fill exactly `tokens` tokens: `[1, tokens]`."""
     examples = catalog.examples()
     context = " ".join(dict.fromkeys(example["context"] for example in examples))
@@ -103,7 +103,7 @@ def passage(tokenizer: Any, tokens: int) -> contenders.Batch:
     return pad([window])
 
 
-def calibration(tokenizer: Any) -> list[contenders.Batch]:
+def calibration(tokenizer: Tokenizer) -> list[contenders.Batch]:
     """Bundled questions with their passages, one a batch."""
     chosen = catalog.examples()[::2][:CALIBRATION]
     questions, contexts = ([example[key] for example in chosen] for key in ("question", "context"))

@@ -29,7 +29,7 @@ from zoo import torchvision_fix
 from zoo.catalog import checkpoint_of
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
-from zoo.features import load_tokenizer
+from zoo.features import Tokenizer, load_tokenizer
 from zoo.files import read_json, sha256, write_json
 from zoo.latency import machine, running_job
 from zoo.modeling import LengthAdaptiveModel
@@ -150,7 +150,7 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _row(settings: Settings, course: Course, root: Path, approach: str, tokenizer: Any) -> Row:
+def _row(settings: Settings, course: Course, root: Path, approach: str, tokenizer: Tokenizer) -> Row:
     here = root / approach
     if (here / "row.json").is_file():
         return Row(**read_json(here / "row.json"))
@@ -195,7 +195,7 @@ def _prune(settings: Settings, approach: str) -> Any:
 
 
 def _learn(
-    settings: Settings, course: Course, model: Any, folder: Path, steps: int, tokenizer: Any, hooks: Any = ()
+    settings: Settings, course: Course, model: Any, folder: Path, steps: int, tokenizer: Tokenizer, hooks: Any = ()
 ) -> dict[str, float]:
     """Trains, and leaves the checkpoint and the tokenizer in the folder."""
     per_epoch = -(-len(course.data) // settings.batch)
@@ -218,7 +218,7 @@ def _model(settings: Settings, source: Path) -> Any:
     return subject_for(settings.task).load_model(source)
 
 
-def _course(settings: Settings, tokenizer: Any) -> Course:
+def _course(settings: Settings, tokenizer: Tokenizer) -> Course:
     subject = subject_for(settings.task)
     train, held_out = (_questions if subject.task.type.has_articles else _texts)(settings, subject.task)
 

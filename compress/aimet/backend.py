@@ -7,19 +7,24 @@ import io
 import logging
 import logging.config
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 
 from compress.recipe.aimet import INSTALL
 from zoo import torchvision_fix
 from zoo.errors import UserError
 
+PARTS = (
+    "_base.nn.modules.custom", "common.defs", "common.utils", "nn", "onnx", "quantization.base", "quantsim",
+    "v2.nn.modules.custom",
+)  # fmt: skip
 MISSING = f"aimet-torch cannot be imported ({{error}}). {INSTALL}"
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Keeps to itself what AIMET prints, warns of and logs, and leaves the program's logging as it was.
 
     Meanwhile a configuration of logging concerns its own loggers alone: AIMET would close everybody's handlers, and
@@ -55,22 +60,16 @@ def load() -> ModuleType:
     torchvision_fix.mend()
     try:
         with quiet():
-            import aimet_torch
-            import aimet_torch._base.nn.modules.custom
-            import aimet_torch.common.defs
-            import aimet_torch.common.utils
-            import aimet_torch.nn
-            import aimet_torch.onnx
-            import aimet_torch.quantization.base
-            import aimet_torch.quantsim
-            import aimet_torch.v2.nn.modules.custom
+            root = import_module("aimet_torch")
+            for part in PARTS:
+                import_module(f"aimet_torch.{part}")
     except (ImportError, RuntimeError, AttributeError, OSError) as error:  # beside an unfit torch it is not ImportError
         raise UserError(MISSING.format(error=str(error).splitlines()[0] if str(error) else repr(error))) from error
-    for area in aimet_torch.common.utils.AimetLogger.LogAreas:
+    for area in root.common.utils.AimetLogger.LogAreas:
         logging.getLogger(area.value).setLevel(logging.ERROR)
         logging.getLogger(area.value).handlers.clear()
     warnings.filterwarnings("ignore", module="aimet_torch")  # it warns of itself in every forward pass
-    return aimet_torch
+    return root
 
 
 def _loggers() -> list[tuple[str, logging.Logger]]:

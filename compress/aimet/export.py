@@ -15,14 +15,14 @@ from compress.aimet.simulation import INPUTS, Simulated
 from zoo.catalog import examples
 from zoo.checkpoints import most_tokens
 from zoo.errors import UserError
-from zoo.features import make_texts, pad
+from zoo.features import Tokenizer, make_texts, pad
 
 FILE = "model.aimet.qdq.onnx"
 OPSET = 17
 ALLOWED = 0.05  # mean distance of logits from the simulation's, as a share of their spread
 
 
-def export(model: Simulated, tokenizer: Any, out: Path) -> dict[str, Any]:
+def export(model: Simulated, tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
     """Writes `FILE` and runs it on onnxruntime beside the simulation.
 
     Args:
@@ -86,7 +86,7 @@ def _exportable(model: Simulated) -> Any:
     return net
 
 
-def examples_for(config: dict[str, Any], tokenizer: Any) -> dict[str, torch.Tensor]:
+def examples_for(config: dict[str, Any], tokenizer: Tokenizer) -> dict[str, torch.Tensor]:
     """A batch of bundled questions, each beside its passage, that a model of this configuration has positions for."""
     held = examples()[:4]
     longest = most_tokens(config, 128)

@@ -12,6 +12,7 @@ from compress.aimet.simulation import Simulated
 from compress.int8.rounding import integer_weights
 from zoo.checkpoints import head_size
 from zoo.errors import UserError
+from zoo.features import Tokenizer
 from zoo.files import write_json
 from zoo.operators import Weights
 from zoo.weights import float_weights, linears, spec_of, write
@@ -52,7 +53,7 @@ def integers_of(model: Simulated) -> Weights:
     return made
 
 
-def write_graph(model: Simulated, tokenizer: Any, out: Path) -> dict[str, Any]:
+def write_graph(model: Simulated, tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
     """The int8 model (graph, config and tokenizer) in `out`.
 
     Returns:

@@ -19,6 +19,7 @@ from compress.aimet.quantizers import simulate
 from compress.aimet.simulable import FACTOR
 from compress.int8.ranges import calibrate
 from compress.int8.rounding import matching
+from compress.recipe.aimet import AimetRecipe
 from zoo.errors import UserError
 from zoo.families import family_of
 from zoo.features import Window, pad
@@ -51,15 +52,14 @@ class Settings:
     keep_float: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, recipe: Any, model: LengthAdaptiveModel) -> Settings:
+    def of(cls, recipe: AimetRecipe, model: LengthAdaptiveModel) -> Settings:
         """As a recipe of the kind `aimet_w8a8` says.
 
         Raises:
             UserError: a pattern of `quantize.keep_float` fits no product.
         """
-        held = recipe.aimet.settings | {"weight_bits": recipe.weight_bits}
-        kept = matching(list(linears(model)), recipe.quantize.keep_float)
-        return cls(**held, keep_float=tuple(kept))
+        values: dict[str, Any] = recipe.aimet.settings | {"weight_bits": recipe.weight_bits}
+        return cls(**values, keep_float=tuple(matching(list(linears(model)), recipe.quantize.keep_float)))
 
 
 class Simulated(nn.Module):
@@ -257,9 +257,9 @@ def open_simulated(folder: Path | str) -> Simulated:
             f"{folder} holds no simulation of AIMET ({STATE}, {SETTINGS}). Give the folder of a finished run of an "
             "aimet_w8a8 recipe, or an entry that one made."
         )
-    told = {key: value for key, value in read_json(folder / SETTINGS).items() if key != "aimet_torch"}
+    values: dict[str, Any] = {k: v for k, v in read_json(folder / SETTINGS).items() if k != "aimet_torch"}
     try:
-        settings = Settings(**{**told, "keep_float": tuple(told.get("keep_float", ()))})
+        settings = Settings(**values | {"keep_float": tuple(values.get("keep_float", ()))})
     except TypeError as error:
         raise UserError(f"{folder / SETTINGS} holds other settings than a simulation has: {error}.") from error
     model = Simulated(LengthAdaptiveModel(read_json(folder / "config.json")), settings)

@@ -25,6 +25,7 @@ from compress.recipe.aimet import AimetRecipe
 from compress.recipe.stage import StageContext, trained_in
 from compress.results import evaluate as report
 from compress.results import package as entries
+from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, training_samples
 from zoo import metrics
 from zoo.catalog import checkpoint_of
@@ -144,7 +145,7 @@ def package(ctx: StageContext[AimetRecipe]) -> dict[str, Any]:
     return entries.package(ctx, simulation, ("float", "int8") if deploy else ("float",))
 
 
-def _check_head(source: Path, subject: Any) -> None:
+def _check_head(source: Path, subject: Subject[Any]) -> None:
     if not subject.has_head(read_json(source / "config.json")):
         raise UserError(
             f"The checkpoint has no head for {subject.task.name}: set finetune.apply to true, or give one that was "

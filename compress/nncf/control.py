@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from compress.nncf.export import PLAIN, PlainOnnx, PlainOpenVino
 from compress.nncf.load import load_nncf, quiet
 from compress.nncf.model import options, overflow
 from compress.nncf.scopes import matching, operators
+from compress.recipe.nncf import Control, Rounding
 from compress.recipe.nncf_config import Numbers, Plan
+from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.files import atomic
 from zoo.graph import build
@@ -26,23 +28,35 @@ INTERMEDIATE = "model.nncf.xml"  # OpenVINO's form, with the weights beside it
 SINGLE = ("f1", "em", "accuracy")  # scores that one example by itself has, which operators are ranked by
 
 
+@dataclass(frozen=True)
+class AccuracyGuard:
+    """What accuracy control needs.
+
+    Attributes:
+        control: the group of the recipe: how much may be lost, how many operators may return to float.
+        score: points of 100 of an engine on some of the examples.
+        examples: what is scored on.
+    """
+
+    control: Control
+    score: Callable[[Engine, Sequence[Any]], float]
+    examples: Sequence[Any]
+
+
 def quantize_exported(
     model: LengthAdaptiveModel,
     plan: Plan,
-    settings: Any,
+    settings: Rounding,
     batches: Sequence[dict[str, np.ndarray]],
     folder: Path,
-    control: Any = None,
-    score: Callable[[Any, Sequence[Any]], float] | None = None,
-    examples: Sequence[Any] = (),
+    guard: AccuracyGuard | None = None,
 ) -> dict[str, Any]:
     """Writes what NNCF makes of an encoder's ONNX or OpenVINO model, at full length, into `folder`.
 
     Args:
         settings: the group `nncf` of a recipe, whose `backend` is onnx or openvino.
         batches: inputs of one window each, to take ranges from.
-        control: the group `control`, where accuracy is to be controlled.
-        score: points of 100 of an engine on some of `examples`.
+        guard: where accuracy is to be controlled.
 
     Returns:
         `file`, `bytes` and, with control, the scores `float`, `int8` and their `drop` on the examples.
@@ -76,33 +90,33 @@ def quantize_exported(
         data = nncf.Dataset(list(batches))
         facts: dict[str, Any] = {}
         try:
-            if control is None:
+            if guard is None:
                 made = nncf.quantize(subject, data, **arguments)
             else:
-                assert score is not None
                 advanced = arguments.pop("advanced_parameters")
 
                 def validate(candidate: Any, places: Iterable[int]) -> float:
-                    return score(_engine(candidate, kind, layers), [examples[i] for i in places]) / 100
+                    return guard.score(_engine(candidate, kind, layers), [guard.examples[i] for i in places]) / 100
 
                 made = nncf.quantize_with_accuracy_control(
                     subject,
                     data,
-                    nncf.Dataset(list(range(len(examples)))),
+                    nncf.Dataset(list(range(len(guard.examples)))),
                     validate,
-                    max_drop=control.max_drop / (1 if control.drop_type == "relative" else 100),
-                    drop_type=nncf.DropType(control.drop_type),
+                    max_drop=guard.control.max_drop / (1 if guard.control.drop_type == "relative" else 100),
+                    drop_type=nncf.DropType(guard.control.drop_type),
                     advanced_quantization_parameters=advanced,
                     advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                        max_num_iterations=control.max_restored
+                        max_num_iterations=guard.control.max_restored
                     ),
                     **arguments,
                 )
-                before, after = (score(_engine(part, kind, layers), examples) for part in (subject, made))
+                before, after = (guard.score(_engine(part, kind, layers), guard.examples) for part in (subject, made))
                 facts = {"float": before, "int8": after, "drop": before - after}
         except (nncf.ValidationError, nncf.InternalError, RuntimeError, ValueError) as error:
             raise UserError(f"NNCF cannot quantize this model so: {error}") from error
-        if control is not None:
+        if guard is not None:
+            control = guard.control
             allowed = control.max_drop * (facts["float"] if control.drop_type == "relative" else 1)
             if facts["drop"] > allowed + 1e-6:
                 raise UserError(
@@ -127,7 +141,7 @@ def open_exported(folder: Path, threads: int, layers: int) -> Any:
     return PlainOpenVino(folder / INTERMEDIATE, threads, layers)
 
 
-def _kept(exact: Any, model: LengthAdaptiveModel, plan: Plan, settings: Any) -> set[str]:
+def _kept(exact: Any, model: LengthAdaptiveModel, plan: Plan, settings: Rounding) -> set[str]:
     """Names of the nodes that may be quantized."""
     named = operators(model.config)
     left = set(matching(plan.targets, named)) if plan.targets else set(named)

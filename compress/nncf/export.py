@@ -22,7 +22,7 @@ from compress.nncf.model import HOOKS, operations
 from compress.nncf.store import SimulatedEngine
 from zoo.checkpoints import head_size
 from zoo.engines import onnx, openvino
-from zoo.engines.base import Batch, EngineOutput, logits_of
+from zoo.engines.base import Batch, Engine, EngineOutput, logits_of
 from zoo.engines.graph import Session
 from zoo.errors import UserError
 from zoo.files import atomic
@@ -41,7 +41,7 @@ class Unfit(Exception):
     """Why the house's graph cannot say what a model computes."""
 
 
-def graph_weights(model: Any, batch: dict[str, Tensor]) -> Weights:
+def graph_weights(model: LengthAdaptiveModel, batch: dict[str, Tensor]) -> Weights:
     """The integers and ranges of a quantized model, as `zoo.graph` takes them.
 
     Args:
@@ -124,13 +124,13 @@ def _hooks_of(hooks: dict[str, Any], node: str) -> tuple[Any, Any, Any]:
     return factor, (rounds or [None])[0], (weights or [None])[0]
 
 
-def _bare(model: Any) -> LengthAdaptiveModel:
+def _bare(model: LengthAdaptiveModel) -> LengthAdaptiveModel:
     made = LengthAdaptiveModel(model.config)
     made.load_state_dict({key: value for key, value in model.state_dict().items() if not key.startswith(HOOKS)})
     return made.eval()
 
 
-def export_onnx(model: Any, path: Path, batches: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
+def export_onnx(model: LengthAdaptiveModel, path: Path, batches: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
     """Writes a quantized model as ONNX that any runtime multiplies as real integers; sizes of inputs may vary.
 
     It is compared with the simulation on onnxruntime before it is moved to its place.
@@ -161,7 +161,7 @@ def export_onnx(model: Any, path: Path, batches: Sequence[dict[str, Tensor]]) ->
 class Exported(nn.Module):
     """A model with tensors going out, by the names of the house's graph."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: LengthAdaptiveModel):
         super().__init__()
         self.model = model
 
@@ -171,7 +171,7 @@ class Exported(nn.Module):
         return tuple(outputs) if len(outputs) > 1 else logits
 
 
-def _export_stripped(model: Any, path: Path, batch: dict[str, Tensor]) -> None:
+def _export_stripped(model: LengthAdaptiveModel, path: Path, batch: dict[str, Tensor]) -> None:
     nncf = load_nncf()
     names = ("input_ids", "attention_mask", "token_type_ids")
     sizes = {0: "batch", 1: "tokens"}
@@ -199,7 +199,7 @@ def _export_stripped(model: Any, path: Path, batch: dict[str, Tensor]) -> None:
             raise UserError(f"NNCF cannot export this model: {error} It can be simulated only.") from error
 
 
-def compare(model: Any, engine: Any, batches: Sequence[dict[str, Tensor]]) -> float:
+def compare(model: LengthAdaptiveModel, engine: Engine, batches: Sequence[dict[str, Tensor]]) -> float:
     """Mean distance of an engine's logits from the simulation's, as a share of the float model's distance from it.
 
     Raises:
@@ -228,11 +228,11 @@ def compare(model: Any, engine: Any, batches: Sequence[dict[str, Tensor]]) -> fl
     return share
 
 
-def _said(model: Any, batch: dict[str, Tensor]) -> np.ndarray:
+def _said(model: LengthAdaptiveModel, batch: dict[str, Tensor]) -> np.ndarray:
     return _run(SimulatedEngine(model, torch.get_num_threads()), batch)
 
 
-def _run(engine: Any, batch: dict[str, Tensor]) -> np.ndarray:
+def _run(engine: Engine, batch: dict[str, Tensor]) -> np.ndarray:
     inputs = {key: value.numpy() for key, value in batch.items()}
     counts = inputs["attention_mask"].sum(1)
     lengths = np.repeat(counts[:, None], engine.layers, 1)

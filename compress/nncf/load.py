@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from compress.recipe.nncf import NNCF
@@ -31,7 +31,7 @@ def load_nncf() -> Any:
     before = logging.getLoggerClass()
     try:
         import nncf
-        import nncf.torch
+        import nncf.torch  # pyright: ignore[reportUnusedImport] - loads its backend
         from nncf.torch.quantization import extensions
         from nncf.torch.quantization.reference import torch_executor
     except ImportError as error:
@@ -48,12 +48,12 @@ def load_nncf() -> Any:
     for name in ("QuantizedFunctionsCPU", "QuantizedFunctionsCUDA"):
         space = getattr(extensions, name)
         if isinstance(space, extensions.ExtensionNamespace):
-            space._loaded_namespace = Rounding
+            space._loaded_namespace = Rounding  # pyright: ignore[reportPrivateUsage] - there is no other way in
     return nncf
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Keeps progress bars and remarks of NNCF, and of what it loads, away from whoever runs this."""
     loggers = [logging.getLogger(name) for name in LOUD]
     levels = [logger.level for logger in loggers]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from compress.nncf.load import load_nncf, quiet
 from compress.nncf.scopes import LINEARS, matching, operators
+from compress.recipe.nncf import Rounding
 from compress.recipe.nncf_config import Numbers, Plan
 from zoo.errors import UserError
 from zoo.modeling import LengthAdaptiveModel
@@ -53,7 +55,7 @@ class Scopes:
         return found
 
 
-def quantized(model: LengthAdaptiveModel, plan: Plan, settings: Any, batches: Sequence[dict[str, Tensor]]) -> Any:
+def quantized(model: LengthAdaptiveModel, plan: Plan, settings: Rounding, batches: Sequence[dict[str, Tensor]]) -> Any:
     """A copy of a float model that simulates eight-bit integers, with first ranges from real inputs; it can be trained.
 
     With placement `products` each product's input is rounded where it enters, query, key and value by one range, so
@@ -104,7 +106,7 @@ def quantized(model: LengthAdaptiveModel, plan: Plan, settings: Any, batches: Se
     return made.eval()
 
 
-def options(nncf: Any, plan: Plan, settings: Any) -> dict[str, Any]:
+def options(nncf: ModuleType, plan: Plan, settings: Rounding) -> dict[str, Any]:
     """The arguments of `nncf.quantize` that a plan and the settings ask for; the plan comes first."""
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet, StatisticsType
 
@@ -143,12 +145,12 @@ def options(nncf: Any, plan: Plan, settings: Any) -> dict[str, Any]:
     }
 
 
-def overflow(plan: Plan, settings: Any) -> str:
+def overflow(plan: Plan, settings: Rounding) -> str:
     """NNCF's overflow fix: the plan's, else the settings', where "auto" is what no CPU overflows with."""
     return plan.overflow_fix or ("enable" if settings.overflow_fix == "auto" else settings.overflow_fix)
 
 
-def narrow(plan: Plan, settings: Any) -> bool:
+def narrow(plan: Plan, settings: Rounding) -> bool:
     """Whether weights take seven bits. NNCF leaves that to us for torch models."""
     return overflow(plan, settings) == "enable"
 
@@ -169,7 +171,7 @@ def _names(model: LengthAdaptiveModel, batch: dict[str, Tensor], kinds: Sequence
     return {node.node_name for node in (graph.get_nodes_by_types(list(kinds)) if kinds else graph.get_all_nodes())}
 
 
-def _graph(model: Any, batch: dict[str, Tensor]) -> Any:
+def _graph(model: torch.nn.Module, batch: dict[str, Tensor]) -> Any:
     from nncf.torch.function_hook import wrap_model
     from nncf.torch.function_hook.nncf_graph.nncf_graph_builder import build_nncf_graph
 

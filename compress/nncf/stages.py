@@ -15,7 +15,7 @@ from compress.learn import distill
 from compress.learn.distill import Guidance
 from compress.learn.finetune import learn, start
 from compress.learn.student import Student, Workplace
-from compress.nncf.control import SINGLE, open_exported, quantize_exported
+from compress.nncf.control import SINGLE, AccuracyGuard, open_exported, quantize_exported
 from compress.nncf.export import PLAIN, PlainOnnx, PlainOpenVino, Unfit, compare, export_onnx, graph_weights
 from compress.nncf.model import quantized
 from compress.nncf.store import FACTS, SimulatedEngine, load_model, save_model
@@ -32,11 +32,12 @@ from zoo.engines import open_graph
 from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
-from zoo.features import load_tokenizer, pad
+from zoo.features import Tokenizer, load_tokenizer, pad
 from zoo.files import read_json, write_json
 from zoo.graph import MODEL_FILE
 from zoo.latency import machine
 from zoo.lengths import LengthConfig, Shape
+from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 from zoo.weights import spec_of, write
 
@@ -132,7 +133,7 @@ def run(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     return {**facts, **learn(Workplace.of(ctx), student, tune, loss, save, rates=rates)}
 
 
-def range_rates(model: Any, share: float, learning_rate: float) -> dict[str, float]:
+def range_rates(model: torch.nn.Module, share: float, learning_rate: float) -> dict[str, float]:
     """By the names of what NNCF's ranges are made of, `rates` of `learn.loop.train` with which a step moves them
     by that share of their range's width (of the mean one where there is one a row)."""
     made = {}
@@ -145,12 +146,16 @@ def range_rates(model: Any, share: float, learning_rate: float) -> dict[str, flo
     return made
 
 
-def _save(model: Any, placement: str, folder: Path) -> None:
+def _save(model: LengthAdaptiveModel, placement: str, folder: Path) -> None:
     save_model(model, folder, placement)
 
 
 def _after_training(
-    ctx: StageContext[NncfRecipe], recipe: NncfRecipe, plan: Plan, tokenizer: Any, arrays: Sequence[dict[str, Any]]
+    ctx: StageContext[NncfRecipe],
+    recipe: NncfRecipe,
+    plan: Plan,
+    tokenizer: Tokenizer,
+    arrays: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     """An ONNX or OpenVINO model quantized without training, its accuracy controlled where the recipe says so."""
     subject, control = subject_of(recipe), recipe.control
@@ -164,10 +169,10 @@ def _after_training(
         )
     examples = subject.load("validation", control.max_questions, recipe.seed)
 
-    def score(engine: Any, part: Sequence[Any]) -> float:
+    def score(engine: Engine, part: Sequence[Any]) -> float:
         return subject.score(engine, tokenizer, part, None, None, model.config)[subject.primary]
 
-    return quantize_exported(model, plan, recipe.nncf, arrays, ctx.folder, control, score, examples)
+    return quantize_exported(model, plan, recipe.nncf, arrays, ctx.folder, AccuracyGuard(control, score, examples))
 
 
 def quantize(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
@@ -198,7 +203,7 @@ def quantize(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     return {"graph": "house", "bytes": path.stat().st_size, "distance": distance}
 
 
-def windows_to_check(recipe: Any, tokenizer: Any) -> list[dict[str, torch.Tensor]]:
+def windows_to_check(recipe: NncfRecipe, tokenizer: Tokenizer) -> list[dict[str, torch.Tensor]]:
     """Inputs of one window each, to compare an export with the simulation on."""
     subject = subject_of(recipe)
     count = subject.task.type.compared
@@ -270,12 +275,12 @@ def to_onnx(root: Path, path: Path) -> dict[str, Any]:
         UserError: the run has no quantized torch model.
     """
     recipe = expanded(load(root))
-    if recipe.kind != "nncf":
+    if not isinstance(recipe, NncfRecipe):
         raise UserError(f"--to-onnx is for recipes of kind nncf, and this one is of kind {recipe.kind}.")
     model, _ = load_model(root / "nncf")
     return export_onnx(model, path, windows_to_check(recipe, load_tokenizer(root / "nncf")))
 
 
-def plan_of_recipe(recipe: Any) -> Plan:
+def plan_of_recipe(recipe: NncfRecipe) -> Plan:
     """What the recipe's JSON configuration asks for; without one, nothing."""
     return parse_config(recipe.nncf_config) if recipe.nncf_config else Plan()

@@ -20,7 +20,7 @@ FACTS, TENSORS = "nncf.json", "nncf.safetensors"
 MODULES = ("SymmetricQuantizer", "AsymmetricQuantizer", "SQMultiply")  # what a stored model may be made of
 
 
-def save_model(model: Any, folder: Path, placement: str) -> None:
+def save_model(model: LengthAdaptiveModel, folder: Path, placement: str) -> None:
     """Stores a quantized model: `config.json`, `nncf.json` and `nncf.safetensors`, its ranges among them."""
     nncf = load_nncf()
     with atomic(folder / TENSORS) as draft:

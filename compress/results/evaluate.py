@@ -13,6 +13,7 @@ import torch
 from compress.data.names import OWN
 from compress.data.texts import TextExample, draw, fingerprint, has_split, load_texts
 from compress.progress import Progress
+from compress.recipe.groups import Evaluate
 from compress.recipe.stage import StageContext, trained_in
 from compress.tasks.judge import Judge
 from compress.tasks.lengths import effective
@@ -229,7 +230,7 @@ def _searched(ctx: StageContext[Any]) -> dict[LengthConfig, float | None]:
     return {LengthConfig(tuple(fractions)): None for fractions in read_json(ctx.inputs["quantize"] / "configs.json")}
 
 
-def timed(judge: Judge, points: list[Point], settings: Any) -> tuple[list[Point], int]:
+def timed(judge: Judge, points: list[Point], settings: Evaluate) -> tuple[list[Point], int]:
     """The points with their median latency, all measured in turn on one input, and how many tokens that has."""
     configs = {str(i): point.config for i, point in enumerate(points)}
     timings, tokens = judge.latencies(configs, settings.latency_rounds, settings.latency_tokens)

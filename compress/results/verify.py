@@ -12,7 +12,7 @@ from compress.int8.simulation import simulate
 from zoo import catalog
 from zoo.engines import GRAPH, engine_class, full_precision, is_installed, open_engine
 from zoo.errors import UserError
-from zoo.features import load_tokenizer, make_texts, make_windows, pad
+from zoo.features import Window, load_tokenizer, make_texts, make_windows, pad
 from zoo.graph import read
 from zoo.lengths import Front, LengthConfig
 from zoo.modeling import LengthAdaptiveModel
@@ -80,7 +80,7 @@ def verify_loading(entry_folder: Path, checkpoint: Path) -> dict[str, float]:
     return found
 
 
-def _logits(model: Any, window: Any, config: LengthConfig, torch: Any) -> np.ndarray:
+def _logits(model: LengthAdaptiveModel, window: Window, config: LengthConfig, torch: Any) -> np.ndarray:
     batch = {key: torch.from_numpy(value) for key, value in pad([window]).items()}
     lengths = torch.tensor([config.tokens(len(window.input_ids))])
     with torch.inference_mode():

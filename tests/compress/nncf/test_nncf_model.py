@@ -16,7 +16,7 @@ from compress.learn.distill import distilled
 from compress.learn.loop import Schedule, train
 from compress.nncf import export as nncf_export
 from compress.nncf import store as nncf_store
-from compress.nncf.control import open_exported, quantize_exported
+from compress.nncf.control import AccuracyGuard, open_exported, quantize_exported
 from compress.nncf.export import PlainOpenVino, compare, export_onnx, graph_weights
 from compress.nncf.load import load_nncf
 from compress.nncf.model import HOOKS, quantized
@@ -271,7 +271,9 @@ def test_accuracy_control_returns_what_loses_too_much(backend, tiny_model, data,
     lost = 100 - score(open_exported(tmp_path / "free", 1, 2), range(12))
     assert lost > 30, "the rigged model suffers"
     control = Control(apply=True, max_drop=10)
-    facts = quantize_exported(model, Plan(), settings, arrays[:4], tmp_path / "kept", control, score, range(12))
+    facts = quantize_exported(
+        model, Plan(), settings, arrays[:4], tmp_path / "kept", AccuracyGuard(control, score, range(12))
+    )
     assert facts["drop"] <= 10 and facts["float"] == 100
     assert 100 - score(open_exported(tmp_path / "kept", 1, 2), range(12)) <= 10
 
