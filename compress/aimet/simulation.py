@@ -259,7 +259,8 @@ def open_simulated(folder: Path | str) -> Simulated:
         )
     values: dict[str, Any] = {k: v for k, v in read_json(folder / SETTINGS).items() if k != "aimet_torch"}
     try:
-        settings = Settings(**values | {"keep_float": tuple(values.get("keep_float", ()))})
+        values["keep_float"] = tuple(values.get("keep_float", ()))
+        settings = Settings(**values)
     except TypeError as error:
         raise UserError(f"{folder / SETTINGS} holds other settings than a simulation has: {error}.") from error
     model = Simulated(LengthAdaptiveModel(read_json(folder / "config.json")), settings)
