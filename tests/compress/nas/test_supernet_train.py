@@ -162,8 +162,7 @@ def test_an_interrupted_training_goes_on_with_the_same_networks(tiny_model, toke
 SCRIPT = """
 import json, os, random, sys, torch
 from pathlib import Path
-from compress.learn.masked_lm import Masking
-from compress.learn.pretrain import MaskedLanguageModel
+from compress.learn.masked_lm import MaskedLanguageModel
 from compress.nas import supernet_train as st
 from compress.recipe.nas_groups import Supernet
 from compress.learn.shards import Shards
