@@ -158,7 +158,7 @@ def test_ci_runs_the_tests_and_the_linters():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     lines = [line.partition("#")[0].strip() for line in script.read_text().splitlines()]
-    assert {"make coverage", "make lint", "set -euo pipefail"} <= set(lines)
+    assert {"make test", "make lint", "set -euo pipefail"} <= set(lines)
     plan = subprocess.run(["make", "-n", "coverage", "lint"], cwd=ROOT, capture_output=True, text=True, check=True)
     commands = plan.stdout.splitlines()
     assert sum("pytest" in line for line in commands) == 2, "all but the browser's, and the browser's: each once"
@@ -171,6 +171,7 @@ def test_ci_runs_the_tests_and_the_linters():
 
 def test_types_are_checked_strictly_and_lines_are_covered():
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    assert tools["pyright"]["typeCheckingMode"] == "strict"
     assert set(tools["coverage"]["run"]["source"]) == {"zoo", "compress", "ui"}
     assert tools["coverage"]["report"]["fail_under"] >= 90
 

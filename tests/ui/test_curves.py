@@ -1,3 +1,4 @@
+from tests.ui.figure_kit import parts
 from ui import curves
 
 LINES = [
@@ -21,19 +22,19 @@ def test_losses_share_a_panel_and_bookkeeping_is_no_curve():
 def test_every_panel_is_drawn_and_a_single_value_is_a_dot():
     drawn = curves.draw_curves(LINES)
     assert drawn is not None
-    data = drawn.to_plotly_json()["data"]
+    data = parts(drawn)["data"]
     assert [(t["name"], t["mode"]) for t in data] == [
         ("loss", "lines"), ("hinge full", "lines"), ("best f1", "lines"), ("f1", "markers")
     ]  # fmt: skip
-    titles = [a["text"] for a in drawn.to_plotly_json()["layout"]["annotations"]]
+    titles = [a["text"] for a in parts(drawn)["layout"]["annotations"]]
     assert titles == ["finetune: loss", "search: best f1", "evaluate: f1"]
 
 
 def test_too_many_panels_leave_the_newest():
     many = [{"stage": f"s{i}", "step": 1, "total": 1, "f1": float(i)} for i in range(curves.PANELS + 3)]
     drawn = curves.draw_curves(many)
-    assert drawn is not None and len(drawn.to_plotly_json()["data"]) == curves.PANELS
-    assert drawn.to_plotly_json()["data"][-1]["y"] == [float(curves.PANELS + 2)]
+    assert drawn is not None and len(parts(drawn)["data"]) == curves.PANELS
+    assert parts(drawn)["data"][-1]["y"] == [float(curves.PANELS + 2)]
 
 
 def test_nothing_told_is_nothing_drawn():
@@ -44,21 +45,21 @@ def test_the_front_grows_and_broken_points_are_left_out():
     assert curves.fronts(LINES) == [[(0.5, 40.0), (1.0, 60.0)], [(0.4, 50.0), (1.0, 62.0)]]
     drawn = curves.draw_growth(LINES)
     assert drawn is not None
-    older, newest = drawn.to_plotly_json()["data"]
+    older, newest = parts(drawn)["data"]
     assert newest["name"] == "now" and newest["x"] == [40.0, 100.0] and older["name"] == "earlier"
-    assert "compute" in drawn.to_plotly_json()["layout"]["xaxis"]["title"]["text"]
-    assert drawn.to_plotly_json()["layout"]["yaxis"]["title"]["text"] == "F1"
+    assert "compute" in parts(drawn)["layout"]["xaxis"]["title"]["text"]
+    assert parts(drawn)["layout"]["yaxis"]["title"]["text"] == "F1"
     told = curves.draw_growth([*LINES, {"stage": "search", "best_accuracy": 1.0}])
-    assert told is not None and told.to_plotly_json()["layout"]["yaxis"]["title"]["text"] == "Accuracy"
+    assert told is not None and parts(told)["layout"]["yaxis"]["title"]["text"] == "Accuracy"
 
 
 def test_many_fronts_leave_a_few_and_latencies_are_milliseconds():
     lines = [{"front": [[10.0 + i, 50.0 + i]]} for i in range(20)]
     drawn = curves.draw_growth(lines)
     assert drawn is not None
-    data = drawn.to_plotly_json()["data"]
+    data = parts(drawn)["data"]
     assert len(data) == curves.EARLIER + 1 and data[-1]["x"] == [29.0]
-    assert "ms" in drawn.to_plotly_json()["layout"]["xaxis"]["title"]["text"]
+    assert "ms" in parts(drawn)["layout"]["xaxis"]["title"]["text"]
 
 
 def test_an_architecture_search_marks_its_best_and_what_was_measured_of_it():
@@ -66,13 +67,13 @@ def test_an_architecture_search_marks_its_best_and_what_was_measured_of_it():
     lines = [{"stage": "search", "step": 3, "best": "l3", "best_accuracy": 61.0, "points": points}]
     drawn = curves.draw_candidates(lines)
     assert drawn is not None and curves.draw_growth(lines) is None
-    every, best = drawn.to_plotly_json()["data"]
+    every, best = parts(drawn)["data"]
     assert every["x"] == [3.0, 5.0, 4.0] and every["marker"]["color"] == [0, 1, 1]
     assert best["x"] == [4.0] and best["y"] == [61.0], "of equals the fastest"
-    assert drawn.to_plotly_json()["layout"]["yaxis"]["title"]["text"] == "Accuracy"
+    assert parts(drawn)["layout"]["yaxis"]["title"]["text"] == "Accuracy"
     later = curves.draw_candidates(lines, [{"name": "search", "result": None}, {"result": {"measured_ms": 4.4}}])
-    assert later is not None and later.to_plotly_json()["data"][1]["x"] == [4.0, 4.4]
-    assert list(later.to_plotly_json()["data"][1]["text"]) == ["best: 4 ms predicted", "4.4 ms measured"]
+    assert later is not None and parts(later)["data"][1]["x"] == [4.0, 4.4]
+    assert list(parts(later)["data"][1]["text"]) == ["best: 4 ms predicted", "4.4 ms measured"]
     assert curves.draw_candidates(LINES) is None and ("search", "points") not in curves.series(lines)
 
 
@@ -83,14 +84,14 @@ def test_the_latency_limit_is_a_line_while_the_search_runs_and_after():
     after = curves.draw_candidates([line], [{"result": {"limit_ms": limit}}, {"result": None}])
     for drawn in (while_running, after):
         assert drawn is not None
-        layout = drawn.to_plotly_json()["layout"]
+        layout = parts(drawn)["layout"]
         (shape,) = layout["shapes"]
         assert (shape["x0"], shape["x1"]) == (limit, limit) and layout["annotations"][0]["text"] == "limit 8.25 ms"
     assert ("search", "limit_ms") not in curves.series([{**line, "limit_ms": limit}])
     without = curves.draw_candidates([{**line, "limit_ms": None}])
-    assert without is not None and "shapes" not in without.to_plotly_json()["layout"]
+    assert without is not None and "shapes" not in parts(without)["layout"]
 
 
 def test_bars_leave_out_what_is_not_known():
-    data = curves.draw_bars({"ms": {"A": 2.0, "B": 1.0}, "F1": {"A": None, "B": 70.0}}).to_plotly_json()["data"]
+    data = parts(curves.draw_bars({"ms": {"A": 2.0, "B": 1.0}, "F1": {"A": None, "B": 70.0}}))["data"]
     assert [list(t["y"]) for t in data] == [["A", "B"], ["B"]] and data[1]["marker"]["color"][0] == curves.COLOURS[1]

@@ -16,8 +16,10 @@ from compress.nncf.export import graph_weights
 from compress.nncf.stages import plan_of_recipe, windows_to_check
 from compress.nncf.store import load_model, open_simulated
 from compress.recipe.load import load
+from compress.recipe.nncf import NncfRecipe
 from compress.results.simulated import score_simulated
 from compress.run.run import run
+from tests.compress.recipe_kit import load_as
 from tests.compress.text_kit import mnli
 from zoo import catalog
 from zoo.ask import QuestionAnswerer
@@ -191,7 +193,7 @@ def test_entailment_is_learned_on_one_set_and_reported_on_another(name, tiny_mod
         "tune.batch_size=8",
         *QUICK,
     ]
-    recipe = load(name, changes)
+    recipe = load_as(NncfRecipe, name, changes)
     results = run(recipe, tmp_path / "run")
     checked = windows_to_check(recipe, load_tokenizer(tmp_path / "run/nncf"))
     assert len(checked) > 4 * QUESTIONS.compared, "a text has few logits"
@@ -217,7 +219,7 @@ def test_roberta_runs_by_its_published_configuration(tiny_model, tmp_path):
         shutil.copyfile(tiny_model / part, source / part)
     data = pairs(tmp_path / "glue", "mnli", {"train": mnli(30, 5), "validation_matched": mnli(6, 6)})
     changes = [f"model={source}", f"dataset.train={data}", f"dataset.evaluation={data}", "tune.epochs=1", *QUICK]
-    recipe = load("nncf_mnli", changes)
+    recipe = load_as(NncfRecipe, "nncf_mnli", changes)
     assert plan_of_recipe(recipe).samples == 24
     results = run(recipe, tmp_path / "run")
     assert results["quantize"]["graph"] == "house" and results["nncf"]["samples"] == 24

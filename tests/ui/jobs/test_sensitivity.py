@@ -1,3 +1,4 @@
+from tests.ui.figure_kit import parts
 from ui.figures import COLOURS
 from ui.jobs import sensitivity
 
@@ -19,7 +20,7 @@ REPORT = {
 def test_the_most_sensitive_is_on_top_and_what_went_back_is_marked():
     drawn = sensitivity.draw(REPORT)
     assert drawn is not None
-    told = drawn.to_plotly_json()
+    told = parts(drawn)
     kept, back = told["data"]
     assert list(back["y"]) == ["words"] and back["name"] == sensitivity.BACK and back["marker"]["color"] == COLOURS[2]
     assert list(kept["y"]) == ["layers.0.qkv", "layers.0.<b>"] and list(kept["x"]) == [0.1, 0.0]
@@ -30,7 +31,7 @@ def test_the_most_sensitive_is_on_top_and_what_went_back_is_marked():
 def test_what_the_recipe_leaves_in_float_is_told_apart():
     drawn = sensitivity.draw({**REPORT, "kept_float": ["words", "layers.0.qkv"]})
     assert drawn is not None
-    assert [(trace["name"], list(trace["y"])) for trace in drawn.to_plotly_json()["data"]] == [
+    assert [(trace["name"], list(trace["y"])) for trace in parts(drawn)["data"]] == [
         (sensitivity.STAYS, ["layers.0.<b>"]),
         (sensitivity.BACK, ["words"]),
         (sensitivity.NEVER, ["layers.0.qkv"]),
@@ -39,7 +40,7 @@ def test_what_the_recipe_leaves_in_float_is_told_apart():
 
 def test_nothing_returned_is_one_colour():
     drawn = sensitivity.draw({**REPORT, "returned": [], "kept_float": []})
-    assert drawn is not None and [trace["name"] for trace in drawn.to_plotly_json()["data"]] == [sensitivity.STAYS]
+    assert drawn is not None and [trace["name"] for trace in parts(drawn)["data"]] == [sensitivity.STAYS]
 
 
 def test_the_table_says_all_and_how_it_was_measured():
