@@ -3,7 +3,6 @@ window.budgetZoo = {
   start() {
     const wanted = this.remember();
     if (wanted) document.body.classList.toggle("dark", wanted === "dark");
-    this.readAddress();
     this.nameSliders();
     document.addEventListener("visibilitychange", () => this.lookAgain());
   },
@@ -24,7 +23,9 @@ window.budgetZoo = {
   },
 
   // What the address says: what Explore selects, the tab, and the job that is looked at.
+  // Before a first selection there is nothing to write: it would wipe out the link that the server has yet to read.
   setAddress(query) {
+    if (!query) return;
     this.explored = query;
     this.write();
   },
@@ -108,3 +109,4 @@ window.budgetZoo = {
     if (range) range.setAttribute("aria-label", "Budget");
   },
 };
+window.budgetZoo.readAddress(); // now, before any event of the page can write another address

@@ -142,6 +142,16 @@ def test_a_permalink_brings_back_what_was_selected(page, url):
     assert linked(page, "model") and linked(page, "unit") == "macs"
 
 
+def test_a_permalink_outlives_a_slow_start(page, url):
+    # What the page writes into the address late here stands there at once, before the server is asked what it says.
+    page.add_init_script(
+        "const later = setTimeout; window.setTimeout = (f, ms, ...a) => later(f, ms === 150 ? 0 : ms, ...a);"
+    )
+    open_page(page, url, "?budget=90&unit=macs&engine=torch")
+    expect(page.locator(SLIDER)).to_have_value("90")
+    expect(page.locator("#engine label.selected")).to_contain_text("PyTorch")
+
+
 def test_a_broken_permalink_is_explained(page, url):
     open_page(page, url, "?budget=nonsense&unit=miles&engine=gpu&model=../../etc/passwd")
     for said in ("budget is no number", "link's unit", "link's engine", "press Load"):
