@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -73,7 +74,7 @@ def engine(name: str) -> Need:
     return Need(package, f"The engine {name} is not installed. Install it: pip install {package}.")
 
 
-class Kind(Group):
+class Kind(Group, ABC):
     """A kind of recipe.
 
     A subclass with a `kind` is found by that name from then on; see `compress.recipe.load`. Its docstring's first line
@@ -106,13 +107,13 @@ class Kind(Group):
         if getattr(self.quantize, "neural_compressor", False):
             yield NEURAL_COMPRESSOR
 
+    @abstractmethod
     def work(self, counts: Counts) -> list[Work]:
         """What its stages cost.
 
         Raises:
             Uncounted: that shows only when data or text are read.
         """
-        raise NotImplementedError
 
     def reported(self, counts: Counts, int8: float, torch: float = 1.0) -> Work:
         """A report: so many passes over its data in int8 and in torch."""
@@ -128,9 +129,9 @@ class Kind(Group):
         return max((part.batch_size for part in self.trainings), default=0) * self.reading.max_length * size.width
 
     @property
+    @abstractmethod
     def method(self) -> str:
         """What was done to the float model, as the catalogue's `method`."""
-        raise NotImplementedError
 
     @property
     def float_method(self) -> str:
