@@ -23,9 +23,8 @@ window.budgetZoo = {
   },
 
   // What the address says: what Explore selects, the tab, and the job that is looked at.
-  // Before a first selection there is nothing to write: it would wipe out the link that the server has yet to read.
   setAddress(query) {
-    if (!query) return;
+    if (!query) return; // before a first selection
     this.explored = query;
     this.write();
   },
@@ -60,7 +59,14 @@ window.budgetZoo = {
     return parts.join("&");
   },
 
+  // The server has read the address that the page was opened with.
+  open() {
+    this.isOpen = true;
+    this.write();
+  },
+
   write() {
+    if (!this.isOpen) return; // what tabs say of themselves as they appear would wipe out the link
     clearTimeout(this.later);
     // Browsers refuse more than about a hundred changes in half a minute, which a drag would reach.
     this.later = setTimeout(() => {
@@ -109,4 +115,4 @@ window.budgetZoo = {
     if (range) range.setAttribute("aria-label", "Budget");
   },
 };
-window.budgetZoo.readAddress(); // now, before any event of the page can write another address
+window.budgetZoo.readAddress();

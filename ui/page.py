@@ -41,7 +41,7 @@ def build(desk: Desk) -> gr.Blocks:
                 models = build_models(demo, at["models"])
         for name, tab in at.items():
             tab.select(None, None, None, js=f"() => {{ budgetZoo.setTab('{name}'); }}", **QUICK)
-        demo.load(open_tab, None, tabs, **QUICK)
+        demo.load(open_tab, None, tabs, **QUICK).then(None, None, None, js="() => { budgetZoo.open(); }", **QUICK)
         _join(tabs, explore, compare, compress, jobs, models)
         api.add_look_ups()
     return demo
