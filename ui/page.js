@@ -29,8 +29,9 @@ window.budgetZoo = {
     this.write();
   },
 
+  // A tab names itself as it appears, too: until the page is open, the address knows better.
   setTab(tab) {
-    this.tab = tab;
+    if (this.isOpen) this.tab = tab;
     this.write();
     this.nameSliders();
     // Figures that were drawn while their tab was hidden have no width yet.
@@ -38,7 +39,7 @@ window.budgetZoo = {
   },
 
   setJob(job) {
-    this.job = job;
+    if (this.isOpen) this.job = job;
     this.write();
   },
 
@@ -66,7 +67,7 @@ window.budgetZoo = {
   },
 
   write() {
-    if (!this.isOpen) return; // what tabs say of themselves as they appear would wipe out the link
+    if (!this.isOpen) return;
     clearTimeout(this.later);
     // Browsers refuse more than about a hundred changes in half a minute, which a drag would reach.
     this.later = setTimeout(() => {
