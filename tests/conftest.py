@@ -107,6 +107,16 @@ def data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def seeds() -> dict[str, str]:
+    """The documents of the five systems by their numbers, `000` to `004`; skips where they are not at hand."""
+    places = [Path(os.environ["BUDGET_ZOO_SEEDS"])] if os.environ.get("BUDGET_ZOO_SEEDS") else []
+    for folder in (*places, ROOT.parent / "shared" / "seeds"):
+        if folder.is_dir():
+            return {path.name[:3]: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.txt"))}
+    pytest.skip("the documents of the five systems are not here: set BUDGET_ZOO_SEEDS to their folder")
+
+
 def _word_pieces(text: str):
     """A fast WordPiece tokenizer: every word of `text` that occurs twice, and all characters for the rest."""
     from collections import Counter

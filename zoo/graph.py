@@ -69,6 +69,9 @@ class Graph(Nodes):
         ids, types = "input_ids", "token_type_ids"
         if "words.q" in self.weights:
             rows = self.op("Cast", self.op("Gather", self.weight("words.q"), ids), to=1)
+            if "words.zero" in self.weights:
+                zeros = self.op("Cast", self.op("Gather", self.weight("words.zero"), ids), to=1)
+                rows = self.op("Sub", rows, zeros)
             words = self.op("Mul", rows, self.op("Gather", self.weight("words.scale"), ids))
         else:
             words = self.op("Gather", self.weight("words.w"), ids)

@@ -9,6 +9,14 @@ import numpy as np
 Weights = dict[str, np.ndarray]
 
 
+def dequantized(weights: Weights, name: str) -> np.ndarray:
+    """What the integers of a matrix stand for: `(q - zero) * scale`; without zero points they are symmetric."""
+    whole = weights[f"{name}.q"]
+    if f"{name}.zero" in weights:
+        whole = whole.astype(np.int16) - weights[f"{name}.zero"]
+    return whole * weights[f"{name}.scale"]
+
+
 class Nodes:
     """Collects nodes; every method returns the name of its result.
 
@@ -50,6 +58,7 @@ class Nodes:
         if f"{name}.x_factor" in self.weights:
             x = self.op("Mul", x, self.weight(f"{name}.x_factor"))
         w, scale = self.weight(f"{name}.q"), self.weight(f"{name}.scale")
+        zero = self.weight(f"{name}.zero") if f"{name}.zero" in self.weights else ""
         static = f"{name}.x_scale" in self.weights
         if static:
             x_scale, x_zero = self.weight(f"{name}.x_scale"), self.weight(f"{name}.x_zero")
@@ -63,17 +72,18 @@ class Nodes:
                 x_scale,
                 scale,
                 x_zero,
-                self.const(np.zeros(self.weights[f"{name}.scale"].shape), np.int8),
+                zero or self.const(np.zeros(self.weights[f"{name}.scale"].shape), np.int8),
             ]
             return self.op(
                 "MatMulIntegerToFloat", *args, *([self.weight(f"{name}.bias")] if bias else []), domain="com.microsoft"
             )
         if static:
             left = self.op("DequantizeLinear", integers, x_scale, x_zero)
-            right = self.op("DequantizeLinear", w, scale, axis=1)
+            right = self.op("DequantizeLinear", w, scale, *([zero] if zero else []), axis=1)
             y = self.op("MatMul", left, right)
         else:
-            whole = self.op("Cast", self.op("MatMulInteger", integers, w, x_zero), to=1)
+            product = self.op("MatMulInteger", integers, w, x_zero, *([zero] if zero else []))
+            whole = self.op("Cast", product, to=1)
             y = self.op("Mul", whole, self.op("Mul", scale, x_scale))
         return self.op("Add", y, self.weight(f"{name}.bias")) if bias else y
 

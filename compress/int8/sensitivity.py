@@ -25,7 +25,7 @@ from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
-from zoo.operators import Weights
+from zoo.operators import Weights, dequantized
 from zoo.weights import float_weights, linears
 
 
@@ -124,7 +124,7 @@ def alone(model: LengthAdaptiveModel, integers: Weights, name: str) -> Generator
     try:
         if name == WORDS:
             with torch.no_grad():
-                model.words.weight.copy_(torch.from_numpy(integers["words.q"] * integers["words.scale"]))
+                model.words.weight.copy_(torch.from_numpy(dequantized(integers, "words")))
         else:
             handles = place(model, integers, [name])
         yield

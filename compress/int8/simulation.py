@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from zoo.checkpoints import head_size
 from zoo.modeling import LengthAdaptiveModel
-from zoo.operators import Weights
+from zoo.operators import Weights, dequantized
 from zoo.weights import linears
 
 
@@ -36,7 +36,7 @@ def simulate(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveMode
                 rows = torch.tensor(weights[f"{name}.w"])  # the graph leaves first positions out that tokens never have
                 module.weight[len(module.weight) - len(rows) :].copy_(rows)
         if "words.q" in weights:
-            twin.words.weight.copy_(torch.from_numpy(weights["words.q"] * weights["words.scale"]))
+            twin.words.weight.copy_(torch.from_numpy(dequantized(weights, "words")))
     place(twin, weights, products)
     return twin
 
@@ -52,7 +52,7 @@ def place(model: LengthAdaptiveModel, weights: Weights, names: Iterable[str]) ->
     scale = head_size(model.config) ** -0.5
     for name in names:
         modules, integers = products[name], f"{name}.q" in weights
-        w = weights[f"{name}.q"] * weights[f"{name}.scale"] if integers else weights[f"{name}.w"]
+        w = dequantized(weights, name) if integers else weights[f"{name}.w"]
         if f"{name}.x_factor" in weights:
             w = w * weights[f"{name}.x_factor"][:, None]
         parts, biases = torch.tensor(w).chunk(len(modules), 1), torch.tensor(weights[f"{name}.bias"])

@@ -1,9 +1,10 @@
 """What NNCF has quantized as a file that runs: the house's int8 graph where it can say the same, else NNCF's own ONNX.
 
 The house's graph multiplies real integers on every engine and is the faster one by far; it says the same as long as
-inputs and weights of linear layers are rounded together, eight-bit inputs by one range a product, weights
-symmetrically. Everything else goes the way that NNCF has for it: its quantizers become torch's, and torch's older
-exporter writes quantize-dequantize pairs (its newer one cannot trace them).
+inputs and weights of linear layers are rounded together, eight-bit inputs by one range a product. Weights are rounded
+symmetrically, or asymmetrically with a zero point an output. Everything else goes the way that NNCF has for it: its
+quantizers become torch's, and torch's older exporter writes quantize-dequantize pairs (its newer one cannot trace
+them).
 """
 
 from __future__ import annotations
@@ -73,8 +74,10 @@ def graph_weights(model: LengthAdaptiveModel, batch: dict[str, Tensor]) -> Weigh
         made |= _product(product, modules, factor, entering, [part[2] for part in parts], scale)
         del made[f"{product}.w"]
     if "words" in known:
-        integers, step = _integers(held["words"][2], model.words.weight)
+        integers, step, zero = _integers(held["words"][2], model.words.weight)
         made |= {"words.q": integers, "words.scale": step[:, None]}
+        if zero.any():
+            made["words.zero"] = zero[:, None]
         del made["words.w"]
         known.discard("words")
     if known:
@@ -89,11 +92,14 @@ def _product(
     if entering.num_bits != 8:
         raise Unfit(f"{product}: inputs take {entering.num_bits} bits")
     found = [_integers(quantizer, module.weight) for quantizer, module in zip(weights, modules, strict=True)]
-    steps = [step * (scale if len(modules) == 3 and turn == 0 else 1) for turn, (_, step) in enumerate(found)]
+    steps = [step * (scale if len(modules) == 3 and turn == 0 else 1) for turn, (_, step, _) in enumerate(found)]
     made = {
-        f"{product}.q": np.concatenate([integers.T for integers, _ in found], 1),
+        f"{product}.q": np.concatenate([integers.T for integers, _, _ in found], 1),
         f"{product}.scale": np.concatenate(steps).astype(np.float32),
     }
+    zeros = np.concatenate([zero for _, _, zero in found])
+    if zeros.any():
+        made[f"{product}.zero"] = zeros
     if factor is not None:
         made[f"{product}.x_factor"] = factor.scale.detach().flatten().numpy().astype(np.float32)
     low, high = (float(value.detach()) for value in entering.get_input_low_input_high())
@@ -104,14 +110,27 @@ def _product(
     return made
 
 
-def _integers(quantizer: Any, weight: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The integers of a weight `[out, in]` and the scale of each output."""
-    if type(quantizer).__name__ != "SymmetricQuantizer":
-        raise Unfit("weights are rounded asymmetrically")
+def _integers(quantizer: Any, weight: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The integers of a weight `[out, in]`, and the scale and the zero point of each output.
+
+    Integers of asymmetric weights are moved down by half of their levels, into int8: of seven bits, two products
+    with an unsigned input still add up within 16 bits, as CPUs without VNNI do it.
+    """
+    rows, weight = weight.shape[0], weight.detach()
     with torch.no_grad():
-        step = (quantizer.scale.abs() / quantizer.level_high).expand(weight.shape[0], 1)
-        whole = (quantizer.quantize(weight.detach()) / step).round().clamp(quantizer.level_low, quantizer.level_high)
-    return whole.to(torch.int8).numpy().copy(), step.flatten().numpy().astype(np.float32).copy()
+        if type(quantizer).__name__ == "SymmetricQuantizer":
+            step = (quantizer.scale.abs() / quantizer.level_high).expand(rows, 1)
+            zero, lowest, highest = torch.zeros(rows, 1), quantizer.level_low, quantizer.level_high
+        else:
+            low, high = quantizer.get_input_low_input_high()
+            levels = quantizer.level_high - quantizer.level_low
+            middle = (levels + 1) // 2
+            step = ((high - low) / levels).expand(rows, 1)
+            zero = (-low * levels / (high - low)).round().expand(rows, 1) - middle
+            lowest, highest = -middle, levels - middle
+        whole = ((quantizer.quantize(weight) / step).round() + zero).clamp(lowest, highest)
+    scales, zeros = (part.flatten().numpy() for part in (step, zero))
+    return whole.to(torch.int8).numpy().copy(), scales.astype(np.float32).copy(), zeros.astype(np.int8)
 
 
 def _hooks_of(hooks: dict[str, Any], node: str) -> tuple[Any, Any, Any]:

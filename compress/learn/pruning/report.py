@@ -75,8 +75,11 @@ def zeros_stored(zeros: Mapping[str, float], weights: Path) -> dict[str, float]:
         checkpoint: training with simulated rounding has moved them.
     """
     if weights.suffix == ".onnx":
+        graph = read(weights)[0]
         stored = [
-            w for name, w in read(weights)[0].items() if name.startswith("layers.") and name.endswith((".q", ".w"))
+            w - graph.get(f"{name[:-2]}.zero", 0)
+            for name, w in graph.items()
+            if name.startswith("layers.") and name.endswith((".q", ".w"))
         ]
         if sum(int((w == 0).sum()) for w in stored) < (zeros["operators"] - LEAST) * sum(w.size for w in stored):
             return {}

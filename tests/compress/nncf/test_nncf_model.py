@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from compress.nncf import store as nncf_store
 from compress.nncf.control import AccuracyGuard, open_exported, quantize_exported
 from compress.nncf.export import PlainOpenVino, compare, export_onnx, graph_weights
 from compress.nncf.load import load_nncf
-from compress.nncf.model import HOOKS, quantized
+from compress.nncf.model import HOOKS, operations, quantized
 from compress.nncf.stages import range_rates
 from compress.progress import Progress
 from compress.recipe.nncf import Control, Rounding
@@ -31,6 +32,7 @@ from zoo.engines import open_graph
 from zoo.errors import UserError
 from zoo.features import pad
 from zoo.modeling import LengthAdaptiveModel
+from zoo.operators import dequantized
 from zoo.weights import spec_of, write
 
 PLAN = Schedule(learning_rate=1e-3, epochs=2, batch_size=4, precision="fp32", checkpoint_minutes=0)
@@ -80,10 +82,43 @@ def test_what_is_simulated_is_what_every_engine_computes(model, data, tmp_path, 
     assert capsys.readouterr().out == "", "NNCF's progress stays away"
 
 
+@pytest.mark.parametrize(("fix", "middle"), [("enable", 64), ("disable", 128)])
+def test_asymmetric_weights_are_real_integers_with_a_zero_point_each(fix, middle, model, data, tmp_path):
+    with torch.no_grad():  # weights whose range lies to one side, so that zero points matter
+        for block in model.blocks:
+            block.contract.weight += (
+                0.3 * block.contract.weight.std() * torch.arange(block.contract.out_features)[:, None]
+            )
+    plan = Plan(weights=Numbers("asymmetric"), activations=Numbers("asymmetric"))
+    made = quantized(model, plan, Rounding(subset_size=4, overflow_fix=fix), inputs(data))
+    weights = graph_weights(made, inputs(data)[0])
+    hooks, nodes = rounds(made), operations(model, inputs(data)[0])
+    for name, graph in (("layers.1.contract", "layers.1.contract"), ("layers.0.expand", "layers.0.expand")):
+        quantizer = hooks[f"pre_hooks.{nodes[name].replace('.', ':')}__1.0"]
+        weight = made.get_submodule(name).weight.detach()
+        low, high, scale, zero = quantizer.get_parameters_for_torch_fq()  # what NNCF itself exports
+        expected = (weight / scale[:, None]).round() + zero[:, None]
+        assert int((weights[f"{graph}.zero"] != 0).sum()) > 0
+        np.testing.assert_array_equal(weights[f"{graph}.zero"], zero.numpy() - middle)
+        np.testing.assert_array_equal(weights[f"{graph}.q"], expected.clamp(0, 2 * middle - 1).numpy().T - middle)
+        np.testing.assert_allclose(
+            dequantized(weights, graph), quantizer.quantize(weight).detach().numpy().T, atol=1e-6
+        )
+    write(weights, spec_of(made), tmp_path)
+    stored = {
+        tensor.name: tensor.data_type for tensor in onnx.load(str(tmp_path / "model.int8.onnx")).graph.initializer
+    }
+    assert not [name for name in stored if name.startswith("layers.") and name.endswith(".w")]
+    assert {stored[name] for name in stored if name.endswith((".q", ".zero"))} == {onnx.TensorProto.INT8}
+    for name in ("onnxruntime", "openvino"):
+        assert compare(made, open_graph(tmp_path, 1, name), inputs(data, 8)) < 0.1
+    facts = export_onnx(made, tmp_path / "plain.onnx", inputs(data))
+    assert facts["graph"] == "house" and facts["distance"] < 0.1
+
+
 @pytest.mark.parametrize(
     ("plan", "settings", "why"),
     [
-        (Plan(weights=Numbers("asymmetric")), PRODUCTS, "asymmetrically"),
         (Plan(ignored=("layers.0.query",)), PRODUCTS, "layers.0.qkv"),
         (Plan(), Rounding(placement="graph"), "it rounds"),
     ],

@@ -232,9 +232,16 @@ def test_the_published_configuration_for_questions_runs(sources, tmp_path):
     begun, ended = (dict(load_model(tmp_path / "run/nncf" / at)[0].named_parameters()) for at in ("start", ""))
     lows = {key: low.detach() for key, low in begun.items() if key.endswith("input_low")}
     assert any(float((ended[key].detach() - low).abs().max()) > 1e-3 for key, low in lows.items())
-    assert results["nncf"]["samples"] == 16, "four steps of four windows"
+    assert results["nncf"]["samples"] == min(32, results["nncf"]["windows"])
     assert results["nncf"]["remarks"]
     assert results["quantize"]["graph"] == "house"
+    entry = catalog.find(str(tmp_path / "run/package" / results["package"]["entries"][-1]))
+    weights, _ = read(entry.folder / catalog.GRAPH)
+    assert all(f"layers.{i}.{part}.zero" in weights for i in range(2) for part in ("qkv", "project", "contract"))
+    told = [
+        QuestionAnswerer(entry, name, 1).ask("Who?", "Marie Curie was born in Warsaw.") for name in entry.engines[:2]
+    ]
+    assert entry.engines[:2] == ["onnxruntime", "openvino"] and told[0].answers[0].text == told[1].answers[0].text
 
 
 def test_accuracy_control_keeps_the_loss_below_its_bound(sources, tmp_path):

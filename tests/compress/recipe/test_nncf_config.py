@@ -11,6 +11,7 @@ from compress.nncf.scopes import matching, operators
 from compress.recipe.load import RECIPES, load, shipped
 from compress.recipe.nncf import NncfRecipe
 from compress.recipe.nncf_config import Numbers, Override, Plan, parse_config, plan_of, read_text
+from tests.compress.recipe_kit import load_as
 from zoo.errors import UserError
 
 FAMILIES = {
@@ -159,13 +160,30 @@ def test_a_scope_that_matches_nothing_is_named(scope):
 
 def test_configurations_ship_beside_recipes_and_are_no_recipes():
     files = {path.stem for path in RECIPES.glob("nncf_*.json")}
-    assert files == {"nncf_squad", "nncf_xnli", "nncf_mnli"}
+    assert files == {"nncf_squad", "nncf_xnli", "nncf_mnli", "nncf_minilm_l6", "nncf_minilm_l6_squad"}
     for name in [name for name in shipped() if name.startswith("nncf")]:
         recipe: Any = load(name)
         assert recipe.kind == "nncf"
         if recipe.nncf_config:
             assert parse_config(recipe.nncf_config) != Plan()
     assert "nncf_xnli" not in shipped()
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "length", "estimator", "line"),
+    [
+        ("nncf_squad", 32, 384, "percentile", "92.48% F1"),
+        ("nncf_xnli_zh", 96, 128, None, "77.02% accuracy"),
+        ("nncf_mnli", 24, 128, None, "89.25% accuracy"),
+    ],
+)
+def test_what_ships_is_asymmetric_as_the_published_results_are(name, samples, length, estimator, line, seeds):
+    recipe = load_as(NncfRecipe, name, [])
+    plan = parse_config(recipe.nncf_config or "")
+    assert plan.weights == plan.activations == Numbers("asymmetric")
+    assert (plan.samples, plan.max_length, plan.estimator) == (samples, length, estimator)
+    (said,) = [row for row in seeds["004"].splitlines() if line in row]
+    assert "asymmetrically quantized" in said
 
 
 def test_the_recipe_holds_the_configuration_itself(tmp_path):
