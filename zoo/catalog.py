@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import cache
-from math import prod
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from zoo import hub, safety, shelf
-from zoo.checkpoints import labels_of
+from zoo.checkpoints import labels_of, read_config
 from zoo.engines import GRAPH, TENSORS, running
 from zoo.errors import UserError
 from zoo.families import FAMILIES
@@ -21,6 +18,7 @@ from zoo.lengths import Front
 from zoo.metrics import scores_of
 from zoo.settings import get_settings
 from zoo.tasks import TASK_TYPES, TaskType
+from zoo.tensors import Tensors, has_tensors
 
 log = logging.getLogger(__name__)
 
@@ -155,12 +153,12 @@ def _registered(name: str) -> Path | None:
 
 def full_precision(entry: Entry) -> Entry | None:
     """The entry to run in fp32 beside this one: itself where it has such weights, else its full-precision sibling."""
-    if (entry.folder / TENSORS).is_file():
+    if has_tensors(entry.folder):
         return entry
     if not entry.full_precision:
         return None
     beside = entry.folder.parent / entry.full_precision
-    if Path(entry.full_precision).name == entry.full_precision and (beside / TENSORS).is_file():
+    if Path(entry.full_precision).name == entry.full_precision and has_tensors(beside):
         return _read(beside, entry.full_precision)
     return find(entry.full_precision)
 
@@ -188,11 +186,11 @@ def examples() -> list[dict[str, Any]]:
 
 def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
     """An entry from its folder; what `entry.json` does not say comes from `config.json` and the weights."""
-    config = read_json(folder / "config.json")
+    config = read_config(folder)
     path = folder / "entry.json"
     stated = read_json(path) if path.is_file() else {}
-    if not isinstance(config, dict) or not isinstance(stated, dict):
-        raise UserError(f"config.json and entry.json in {folder} should hold JSON objects. Restore the files.")
+    if not isinstance(stated, dict):
+        raise UserError(f"{path} should hold a JSON object. Restore the file.")
     for key, kind in KINDS.items():
         if stated.get(key) is not None and not isinstance(stated[key], kind):
             raise UserError(f"“{key}” in {path} should be of the kind {kind.__name__}. Correct the file.")
@@ -205,17 +203,15 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
     if task not in TASK_TYPES:
         raise UserError(f"The task {task!r} of {name} is none of {', '.join(TASK_TYPES)}. Correct {path}.")
 
-    tensors, graph = folder / TENSORS, folder / GRAPH
+    graph = folder / GRAPH
     front = Front.load(folder / FRONT) if (folder / FRONT).is_file() else None
     int8 = graph.is_file() and front is not None
     sibling = stated.get("full_precision")
-    runs_float = tensors.is_file() or (int8 and sibling)
+    tensors = Tensors.of(folder) if has_tensors(folder) else None
+    runs_float = tensors or (int8 and sibling)
     engines = running(*([GRAPH] if int8 else []), *([TENSORS] if runs_float else []))
     if not engines:
-        raise UserError(
-            f"{name} has neither {TENSORS} (in one piece) nor {GRAPH} with its {FRONT}. Save it again as one of these."
-        )
-    dtypes, parameters = _header(tensors) if tensors.is_file() else ([], 0)
+        raise UserError(f"{name} has neither {TENSORS} nor {GRAPH} with its {FRONT}. Save it again as one of these.")
     card = folder / "README.md"
     return Entry(
         name=name,
@@ -223,8 +219,8 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         method=stated.get("method") or "none",
         task=task,
         base_model=stated.get("base_model") or config.get("_name_or_path") or "",
-        parameters=stated.get("parameters") or parameters,
-        bytes=(graph if int8 else tensors).stat().st_size,
+        parameters=stated.get("parameters") or (tensors.parameters if tensors else 0),
+        bytes=tensors.bytes if tensors and not int8 else graph.stat().st_size,
         metrics=stated.get("metrics") or {},
         front=front,
         engines=engines,
@@ -232,7 +228,7 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         title=stated.get("title") or name,
         card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
         full_precision=sibling,
-        weights_dtype=stated.get("weights_dtype") or ", ".join(dtypes).lower(),
+        weights_dtype=stated.get("weights_dtype") or ", ".join(tensors.dtypes if tensors else []).lower(),
         provenance=stated.get("provenance") or {},
         revision=revision,
         labels=labels_of(config) if TASK_TYPES[task].has_labels else [],
@@ -250,18 +246,6 @@ def _task(config: dict[str, Any], name: str) -> str:
         f"{name} is a {', '.join(architectures) or 'model without a head'}: neither for {titles}. Take a checkpoint "
         "that was trained for one of these."
     )
-
-
-def _header(path: Path) -> tuple[list[str], int]:
-    """Data types and number of parameters of a safetensors file, from its header alone."""
-    try:
-        with safe_open(path, "np") as file:
-            parts = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118
-            return sorted({part.get_dtype() for part in parts}), sum(prod(part.get_shape()) for part in parts)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path} is no safetensors file, or it is cut short ({error}). Download or save it again."
-        ) from error
 
 
 def checkpoint_of(name: str) -> Path:

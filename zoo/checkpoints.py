@@ -4,11 +4,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from zoo.errors import UserError
 from zoo.families import FAMILIES, Family, family_of
+from zoo.files import read_json
 from zoo.tasks import TASK_TYPES, TaskType
+from zoo.tensors import Tensors, has_tensors
+
+
+def read_config(folder: Path | str) -> dict[str, Any]:
+    """A checkpoint's `config.json`: keys that are null left out, a classifier's labels as many as its weights have.
+
+    Raises:
+        UserError: the file is missing, broken or no JSON object.
+    """
+    folder = Path(folder)
+    stated = read_json(folder / "config.json")
+    if not isinstance(stated, dict):
+        raise UserError(f"{folder / 'config.json'} should hold a JSON object. Restore the file.")
+    config: dict[str, Any] = {key: value for key, value in stated.items() if value is not None}
+    if not config.get("id2label") and "num_labels" not in config and has_tensors(folder):
+        outputs = _outputs(config, Tensors.of(folder))
+        if outputs not in (None, 2):  # transformers leaves its default of two unnamed labels out
+            config["id2label"] = {str(i): f"LABEL_{i}" for i in range(outputs)}
+    return config
+
+
+def _outputs(config: dict[str, Any], tensors: Tensors) -> int | None:
+    """Outputs of a classifier's last layer by its weights; None where there is no such layer."""
+    try:
+        head, family = head_of(config), str(config.get("model_type"))
+        last = tensors.stored.get(theirs(f"{head.layers[-1]}.bias", family)) if head.has_labels else None
+    except UserError:
+        return None
+    return last.shape[0] if last else None
 
 
 def normalized(config: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +112,13 @@ def first_position(config: Mapping[str, Any]) -> int:
     family = FAMILIES.get(str(config.get("model_type")))
     if family is None:
         return 0
-    return config.get("pad_token_id", family.pad) + 1 if family.counts_tokens else family.first
+    return pad_of(config) + 1 if family.counts_tokens else family.first
+
+
+def pad_of(config: Mapping[str, Any]) -> int:
+    """The id that stands for padding; the family's where the configuration has none."""
+    stated = config.get("pad_token_id")
+    return family_of(config.get("model_type")).pad if stated is None else int(stated)
 
 
 def check_simulable(name: str | None) -> None:

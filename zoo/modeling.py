@@ -9,15 +9,15 @@ the copying.
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.checkpoints import (
@@ -29,6 +29,8 @@ from zoo.checkpoints import (
     labels_of,
     normalized,
     ours,
+    pad_of,
+    read_config,
     theirs,
 )
 from zoo.errors import UserError
@@ -36,6 +38,7 @@ from zoo.families import family_of
 from zoo.files import atomic, write_json
 from zoo.lengths import Shape
 from zoo.tasks import TASK_TYPES, TaskType
+from zoo.tensors import Tensors
 
 MASK = -1e4  # exp(MASK) is exactly 0 in float32, and unlike the smallest float it survives a later quantization
 LOST = -1e4  # logit of a padded position
@@ -122,7 +125,7 @@ class LengthAdaptiveModel(nn.Module):
         self.drop_layers = tuple(config.get("length_drop_layers") or range(self.shape.layers))
         self.keep_first = not self.head.per_token or config.get("always_keep_first_token", False)
         hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
-        self.words = nn.Embedding(config["vocab_size"], hidden, padding_idx=config.get("pad_token_id", 0))
+        self.words = nn.Embedding(config["vocab_size"], hidden, padding_idx=pad_of(config))
         self.positions = nn.Embedding(config["max_position_embeddings"], hidden)
         if row.token_types:
             self.types = nn.Embedding(config.get("type_vocab_size", 2), hidden)
@@ -154,14 +157,14 @@ class LengthAdaptiveModel(nn.Module):
 
     def embed(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
         if self.row.counts_tokens:  # positions count the real tokens, from padding_idx + 1: settled before any drop
-            pad = self.config.get("pad_token_id", self.row.pad)
+            pad = pad_of(self.config)
             real = input_ids.ne(pad).long()
             position = real.cumsum(1) * real + pad
         else:
             position = first_position(self.config) + torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         x = self.words(input_ids)
         if self.row.token_types:
-            x = x + self.types(torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids)
+            x = x + self.types(segments(self.types, input_ids, token_type_ids))
         return F.dropout(self.norm(x + self.positions(position)), self.dropout, self.training)
 
     def forward(
@@ -256,7 +259,7 @@ class LengthAdaptiveModel(nn.Module):
     def load(
         cls, folder: Path | str, head: TaskType | None = None, dropout: float = 0.0, **overrides: Any
     ) -> LengthAdaptiveModel:
-        """Reads a Hugging Face checkpoint folder (`config.json`, `model.safetensors`), computing in float32.
+        """Reads a Hugging Face checkpoint folder (`config.json` and safetensors), computing in float32.
 
         Args:
             folder: the checkpoint.
@@ -269,33 +272,30 @@ class LengthAdaptiveModel(nn.Module):
             UserError: the folder is no checkpoint of a family known here in safetensors, or weights are missing.
         """
         folder = Path(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{folder} has no readable config.json: {error}. Give the folder of a checkpoint."
-            ) from error
-        if not (folder / "model.safetensors").is_file():
-            raise UserError(f"{folder} has no model.safetensors. Save the checkpoint with safe_serialization=True.")
-        config.update(overrides)
+        config = {**read_config(folder), **overrides}
+        pruned = config.pop("pruned_heads", None)
         check_config(config)
         if head:
             config["architectures"] = [architecture(config["model_type"], head)]
         model = cls(config, dropout)
         state = model.state_dict()
-        found = {
-            ours(key, model.family): value.float() for key, value in load_file(folder / "model.safetensors").items()
-        }
+        tensors = Tensors.of(folder)
+        names = {ours(name, model.family): name for name in tensors.stored}
+        weights = tensors.load(names[key] for key in state if key in names)
+        found = {key: weights[names[key]] for key in state if key in names}
+        if pruned:
+            found = with_heads(found, config, pruned)
         new_head = HEAD_LAYERS if head else ()
-        for key in [key for key in found if key.startswith(new_head) and key in state]:
-            if found[key].shape != state[key].shape:
-                del found[key]
+        for key in [key for key in found if found[key].shape != state[key].shape]:
+            if not key.startswith(new_head):
+                raise UserError(_misfit(folder, theirs(key, model.family), found[key].shape, state[key].shape))
+            del found[key]
         lost = [key for key in state if key not in found and not key.startswith(new_head)]
         if lost:
             raise UserError(
                 f"{folder}: the checkpoint lacks {len(lost)} weights, for example {theirs(lost[0], model.family)}."
             )
-        model.load_state_dict({key: found[key] for key in state if key in found}, strict=False)
+        model.load_state_dict(found, strict=False)
         return model.eval()
 
     def save(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
@@ -306,6 +306,45 @@ class LengthAdaptiveModel(nn.Module):
         with atomic(folder / "model.safetensors") as draft:
             save_file(state, draft, metadata={"format": "pt"})
         write_json(folder / "config.json", {**self.config, "dtype": str(dtype).removeprefix("torch.")})
+
+
+def _misfit(folder: Path, name: str, weights: Sequence[int], stated: Sequence[int]) -> str:
+    """What to say of a weight of another shape than the configuration asks for."""
+    text = f"{folder}: {name} has the shape {tuple(weights)}, but by config.json it should have {tuple(stated)}. "
+    if name.startswith("classifier"):
+        return text + "Name every output of the classifier in id2label."
+    return text + "Take the config.json that was saved with these weights."
+
+
+def with_heads(
+    weights: dict[str, Tensor], config: dict[str, Any], pruned: Mapping[str | int, Sequence[int]]
+) -> dict[str, Tensor]:
+    """Weights with the attention heads that were cut out of them, as zeros, which add nothing to what is computed.
+
+    Args:
+        weights: by our names.
+        config: sizes of the whole model.
+        pruned: by layer the heads that are not there, `pruned_heads` of a `config.json`.
+    """
+    config, weights = normalized(config), dict(weights)
+    heads, size = config["num_attention_heads"], head_size(config)
+    for layer, gone in pruned.items():
+        kept = [i for head in range(heads) if head not in gone for i in range(head * size, (head + 1) * size)]
+        for name, axis in (("query", 0), ("key", 0), ("value", 0), ("project", 1)):
+            for kind in ("weight", "bias") if axis == 0 else ("weight",):
+                key = f"layers.{layer}.{name}.{kind}"
+                part = weights.get(key)
+                if part is not None and part.shape[axis] == len(kept) < heads * size:
+                    whole = torch.zeros(*(heads * size if at == axis else n for at, n in enumerate(part.shape)))
+                    weights[key] = whole.index_copy(axis, torch.tensor(kept, dtype=torch.long), part)
+    return weights
+
+
+def segments(types: nn.Embedding, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
+    """Token types that a table has: all 0 where it has one row, whatever the tokenizer writes."""
+    if token_type_ids is None or types.num_embeddings == 1:
+        return torch.zeros_like(input_ids)
+    return token_type_ids
 
 
 def distance_buckets(distance: Tensor, buckets: int, farthest: int = 128) -> Tensor:

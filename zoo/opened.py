@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from zoo.answers import KeptWindow, Reply
+from zoo.checkpoints import read_config
 from zoo.engines import DEFAULT_ENGINE, open_engine
 from zoo.engines.base import Batch, Engine, EngineOutput
 from zoo.errors import UserError
 from zoo.features import Tokenizer, Window, load_tokenizer, pad
-from zoo.files import read_json
 from zoo.lengths import LengthConfig, Lengths, Shape, macs
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Opened(ABC):
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        return read_json(self.entry.folder / "config.json")
+        return read_config(self.entry.folder)
 
     @cached_property
     def shape(self) -> Shape:

@@ -14,12 +14,14 @@ from huggingface_hub.utils import validate_repo_id
 from zoo.errors import UserError
 from zoo.families import titles
 from zoo.files import read_json
+from zoo.tensors import INDEX, SINGLE
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 ALLOWED = ("*.safetensors", "*.onnx", "*.json", "*.yaml", "vocab.txt", "merges.txt", "README.md")
-WEIGHTS = ("*.safetensors", "*.onnx")
+GRAPHS = ("*.onnx",)
+ADAPTER = "adapter_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
 MAX_BYTES = 2 * 1024**3
 MAX_FILES = 200
@@ -52,19 +54,28 @@ def check_weights(names: Iterable[str], where: str) -> None:
     """Refuse a set of files without weights that can be loaded safely.
 
     Raises:
-        UserError: there are no weights, or only pickles, which can run code when they are opened.
+        UserError: there are no weights, or only pickles, which can run code when they are opened, or only an adapter.
     """
     names = list(names)
-    if any(matches(name, WEIGHTS) for name in names):
+    if SINGLE in names or INDEX in names or any(matches(name, GRAPHS) for name in names):
         return
+    if ADAPTER in names:
+        raise UserError(merge_first(where))
     pickled = next((name for name in names if matches(name, PICKLES)), None)
     if pickled:
         raise UserError(
             f"{where} has its weights only as a pickle ({pickled}), which can run code when it is opened, "
-            "so it is refused. Save the model again with safetensors and give that folder or id."
+            f"so it is not. Convert them without running any: `python -m zoo convert {where}`."
         )
-    raise UserError(
-        f"{where} has no weights (*.safetensors or *.onnx). Give the id or folder of a complete checkpoint."
+    raise UserError(f"{where} has no weights ({SINGLE} or *.onnx). Give the id or folder of a complete checkpoint.")
+
+
+def merge_first(where: str, base: str = "its base") -> str:
+    """What to say of an adapter."""
+    return (
+        f"{where} is an adapter (LoRA or another of PEFT), not a model: it changes the weights of {base}. Merge both "
+        f"once (`PeftModel.from_pretrained(AutoModel….from_pretrained({base!r}), ADAPTER).merge_and_unload()"
+        ".save_pretrained(FOLDER)`) and give that folder."
     )
 
 
@@ -97,7 +108,12 @@ def check_folder(folder: str | Path, root: Path | None = None) -> Path:
             raise UserError(
                 f"{path.name} in {folder} is a broken link or no plain file. Replace it by the file itself."
             )
-    check_weights((path.name for path in files), str(folder))
+    names = {path.name for path in files}
+    if ADAPTER in names and SINGLE not in names and INDEX not in names:
+        settings = read_json(folder / ADAPTER)
+        base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+        raise UserError(merge_first(str(folder), str(base or "its base")))
+    check_weights(names, str(folder))
     check_size((path.stat().st_size for path in loadable), str(folder))
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name

@@ -22,6 +22,7 @@ from zoo.files import sha256
 from zoo.hub import client, patiently, plainly
 from zoo.lengths import Front
 from zoo.settings import get_settings
+from zoo.tensors import has_tensors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -99,7 +100,7 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
             feed = {**batch, "lengths": np.array([point.config.tokens(count)], np.int64)}
             inputs = {key: value for key, value in feed.items() if key in wanted}
             found[f"{catalog.GRAPH} {name}"] = np.array(session.run(heads, inputs))
-    if (folder / catalog.TENSORS).is_file():
+    if has_tensors(folder):
         import torch
 
         from zoo.modeling import LengthAdaptiveModel

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import torch
 
-from zoo.checkpoints import first_position, head_size, most_tokens
+from zoo.checkpoints import first_position, head_size, most_tokens, pad_of
 from zoo.files import atomic
 from zoo.graph import MODEL_FILE
 from zoo.graph import build as build_graph
@@ -28,7 +28,7 @@ def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
         "eps": config.get("layer_norm_eps", 1e-12),
         "family": model.family,
         "head": model.head.name,
-        "pad": config.get("pad_token_id", 0),
+        "pad": pad_of(config),
         "drop_layers": list(model.drop_layers),
         "keep_first": bool(model.keep_first),
     }
@@ -42,6 +42,8 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
     weights: Weights = {f"{name}.w": state[f"{name}.weight"] for name in tables}
     if not model.row.counts_tokens:  # positions from the first that tokens have
         weights["positions.w"] = weights["positions.w"][first_position(model.config) :]
+    if model.row.token_types and model.types.num_embeddings == 1:  # all tokens have the one: no input of the graph
+        weights["positions.w"] = weights["positions.w"] + weights.pop("types.w")
     if model.row.distances:  # a row for every distance
         most = most_tokens(model.config)
         buckets = distance_buckets(torch.arange(1 - most, most), model.distances.num_embeddings)

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compress.aimet.backend import load
-from zoo.modeling import MASK, Layer, LengthAdaptiveModel
+from zoo.checkpoints import pad_of
+from zoo.modeling import MASK, Layer, LengthAdaptiveModel, segments
 
 
 class SimulableLayer(nn.Module):
@@ -78,7 +79,7 @@ class Simulable(nn.Module):
 
     def __init__(self, model: LengthAdaptiveModel, whole: bool, mask: float = MASK):
         super().__init__()
-        self.row, self.head, self.pad = model.row, model.head, model.config.get("pad_token_id", 1)
+        self.row, self.head, self.pad = model.row, model.head, pad_of(model.config)
         self.dropout, self.mask = model.dropout, mask
         for name, module in model.named_children():
             if name != "layers":
@@ -100,7 +101,7 @@ class Simulable(nn.Module):
             position = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         x = self.words(input_ids)
         if self.row.token_types:
-            x = self.type_sum(x, self.types(token_type_ids))
+            x = self.type_sum(x, self.types(segments(self.types, input_ids, token_type_ids)))
         x = _dropped(self.norm(self.position_sum(x, self.positions(position))), self.dropout, self.training)
         bias = (1.0 - attention_mask[:, None, None, :].to(x.dtype)) * self.mask
         for layer in self.layers:

@@ -20,6 +20,7 @@ from compress.aimet.simulable import FACTOR
 from compress.int8.ranges import calibrate
 from compress.int8.rounding import matching
 from compress.recipe.aimet import AimetRecipe
+from zoo.checkpoints import read_config
 from zoo.errors import UserError
 from zoo.families import family_of
 from zoo.features import Window, pad
@@ -263,7 +264,7 @@ def open_simulated(folder: Path | str) -> Simulated:
         settings = Settings(**values)
     except TypeError as error:
         raise UserError(f"{folder / SETTINGS} holds other settings than a simulation has: {error}.") from error
-    model = Simulated(LengthAdaptiveModel(read_json(folder / "config.json")), settings)
+    model = Simulated(LengthAdaptiveModel(read_config(folder)), settings)
     model.restore(folder)
     return model.eval()
 

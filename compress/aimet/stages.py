@@ -29,7 +29,7 @@ from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, training_samples
 from zoo import metrics
 from zoo.catalog import checkpoint_of
-from zoo.checkpoints import check_simulable
+from zoo.checkpoints import check_simulable, read_config
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json, write_json
@@ -43,7 +43,7 @@ START = ".calibrated"  # what an interrupted training goes on from: ranges by si
 def finetune(ctx: StageContext[AimetRecipe]) -> dict[str, Any]:
     """Stage `finetune`: a checkpoint -> one that is fine-tuned in float; nothing where the recipe leaves it out."""
     recipe = ctx.recipe
-    check_simulable(read_json(checkpoint_of(recipe.model) / "config.json").get("model_type"))
+    check_simulable(read_config(checkpoint_of(recipe.model)).get("model_type"))
     if not recipe.finetune.apply:
         return {"applied": False}
     subject, settings = subject_of(recipe), recipe.finetune
@@ -146,7 +146,7 @@ def package(ctx: StageContext[AimetRecipe]) -> dict[str, Any]:
 
 
 def _check_head(source: Path, subject: Subject[Any]) -> None:
-    if not subject.has_head(read_json(source / "config.json")):
+    if not subject.has_head(read_config(source)):
         raise UserError(
             f"The checkpoint has no head for {subject.task.name}: set finetune.apply to true, or give one that was "
             "fine-tuned for it."

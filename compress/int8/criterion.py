@@ -22,10 +22,11 @@ from compress.recipe.layout import CRITERION
 from compress.recipe.training_groups import Criterion
 from compress.tasks.subjects import subject_of
 from zoo import engines
+from zoo.checkpoints import read_config
 from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
 from zoo.features import load_tokenizer
-from zoo.files import Archive, read_json, write_json
+from zoo.files import Archive, write_json
 from zoo.settings import get_settings
 
 SENSITIVITY_WINDOWS = 32
@@ -218,7 +219,7 @@ def answering(recipe: Kind, checkpoint: Path, most: int) -> Scorer:
     examples = random.Random(f"{recipe.seed}/criterion").sample(examples, min(len(examples), most))
 
     def score(engine: Engine, folder: Path) -> float:
-        settings = read_json(folder / "config.json")
+        settings = read_config(folder)
         return subject.score(engine, load_tokenizer(folder), examples, settings=settings)[subject.primary]
 
     def exact() -> float:

@@ -20,10 +20,9 @@ from compress.recipe.groups import Quantize
 from compress.tasks.losses import distance
 from compress.tasks.subjects import subject_for
 from zoo import catalog
-from zoo.checkpoints import head_of
+from zoo.checkpoints import head_of, read_config
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
-from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
 from zoo.operators import Weights, dequantized
 from zoo.weights import float_weights, linears
@@ -173,7 +172,7 @@ def of_entry(
         UserError: no such entry, data or task, or a task that is not the entry's.
     """
     folder = catalog.find(name).float_folder
-    head = head_of(read_json(folder / "config.json"))
+    head = head_of(read_config(folder))
     if head.has_labels != bool(task):
         raise UserError(
             f"{name} classifies: name its task." if head.has_labels else f"{name} answers questions: no task."

@@ -18,7 +18,8 @@ from compress.recipe.prune_once import PruneOnceRecipe
 from compress.recipe.quantize import QuantizeRecipe
 from compress.recipe.stage import StageContext, trained_in
 from compress.recipe.train import TrainRecipe
-from zoo.files import read_json, write_json
+from zoo.checkpoints import read_config
+from zoo.files import write_json
 from zoo.lengths import Front, LengthConfig, ladder
 
 
@@ -27,7 +28,7 @@ def run(ctx: StageContext[QuantizeRecipe | TrainRecipe | PruneOnceRecipe | NasRe
     the lengths to report on."""
     folder, _ = trained_in(ctx)
     learned = load_ranges(folder / RANGES_FILE) if (folder / RANGES_FILE).is_file() else None
-    configs = ladder(read_json(folder / "config.json"), ctx.recipe.budgets)
+    configs = ladder(read_config(folder), ctx.recipe.budgets)
     ctx.progress.update(0, 1)
     facts = write_int8(ctx, folder, configs[1:], learned)
     write_json(ctx.folder / "configs.json", [config.fractions for config in configs])

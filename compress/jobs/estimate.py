@@ -19,9 +19,8 @@ from compress.recipe.kind import Kind
 from compress.recipe.load import load
 from compress.recipe.work import Size, Uncounted
 from zoo.catalog import MODELS
-from zoo.checkpoints import normalized
+from zoo.checkpoints import normalized, read_config
 from zoo.errors import UserError
-from zoo.files import read_json
 from zoo.lengths import Shape, macs
 from zoo.settings import get_settings
 from zoo.tasks import find_task
@@ -149,7 +148,7 @@ def _config(model: str) -> dict[str, Any] | None:
     path = Path(model.replace("${BUDGET_ZOO_DATA}", str(_data()))).expanduser()
     for folder in (path, MODELS / model):
         if (folder / "config.json").is_file():
-            return read_json(folder / "config.json")
+            return read_config(folder)
     return None
 
 

@@ -15,9 +15,9 @@ from compress.tasks.judge import Judge
 from compress.tasks.lengths import drop_layers_of
 from compress.tasks.subjects import examples_to_search, subject_of
 from zoo import catalog
-from zoo.checkpoints import normalized
+from zoo.checkpoints import normalized, read_config
 from zoo.errors import UserError
-from zoo.files import Archive, read_json, write_json
+from zoo.files import Archive, write_json
 from zoo.lengths import Front, LengthConfig, Point
 
 
@@ -99,7 +99,7 @@ def space_of(checkpoint: Path, lower_ratio: float | list[float] | None, bound: f
     Raises:
         UserError: `lower_ratio` has another number of values than there are drop layers.
     """
-    config = read_json(checkpoint / "config.json")
+    config = read_config(checkpoint)
     drops = tuple(drop_layers_of(config))
     lowest = bound if lower_ratio is None else lower_ratio
     each = tuple(lowest) if isinstance(lowest, list) else (lowest,) * len(drops)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +14,7 @@ from zoo.families import family_of
 from zoo.files import atomic, write_json
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import QUESTIONS
+from zoo.tensors import Tensors
 
 OWN_HEAD = ("qa_outputs.", "dense.", "classifier.")  # of a LengthAdaptiveModel, for its task
 
@@ -66,13 +66,13 @@ class MaskedLanguageModel(nn.Module):
         """
         model = cls(LengthAdaptiveModel.load(folder, QUESTIONS, dropout))
         names = head_names(model.encoder.family)
-        with safe_open(str(folder / "model.safetensors"), "pt") as file:
-            old = {key.replace(".gamma", ".weight").replace(".beta", ".bias"): key for key in file.keys()}  # noqa: SIM118
-            tied = model.encoder.config.get("tie_word_embeddings", True)  # an own matrix of words is not read
-            if tied and all(name in old for name in names.values()):
-                head = {ours: file.get_tensor(old[name]).float() for ours, name in names.items()}
-                model.load_state_dict(head, strict=False)
-                model.has_head = True
+        tensors = Tensors.of(folder)
+        old = {key.replace(".gamma", ".weight").replace(".beta", ".bias"): key for key in tensors.stored}
+        tied = model.encoder.config.get("tie_word_embeddings", True)  # an own matrix of words is not read
+        if tied and all(name in old for name in names.values()):
+            weights = tensors.load(old[name] for name in names.values())
+            model.load_state_dict({ours: weights[old[name]] for ours, name in names.items()}, strict=False)
+            model.has_head = True
         return model.eval()
 
     def save(self, folder: Path) -> None:

@@ -15,7 +15,7 @@ from compress.recipe.prune_once import PruneOnceRecipe
 from compress.recipe.stage import StageContext
 from compress.tasks.subjects import training_samples
 from zoo.catalog import checkpoint_of
-from zoo.files import read_json
+from zoo.checkpoints import read_config
 
 
 def run(ctx: StageContext[PruneOnceRecipe]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def run(ctx: StageContext[PruneOnceRecipe]) -> dict[str, Any]:
     """
     recipe, settings = ctx.recipe, ctx.recipe.pretrain
     tokenizer = tokenizer_of(recipe.model, recipe.tokenizer)
-    config = read_json(checkpoint_of(recipe.model) / "config.json")
+    config = read_config(checkpoint_of(recipe.model))
     prune.check(config, recipe.prune, settings.steps)
     open_dense(settings, recipe.model, tokenizer)
     if recipe.distill.apply:

@@ -22,6 +22,7 @@ from zoo.features import Tokenizer
 from zoo.files import read_json, sha256, write_json
 from zoo.modeling import LOST, LengthAdaptiveModel, Output
 from zoo.tasks import TASK_TYPES
+from zoo.tensors import weight_files
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +190,7 @@ class TeacherLogits:
 def mark_of(checkpoint: Path, tokenizer: Tokenizer, max_length: int, stride: int) -> dict[str, Any]:
     """What stored logits depend on, by name: the teacher's weights and how texts become windows."""
     return {
-        "teacher": [sha256(checkpoint / name) for name in ("config.json", "model.safetensors")],
+        "teacher": [sha256(path) for path in (checkpoint / "config.json", *weight_files(checkpoint))],
         "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
         "max_length": max_length,
         "stride": stride,

@@ -18,7 +18,7 @@ from compress.recipe.stage import StageContext
 from compress.recipe.train import TrainRecipe
 from compress.tasks.subjects import subject_of, training_samples
 from zoo.catalog import checkpoint_of
-from zoo.files import read_json
+from zoo.checkpoints import read_config
 
 
 def teacher(ctx: StageContext[TrainRecipe]) -> dict[str, Any]:
@@ -75,6 +75,6 @@ def check_steps(recipe: TrainRecipe, samples: int) -> None:
     settings = recipe.finetune
     total = steps_of(samples, settings.epochs, settings.batch_size)
     if recipe.prune.apply:
-        prune.check(read_json(checkpoint_of(recipe.model) / "config.json"), recipe.prune, total)
+        prune.check(read_config(checkpoint_of(recipe.model)), recipe.prune, total)
     if recipe.aware.apply:
         aware.check(recipe.aware, total)

@@ -14,8 +14,7 @@ from compress.nas.space import Space, space_of
 from compress.nas.timed import Setup
 from compress.recipe.nas import NasRecipe
 from compress.recipe.stage import StageContext
-from zoo.checkpoints import normalized
-from zoo.files import read_json
+from zoo.checkpoints import normalized, read_config
 from zoo.settings import get_settings
 
 
@@ -43,7 +42,7 @@ def base_of(ctx: StageContext[NasRecipe]) -> Base:
     """
     recipe = ctx.recipe
     folder = ctx.inputs["supernet" if recipe.search.scoring == "finetune" else "tune"]
-    config = normalized(read_json(folder / "config.json"))
+    config = normalized(read_config(folder))
     space = space_of(recipe.space, config)
     return Base(folder, space, setup_of(recipe, config))
 

@@ -19,11 +19,12 @@ from compress.recipe.nas import NasRecipe
 from compress.recipe.stage import StageContext
 from compress.results import evaluate as report
 from compress.tasks.subjects import subject_of
+from zoo.checkpoints import read_config
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
 from zoo.engines.torch import TorchEngine
 from zoo.features import load_tokenizer
-from zoo.files import read_json, write_json
+from zoo.files import write_json
 from zoo.modeling import LengthAdaptiveModel
 from zoo.weights import float_weights, spec_of
 
@@ -49,7 +50,7 @@ def evaluate(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     facts = report.run(ctx)
     arch, told = winner_of(ctx.inputs["search"])
     setup = base_of(ctx).setup
-    vocabulary = min(1000, read_json(ctx.inputs["finetune"] / "config.json")["vocab_size"])
+    vocabulary = min(1000, read_config(ctx.inputs["finetune"])["vocab_size"])
     engine = _engine(told["mode"], ctx.inputs["quantize"], ctx.inputs["finetune"], setup.threads)
     found = time_again(whole_run(engine, setup, vocabulary), ctx.recipe.latency_table)
     predicted = told["winner"]["predicted_ms"]

@@ -25,7 +25,8 @@ from compress.recipe.nas import NasRecipe
 from compress.recipe.stage import StageContext
 from compress.tasks.samples import collate
 from zoo.catalog import checkpoint_of
-from zoo.files import read_json, write_json
+from zoo.checkpoints import read_config
+from zoo.files import write_json
 from zoo.modeling import Layer
 
 BATCH = 8
@@ -58,7 +59,7 @@ def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     if settings.checkpoint:
         return {}
     source = checkpoint_of(recipe.model)
-    space_of(recipe.space, read_json(source / "config.json"))
+    space_of(recipe.space, read_config(source))
     torch.manual_seed(recipe.training.seed)
     model = MaskedLanguageModel.load(source)
     facts: dict[str, Any] = {"words_head": model.has_head, "ordered": settings.order}

@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from compress.learn.masked_lm import MaskedLanguageModel
 from compress.nas.space import GENES, Arch, Space
-from zoo.checkpoints import renamed
+from zoo.checkpoints import read_config, renamed
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 from zoo.modeling import LengthAdaptiveModel
@@ -82,7 +82,7 @@ class SuperNet(nn.Module):
         if space is not None:
             check_space(space, trained, folder)
         if read is None:
-            kinds = read_json(folder / "config.json").get("architectures") or [""]
+            kinds = read_config(folder).get("architectures") or [""]
             masked = kinds[0].endswith("ForMaskedLM")
             model: Net = (
                 MaskedLanguageModel.load(folder, dropout)

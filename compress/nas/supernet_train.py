@@ -35,6 +35,7 @@ from compress.recipe.nas_groups import Supernet
 from compress.recipe.stage import StageContext
 from compress.tasks.samples import Loss
 from zoo.catalog import checkpoint_of
+from zoo.checkpoints import read_config
 from zoo.errors import UserError
 from zoo.features import Tokenizer, load_tokenizer
 from zoo.files import read_json
@@ -48,7 +49,7 @@ def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
         UserError: the teacher does not fit, or the supernet that was given is of another space.
     """
     recipe, settings, training = ctx.recipe, ctx.recipe.supernet, ctx.recipe.training
-    space = space_of(recipe.space, read_json(checkpoint_of(recipe.model) / "config.json"))
+    space = space_of(recipe.space, read_config(checkpoint_of(recipe.model)))
     if settings.checkpoint:
         folder = Path(settings.checkpoint).expanduser()
         net = SuperNet.load(folder, space)

@@ -21,8 +21,8 @@ from compress.recipe.nas_groups import Tune
 from compress.recipe.stage import StageContext
 from compress.tasks.samples import Forward, Loss
 from compress.tasks.subjects import subject_of
+from zoo.checkpoints import read_config
 from zoo.features import load_tokenizer
-from zoo.files import read_json
 
 
 def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
         return {}
     subject, tokenizer = subject_of(recipe, settings), load_tokenizer(source)
     torch.manual_seed(recipe.training.seed)
-    space = space_of(recipe.space, read_json(source / "config.json"))
+    space = space_of(recipe.space, read_config(source))
     net = SuperNet.load(source, space, lambda folder: subject.load_model(folder, settings.dropout))
     data = subject.samples(tokenizer, subject.load("train"))
     loss = in_place(subject.loss(), settings, space)

@@ -27,13 +27,13 @@ from compress.results import evaluate, package
 from compress.results.evaluate import Contender
 from compress.tasks.subjects import subject_of, training_samples
 from zoo.catalog import checkpoint_of
-from zoo.checkpoints import check_simulable, head_of
+from zoo.checkpoints import check_simulable, head_of, read_config
 from zoo.engines import open_graph
 from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import Tokenizer, load_tokenizer, pad
-from zoo.files import read_json, write_json
+from zoo.files import write_json
 from zoo.graph import MODEL_FILE
 from zoo.latency import machine
 from zoo.lengths import LengthConfig, Shape
@@ -56,7 +56,7 @@ def finetune(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     """
     recipe = ctx.recipe
     if not recipe.finetune.apply:
-        config = read_json(checkpoint_of(recipe.model) / "config.json")
+        config = read_config(checkpoint_of(recipe.model))
         try:
             fits = head_of(config) is recipe.dataset.type
         except UserError:
@@ -237,7 +237,7 @@ def run_evaluate(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
 def _contenders(ctx: StageContext[NncfRecipe], house: bool, threads: int) -> list[Contender]:
     """What there is to score beside what the stage `evaluate` of all recipes scores."""
     source, learned, real = (ctx.inputs[stage] for stage in ("finetune", "nncf", "quantize"))
-    layers, simulated = Shape.from_config(read_json(source / "config.json")).layers, (learned / FACTS).is_file()
+    layers, simulated = Shape.from_config(read_config(source)).layers, (learned / FACTS).is_file()
     engines: dict[str, Callable[[], Engine]] = {}
     if not house:
         engines["float"] = lambda: TorchEngine.open(source, threads)

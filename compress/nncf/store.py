@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from compress.int8.simulation import simulate
 from compress.nncf.load import load_nncf, quiet
+from zoo.checkpoints import read_config
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.files import atomic, read_json, write_json
@@ -41,7 +42,7 @@ def load_model(folder: Path, dropout: float = 0.0) -> tuple[Any, str]:
         raise UserError(f"{folder} holds no model that NNCF has quantized. Name the folder of a run of kind nncf.")
     try:
         facts = read_json(folder / FACTS)
-        model = LengthAdaptiveModel(read_json(folder / "config.json"), dropout)
+        model = LengthAdaptiveModel(read_config(folder), dropout)
         if any(part["module_cls_name"] not in MODULES for part in facts["config"]["compression_state"]):
             raise ValueError("it holds modules that do not belong there")
         with quiet():
@@ -73,6 +74,6 @@ def open_simulated(folder: Path | str, threads: int) -> SimulatedEngine:
             return SimulatedEngine(load_model(place)[0], threads)
     if (folder / MODEL_FILE).is_file():
         weights, _ = read(folder / MODEL_FILE)
-        model = LengthAdaptiveModel(read_json(folder / "config.json"))
+        model = LengthAdaptiveModel(read_config(folder))
         return SimulatedEngine(simulate(model, {name: value.copy() for name, value in weights.items()}), threads)
     raise UserError(f"{folder} holds nothing that NNCF has quantized. Name the folder of a run of kind nncf.")

@@ -19,6 +19,7 @@ from compress.tasks.judge import Judge
 from compress.tasks.lengths import effective
 from compress.tasks.subject import Subject, Tell
 from compress.tasks.subjects import subject_of, trained_on
+from zoo.checkpoints import read_config
 from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
 from zoo.features import load_tokenizer
@@ -50,7 +51,7 @@ class Contender:
 
     def score(self, subject: Subject[Any], examples: Sequence[Any], progress: Tell) -> dict[str, float]:
         """Its scores on the examples, at full length."""
-        config = read_json(self.folder / "config.json")
+        config = read_config(self.folder)
         return subject.score(self.open(), load_tokenizer(self.folder), examples, None, progress, config)
 
 
@@ -253,5 +254,5 @@ def score_float(
     if not published:
         LengthAdaptiveModel.load(source).save(folder, torch.float16)
         tokenizer.save_pretrained(str(folder))
-    config = read_json(folder / "config.json")
+    config = read_config(folder)
     return subject.score(TorchEngine.open(folder, threads), tokenizer, examples, None, progress, config)

@@ -11,11 +11,10 @@ from compress.tasks.lengths import drop_layers_of, effective, macs_share
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import kind_of, subject_for
 from zoo import catalog
-from zoo.checkpoints import most_tokens
+from zoo.checkpoints import most_tokens, read_config
 from zoo.engines import open_engine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
-from zoo.files import read_json
 from zoo.latency import machine
 from zoo.lengths import LengthConfig, Shape
 
@@ -55,7 +54,7 @@ def score_entry(
     if budget is not None and config:
         raise UserError("Give either --budget or --config.")
     entry = catalog.find(name)
-    settings = read_json(entry.folder / "config.json")
+    settings = read_config(entry.folder)
     subject = subject_of_entry(entry, settings, task)
     examples = subject.read(source)
     subject.refuse_overlap(load_fingerprints(entry.folder), examples)

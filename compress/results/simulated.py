@@ -14,10 +14,10 @@ from compress.recipe.load import KINDS, expanded, load
 from compress.recipe.stage import source_of
 from compress.results.score import subject_of_entry
 from zoo import catalog
+from zoo.checkpoints import read_config
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
-from zoo.files import read_json
 from zoo.latency import machine
 from zoo.metrics import listed
 from zoo.settings import get_settings
@@ -57,7 +57,7 @@ def score_simulated(
     """
     kind, entry, place = places(name)
     part = part_of(SIMULATIONS[kind])
-    settings = read_json(entry.folder / "config.json")
+    settings = read_config(entry.folder)
     subject = subject_of_entry(entry, settings, task)
     examples = subject.read(source)
     known = load_fingerprints(entry.folder) | load_fingerprints(place) | load_fingerprints(place.parent)

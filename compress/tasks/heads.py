@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.checkpoints import head_of, labels_of
+from zoo.checkpoints import head_of, labels_of, read_config
 from zoo.errors import UserError
-from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import Task
 
@@ -38,7 +37,7 @@ def load_labelled(folder: Path | str, task: Task, dropout: float = 0.0, **overri
         UserError: see `LengthAdaptiveModel.load`.
     """
     settings = {**head_settings(task), **overrides}
-    fits = has_labels(read_json(Path(folder) / "config.json"), task)
+    fits = has_labels(read_config(folder), task)
     model = LengthAdaptiveModel.load(folder, None if fits else task.type, dropout, **settings)
     if not fits:
         model.last.reset_parameters()

@@ -10,10 +10,10 @@ from typing import Any
 from compress.tasks.lengths import PaddedLengths, drop_layers_of, effective, macs_share
 from compress.tasks.subject import Tell
 from compress.tasks.subjects import Read, subject_of
+from zoo.checkpoints import read_config
 from zoo.engines import open_graph
 from zoo.engines.base import Engine
 from zoo.features import Window, load_tokenizer
-from zoo.files import read_json
 from zoo.latency import Timing, device_lock, measure
 from zoo.lengths import LengthConfig, Lengths, Shape
 from zoo.opened import run_one
@@ -33,7 +33,7 @@ class Judge:
         settings = recipe.evaluate
         self.folder, self.engine, self.subject = folder, settings.engine, subject_of(recipe)
         self.threads = settings.threads or get_settings().threads
-        self.examples, self.config = list(examples), read_json(folder / "config.json")
+        self.examples, self.config = list(examples), read_config(folder)
         self.shape, self.drop_layers = Shape.from_config(self.config), drop_layers_of(self.config)
         self._tokenizer = load_tokenizer(folder)
         windows = self.subject.windows(self._tokenizer, self.examples)

@@ -16,11 +16,10 @@ from compress.tasks.metrics import squad_scores
 from compress.tasks.samples import Loss, Sample, samples
 from compress.tasks.subject import About, Reading, Subject, Tell
 from zoo.ask import predict
-from zoo.checkpoints import most_tokens
+from zoo.checkpoints import most_tokens, read_config
 from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Tokenizer, Window, make_windows
-from zoo.files import read_json
 from zoo.lengths import Lengths
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import QUESTIONS, Task, find_task
@@ -87,7 +86,7 @@ class Questions(Subject[Example]):
     def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> LengthAdaptiveModel:
         if self._no_answer:
             overrides = {"always_keep_first_token": True, "squad_v2": True, **overrides}
-        fits = self.has_head(read_json(Path(folder) / "config.json"))
+        fits = self.has_head(read_config(folder))
         return LengthAdaptiveModel.load(folder, None if fits else QUESTIONS, dropout, **overrides)
 
     def score(

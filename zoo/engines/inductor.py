@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 from zoo import torchvision_fix
+from zoo.checkpoints import read_config
 from zoo.engines.base import Batch, EngineClass, EngineOutput, register, torch_threads
 from zoo.errors import UserError
-from zoo.files import read_json
 
 LOST = -1e4  # logit of a padded position
 
@@ -62,7 +62,7 @@ class InductorEngine(EngineClass):
             raise UserError("torch.compile needs a C++ compiler: install g++, or choose onnxruntime.") from error
         if not (folder / cls.opens).is_file():
             raise UserError(f"{folder} holds no model of neural-compressor: set quantize.neural_compressor and run it.")
-        return cls(load(str(folder)), read_json(folder / "config.json")["num_hidden_layers"], threads)
+        return cls(load(str(folder)), read_config(folder)["num_hidden_layers"], threads)
 
     def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
         import torch
