@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from compress.data import uploads
+from compress.data.intake import Intake
 from compress.jobs import jobs
 from compress.jobs.ledger import Job, get_ledger
 from compress.jobs.queue import serve
@@ -42,6 +43,12 @@ OwnData = Annotated[
         "with labels, of the recipe's task or of `--set dataset.task=`, as JSON Lines, CSV or TSV",
     ),
 ]
+Skip = Annotated[
+    bool,
+    typer.Option(
+        "--skip", help="leave lines of the data out that are wrong, and say how many; else the first stops it"
+    ),
+]
 
 
 @app.command()
@@ -60,6 +67,7 @@ def run(
         Path | None, typer.Option(help="of a recipe of kind nncf: write what it has quantized to this file")
     ] = None,
     data: OwnData = None,
+    skip: Skip = False,
 ) -> None:
     """Run a recipe, or one stage of it."""
     if folder is None:
@@ -67,7 +75,7 @@ def run(
         if not (folder / "recipe.yaml").is_file():
             raise UserError("Say where the run is to live: --folder FOLDER.")
     changes = [
-        *_own_data(recipe, data, set_),
+        *_own_data(recipe, data, skip, set_),
         *(set_ or ()),
         *([f"nncf_config={json.dumps(str(nncf_config))}"] if nncf_config else []),
     ]
@@ -108,11 +116,12 @@ def submit(
     launcher: Annotated[str, typer.Option(help="local, torchrun, torchrun:N or ray")] = "local",
     name: Annotated[str, typer.Option(help="what to call it; by default the recipe's name")] = "",
     data: OwnData = None,
+    skip: Skip = False,
 ) -> None:
     """Queue a recipe for a worker in the background; prints the job's id."""
     repeated = jobs.find(recipe) if recipe not in shipped() and get_ledger().has(recipe) else None
     source = repeated.folder if repeated else recipe
-    changes = [*_own_data(source, data, set_), *(set_ or ())]
+    changes = [*_own_data(source, data, skip, set_), *(set_ or ())]
     default = repeated.name if repeated else recipe if recipe in shipped() else Path(recipe).stem
     typer.echo(jobs.submit(load(source, changes), name or default, _user(), launcher).id)
 
@@ -161,7 +170,11 @@ def worker(
 def evaluate(
     entry: Annotated[str, typer.Option(help="a bundled name, a folder or a Hub id")],
     eval_file: Annotated[
-        str, typer.Option(help="SQuAD-format JSON file, JSON lines of a classifier, their folder, a Hub id, or `hub`")
+        str,
+        typer.Option(
+            help="questions or a classifier's texts: a file (JSON, JSON Lines, CSV, TSV), a folder of them, a Hub id "
+            "such as owner/name/config:split, `examples`, or `hub`"
+        ),
     ],
     json_file: Annotated[Path, typer.Option("--json", help="where to write the scores")],
     budget: Annotated[float | None, typer.Option(help="percent of the unpadded full model's MACs")] = None,
@@ -176,20 +189,22 @@ def evaluate(
     quantsim: Annotated[
         bool, typer.Option("--quantsim", help="fp32 and what AIMET or NNCF simulated of it; a run's folder, too")
     ] = False,
+    skip: Skip = False,
 ) -> None:
     """Score an entry on questions or texts that it was not trained on."""
     from compress.results.score import score_entry
 
+    source = Intake(eval_file, skip)
     if quantsim:
         from compress.results.simulated import score_simulated, told
 
         if budget is not None or config or engine:
             raise UserError("--quantsim scores at full length, in torch: leave --budget, --config and --engine out.")
-        report = score_simulated(entry, eval_file, max_questions, task=task)
+        report = score_simulated(entry, source, max_questions, task=task)
         write_json(json_file, report)
         typer.echo(told(report))
         return
-    report = score_entry(entry, eval_file, budget, config, engine, max_questions, task=task)
+    report = score_entry(entry, source, budget, config, engine, max_questions, task=task)
     write_json(json_file, report)
     for notice in report["notices"]:
         typer.echo(notice, err=True)
@@ -231,14 +246,14 @@ def extract(
     _tell_facts(folder, extract_from(supernet, arch, folder))
 
 
-def _own_data(recipe: str | Path, data: Path | None, changes: list[str] | None) -> list[str]:
-    """Changes that put somebody's own file in the place of a recipe's data."""
+def _own_data(recipe: str | Path, data: Path | None, skip: bool, changes: list[str] | None) -> list[str]:
+    """Changes that put somebody's own file in the place of a recipe's data, or leave wrong lines of these out."""
     if data is None:
-        return []
+        return ["dataset.skip=true"] if skip else []
     base = load(recipe)
     pairs = [change.partition("=") for change in changes or ()]
     tasks = [value.strip() for key, _, value in pairs if key.strip() == "dataset.task"]
-    upload = uploads.accept(data, task=tasks[-1] if tasks else base.dataset.task)
+    upload = uploads.accept(data, task=tasks[-1] if tasks else base.dataset.task, skip=skip)
     for line in (upload.told, *upload.notices):
         typer.echo(line, err=True)
     return uploads.assignments(upload, base)

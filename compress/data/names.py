@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from compress.data.tables import is_table
 from zoo.tasks import find_task
 
 OWN = "hub"  # as a source: the task's own data set on the Hub
@@ -27,5 +28,5 @@ def called(dataset: Any, part: str) -> str:
 
 def shown(source: str) -> str:
     """A name without the folders that it lies in; a Hub id stays whole."""
-    is_path = source.startswith(("/", ".", "~", "$")) or source.endswith((".json", ".jsonl")) or Path(source).exists()
+    is_path = source.startswith(("/", ".", "~", "$")) or is_table(source) or Path(source).exists()
     return Path(source).name if is_path else source

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from compress.data.tables import text_of
-from compress.data.texts import TextExample
+from compress.data.examples import TextExample
+from compress.data.intake import Intake
+from compress.data.tables import Columns, Row, is_nan, text_of
 from zoo.errors import UserError
 from zoo.tasks import Task
+
+HIDDEN = -1  # the Hub's label of rows whose label is kept secret
+DISAGREED = "-"  # the label of SNLI's and MultiNLI's own files where annotators had no majority
+NO_MAJORITY = "texts have the label “-”, on which annotators did not agree: they were left out, as is usual"
+OTHERS = {  # what people call a column beside its own name
+    "label": ("gold_label",),
+    "premise": ("sentence1",),
+    "hypothesis": ("sentence2",),
+    "sentence": ("text",),
+}
 
 
 def wanted(task: Task) -> str:
@@ -18,28 +28,60 @@ def wanted(task: Task) -> str:
     return f"Every row needs {names} and `label`; `id` may stand beside. The label is {_choices(task)}."
 
 
-def example(task: Task, row: Any, place: str, line: int) -> TextExample:
-    """An example from a row.
+def columns_of(task: Task) -> Columns:
+    """The columns of a task's rows."""
+    others = {column: OTHERS[column] for column in (*task.columns, "label") if column in OTHERS}
+    taken = {*task.columns, "label"}
+    free = {column: [name for name in names if name not in taken] for column, names in others.items()}
+    return Columns((*task.columns, "label"), free, wanted(task))
+
+
+def examples(task: Task, rows: Iterable[Row], intake: Intake) -> Iterator[TextExample]:
+    """Texts of the rows of a table, in their order, without those on whose label people did not agree.
 
     Args:
         task: which classifies or scores.
-        row: of `compress.data.tables.read_rows`.
-        place: begins what is said about the row.
-        line: names the example where it has no id of its own.
+        rows: of `compress.data.tables.read_rows`, or of the Hub.
+        intake: hears what was left out; with `complete`, every text and label has to be there, and a text without an id
+            is named by its line, else by its number in the order of the rows.
 
     Raises:
-        UserError: a text that is missing or empty, or a label that is missing or not the task's.
+        UserError: what is wrong with a row; the message names the line.
     """
-    needed = wanted(task)
-    texts = [text_of(row, column, place, needed) for column in task.columns]
-    key = next((row[name] for name in ("id", "idx") if isinstance(row.get(name), str | int)), "")
-    label = row.get("label")
+    order = enumerate(rows)
+
+    def make(one: tuple[int, Row]) -> TextExample | None:
+        return _example(task, one[1], one[1].number if intake.complete else one[0], intake)
+
+    return intake.each(order, make)
+
+
+def _example(task: Task, row: Row, number: int, intake: Intake) -> TextExample | None:
+    needed, value = wanted(task), row.value
+    texts = [text_of(value, column, row.place, needed, intake.complete) for column in task.columns]
+    label = value.get("label")
+    if label == DISAGREED and task.labels:
+        intake.repairs[NO_MAJORITY] += 1
+        return None
+    key = next((value[name] for name in ("id", "idx") if isinstance(value.get(name), str | int)), "")
+    second = texts[1] if len(texts) > 1 else None
+    return TextExample(str(key).strip() or str(number), texts[0], second, _label(task, row, needed, intake))
+
+
+def _label(task: Task, row: Row, needed: str, intake: Intake) -> int | float | None:
+    label = row.value.get("label")
+    if is_nan(label):
+        raise UserError(f"{row.place}: the label is NaN, as pandas writes what is missing. It is {_choices(task)}.")
+    hidden = label is None or (not isinstance(label, bool) and label == HIDDEN) or label == str(HIDDEN)
+    if hidden and not intake.complete and "label" in row.value:
+        return None
     if label is None or (isinstance(label, str) and not label.strip()):
-        raise UserError(f"{place}: there is no label. {needed}")
+        known = "" if intake.complete else " Write -1 where it is not known."
+        raise UserError(f"{row.place}: there is no label. {needed}{known}")
     number = label_of(task, label)
     if number is None:
-        raise UserError(f"{place}: the label “{str(label)[:40]}” is not {_choices(task)}. Correct it.")
-    return TextExample(str(key).strip() or str(line), texts[0], texts[1] if len(texts) > 1 else None, number)
+        raise UserError(f"{row.place}: the label “{str(label)[:40]}” is not {_choices(task)}. Correct it.")
+    return number
 
 
 def label_of(task: Task, label: object) -> int | float | None:
@@ -56,7 +98,7 @@ def label_of(task: Task, label: object) -> int | float | None:
     try:
         number = float(label)
     except (ValueError, OverflowError):
-        return None
+        return None  # `nan` fits no scale and is no class
     if task.regression:
         low, high = task.scale
         return number if low <= number <= high else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from compress.data import hub_sets
 from compress.data.squad import BUNDLED
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.files import sha256
-from zoo.safety import check_repo_id
 
 
 def passages(source: str, config: str | None = None) -> Iterator[str]:
@@ -59,21 +59,11 @@ def _from_files(path: Path) -> Iterator[str]:
 
 
 def _from_hub(source: str, config: str | None) -> Iterator[str]:
-    name, _, split = source.partition(":")
-    name, split = check_repo_id(name), split or "train"
-    try:
-        import datasets
-
-        for row in datasets.load_dataset(name, config, split=split, streaming=True):
-            yield row["text"]  # type: ignore[index]
-    except KeyError as error:
-        raise UserError(f"The data set {name} has no column “text”. Take another one, or a folder of text.") from error
-    except Exception as error:  # the library raises dozens of kinds, for no network, no such name, no such split
-        raise UserError(
-            f"The text {name} ({config or 'default'}, split {split}) could not be read: "
-            f"{(str(error) or repr(error)).splitlines()[0]}. Check the name, text_config and the network, or "
-            "give a folder of .txt files."
-        ) from error
+    name = hub_sets.Source.parse(source)
+    for row in hub_sets.open_set(name, name.split or "train", config, streaming=True).rows:
+        if "text" not in row.value:
+            raise UserError(f"The data set {name} has no column “text”. Take another one, or a folder of text.")
+        yield row.value["text"]
 
 
 def source_mark(source: str, config: str | None) -> list[object]:

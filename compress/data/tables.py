@@ -1,55 +1,125 @@
-"""Tables that people bring, as CSV, TSV or JSON Lines: rows, each with the line that it begins in."""
+"""Tables that people bring, as CSV, TSV, JSON or JSON Lines: rows, each with the line that it begins in."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from compress.data.places import Place
+from compress.data.decoding import decode
+from compress.data.intake import Intake
+from compress.data.places import Document, Place, Spot
 from zoo.errors import UserError
 
-KINDS = {".jsonl": "JSON Lines", ".csv": "CSV", ".tsv": "TSV"}
+KINDS = {
+    ".json": "JSON",
+    ".jsonl": "JSON Lines",
+    ".csv": "CSV",
+    ".tsv": "TSV",
+    ".txt": "Unicode Text (tabs)",
+}
+OBJECTS = (".json", ".jsonl")
 MAX_FIELD = 100_000
+REREAD = 4  # times that the lines of a table with broken quotes may be read again, all in all
 
 
-def decode(raw: bytes, name: str) -> str:
-    """A file's bytes as text, without a byte order mark.
+class Row(NamedTuple):
+    """A row of a table: its number, or that of its line, its place, and what it holds."""
+
+    number: int
+    place: Place | Spot
+    value: Any
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a row has to hold.
+
+    Attributes:
+        names: of the columns that a table must have.
+        others: by a column's name what else people call it.
+        needed: ends what is said about a missing column.
+    """
+
+    names: Sequence[str]
+    others: Mapping[str, Sequence[str]]
+    needed: str
+
+    def renamed(self, keys: Sequence[str], intake: Intake) -> dict[str, str]:
+        """What columns are to be called that go by another name; a column of the right name goes before others."""
+        names: dict[str, str] = {}
+        for column, others in self.others.items():
+            other = next((key for key in others if key in keys), None)
+            if column not in keys and other:
+                names[other] = column
+                intake.note(f"“{other}” was read as `{column}`.")
+        return names
+
+
+def suffix_of(path: str | Path) -> str:
+    """The ending of a file's name that says what kind of table it is, in small letters."""
+    return Path(path).suffix.lower()
+
+
+def is_table(source: str | Path) -> bool:
+    """Whether a source is a file of a kind that is read here, by its name."""
+    return suffix_of(source) in KINDS
+
+
+def read_text(path: Path, intake: Intake) -> str:
+    """The text of a file.
 
     Raises:
-        UserError: no UTF-8, or a NUL; the message names the line.
+        UserError: it cannot be read, or is no text.
     """
     try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise UserError(f"{name}, line {line}: this is not UTF-8 text. Save the file as UTF-8.") from error
-    if "\0" in text:
-        raise UserError(f"{name}, line {text[: text.index(chr(0))].count(chr(10)) + 1}: a NUL stands here. Remove it.")
-    return text
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from error
+    return decode(raw, intake, by_lines=suffix_of(path) != ".json")
 
 
-def read_rows(text: str, name: str, suffix: str, columns: Sequence[str], needed: str) -> Iterator[tuple[int, Any]]:
-    """The rows of a table, as (line, row); lines without anything are left out.
+def read_rows(text: str, suffix: str, columns: Columns, intake: Intake) -> Iterator[Row]:
+    """The rows of a table; lines without anything are left out.
 
     Args:
         text: of the file.
-        name: what people call the file.
         suffix: of `KINDS`.
-        columns: which CSV and TSV must have; the objects of JSON Lines are given as they are.
-        needed: ends what is said about a missing column.
+        columns: which CSV and TSV must have; the objects of JSON are given as they are, but for other names.
+        intake: names the file, and hears what was decided.
 
     Raises:
         UserError: no JSON, no CSV, a column that is missing or stands twice, or cells too many or too few; the message
             names the line.
     """
-    return _objects(text, name) if suffix == ".jsonl" else _cells(text, name, suffix, columns, needed)
+    if suffix not in OBJECTS:
+        yield from _cells(text, suffix, columns, intake)
+        return
+    known: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in _values(text, columns, intake) if suffix == ".json" else _lines(text, intake):
+        value = row.value
+        if isinstance(value, dict):
+            keys = tuple(map(str, value))
+            if keys not in known:
+                known[keys] = columns.renamed(keys, intake)
+            value = {known[keys].get(key, key): cell for key, cell in value.items()} if known[keys] else value
+        yield row._replace(value=value)
 
 
-def text_of(row: Any, key: str, place: str | Place, needed: str) -> str:
-    """The text under a key of a row; `place` begins what is said about it.
+def text_of(row: Any, key: str, place: Place | Spot, needed: str, complete: bool = True) -> str:
+    """The text under a key of a row.
+
+    Args:
+        row: what should be an object.
+        key: of the text.
+        place: begins what is said about it.
+        needed: ends it.
+        complete: the text may be neither blank nor too long.
 
     Raises:
         UserError: the row is no object, or there is no text, or one that is too long or cannot be stored.
@@ -57,9 +127,11 @@ def text_of(row: Any, key: str, place: str | Place, needed: str) -> str:
     if not isinstance(row, dict):
         raise UserError(f"{place}: an object is wanted here. {needed}")
     value = row.get(key)
-    if not isinstance(value, str) or not value.strip():
+    if is_nan(value):
+        raise UserError(f"{place}: “{key}” is NaN, as pandas writes what is missing. Write the text. {needed}")
+    if not isinstance(value, str) or (complete and not value.strip()):
         raise UserError(f"{place}: there is no text under “{key}”. {needed}")
-    if len(value) > MAX_FIELD:
+    if complete and len(value) > MAX_FIELD:
         raise UserError(f"{place}: “{key}” is longer than {MAX_FIELD:,} characters. Shorten it.")
     try:
         value.encode()
@@ -68,38 +140,113 @@ def text_of(row: Any, key: str, place: str | Place, needed: str) -> str:
     return value
 
 
-def _cells(text: str, name: str, suffix: str, columns: Sequence[str], needed: str) -> Iterator[tuple[int, Any]]:
-    first = text.partition("\n")[0]
-    between = "\t" if suffix == ".tsv" else max((",", ";", "\t"), key=first.count)
-    table = csv.reader(io.StringIO(text), delimiter=between, strict=True)
-    head: list[str] | None = None
-    begins = 1
-    try:
-        for cells in table:
-            line, begins = begins, table.line_num + 1
-            if not any(cell.strip() for cell in cells):
-                continue
-            if head is None:
-                head = [cell.strip().lower() for cell in cells]
-                for count, fault in ((0, "there is no column"), (2, "there is more than one column")):
-                    wrong = [key for key in columns if min(head.count(key), 2) == count]
-                    if wrong:
-                        raise UserError(f"{name}, line {line}: {fault} {' or '.join(wrong)}. {needed}")
-            elif len(cells) != len(head):
-                raise UserError(
-                    f"{name}, line {line}: {len(cells)} cells under {len(head)} columns. "
+def is_nan(value: object) -> bool:
+    """Whether a value is JSON's NaN, which pandas writes for what is missing."""
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _cells(text: str, suffix: str, columns: Columns, intake: Intake) -> Iterator[Row]:
+    lines = list(io.StringIO(text))
+    begin, between = _between(lines, suffix)
+    names: list[str] | None = None
+    for line, cells in _records(lines, begin, between, suffix, intake):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if names is None:
+            names = _names(cells, Spot(f"{intake.name}, line {line}"), columns, intake)
+        elif len(cells) != len(names):
+            intake.fault(
+                UserError(
+                    f"{intake.name}, line {line}: {len(cells)} cells under {len(names)} columns. "
                     f"Put text with {'tabs' if between == chr(9) else 'commas'} or line breaks in double quotes."
                 )
-            else:
-                yield line, dict(zip(head, cells, strict=True))
-    except csv.Error as error:
-        raise UserError(f"{name}, line {begins}: this is no {KINDS[suffix]} ({error}). Check the quotes.") from error
+            )
+        else:
+            yield Row(line, Spot(f"{intake.name}, line {line}"), dict(zip(names, cells, strict=True)))
 
 
-def _objects(text: str, name: str) -> Iterator[tuple[int, Any]]:
-    for line, row in enumerate(text.split("\n"), 1):
-        if row.strip():
+def _between(lines: Sequence[str], suffix: str) -> tuple[int, str]:
+    """The number of the first line to read, and what stands between cells: as Excel's `sep=;` says, or most often."""
+    first = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    head = lines[first] if lines else ""
+    stated = head.strip().strip('"')
+    if stated.lower().startswith("sep=") and len(stated) == 5:
+        return first + 1, stated[4]
+    if head.strip("\r\n").lower() == "sep=\t":
+        return first + 1, "\t"
+    usual = ("\t", ",", ";") if suffix in (".tsv", ".txt") else (",", ";", "\t")
+    return first, max(usual, key=head.count)
+
+
+def _records(
+    lines: Sequence[str], begin: int, between: str, suffix: str, intake: Intake
+) -> Iterator[tuple[int, list[str]]]:
+    """The records of CSV, each with the number of its first line.
+
+    After one whose quotes are wrong, reading goes on in the line after its first: it may have swallowed others.
+    """
+    budget = REREAD * len(lines)
+    while begin < len(lines):
+        first, rest = begin, (lines[at] for at in range(begin, len(lines)))
+        table = csv.reader(rest, delimiter=between, strict=True)
+        try:
+            for cells in table:
+                yield begin + 1, cells
+                begin = first + table.line_num
+            return
+        except csv.Error as error:
+            fault = UserError(
+                f"{intake.name}, line {begin + 1}: this is no {KINDS[suffix]} ({error}). Check the quotes."
+            )
+            budget -= first + table.line_num - begin
+            if budget < 0:
+                raise UserError(f"{fault} Too many lines have wrong quotes to leave them out.") from error
+            intake.fault(fault)
+            begin += 1
+
+
+def _names(cells: Sequence[str], place: Spot, columns: Columns, intake: Intake) -> list[str]:
+    """The columns of a table, by its first row."""
+    head = [cell.strip().strip("\ufeff").lower() for cell in cells]
+    renamed = columns.renamed(head, intake)
+    head = [renamed.get(name, name) for name in head]
+    for count, fault in ((0, "there is no column"), (2, "there is more than one column")):
+        wrong = [key for key in columns.names if min(head.count(key), 2) == count]
+        if wrong:
+            raise UserError(f"{place}: {fault} {' or '.join(wrong)}. {columns.needed}")
+    return head
+
+
+def _values(text: str, columns: Columns, intake: Intake) -> Iterator[Row]:
+    """The items of a JSON list, or of the list `data` of an object, or the object itself."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # JSON Lines, which pandas and datasets write under this name, too
+            yield from _lines(text, intake)
+            return
+        raise UserError(f"{intake.name}, line {error.lineno}: this is no JSON ({error.msg}).") from error
+    except RecursionError as error:
+        raise UserError(f"{intake.name}: this JSON is nested too deeply.") from error
+    top = Place(Document(intake.name, text))
+    if isinstance(value, dict) and "data" in value:
+        value, top = value["data"], top.inside("data")
+        if not isinstance(value, list):
+            raise UserError(f"{top}: there is no list “data” here. {columns.needed}")
+    items = value if isinstance(value, list) else [value]
+    for number, item in enumerate(items, 1):
+        place = top.inside(number - 1, what=f"item {number}") if value is items else top
+        yield Row(number, place, item)
+
+
+def _lines(text: str, intake: Intake) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip("\ufeff")  # stands inside, too, where files were put together
+        if line.strip():
+            place = Spot(f"{intake.name}, line {number}")
             try:
-                yield line, json.loads(row)
+                value = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise UserError(f"{name}, line {line}: this is no JSON ({error}). Write one object a line.") from error
+                intake.fault(UserError(f"{place}: this is no JSON ({error}). Write one object a line."))
+                continue
+            yield Row(number, place, value)

@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from compress.data import hub_sets, own_texts
 from compress.data import squad as data
+from compress.data.examples import TextExample
+from compress.data.intake import Intake
+from compress.data.tables import KINDS, Row, is_table, read_rows, read_text, suffix_of
 from zoo.errors import UserError
-from zoo.safety import check_repo_id
 from zoo.tasks import TEXTS, Task
 
 E = TypeVar("E")  # an example
-HIDDEN = -1  # the Hub's label of rows whose label is kept secret
 
 
-@dataclass(frozen=True)
-class TextExample:
-    """A text, or a pair of texts; `label` is the class's number or a score, None where nobody tells."""
-
-    id: str
-    first: str
-    second: str | None = None
-    label: int | float | None = None
-
-
-def load_texts(task: Task, source: str | Path | None = None, split: str | None = None) -> list[TextExample]:
+def load_texts(
+    task: Task, source: str | Path | None = None, split: str | None = None, intake: Intake | None = None
+) -> list[TextExample]:
     """Reads a task's texts.
 
     Args:
         task: of `zoo.tasks`, one that classifies or scores.
-        source: a file of JSON lines, whose columns are those of the Hub's data set; a folder that holds
-            `<split>.jsonl`, in itself or in `<subset>/`; or a Hub id, with `:split` behind it where another split is
-            meant. None for the task's own data set on the Hub.
+        source: a file of JSON lines, CSV, TSV or JSON, whose columns are those of the Hub's data set; a folder that
+            holds `<split>.jsonl` or the like, in itself or in `<subset>/`; or a Hub data set, see
+            `compress.data.hub_sets.Source`. None for the task's own data set on the Hub.
         split: of a folder or a Hub data set; None for the task's validation split.
+        intake: hears what was mended and left out; without one the log does.
 
     Returns:
         Examples in the order of the source. Ids are the column `id` or `idx`, else the number of the row.
@@ -50,31 +42,44 @@ def load_texts(task: Task, source: str | Path | None = None, split: str | None =
     if task.type is not TEXTS:
         raise UserError(f"{task.name} is {task.type.title}: its data are SQuAD-format files, not rows of text.")
     split = split or task.validation_split
+    hears, intake = intake is not None, intake or Intake()
     text, path = str(source or task.hub), Path(source or task.hub).expanduser()
-    if path.suffix in (".csv", ".tsv"):
-        raise UserError(f"{path} is no file of JSON lines. `run` and `submit` take CSV and TSV by --data.")
-    if path.is_dir():
-        rows = _lines(_file_in(path, task, split))
-    elif path.is_file() or path.suffix in (".jsonl", ".json") or path.is_absolute():
-        rows = _lines(path)
+    intake.name = intake.name or text
+    if path.is_dir() or path.is_file() or is_table(path) or path.is_absolute():
+        path = _file_in(path, task, split) if path.is_dir() else path
+        intake.name = str(path)
+        examples = list(from_file(task, path, intake))
     else:
-        name, _, stated = text.partition(":")
-        split = stated or split
-        rows = _hub_rows(name, task, split)
-    examples = [_example(task, row, number, place) for number, (place, row) in enumerate(rows)]
+        of_hub = hub_sets.Source.parse(text)
+        split = of_hub.split or split
+        examples = list(own_texts.examples(task, _of_hub(of_hub, task, split, intake), intake))
     if not examples:
-        raise UserError(f"{text} ({split}) has no rows. Take other data.")
+        raise intake.nothing(f"{text} ({split}) has no rows. Take other data.")
     name, times = Counter(example.id for example in examples).most_common(1)[0]
     if times > 1:
         raise UserError(f"{text} has {times} rows of the id {name[:40]!r}. Make ids unique, or leave the column out.")
+    if not hears:
+        intake.log()
     return examples
+
+
+def from_file(task: Task, path: Path, intake: Intake, suffix: str | None = None) -> Iterator[TextExample]:
+    """The texts of a file.
+
+    Args:
+        task: which classifies or scores.
+        path: of the file.
+        intake: names it, and hears what was mended.
+        suffix: says what the file is where its own name does not.
+    """
+    text = read_text(path, intake)
+    rows = read_rows(text, suffix or suffix_of(path), own_texts.columns_of(task), intake)
+    return own_texts.examples(task, rows, intake)
 
 
 def has_split(source: str | Path, task: Task) -> bool:
     """Whether a folder holds the task's own validation split, not one that stands in for it."""
-    folder = Path(source).expanduser()
-    places = (folder, folder / (task.config or task.name))
-    return any((place / f"{task.validation_split}.jsonl").is_file() for place in places)
+    return any(path.is_file() for path in _places(Path(source).expanduser(), task, task.validation_split))
 
 
 def draw(examples: Sequence[E], limit: int | None, seed: int = 0) -> list[E]:
@@ -94,77 +99,45 @@ def fingerprint(examples: Iterable[TextExample]) -> set[str]:
     return data.fingerprint(passages(examples))
 
 
+def _places(folder: Path, task: Task, split: str) -> Iterator[Path]:
+    """Where a folder may hold a split."""
+    for place in (folder, folder / (task.config or task.name)):
+        for suffix in (".jsonl", *(kind for kind in KINDS if kind != ".jsonl")):
+            yield place / f"{split}{suffix}"
+
+
 def _file_in(folder: Path, task: Task, split: str) -> Path:
-    """`<split>.jsonl` in a folder; `validation.jsonl` serves for both validation splits of MNLI."""
-    subset = task.config or task.name
+    """The file of a split in a folder; `validation.jsonl` serves for both validation splits of MNLI."""
     names = [split, *(["validation"] if split.startswith("validation_") else [])]
-    for place in (folder, folder / subset):
-        for name in names:
-            if (place / f"{name}.jsonl").is_file():
-                return place / f"{name}.jsonl"
+    for path in (path for name in names for path in _places(folder, task, name)):
+        if path.is_file():
+            return path
+    subset = task.config or task.name
     raise UserError(
         f"{folder} holds neither {names[-1]}.jsonl nor {subset}/{names[-1]}.jsonl. "
-        "Give the folder of the task's data, or a .jsonl file."
+        "Give the folder of the task's data, or a file."
     )
 
 
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error}). Save it as JSON lines in UTF-8.") from error
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                yield f"{path}, line {number}", json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path}, line {number} is not valid JSON ({error}). Correct the line.") from error
-
-
-def _hub_rows(name: str, task: Task, split: str) -> Iterator[tuple[str, Any]]:
-    name = check_repo_id(name)
-    try:
-        import datasets
-
-        rows: Any = datasets.load_dataset(name, task.config, split=split)
-    except Exception as error:  # the library raises dozens of kinds, for no network, no such name, no such split
-        raise UserError(
-            f"The data set {name} ({task.config}, {split}) could not be loaded: "
-            f"{(str(error) or repr(error)).splitlines()[0]}. Check the name and the network, or give a .jsonl file."
-        ) from error
-    for number, row in enumerate(rows):
-        yield f"{name}, {task.config}, {split}, row {number}", row
-
-
-def _example(task: Task, row: Any, number: int, place: str) -> TextExample:
-    texts = []
-    for column in task.columns:
-        if not isinstance(row, dict) or not isinstance(row.get(column), str):
-            columns = ", ".join(f"“{name}”" for name in (*task.columns, "label"))
-            raise UserError(f"{place} has no text “{column}”: {task.name} has the columns {columns}.")
-        texts.append(row[column])
-    name = row.get("id", row.get("idx"))
-    name = number if name is None else name
-    return TextExample(str(name), texts[0], texts[1] if len(texts) > 1 else None, _label(task, row, place))
-
-
-def _label(task: Task, row: dict[str, Any], place: str) -> int | float | None:
-    if "label" not in row:
-        raise UserError(f"{place} has no “label”: write the number of the class, or -1 where it is not known.")
-    label = row["label"]
-    if label is None or label == HIDDEN:
-        return None
-    number = isinstance(label, (int, float)) and not isinstance(label, bool) and math.isfinite(label)
-    if task.regression:
-        low, high = task.scale
-        if not number or not low <= label <= high:
+def _of_hub(source: hub_sets.Source, task: Task, split: str, intake: Intake) -> Iterator[Row]:
+    """The rows of a data set, with its labels in the task's order."""
+    of_hub = hub_sets.open_set(source, split, task.config)
+    theirs, columns = [name.casefold() for name in of_hub.labels], own_texts.columns_of(task)
+    order = None
+    if theirs and task.labels and theirs != list(task.labels):
+        if len(theirs) != len(task.labels):
             raise UserError(
-                f"{place}: the label {str(label)[:40]!r} is no number from {low:g} to {high:g}. Correct it."
+                f"{source} has the labels {', '.join(of_hub.labels)[:200]}, and {task.name} has "
+                f"{', '.join(task.labels)}. Take another data set or task."
             )
-        return float(label)
-    if not number or label != int(label) or not 0 <= label < len(task.labels):
-        classes = ", ".join(f"{i} ({name})" for i, name in enumerate(task.labels))
-        raise UserError(f"{place}: the label {str(label)[:40]!r} is none of {classes}. Correct it.")
-    return int(label)
+        if sorted(theirs) == sorted(task.labels):
+            order = [task.labels.index(name) for name in theirs]
+        else:
+            intake.note(f"Its labels {', '.join(of_hub.labels)} were read as {', '.join(task.labels)}.")
+    for row in of_hub.rows:
+        renamed = columns.renamed(list(row.value), intake)
+        value = {renamed.get(key, key): cell for key, cell in row.value.items()}
+        label = value.get("label")
+        if order and isinstance(label, int) and 0 <= label < len(order):
+            value["label"] = order[label]
+        yield row._replace(value=value)

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from compress.data.intake import Intake
 from compress.data.names import HELD_OUT, HELD_PART, OWN
 from compress.data.squad import BUNDLED, load_squad
 from compress.data.texts import load_texts
@@ -101,7 +102,7 @@ def _windows(source: str, titles: tuple[str, ...], length: int, stride: int) -> 
 
 @lru_cache(maxsize=16)
 def _counted(source: str, stamp: int, titles: tuple[str, ...], length: int, stride: int) -> tuple[float, int, int]:
-    examples = load_squad(source, titles=titles or None)
+    examples = load_squad(source, titles=titles or None, intake=Intake(skip=True))
     windows = tokens = 0.0
     for example in examples:
         whole = (len(example.question) + len(example.context)) / CHARACTERS + 3
@@ -126,7 +127,8 @@ def _texts(data: Dataset | Questions, part: str, length: int) -> tuple[int, int]
 @lru_cache(maxsize=16)
 def _counted_texts(task: str, source: str, part: str, length: int) -> tuple[int, int]:
     known = find_task(task)
-    examples = load_texts(known, source, known.train_split if part == "train" else known.validation_split)
+    split = known.train_split if part == "train" else known.validation_split
+    examples = load_texts(known, source, split, Intake(skip=True))
     tokens = sum(min(length, (len(e.first) + len(e.second or "")) / CHARACTERS + 3) for e in examples)
     return len(examples), max(2, round(tokens / len(examples)))
 

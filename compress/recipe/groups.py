@@ -32,7 +32,7 @@ class Group(BaseModel):
 
 
 # Keys of the data that decide what is learned from them.
-LEARNED = ("max_train_examples", "titles", "train", "version_2")
+LEARNED = ("max_train_examples", "skip", "titles", "train", "version_2")
 
 
 class Tasked(Group):
@@ -41,7 +41,11 @@ class Tasked(Group):
     task: str = Field(
         default="squad",
         description="squad, or what texts are classified or scored for: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, "
-        "or xnli_ and a language; their data are JSON lines, a folder of them, a Hub id, or `hub`",
+        "or xnli_ and a language; their data are JSON lines, CSV or TSV, a folder of them, a Hub id, or `hub`",
+    )
+    skip: bool = Field(
+        default=False,
+        description="lines of the data that are wrong are left out and counted; false: the first stops it",
     )
 
     @field_validator("task")
@@ -90,7 +94,7 @@ class Tasked(Group):
 
 
 class Dataset(Tasked):
-    """SQuAD-format files (v1.1 or v2.0), Hub ids (`owner/name` or `owner/name:split`), `hub`, or `examples`."""
+    """Files (SQuAD JSON, JSON Lines, CSV, TSV), Hub ids (`owner/name/config:split`), `hub`, or `examples`."""
 
     train: Place = Field(description="questions or texts to learn from and to calibrate with")
     validation: Place = Field(
@@ -113,7 +117,7 @@ class Dataset(Tasked):
 
 
 class Questions(Tasked):
-    """SQuAD-format files (v1.1 or v2.0), Hub ids, `hub`, or `examples`; no training."""
+    """Files, Hub ids, `hub` or `examples`, as for a recipe that trains; here nothing is learned from them."""
 
     train: Place = Field(
         default="examples", description="questions or texts to calibrate with; nothing is learned from them"

@@ -21,7 +21,8 @@ class QuantizeRecipe(Kind):
     trains: ClassVar[bool] = False
     stages: ClassVar = {
         "quantize": int8(
-            *("model", "dataset.train", "dataset.titles", "reading", "budgets", "quantize", "criterion", "seed")
+            *("model", "dataset.train", "dataset.skip", "dataset.titles", "reading", "budgets"),
+            *("quantize", "criterion", "seed"),
         ),
         "evaluate": Stage(
             "compress.results.evaluate:run",

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from compress.data.intake import Intake
 from compress.data.names import OWN
 from compress.data.texts import TextExample, draw, fingerprint, has_split, load_texts
 from compress.progress import Progress
@@ -219,7 +220,9 @@ def beside(ctx: StageContext[Any], subject: Subject[Any], seen: set[str]) -> tup
     if on_disk and not has_split(source, other):
         return [], f"{other.title}: not in these data"
     place = source if on_disk else other.hub if source == OWN else source.partition(":")[0]
-    examples = [e for e in load_texts(other, place) if not fingerprint([e]) & seen]
+    intake = Intake(skip=ctx.recipe.dataset.skip)
+    examples = [e for e in load_texts(other, place, intake=intake) if not fingerprint([e]) & seen]
+    intake.log()
     return draw(examples, ctx.recipe.evaluate.max_questions, ctx.recipe.seed), ""
 
 

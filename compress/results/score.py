@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from compress.data.fingerprints import load_fingerprints
+from compress.data.intake import Intake
 from compress.progress import Progress
 from compress.tasks.lengths import drop_layers_of, effective, macs_share
 from compress.tasks.subject import Subject
@@ -23,7 +24,7 @@ SEED = 0  # of the examples that are drawn: two scores on so many of them are on
 
 def score_entry(
     name: str,
-    source: str,
+    source: str | Intake,
     budget: float | None = None,
     config: str | None = None,
     engine: str | None = None,
@@ -34,8 +35,8 @@ def score_entry(
 
     Args:
         name: a bundled name, a folder or a Hub id.
-        source: a SQuAD-format file, a Hub id or `examples`; for a classifier JSON lines, a folder of them, a Hub id, or
-            `hub` for the task's own data.
+        source: a file as `load_squad` and `load_texts` take it, a folder of a classifier's, a Hub id, `examples`, or
+            `hub` for the task's own data; an `Intake` of that name says whether wrong lines are left out.
         budget: percent of the unpadded full-length model's MACs; picks a point of the entry's front.
         config: a length configuration instead; with neither, full length.
         engine: by default the entry's first.
@@ -56,7 +57,9 @@ def score_entry(
     entry = catalog.find(name)
     settings = read_config(entry.folder)
     subject = subject_of_entry(entry, settings, task)
-    examples = subject.read(source)
+    intake = source if isinstance(source, Intake) else Intake(source)
+    source = intake.name
+    examples = subject.read(source, intake)
     subject.refuse_overlap(load_fingerprints(entry.folder), examples)
     if max_questions and max_questions < len(examples):
         examples = random.Random(SEED).sample(examples, max_questions)
@@ -84,7 +87,7 @@ def score_entry(
         **scores,
         "engine": runner.name,
         "machine": machine(),
-        "notices": [*notices, *([subject.task.remark] if subject.task.remark else [])],
+        "notices": [*intake.sentences, *notices, *([subject.task.remark] if subject.task.remark else [])],
     }
 
 

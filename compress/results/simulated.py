@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.data.fingerprints import load_fingerprints
+from compress.data.intake import Intake
 from compress.progress import Progress
 from compress.recipe.kind import Simulation
 from compress.recipe.load import KINDS, expanded, load
@@ -37,7 +38,7 @@ def part_of(simulation: Simulation) -> Any:
 
 
 def score_simulated(
-    name: str, source: str, max_questions: int | None = None, seed: int = 0, task: str | None = None
+    name: str, source: str | Intake, max_questions: int | None = None, seed: int = 0, task: str | None = None
 ) -> dict[str, Any]:
     """Scores a float model and what was simulated of it.
 
@@ -59,7 +60,9 @@ def score_simulated(
     part = part_of(SIMULATIONS[kind])
     settings = read_config(entry.folder)
     subject = subject_of_entry(entry, settings, task)
-    examples = subject.read(source)
+    intake = source if isinstance(source, Intake) else Intake(source)
+    source = intake.name
+    examples = subject.read(source, intake)
     known = load_fingerprints(entry.folder) | load_fingerprints(place) | load_fingerprints(place.parent)
     subject.refuse_overlap(known, examples)
     if max_questions and max_questions < len(examples):
@@ -90,7 +93,7 @@ def score_simulated(
         "by": SIMULATIONS[kind].by,
         "simulation": part.facts(place),
         "machine": machine(),
-        "notices": [subject.task.remark] if subject.task.remark else [],
+        "notices": [*intake.sentences, *([subject.task.remark] if subject.task.remark else [])],
     }
 
 

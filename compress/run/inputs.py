@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.data.tables import is_table
 from compress.recipe.kind import Kind
 from compress.recipe.place import Keys, Mark, marked, places
 from compress.recipe.stage import Stage
@@ -17,6 +18,7 @@ from zoo.errors import UserError
 from zoo.files import read_json, sha256
 
 VERSION = 1  # part of every hash: raise it when old stages no longer fit, as when a default changes
+ADDED = ("dataset.skip",)  # keys that stages named later: as by default they leave no trace in a hash
 WEIGHTS = (".safetensors", ".bin", ".onnx")
 
 
@@ -93,7 +95,7 @@ def check_places(recipe: Kind, stages: Mapping[str, Stage]) -> None:
             path = Path(place)
             with suppress(RuntimeError):  # nobody's home: it is not there
                 path = path.expanduser()
-            local = path.is_absolute() or place.startswith((".", "~")) or path.suffix in (".json", ".jsonl")
+            local = path.is_absolute() or place.startswith((".", "~")) or is_table(path)
             if local and not path.exists():
                 raise UserError(f"There is no {place}, which stage {name} of the recipe needs. Correct its name there.")
 
@@ -123,5 +125,6 @@ def _parts(recipe: Kind, stage: Stage) -> dict[str, Any]:
             value = value.get(key, {})
         if isinstance(value, dict):
             value = {key: inner for key, inner in value.items() if f"{part}.{key}" not in idle}
-        parts[part] = value
+        if value or part not in ADDED:
+            parts[part] = value
     return parts

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from compress.data.intake import Intake
 from compress.data.names import OWN
 from compress.data.squad import Example, load_squad
 from compress.tasks.losses import of_answer, span
@@ -41,14 +42,14 @@ class Questions(Subject[Example]):
             raise UserError(f"{entry} answers questions: leave --task out, or choose a classifier.")
         return find_task("squad_v2" if config.get("squad_v2") else "squad")
 
-    def read(self, source: str) -> list[Example]:
-        return load_squad(self.task.hub if source == OWN else source, "validation")
+    def read(self, source: str, intake: Intake | None = None) -> list[Example]:
+        return load_squad(self.task.hub if source == OWN else source, "validation", intake=intake)
 
-    def of_split(self, split: str) -> list[Example]:
+    def of_split(self, split: str, intake: Intake) -> list[Example]:
         data = self.recipe.dataset
         source, titles = getattr(data, split), getattr(data, "titles" if split == "train" else f"{split}_titles")
         source = self.task.hub if source == OWN else source
-        return load_squad(source, "train" if split == "train" else "validation", titles)
+        return load_squad(source, "train" if split == "train" else "validation", titles, intake)
 
     def drawn(self, examples: list[Example], count: int) -> list[Example]:
         return random.Random(self.recipe.seed).sample(examples, min(len(examples), count))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from torch import Tensor
 
 from compress.data.fingerprints import refuse_overlap
+from compress.data.intake import Intake
 from compress.data.names import OWN
 from compress.data.squad import Example, fingerprint
 from compress.data.texts import draw
@@ -66,6 +67,7 @@ class Subject(ABC, Generic[E]):
 
     def __init__(self, task: Task, reading: Reading, recipe: About | None = None):
         self.task, self.reading, self._recipe = task, reading, recipe
+        self._mended: list[str] = []
 
     @property
     def recipe(self) -> About:
@@ -103,8 +105,13 @@ class Subject(ABC, Generic[E]):
         """
 
     @abstractmethod
-    def read(self, source: str) -> list[E]:
-        """The examples of a file or a data set on the Hub to score on; `hub` is the task's own."""
+    def read(self, source: str, intake: Intake | None = None) -> list[E]:
+        """The examples of a file or a data set on the Hub to score on; `hub` is the task's own.
+
+        Args:
+            source: the file or the data set.
+            intake: whether wrong lines are left out; hears what was mended.
+        """
 
     def load(self, split: str, limit: int | None = None, seed: int = 0) -> list[E]:
         """The recipe's examples to train on ("train"), to choose by ("validation") or to report on ("evaluation").
@@ -123,11 +130,16 @@ class Subject(ABC, Generic[E]):
         """All examples that the recipe names for a split; recipes that choose by nothing name "train" alone for it."""
         if split not in SPLITS:
             raise ValueError(f"there is no split {split!r}")
-        return self.of_split(split if hasattr(self.recipe.dataset, split) else "train")
+        intake = Intake(skip=self.recipe.dataset.skip)
+        examples = self.of_split(split if hasattr(self.recipe.dataset, split) else "train", intake)
+        intake.log()
+        if split == "evaluation":
+            self._mended = intake.counts
+        return examples
 
     @abstractmethod
-    def of_split(self, split: str) -> list[E]:
-        """All examples of a split that the recipe's data have."""
+    def of_split(self, split: str, intake: Intake) -> list[E]:
+        """All examples of a split that the recipe's data have; `intake` hears what was mended and left out."""
 
     def learned(self) -> list[E]:
         """What may be trained on."""
@@ -237,13 +249,14 @@ class Subject(ABC, Generic[E]):
         settings, source, task = self.recipe.evaluate, self.recipe.dataset.evaluation, self.task
         own = {"dataset": task.hub, "split": task.validation_split}
         names = {"dataset": settings.dataset_name, "split": settings.dataset_split}
+        remarks, mended = self.remarks(n), self._mended
         return {
             "metric": self.reported.title,
             "task": self.reported.name,
             **(own if source == OWN else {"dataset": Path(source).name}),
             **({"config": task.config} if task.config else {}),
             **{key: name for key, name in names.items() if name},
-            **self.remarks(n),
+            **(remarks | ({"remark": "; ".join([*filter(None, [remarks.get("remark")]), *mended])} if mended else {})),
         }
 
     def remarks(self, n: int) -> dict[str, str]:

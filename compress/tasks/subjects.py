@@ -99,6 +99,7 @@ def trained_on(ctx: StageContext[Any]) -> set[str]:
     path, data = ctx.root / TRAINED_ON, ctx.recipe.dataset
     learns, subject = ctx.recipe.trains, subject_of(ctx.recipe)
     source = {"source": data.train, "titles": data.titles} if learns else {"source": ctx.recipe.model}
+    source |= {"skip": True} if learns and data.skip else {}
     distill = getattr(ctx.recipe, "distill", None)
     teacher = distill.teacher if distill and distill.apply else None
     if teacher:

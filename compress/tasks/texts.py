@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from compress.data import texts
+from compress.data.intake import Intake
 from compress.data.names import HELD_OUT, HELD_PART, OWN
 from compress.data.squad import Example
 from compress.data.texts import TextExample
@@ -44,10 +45,10 @@ class Texts(Subject[TextExample]):
             raise UserError(f"{entry} gives {', '.join(labels)}, which {name} is not about. Name another task.")
         return task
 
-    def read(self, source: str) -> list[TextExample]:
-        return texts.load_texts(self.task, None if source == OWN else source)
+    def read(self, source: str, intake: Intake | None = None) -> list[TextExample]:
+        return texts.load_texts(self.task, None if source == OWN else source, intake=intake)
 
-    def of_split(self, split: str) -> list[TextExample]:
+    def of_split(self, split: str, intake: Intake) -> list[TextExample]:
         source = getattr(self.recipe.dataset, split)
         if source == HELD_OUT:
             reported = self.fingerprints(self.part("evaluation"))
@@ -55,7 +56,7 @@ class Texts(Subject[TextExample]):
         reported = getattr(self.recipe.dataset, "evaluation_task", None) if split == "evaluation" else None
         task = find_task(reported) if reported else self.task
         stated = task.train_split if split == "train" else task.validation_split
-        return texts.load_texts(task, None if source == OWN else source, stated)
+        return texts.load_texts(task, None if source == OWN else source, stated, intake)
 
     def learned(self) -> list[TextExample]:
         """Neither texts that are reported on (some of GLUE's stand in both splits) nor those that are chosen by."""

@@ -54,7 +54,7 @@ class Choosing(Speaker[ComposeParts]):
             if not path:
                 return {p.uploaded: None, p.upload_note: escape(uploads.wanted(task))}
             people.must_start(people.who(profile))
-            upload = uploads.accept(path, task=task)
+            upload = uploads.accept(path, task=task, skip=bool(values[p.skip]))
         except Exception as error:
             return {p.uploaded: None, p.upload_note: f"✗ {escape(explain(error))}"}
         parts = {role: str(at) for role, at in upload.parts.items()}

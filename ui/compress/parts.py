@@ -30,6 +30,7 @@ class ComposeParts:
     hub_data: gr.Textbox
     file_box: gr.Column
     file: gr.File
+    skip: gr.Checkbox
     upload_note: gr.Markdown
     to_recipe: gr.Button
     preset: gr.Dropdown

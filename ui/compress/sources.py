@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from compress.data.tables import is_table
 from compress.recipe.load import KINDS
-from compress.recipe.place import Mark, marked, places
+from compress.recipe.place import Mark, marked, on_disk, places
 from ui.compress import form
 from ui.compress.fields import fields
 from zoo.errors import UserError
@@ -20,6 +21,7 @@ OWN, ZOO, HUB, FOLDER = "own", "zoo", "hub", "folder"
 EXAMPLES, FILE = "examples", "file"
 # The bundled questions in three parts that share no article, as in the recipe length_adaptive_tiny.
 EXAMPLE_TITLES = {"titles": ["[!E-M]*"], "validation_titles": ["[LM]*"], "evaluation_titles": ["[EH]*"]}
+NAMED_SET = re.compile(r"(?:\w[\w.-]*/){2}\w[\w.-]*(?::[\w.-]+)?")  # a configuration of a data set on the Hub
 DATA_KEYS = ("task", "train", "validation", "evaluation", *EXAMPLE_TITLES, "version_2")
 GUIDED = ("finetune.significance_weight", "length_drop.significance_weight")  # by the answer, which texts have not
 
@@ -139,10 +141,12 @@ def refuse_paths(model: type[BaseModel], data: Mapping[str, Any], uploads: str) 
     Raises:
         UserError: it names one.
     """
-    for _, text in places(model, data):
+    for keys, text in places(model, data):
         if text.lstrip().startswith("{"):
             continue  # a configuration, written out
         inside = text.startswith(f"{uploads}/") and ".." not in text
+        if keys[0] == "dataset" and NAMED_SET.fullmatch(text) and not is_table(text) and not on_disk(text):
+            continue
         if not inside and (re.match(r"[/~.$\\]", text) or ".." in text or text.count("/") > 1 or "\\" in text):
             raise UserError(f"“{text[:80]}” is a path of this server. Take a Hub id, a bundled model or your own file.")
 

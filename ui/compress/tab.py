@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from compress.data.uploads import KINDS
+from compress.data.tables import KINDS
 from compress.recipe.load import shipped
 from ui.compress import sources
 from ui.compress.choosing import Choosing
@@ -48,8 +48,8 @@ def build_compress(demo: gr.Blocks) -> CompressTab:
     gr.on([p.source.input, p.data.input], choosing.show_boxes, {p.source, p.data}, boxes, **QUICK)
     # Preprocessed, unlike everything else: gradio then makes sure that the path is that of an upload.
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    uploads = [p.file.change, p.task.input, p.data.input]
-    gr.on(uploads, choosing.upload, {p.file, p.task, p.preset}, [p.uploaded, p.upload_note], **quiet)
+    uploads = [p.file.change, p.task.input, p.data.input, p.skip.input]
+    gr.on(uploads, choosing.upload, {p.file, p.task, p.preset, p.skip}, [p.uploaded, p.upload_note], **quiet)
 
     p.to_recipe.click(choosing.take_source, {*choosing.inputs, p.form}, [*filled, p.walk, p.notice], **calm)
     p.preset.input(choosing.take_preset, choosing.inputs, [*filled, p.notice], **calm)
@@ -113,17 +113,23 @@ def _place_source(p: dict[str, Any]) -> None:
                 elem_id="data",
             )
             p["hub_data"] = gr.Textbox(
-                label="Data set (owner/name, with the task's columns)", max_lines=1, max_length=200, visible=False,
+                label="Data set (owner/name or owner/name/config, with the task's columns)",
+                max_lines=1,
+                max_length=200,
+                visible=False,
                 elem_id="hub-data",
-            )  # fmt: skip
+            )
             with gr.Column(visible=False) as box:
                 p["file_box"] = box
                 p["file"] = gr.File(
-                    label="Questions or texts of the task: CSV, TSV, JSON Lines, SQuAD JSON",
+                    label="Questions or texts of the task: CSV, TSV, JSON, JSON Lines",
                     file_types=list(KINDS),
                     type="filepath",
                     height=120,
                     elem_id="own-file",
+                )
+                p["skip"] = gr.Checkbox(
+                    label="Leave out lines that are wrong, and count them", value=False, elem_id="skip-lines"
                 )
                 p["upload_note"] = markdown(elem_id="upload-note", elem_classes="quiet")
     with gr.Row(elem_classes="steps"):

@@ -83,7 +83,7 @@ def test_labels_are_numbers_or_names(task, label, number):
         (
             "sst2",
             "csv",
-            "text,label\na,1",
+            "words,label\na,1",
             "line 1: there is no column sentence. Every row needs `sentence` and `label`",
         ),
         ("sst2", "csv", "sentence\na", "line 1: there is no column label"),
@@ -97,13 +97,24 @@ def test_labels_are_numbers_or_names(task, label, number):
         ("sst2", "csv", "sentence,label\nyes, fine,1", "line 2: 3 cells under 2 columns"),
         ("stsb", "csv", "sentence1,sentence2,label\na,b,much", "line 2: the label “much” is not a number from 0 to 5"),
         ("stsb", "jsonl", '{"sentence1": "a", "sentence2": "b", "label": 9}', "line 1: the label “9” is not a number"),
-        ("sst2", "jsonl", '{"sentence": "a", "label": 0}\n{"text": "b", "label": 0}', "line 2: there is no text under"),
+        (
+            "sst2",
+            "jsonl",
+            '{"sentence": "a", "label": 0}\n{"words": "b", "label": 0}',
+            "line 2: there is no text under",
+        ),
         ("sst2", "jsonl", '{"sentence": "a"}', "line 1: there is no label. Every row needs"),
         ("sst2", "jsonl", "\n[1]", "line 2: an object is wanted"),
         ("sst2", "jsonl", "{", "line 1: this is no JSON"),
         ("sst2", "csv", "", "mine.csv holds no texts. Every row needs"),
         ("sst2", "csv", "sentence,label\n", "holds no texts"),
-        ("sst2", "json", "[]", "ends in .jsonl, .csv, .tsv, not .json"),
+        ("sst2", "json", "[]", "mine.json holds no texts"),
+        (
+            "sst2",
+            "xlsx",
+            "PK",
+            "ends in .json, .jsonl, .csv, .tsv, .txt, not .xlsx. Spreadsheets and Parquet are saved",
+        ),
         ("sst2", "csv", "sentence,label\na,1\nb,0\na ,1", "These are 2 different texts; at least 3 are needed"),
     ],
 )
@@ -116,7 +127,7 @@ def test_the_wrong_line_is_named_with_what_to_do(task, kind, text, said, tmp_pat
 
 
 def test_what_is_no_utf8_is_named_by_its_line(tmp_path):
-    (tmp_path / "a.csv").write_bytes(b"sentence,label\nfine,1\ncaf\xe9,1\n")
+    (tmp_path / "a.csv").write_bytes(b"sentence,label\nfin\xc3\xa9,1\ncaf\xe9,1\n")
     with pytest.raises(UserError, match="line 3: this is not UTF-8 text. Save the file as UTF-8"):
         uploads.accept(tmp_path / "a.csv", task="sst2")
 
@@ -143,9 +154,11 @@ def test_another_task_stores_another_copy(tmp_path, home):
     assert len(list((home / "uploads").iterdir())) == 2
 
 
-def test_load_texts_says_where_tables_go(tmp_path):
-    with pytest.raises(UserError, match="by --data"):
-        load_texts(find_task("sst2"), written(tmp_path / "a.csv", rows_of(find_task("sst2"))))
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_recipes_and_scores_take_tables_too(suffix, tmp_path):
+    task = find_task("mnli")
+    table = load_texts(task, written(tmp_path / f"a{suffix}", rows_of(task)))
+    assert table == load_texts(task, written(tmp_path / "a.jsonl", rows_of(task))) and len(table) == 20
 
 
 @pytest.fixture

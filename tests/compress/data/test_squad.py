@@ -43,14 +43,20 @@ def test_titles_are_globs(tmp_path):
 @pytest.mark.parametrize(
     ("data", "place"),
     [
-        ([], "d.json has no list “data”"),
-        ({"data": {}}, "d.json has no list “data”"),
-        ({"data": ["x"]}, r"data\[0\] has no list “paragraphs”"),
-        ({"data": [article(context=3)]}, r"data\[0\].paragraphs\[0\] has no text “context”"),
-        ({"data": [article(), article(question=None)]}, r"data\[1\].paragraphs\[0\].qas\[0\] has no text “question”"),
-        ({"data": [article(answers=({"text": "deep"},))]}, r"answers\[0\] has no number “answer_start”"),
-        ({"data": [article(answers=({"text": "deep", "answer_start": 9},))]}, "'deep' does not stand at character 9"),
+        ([], "d.json has no questions"),
+        ({"data": {}}, "d.json, line 1: there is no list “data” here"),
+        ({"data": ["x"]}, r"line 1 \(item 1\): an object is wanted here"),
+        ({"data": [{"title": "x", "paragraphs": 3}]}, r"line 1 \(item 1\): there is no list “paragraphs” here"),
+        ({"data": [article(context=3)]}, r"line 1 \(question 1\): there is no text under “context”"),
+        ({"data": [article(), article(question=None)]}, r"line 1 \(question 2\): there is no text under “question”"),
+        (
+            {"data": [article(answers=({"text": "deep", "answer_start": 8},))]},
+            "the answer “deep” does not stand at character 8 of the passage. It stands at 10: correct answer_start",
+        ),
         ({"data": [article(answers=({"text": "deep.", "answer_start": -5},))]}, "does not stand at character -5"),
+        ({"data": [article(answers=({"text": "", "answer_start": 0},))]}, r"\(question 1\): an answer has no text"),
+        ({"data": [article(answers=(), is_impossible=False)]}, "is_impossible is false, but there is no answer"),
+        ({"data": [article(answers=(), is_impossible="perhaps")]}, "is_impossible is 'perhaps'. Write true or false"),
         ({"data": []}, "has no questions"),
     ],
 )
@@ -61,7 +67,7 @@ def test_a_fault_is_told_with_its_place(tmp_path, data, place):
 
 def test_broken_and_absent_files(tmp_path):
     (tmp_path / "d.json").write_text('{"data": [')
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match="d.json, line 1: this is no JSON"):
         load_squad(tmp_path / "d.json")
     with pytest.raises(UserError, match="absent.json"):
         load_squad(tmp_path / "absent.json")
@@ -80,9 +86,9 @@ def hub(monkeypatch):
 
     asked = []
 
-    def load_dataset(name, split):
-        asked.append((name, split))
-        if name != "rajpurkar/squad":
+    def load_dataset(name, config, split):
+        asked.append((name, config, split))
+        if name == "owner/absent":
             raise ConnectionError("no network\nand a long story")
         answers = {"text": ["deep"], "answer_start": [10]}
         row = {"id": "h1", "title": "Lakes", "context": "Baikal is deep.", "question": "How?", "answers": answers}
@@ -97,10 +103,12 @@ def test_the_hub(hub):
     assert one == Example("h1", "How?", "Baikal is deep.", [{"text": "deep", "answer_start": 10}], "Lakes")
     assert two.impossible
     load_squad("rajpurkar/squad:train", "validation")
-    assert hub == [("rajpurkar/squad", "validation"), ("rajpurkar/squad", "train")]
+    load_squad("google/xquad/xquad.de:test")
+    asked = [("rajpurkar/squad", None, "validation"), ("rajpurkar/squad", None, "train")]
+    assert hub == [*asked, ("google/xquad", "xquad.de", "test")]
     with pytest.raises(UserError, match="no network"):
         load_squad("owner/absent")
-    with pytest.raises(UserError, match="no model id|id"):
+    with pytest.raises(UserError, match="neither a file nor a data set of the Hub"):
         load_squad("no such/thing/at all")
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from compress.data import uploads
-from compress.data.places import line_of
+from compress.data.places import Document
 from compress.data.squad import fingerprint, load_squad
 from zoo.errors import UserError
 
@@ -147,7 +147,7 @@ def broken(kind, change):
         ("json", as_squad(rows())[:-1], "line"),
         ("json", '{"data": {}}', "line 1: there is no list “data”"),
         ("json", "[]", "holds no questions"),
-        ("txt", "x", "ends in .json, .jsonl, .csv"),
+        ("pdf", "x", "ends in .json, .jsonl, .csv"),
         ("csv", as_csv(rows()[:2]), "about 2 passages; at least 3"),
         ("csv", "question,context,answer\na,\0,b", "line 2: a NUL"),
         ("csv", "question,context,answer,answer\n", "line 1: there is more than one column answer"),
@@ -189,12 +189,12 @@ def test_the_wrong_line_of_a_list_is_named_too(tmp_path):
     ],
 )
 def test_a_value_of_json_begins_in_a_line(text, path, line):
-    assert line_of(text, path) == line
+    assert Document("a.json", text).line(path) == line
 
 
 def test_what_is_no_utf8_is_named_by_its_line(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_bytes(b"question,context,answer\nx,\xff\xfe,z")
+    path.write_bytes(b"question,context,answer\nx\xc3\xa9,\xff\xfe,z")
     with pytest.raises(UserError, match="line 2: this is not UTF-8"):
         uploads.accept(path)
 

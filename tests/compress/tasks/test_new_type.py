@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from compress.data.intake import Intake
 from compress.data.squad import Example
 from compress.recipe.load import load
 from compress.run.run import run
@@ -54,11 +55,11 @@ class Tags(Subject[str]):
     def task_of(cls, entry: str, config: Mapping[str, Any], asked: str | None) -> Task:
         return TASK
 
-    def read(self, source: str) -> list[str]:
+    def read(self, source: str, intake: Intake | None = None) -> list[str]:
         return Path(source).read_text(encoding="utf-8").splitlines()
 
-    def of_split(self, split: str) -> list[str]:
-        return self.read(getattr(self.recipe.dataset, split))
+    def of_split(self, split: str, intake: Intake) -> list[str]:
+        return self.read(getattr(self.recipe.dataset, split), intake)
 
     def windows(self, tokenizer: Tokenizer, examples: Sequence[str]) -> list[Window]:
         return make_texts(tokenizer, examples, None, self.reading.max_length)

@@ -103,7 +103,7 @@ def test_the_hub_s_own_data_are_meant_by_a_word(monkeypatch):
     subject = subject_of(recipe)
     subject.load("train")
     subject.load("evaluation")
-    assert [asked[1:] for asked in seen] == [(None, "train"), (None, "validation_matched")]
+    assert [asked[1:3] for asked in seen] == [(None, "train"), (None, "validation_matched")]
     named = subject.description(9815)
     assert (named["dataset"], named["split"]) == ("budget-zoo-examples", "validation_matched")
     assert load("static_int8", ["dataset.task=mnli"]).dataset.train == "hub", "the bundled examples are questions"

@@ -134,7 +134,7 @@ def test_the_command_does_what_the_form_does():
     assert sources.command("static_int8", []) == "python -m compress submit static_int8"
 
 
-@pytest.mark.parametrize("value", ["/etc/passwd", "~/x", "../x", ".", "a/b/c", "$HOME/x", "a\\b", "/up/../etc/x"])
+@pytest.mark.parametrize("value", ["/etc/passwd", "~/x", "../x", ".", "a/b/c/d", "$HOME/x", "a\\b", "/up/../etc/x"])
 def test_on_a_space_no_path_of_the_server_gets_in(value):
     adaptive, nncf = recipe.KINDS["length_adaptive"], recipe.KINDS["nncf"]
     fine = {"model": "owner/name", "dataset": {"train": "examples", "evaluation": "/up/mine/train.json"}}
@@ -151,6 +151,18 @@ def test_on_a_space_no_path_of_the_server_gets_in(value):
     ):
         with pytest.raises(UserError, match="path of this server"):
             sources.refuse_paths(model, fine | wrong, "/up")
+
+
+def test_on_a_space_a_configuration_of_a_data_set_is_named(tmp_path, monkeypatch):
+    adaptive = recipe.KINDS["length_adaptive"]
+    for name in ("google/xquad/xquad.de:validation", "nyu-mll/glue/sst2"):
+        sources.refuse_paths(adaptive, {"model": "owner/name", "dataset": {"evaluation": name}}, "/up")
+    (tmp_path / "secret" / "data" / "set").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for key, name in (("dataset", "secret/data/set"), ("dataset", "secret/data/train.json"), ("search", "a/b/c")):
+        wrong = {"search": {"start": name}} if key == "search" else {"dataset": {"train": name}}
+        with pytest.raises(UserError, match="path of this server"):
+            sources.refuse_paths(adaptive, {"model": "owner/name", **wrong}, "/up")
 
 
 def test_every_key_that_may_name_a_folder_or_a_file_is_watched():

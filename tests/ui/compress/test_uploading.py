@@ -34,6 +34,16 @@ def test_an_upload_is_kept_or_its_wrong_line_told(compose, tmp_path):
     assert asked[compose.p.uploaded] is None and "needs `question`" in words(asked, compose.p.upload_note)
 
 
+def test_the_page_leaves_wrong_lines_out_and_counts_them_where_asked_for(compose, tmp_path):
+    file = tmp_path / "mine.csv"
+    rows = "".join(f"Where?,Bees fly to {city}.,{city}\n" for city in ("Kew", "Rome", "Oslo"))
+    file.write_text(f"question,context,answer\n{rows}Where?,Bees fly.,Kew\n")
+    assert "line 5: the answer" in words(compose.upload(file), compose.p.upload_note)
+    found = compose.upload(file, skip=True)
+    note = words(found, compose.p.upload_note)
+    assert "3 questions about 3 passages" in note and "1 wrong lines were left out; the first: mine.csv, line 5" in note
+
+
 def test_an_own_file_of_texts_goes_into_the_form(compose, tmp_path):
     p, mine = compose.p, tmp_path / "mine.tsv"
     mine.write_text("sentence\tlabel\nfine\tpositive\nbad\t0\nso so\t1\n")

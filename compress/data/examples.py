@@ -1,0 +1,28 @@
+"""What is learned from and scored: questions about passages, and texts with labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question about a passage; `answers` are `{"text", "answer_start"}`, none where it is `impossible` to answer."""
+
+    id: str
+    question: str
+    context: str
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    title: str = ""
+    impossible: bool = False
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """A text, or a pair of texts; `label` is the class's number or a score, None where nobody tells."""
+
+    id: str
+    first: str
+    second: str | None = None
+    label: int | float | None = None
