@@ -144,6 +144,13 @@ class Api:
         branch = {"name": "main", "ref": "refs/heads/main", "targetCommit": repo.head}
         return JSONResponse({"branches": [branch], "converts": [], "tags": tags})
 
+    async def discussions(self, request: Request) -> Response:
+        repo, query = self.found(request), request.query_params
+        if isinstance(repo, Response):
+            return repo
+        found = [offer.describe(repo.id) for offer in repo.offers if offer.fits(query)]
+        return JSONResponse({"discussions": found, "count": len(found), "start": 0})
+
     async def tag(self, request: Request) -> Response:
         repo = self.found(request, write=True)
         if isinstance(repo, Response):
@@ -326,7 +333,8 @@ def build(hub: Hub) -> Starlette:
             route("/api/collections/{owner}/{slug}/items", "collection", api.collection, "POST"),
             route("/api/{kind:str}", "list", api.list),
             route(repo, "info", api.info),
-            route(repo + "/revision/{revision}", "info", api.info),
+            route(repo + "/revision/{revision:path}", "info", api.info),
+            route(repo + "/discussions", "discussions", api.discussions),
             route(repo + "/tree/{revision}", "tree", api.tree),
             route(repo + "/paths-info/{revision}", "tree", api.paths, "POST"),
             route(repo + "/refs", "refs", api.refs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from starlette.requests import Request
 # "stale" first commits something of somebody else's.
 DAY = "2026-01-01T00:00:00.000Z"
 OPERATIONS = ("whoami", "create", "validate", "preupload", "batch", "upload", "verify", "commit", "tag", "refs")
-OPERATIONS += ("list", "info", "tree", "resolve", "collection", "space", "page")
+OPERATIONS += ("list", "info", "tree", "resolve", "collection", "space", "page", "discussions")
 
 
 @dataclass
@@ -51,6 +52,28 @@ class Blob:
         return {"type": "file", "path": name, "oid": self.oid, "size": self.size, **lfs}
 
 
+@dataclass(frozen=True)
+class Offer:
+    """A pull request, which is a commit of its own."""
+
+    number: int
+    author: str
+    status: str
+    commit: tuple[str, str, dict[str, Blob]]
+
+    @property
+    def ref(self) -> str:
+        return f"refs/pr/{self.number}"
+
+    def fits(self, query: Mapping[str, str]) -> bool:
+        return query.get("author") in (None, self.author) and query.get("status") in (None, "all", self.status)
+
+    def describe(self, repo_id: str) -> dict[str, Any]:
+        about = {"title": "Adding `safetensors` variant of this model", "createdAt": DAY, "pinned": False}
+        about |= {"num": self.number, "status": self.status, "author": {"name": self.author}, "isPullRequest": True}
+        return {**about, "repo": {"name": repo_id, "type": "model"}}
+
+
 @dataclass
 class Repo:
     """A repository: its commits with all of their files, newest last."""
@@ -61,14 +84,16 @@ class Repo:
     commits: list[tuple[str, str, dict[str, Blob]]] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+    offers: list[Offer] = field(default_factory=list)
 
     @property
     def head(self) -> str:
         return self.commits[-1][0]
 
     def at(self, revision: str) -> tuple[str, dict[str, Blob]] | None:
-        wanted = self.head if revision == "main" else self.tags.get(revision, revision)
-        return next(((oid, files) for oid, _, files in self.commits if oid == wanted), None)
+        refs = {"main": self.head, **self.tags, **{offer.ref: offer.commit[0] for offer in self.offers}}
+        commits = [*self.commits, *(offer.commit for offer in self.offers)]
+        return next(((oid, files) for oid, _, files in commits if oid == refs.get(revision, revision)), None)
 
     def add(self, files: dict[str, Blob], message: str) -> str:
         named = {name: blob.oid for name, blob in sorted(files.items())}
@@ -117,6 +142,15 @@ class Hub:
         """A commit of somebody else's."""
         repo = self.repos.get((kind, repo_id)) or self.create(repo_id, kind, private)
         return repo.add({**repo.commits[-1][2], **{name: self.store(data) for name, data in files.items()}}, "theirs")
+
+    def offer(self, repo_id: str, files: dict[str, bytes], author: str = "SFconvertbot", status: str = "open") -> Offer:
+        """A pull request that adds files to what there is."""
+        repo = self.repo(repo_id)
+        number = len(repo.offers) + 1
+        oid = hashlib.sha1(f"{repo_id} {number}".encode()).hexdigest()
+        new = {name: self.store(data) for name, data in files.items()}
+        repo.offers.append(Offer(number, author, status, (oid, "offer", {**repo.commits[-1][2], **new})))
+        return repo.offers[-1]
 
     def store(self, data: bytes) -> Blob:
         oid = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()

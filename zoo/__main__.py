@@ -1,4 +1,4 @@
-"""The command line: `python -m zoo list|pull|publish|verify|deploy`."""
+"""The command line: `python -m zoo list|pull|convert|publish|verify|deploy`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from zoo import hub, publishing, safety
+from zoo import conversion, publishing, pulling
 from zoo.catalog import find
 from zoo.commits import follow
 from zoo.deploy import Space
@@ -69,14 +69,24 @@ def list_(
 
 @app.command()
 def pull(
-    repo: Annotated[str, typer.Argument(help="a Hub id: owner/name")],
+    repo: Annotated[str, typer.Argument(help="a Hub id: owner/name or owner/name@revision")],
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit")] = None,
 ) -> None:
     """Download a model, check that this program can load it, and say where it is."""
     token = standard_token()
-    folder, commit = hub.pull(safety.check_repo_id(repo), revision, token, typer.echo)
-    entry = find(repo, commit, token)
+    folder, commit = pulling.pull(repo, revision, token, typer.echo)
+    entry = find(pulling.revision_of(repo, revision)[0], commit, token)
     typer.echo(f"{entry.title} ({entry.task}; runs on {', '.join(entry.engines)}), commit {commit}\n{folder}")
+
+
+@app.command()
+def convert(
+    name: Annotated[str, typer.Argument(help="a folder, or a Hub id: owner/name or owner/name@revision")],
+    out: Annotated[Path | None, typer.Argument(help="a new folder; by default where the name then finds it")] = None,
+) -> None:
+    """Write a checkpoint's pickled weights as safetensors, running nothing that the pickle holds."""
+    folder = conversion.convert(name, out, standard_token(), typer.echo)
+    typer.echo(f"{name if out is None else folder} can be opened now.")
 
 
 @app.command()
@@ -115,7 +125,7 @@ def publish(
 
 @app.command()
 def verify(
-    repo: Annotated[str, typer.Argument(help="a Hub id: owner/name")],
+    repo: Annotated[str, typer.Argument(help="a Hub id: owner/name or owner/name@revision")],
     folder: Annotated[Path | None, typer.Option(help="the model here, to compare with")] = None,
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit")] = None,
 ) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from zoo import hub, safety, shelf
+from zoo import pulling, safety, shelf
 from zoo.checkpoints import labels_of, read_config
 from zoo.engines import GRAPH, TENSORS, running
 from zoo.errors import UserError
@@ -95,7 +96,7 @@ def find(name: str, revision: str | None = None, token: str | None = None) -> En
     """The entry of a bundled name, a registered local result, a folder, or a Hub id, in this order.
 
     Args:
-        name: for example `minilm-l6-qa`, `runs/mine/model` or `owner/model`.
+        name: for example `minilm-l6-qa`, `runs/mine/model`, `owner/model` or `owner/model@revision`.
         revision: a Hub revision; the entry's `revision` says which commit it came to.
         token: for private models of the Hub.
 
@@ -114,13 +115,26 @@ def find(name: str, revision: str | None = None, token: str | None = None) -> En
         folder = Path(name).expanduser()
         if folder.is_dir():
             return _read(safety.check_folder(folder), name)
-        if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or "\\" in name:
+        if folder.is_absolute() or not safety.is_hub_id(name):
             raise UserError(f"There is no folder {name}. Check the path, or write a Hub id as owner/name.")
-    repo_id = safety.check_repo_id(name)
-    folder, commit = hub.pull(repo_id, revision, token)
+    folder, commit = _pulled(name, revision, token, _check_entry)
+    return _read(folder, name, commit)
+
+
+def _pulled(
+    name: str, revision: str | None = None, token: str | None = None, check: pulling.Check = pulling.check_type
+) -> tuple[Path, str]:
+    """The folder of a model of the Hub, looked over, and its commit."""
+    folder, commit = pulling.pull(name, revision, token, check=check)
     # The files of a snapshot are links into the blobs beside it.
-    safety.check_folder(folder, root=folder.parent.parent)
-    return _read(folder, repo_id, commit)
+    return safety.check_folder(folder, root=folder.parent.parent), commit
+
+
+def _check_entry(config: dict[str, Any], names: Collection[str]) -> None:
+    """Refuses what has no head that this program runs; what is published by it says so in a file of its own."""
+    pulling.check_type(config, names)
+    if "entry.json" not in names:
+        _task(config, "the model")
 
 
 def open_folder(folder: str | Path) -> Entry:
@@ -249,10 +263,16 @@ def _task(config: dict[str, Any], name: str) -> str:
 
 
 def checkpoint_of(name: str) -> Path:
-    """The folder of a checkpoint: a local folder, a bundled entry or a Hub id (downloaded, safetensors only)."""
+    """The folder of a checkpoint: a local folder, a bundled entry or a Hub id (downloaded, safetensors only).
+
+    Raises:
+        UserError: see `find`.
+    """
     folder = Path(name).expanduser()
     if folder.is_dir():
         return safety.check_folder(folder)
     if any(entry.name == name for entry in bundled()):
         return find(name).float_folder
-    return hub.pull(safety.check_repo_id(name))[0]
+    if folder.is_absolute() or not safety.is_hub_id(name):
+        raise UserError(f"There is no folder {name}. Check the path, or write a Hub id as owner/name.")
+    return _pulled(name)[0]

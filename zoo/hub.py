@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: pull a checkpoint, list the zoo on it, and say in plain words what went wrong."""
+"""The Hugging Face Hub: ask it, list the zoo on it, and say in plain words what went wrong."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_session, snapshot_download
+from huggingface_hub import HfApi, constants, get_session
 from huggingface_hub import errors as hub
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import parse_ratelimit_headers
 
-from zoo import safety
 from zoo.errors import UserError
 from zoo.settings import PUBLIC_HUB, get_settings
 from zoo.tokens import hide_tokens, redact
@@ -70,53 +68,6 @@ def hub_settings() -> Generator[None]:
 
 _users = threading.Lock()
 _before: list[tuple[Any, Any, Any, bool]] = []  # what there was before, once for each that is inside
-
-
-def pull(
-    repo_id: str, revision: str | None = None, token: str | None = None, tell: Callable[[str], None] | None = None
-) -> tuple[Path, str]:
-    """Download what may be loaded of a model, once: later calls find it in the cache, with no network too.
-
-    Args:
-        repo_id: of the Hub.
-        revision: branch, tag or commit; what is downloaded is the commit that it stands for now.
-        token: for private models; without one nobody's rights are used, not this machine's either.
-        tell: is told the number of files and their size before the download.
-
-    Returns:
-        The snapshot's folder and the commit that it is of.
-
-    Raises:
-        UserError: no such model or revision, gated, no network, no safe weights, too large.
-    """
-    try:
-        with hub_settings():
-            api = client(token)
-            info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=15)
-            names, size = _wanted(info)
-            message = f"{repo_id}: {len(names)} files, {size / 1e6:.1f} MB (at most {safety.MAX_BYTES / 1e6:,.0f} MB)"
-            (tell or log.info)(message)
-            options: dict[str, Any] = {"token": token or False, "endpoint": api.endpoint}
-            folder = snapshot_download(repo_id, revision=info.sha, allow_patterns=names, **options)
-            return Path(folder), info.sha or ""
-    except hub.GatedRepoError as error:
-        raise UserError(
-            f"{repo_id} is gated: its owner asks for terms to be accepted. Accept them on the Hub, download the model "
-            "yourself, and give the folder."
-        ) from error
-    except hub.RevisionNotFoundError as error:
-        raise UserError(f"{repo_id} has no revision {revision!r}. Check the branch, tag or commit.") from error
-    except hub.RepositoryNotFoundError as error:
-        kind = "model that this token may see, named" if token else "public model"
-        hint = "" if token else f" If it is private: `python -m zoo pull {repo_id}`, then give its folder."
-        raise UserError(f"There is no {kind} {repo_id} on the Hub. Check the spelling: owner/name.{hint}") from error
-    except (hub.OfflineModeIsEnabled, httpx2.ConnectError, httpx2.TimeoutException, httpx2.ProxyError) as error:
-        return _cached(repo_id, revision, error)
-    except hub.LocalEntryNotFoundError as error:
-        raise UserError(f"The download of {repo_id} broke off. Check the network and try again.") from error
-    except (hub.HfHubHTTPError, httpx2.HTTPError) as error:
-        log.warning("pulling %s failed", repo_id, exc_info=True)
-        raise UserError(f"The Hub did not give {repo_id} ({type(error).__name__}). Try again in a while.") from error
 
 
 def zoo_models(author: str | None = None, token: str | None = None) -> list[ModelInfo]:
@@ -279,27 +230,6 @@ def _refuse_long_waits(response: httpx2.Response) -> None:
         raise UserError(
             f"The Hub asks to wait {wait / 60:.0f} minutes. Try again after that: what is uploaded is not sent twice."
         )
-
-
-def _wanted(info: ModelInfo) -> tuple[list[str], int]:
-    """The files at the repository's root that may be loaded; subfolders hold variants of the same weights."""
-    files = [file for file in info.siblings or [] if "/" not in file.rfilename]
-    safety.check_weights((file.rfilename for file in files), info.id)
-    files = [file for file in files if safety.matches(file.rfilename, safety.ALLOWED)]
-    safety.check_size((file.size for file in files), info.id)
-    return [file.rfilename for file in files], sum(file.size or 0 for file in files)
-
-
-def _cached(repo_id: str, revision: str | None, error: Exception) -> tuple[Path, str]:
-    try:
-        folder = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError:
-        raise UserError(
-            f"The Hub cannot be reached, and {repo_id} was not downloaded before. Check the network, or pick a bundled "
-            "model or a local folder."
-        ) from error
-    log.warning("the Hub cannot be reached: %s comes from the cache", repo_id)
-    return folder, folder.name
 
 
 TAG = "budget-zoo"

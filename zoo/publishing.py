@@ -15,6 +15,7 @@ from zoo.catalog import Entry
 from zoo.commits import Item, State, look, push, unchanged
 from zoo.errors import UserError
 from zoo.hub import client, hub_settings, patiently, plainly
+from zoo.pulling import revision_of
 from zoo.tokens import standard_token
 from zoo.verification import Verification, compare
 
@@ -176,6 +177,7 @@ def verify(
     Raises:
         UserError: there is no such model, or the Hub cannot be asked.
     """
+    repo_id, revision = revision_of(repo_id, revision)
     repo_id = _checked(repo_id)
     if folder is None:
         return compare(repo_id, None, None, revision, token)

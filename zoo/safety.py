@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from zoo.errors import UserError
+from zoo.errors import PickledWeights, UserError
 from zoo.families import titles
 from zoo.files import read_json
 from zoo.tensors import INDEX, SINGLE
@@ -59,15 +60,64 @@ def check_weights(names: Iterable[str], where: str) -> None:
     names = list(names)
     if SINGLE in names or INDEX in names or any(matches(name, GRAPHS) for name in names):
         return
-    if ADAPTER in names:
-        raise UserError(merge_first(where))
+    check_adapter(names, where)
     pickled = next((name for name in names if matches(name, PICKLES)), None)
     if pickled:
-        raise UserError(
+        raise PickledWeights(
             f"{where} has its weights only as a pickle ({pickled}), which can run code when it is opened, "
-            f"so it is not. Convert them without running any: `python -m zoo convert {where}`."
+            f"so it is not. Convert them without running any: `python -m zoo convert {where}`.",
+            where,
         )
     raise UserError(f"{where} has no weights ({SINGLE} or *.onnx). Give the id or folder of a complete checkpoint.")
+
+
+def check_adapter(names: Iterable[str], where: str, base: str = "its base") -> None:
+    """Refuse the files of an adapter, which are no model by themselves.
+
+    Args:
+        names: of the files.
+        where: whose they are.
+        base: the model that the adapter changes.
+    """
+    names = set(names)
+    if ADAPTER in names and SINGLE not in names and INDEX not in names:
+        raise UserError(merge_first(where, base))
+
+
+def check_code(settings: dict[str, Any], where: str, name: str) -> None:
+    """Refuse a configuration that wants code of the model's own to be run.
+
+    Args:
+        settings: what the file holds.
+        where: whose it is.
+        name: of the file.
+    """
+    if "auto_map" in settings:
+        raise UserError(
+            f"{where} brings code of its own (auto_map in {name}), which is never run here. "
+            f"Take a checkpoint of a standard {titles()} architecture."
+        )
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """A Hub id, and the revision behind an “@”: a branch, a tag, a commit or `refs/pr/1`.
+
+    Raises:
+        UserError: it is not of the form `owner/name` or `owner/name@revision`.
+    """
+    repo_id, at, revision = name.strip().partition("@")
+    repo_id = check_repo_id(repo_id)
+    if at and (".." in revision or not re.fullmatch(r"\w[\w./+-]{0,199}", revision)):
+        raise UserError(f"“{revision[:80]}” is no revision of {repo_id}. Write a branch, a tag, a commit or refs/pr/1.")
+    return repo_id, revision or None
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name can be one of the Hub, with or without a revision."""
+    try:
+        return split_revision(name)[0].count("/") <= 1
+    except UserError:
+        return False
 
 
 def merge_first(where: str, base: str = "its base") -> str:
@@ -109,10 +159,9 @@ def check_folder(folder: str | Path, root: Path | None = None) -> Path:
                 f"{path.name} in {folder} is a broken link or no plain file. Replace it by the file itself."
             )
     names = {path.name for path in files}
-    if ADAPTER in names and SINGLE not in names and INDEX not in names:
-        settings = read_json(folder / ADAPTER)
-        base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
-        raise UserError(merge_first(str(folder), str(base or "its base")))
+    adapter = read_json(folder / ADAPTER) if ADAPTER in names else {}
+    base = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
+    check_adapter(names, str(folder), str(base or "its base"))
     check_weights(names, str(folder))
     check_size((path.stat().st_size for path in loadable), str(folder))
     for name in ("config.json", "tokenizer_config.json"):
@@ -121,11 +170,7 @@ def check_folder(folder: str | Path, root: Path | None = None) -> Path:
             settings = read_json(path)
             if not isinstance(settings, dict):
                 raise UserError(f"{path} should hold a JSON object. Restore the file.")
-            if "auto_map" in settings:
-                raise UserError(
-                    f"{folder} brings code of its own (auto_map in {name}), which is never run here. "
-                    f"Take a checkpoint of a standard {titles()} architecture."
-                )
+            check_code(settings, str(folder), name)
     for path in loadable:
         if path.suffix == ".onnx":
             _check_onnx(path, folder)

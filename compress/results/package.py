@@ -76,7 +76,7 @@ def package(
     about = {
         "task": task.type.name,
         "license": settings.license,
-        "base_model": settings.base_model or shown(recipe.model),
+        "base_model": settings.base_model or shown(recipe.model).partition("@")[0],
         "provenance": provenance(ctx),
     }
     metrics = measured(evaluated, task.metrics)

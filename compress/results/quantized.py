@@ -26,7 +26,7 @@ def package(ctx: StageContext[Any]) -> dict[str, Any]:
     about = {
         "task": source.task,
         "license": settings.license or source.license or card.read(source.card).get("license") or "other",
-        "base_model": settings.base_model or source.base_model or shown(recipe.model),
+        "base_model": settings.base_model or source.base_model or shown(recipe.model).partition("@")[0],
         "provenance": provenance(ctx),
     }
     metrics = measured(evaluated, subject_of(recipe).task.metrics)

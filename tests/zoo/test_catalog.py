@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.zoo.catalog_kit import CONFIG, write_tensors
-from zoo import catalog, hub
+from zoo import catalog, pulling
 from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.settings import get_settings
@@ -15,10 +15,10 @@ from zoo.settings import get_settings
 
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch):
-    def refuse(repo_id, revision=None, token=None):
+    def refuse(repo_id, revision=None, token=None, check=None):
         raise UserError(f"asked the Hub for {repo_id} at {revision}")
 
-    monkeypatch.setattr(hub, "pull", refuse)
+    monkeypatch.setattr(pulling, "pull", refuse)
 
 
 def test_bundled(models):
@@ -84,7 +84,7 @@ def test_anything_else_is_asked_of_the_hub(models, tmp_path, monkeypatch):
     snapshot.mkdir(parents=True)
     for path in blobs.iterdir():
         (snapshot / path.name).symlink_to(path)
-    monkeypatch.setattr(hub, "pull", lambda repo_id, revision=None, token=None: (snapshot, "c0ffee"))
+    monkeypatch.setattr(pulling, "pull", lambda name, revision=None, token=None, check=None: (snapshot, "c0ffee"))
     entry = catalog.find("owner/name")
     assert (entry.name, entry.revision, entry.engines) == ("owner/name", "c0ffee", ["torch"])
 

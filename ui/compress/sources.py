@@ -15,6 +15,7 @@ from compress.recipe.place import Mark, marked, on_disk, places
 from ui.compress import form
 from ui.compress.fields import fields
 from zoo.errors import UserError
+from zoo.safety import is_hub_id
 from zoo.tasks import find_task
 
 OWN, ZOO, HUB, FOLDER = "own", "zoo", "hub", "folder"
@@ -144,6 +145,7 @@ def refuse_paths(model: type[BaseModel], data: Mapping[str, Any], uploads: str) 
     for keys, text in places(model, data):
         if text.lstrip().startswith("{"):
             continue  # a configuration, written out
+        text = text.partition("@")[0] if is_hub_id(text) else text
         inside = text.startswith(f"{uploads}/") and ".." not in text
         if keys[0] == "dataset" and NAMED_SET.fullmatch(text) and not is_table(text) and not on_disk(text):
             continue
