@@ -1,9 +1,16 @@
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+UV := $(shell command -v uv)
+# Where builds of torch are linked that go before the default one, which brings gigabytes for CUDA on Linux.
+LINKS := $(if $(BUDGET_ZOO_TORCH_LINKS),--find-links $(BUDGET_ZOO_TORCH_LINKS))
+INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install) $(LINKS)
+# Alone and first, with what its build needs; all else is in the locks, one version each.
+TORCH = $(shell grep '^torch==' requirements.lock)
+RESOLVE := --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage lint bench
+.PHONY: help run test coverage lint bench lock
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,13 +34,19 @@ lint: $(VENV)/.dev ## Check style, format and types
 bench: $(VENV)/.run ## Time this program beside what one would use instead
 	$(BIN)/python -m bench latency
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+lock: ## Resolve requirements.txt and requirements-dev.txt anew into the two locks (needs uv)
+	uv pip compile $(RESOLVE) requirements.txt --output-file requirements.lock
+	uv pip compile $(RESOLVE) --constraints requirements.lock requirements-dev.txt --output-file requirements-dev.lock
 
-$(VENV)/.run: requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install -r requirements.txt
+$(BIN)/python:
+	$(if $(UV),$(UV) venv --seed --python $(PYTHON),$(PYTHON) -m venv) $(VENV)
+
+$(VENV)/.run: requirements.lock | $(BIN)/python
+	$(INSTALL) $(TORCH)
+	$(INSTALL) --no-deps --requirement $<
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install -r requirements-dev.txt
+$(VENV)/.dev: requirements-dev.lock requirements.lock | $(BIN)/python
+	$(INSTALL) $(TORCH)
+	$(INSTALL) --no-deps --requirement $<
 	@touch $@ $(VENV)/.run

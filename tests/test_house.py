@@ -151,7 +151,15 @@ def test_the_rule_about_indexes_would_notice():
 
 def test_every_target_of_the_makefile_is_explained():
     made = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert [line.split()[0] for line in made.splitlines()] == ["help", "run", "test", "coverage", "lint", "bench"]
+    assert [line.split()[0] for line in made.splitlines()] == [
+        "help",
+        "run",
+        "test",
+        "coverage",
+        "lint",
+        "bench",
+        "lock",
+    ]
 
 
 def test_ci_runs_the_tests_and_the_linters():

@@ -33,10 +33,17 @@ def test_every_command_is_covered_here():
     long = ("python -m compress run", *FAR)
     folders = ("zoo/", "compress/", "ui/", "bench/", "spaces/")
     assert [c for c in COMMANDS if not c.startswith((*known, *long, *folders))] == []
-    assert {c.split()[1] for c in COMMANDS if c.startswith("make ")} == {"run", "test", "coverage", "lint", "bench"}
+    assert {c.split()[1] for c in COMMANDS if c.startswith("make ")} == {
+        "run",
+        "test",
+        "coverage",
+        "lint",
+        "bench",
+        "lock",
+    }
 
 
-@pytest.mark.parametrize("target", ["run", "test", "coverage", "lint", "bench"])
+@pytest.mark.parametrize("target", ["run", "test", "coverage", "lint", "bench", "lock"])
 def test_make_knows_the_target(target):
     told = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
     assert target == "run" and "app.py" in told.stdout or target != "run" and told.stdout

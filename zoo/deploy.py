@@ -17,6 +17,7 @@ from zoo.commits import Item, State, follow, look, push, unchanged
 from zoo.errors import UserError
 from zoo.hub import client, patiently, plainly
 from zoo.publishing import check_right
+from zoo.settings import get_settings
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("compress", "ui", "zoo")
 FILES = ("LICENSE", "app.py")
 # Data for a Space; as a folder in the bundle it would be taken for the package `spaces` that gradio looks for there.
-CARD, NEEDS = "spaces/README.md", "spaces/requirements.txt"
+CARD, NEEDS, LOCK = "spaces/README.md", "spaces/requirements.txt", "requirements.lock"
 PRESET = "BUDGET_ZOO_PRESET"
 Preset = Literal["explorer", "full"]
 
@@ -172,14 +173,19 @@ def _check_card(text: str) -> None:
 
 
 def _requirements(preset: str, root: Path) -> str:
-    """What the Space installs: the explorer's few packages, else the whole program's with what only a Space needs."""
+    """What the Space installs: the explorer's few packages, else the whole program's lock with what only a Space needs.
+
+    With `BUDGET_ZOO_TORCH_LINKS` pip prefers the builds of torch that are linked there.
+    """
     served = (root / NEEDS).read_text(encoding="utf-8")
+    links = get_settings().torch_links
+    first = f"--find-links {links}\n" if links else ""
     if preset == "explorer":
-        return served
+        return first + served
     whole = (root / "requirements.txt").read_text(encoding="utf-8")
     here = set(whole.splitlines())
     extra = [line for line in served.splitlines() if line and not line.startswith("#") and line not in here]
-    return whole.rstrip("\n") + "\n" + "\n".join(extra) + "\n"
+    return first + (root / LOCK).read_text(encoding="utf-8") + "\n".join(extra) + "\n"
 
 
 def _outdated(state: State | None, items: Sequence[Item]) -> list[str]:

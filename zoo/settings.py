@@ -27,9 +27,43 @@ def _user_data() -> Path:
     return Path(root).expanduser() / APP
 
 
-def _cpus() -> int:
-    # A container or taskset may grant fewer CPUs than the machine has; more threads than that only get in the way.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cpus(root: Path = Path("/")) -> int:
+    """CPUs that this process may use at once: more threads than that only get in the way.
+
+    A taskset grants fewer than the machine has by affinity, a container by a quota of its control group's CPU time
+    (`docker run --cpus`), of which any group above may have a smaller one.
+
+    Args:
+        root: where `proc` and `sys` are mounted.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # not Linux
+        return count
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        group = mount / path.strip("/")
+        for folder in (group, *group.parents):  # a container sees its own group at the mount, whatever its path
+            count = min(count, _granted(folder, count))
+            if folder == mount:
+                break
+    return count
+
+
+def _granted(group: Path, most: int) -> int:
+    """Whole CPUs of a control group's quota, of either version, at least one; `most` where it has none."""
+    try:
+        if (group / "cpu.max").is_file():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return max(1, int(quota) // int(period)) if int(quota) > 0 else most
+    except (OSError, ValueError):  # no such file, or "max"
+        return most
 
 
 def _on_space() -> bool:
@@ -48,7 +82,7 @@ class Settings(BaseSettings):
     )
     port: int = Field(default=7860, ge=0, le=65535, description="port that the app listens on")
     waiting: int = Field(default=64, ge=1, description="questions that wait; who asks beyond that is told so")
-    threads: int = Field(default_factory=_cpus, ge=1, description="CPU threads of every engine")
+    threads: int = Field(default_factory=cpus, ge=1, description="CPU threads of every engine")
     database_url: str | None = Field(
         default=None, repr=False, description="Postgres that workers of several machines share; none: SQLite at home"
     )
@@ -64,6 +98,9 @@ class Settings(BaseSettings):
     preset: Literal["explorer", "full"] = Field(
         default_factory=lambda: "explorer" if _on_space() else "full",
         description="explorer: look and ask only; full: recipes, jobs and publishing too. A Space explores by default",
+    )
+    torch_links: str | None = Field(
+        default=None, description="page of builds of torch that `make` and a Space's install prefer to the default one"
     )
     hub_author: str | None = Field(default=None, description="list the Hub models of this user or organisation only")
 

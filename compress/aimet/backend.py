@@ -6,10 +6,12 @@ import contextlib
 import io
 import logging
 import logging.config
+import sys
 import warnings
 from collections.abc import Generator
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 from compress.recipe.aimet import INSTALL
@@ -50,6 +52,33 @@ def quiet() -> Generator[None]:
             logger.disabled = disabled.get(name, logger.disabled)
 
 
+@contextlib.contextmanager
+def torchvision_stand_in() -> Generator[None]:
+    """Gives AIMET the names that it imports from torchvision where that is not installed, and takes them back after.
+
+    AIMET only compares modules with them, and no text encoder has one. The lock leaves torchvision out: beside a CPU
+    build of torch its default build breaks the import of transformers' models.
+    """
+    if "torchvision" in sys.modules or find_spec("torchvision"):
+        yield
+        return
+    root = ModuleType("torchvision")
+    for part, names in {"datasets": (), "ops": ("RoIPool",), "transforms": ("Resize",)}.items():
+        module = ModuleType(f"torchvision.{part}")
+        for name in names:
+            setattr(module, name, type(name, (), {}))
+        setattr(root, part, module)
+    modules = {root.__name__: root} | {
+        module.__name__: module for module in vars(root).values() if isinstance(module, ModuleType)
+    }
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name in modules:
+            sys.modules.pop(name)
+
+
 @cache
 def load() -> ModuleType:
     """The module `aimet_torch`, with all of its parts that are used here.
@@ -59,7 +88,7 @@ def load() -> ModuleType:
     """
     torchvision_fix.mend()
     try:
-        with quiet():
+        with quiet(), torchvision_stand_in():
             root = import_module("aimet_torch")
             for part in PARTS:
                 import_module(f"aimet_torch.{part}")

@@ -29,7 +29,8 @@ def small(tmp_path) -> Path:
     """A program of a few lines with the real files for a Space."""
     root = tmp_path / "program"
     shutil.copytree(ROOT / "spaces", root / "spaces")
-    shutil.copyfile(ROOT / "requirements.txt", root / "requirements.txt")
+    for name in ("requirements.txt", "requirements.lock"):
+        shutil.copyfile(ROOT / name, root / name)
     for name in ("app.py", "ui/__init__.py", "ui/old.py", "zoo/__init__.py", "compress/__init__.py"):
         path = root / name
         path.parent.mkdir(exist_ok=True)
@@ -67,9 +68,17 @@ def test_a_full_space_installs_the_whole_program():
         assert isinstance(found, bytes)
         return {line for line in found.decode().splitlines() if line and not line.startswith("#")}
 
-    whole = {line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"}
+    whole = {line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and line[0] != "#"}
     assert whole < needs("full") and "pymoo" not in str(needs("explorer"))
     assert all(any(line.startswith("spaces") for line in needs(preset)) for preset in ("explorer", "full"))
+
+
+@pytest.mark.parametrize("preset", ["explorer", "full"])
+def test_a_space_prefers_the_builds_of_torch_that_a_setting_links(preset, monkeypatch):
+    monkeypatch.setattr(deploy.get_settings(), "torch_links", "https://builds.example/cpu")
+    (source,) = (item.source for item in deploy.bundle(preset) if item.path == "requirements.txt")
+    assert isinstance(source, bytes)
+    assert source.decode().splitlines()[0] == "--find-links https://builds.example/cpu"
 
 
 def test_pushed_in_one_commit_and_pulled_back_the_same(local_hub, small, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from zoo.errors import UserError
-from zoo.settings import Settings, get_settings
+from zoo.settings import Settings, cpus, get_settings
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +63,54 @@ def test_the_hubs_address_is_the_environments(monkeypatch):
     assert Settings().hub == "https://huggingface.co"
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:8899/")
     assert Settings().hub == "http://127.0.0.1:8899"
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Makes a machine of eight CPUs out of files: what stands in `/proc/self/cgroup`, and quotas by their files."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+
+    def make(groups: str, files: dict[str, str]) -> Path:
+        for name, text in {"proc/self/cgroup": groups, **files}.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "count"),
+    [
+        pytest.param("0::/\n", {"sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2, id="docker --cpus=2"),
+        pytest.param("0::/\n", {"sys/fs/cgroup/cpu.max": "max 100000\n"}, 8, id="no quota"),
+        pytest.param("0::/\n", {"sys/fs/cgroup/cpu.max": "50000 100000\n"}, 1, id="half a CPU"),
+        pytest.param("0::/\n", {"sys/fs/cgroup/cpu.max": "350000 100000\n"}, 3, id="three and a half"),
+        pytest.param(
+            "0::/a/b\n",
+            {"sys/fs/cgroup/a/cpu.max": "400000 100000", "sys/fs/cgroup/a/b/cpu.max": "max 100000"},
+            4,
+            id="the group above has the quota",
+        ),
+        pytest.param(
+            "4:cpu,cpuacct:/docker/x\n0::/\n",
+            {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "200000", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"},
+            2,
+            id="version 1",
+        ),
+        pytest.param(
+            "1:cpu:/\n",
+            {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"},
+            8,
+            id="version 1 without a quota",
+        ),
+    ],
+)
+def test_threads_heed_the_quota_of_a_container(machine, groups, files, count):
+    assert cpus(machine(groups, files)) == count
+
+
+def test_without_control_groups_affinity_decides(machine, tmp_path):
+    machine("", {})
+    assert cpus(tmp_path / "elsewhere") == 8
