@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from ui import budget
-from ui.reading import open_model, reading_of
+from ui.reading import open_model
 from zoo import catalog, measuring
 from zoo.answers import Reply
 from zoo.catalog import Entry
@@ -153,7 +153,7 @@ class Desk:
 
     def ask(self, entry: Entry, engine: str, question: str, passage: str, config: LengthConfig | None) -> Reply:
         """Answer, classify or score on the given engine."""
-        return self.model(entry, engine).ask(question, reading_of(entry).second_of(passage), config)
+        return self.model(entry, engine).ask(question, passage, config)
 
     def reference(self, entry: Entry, engine: str, question: str, passage: str) -> tuple[Reply, bool]:
         """The full-length answer to stand beside: in fp32, or, where there are no such weights, of the model itself.
@@ -179,7 +179,7 @@ class Desk:
 
     def runner(self, entry: Entry, engine: str, question: str, passage: str, config: LengthConfig | None) -> Runner:
         """What is timed; see `zoo.opened.Opened.runner`."""
-        return self.model(entry, engine).runner(question, reading_of(entry).second_of(passage), config)
+        return self.model(entry, engine).runner(question, passage, config)
 
     def measure(
         self,

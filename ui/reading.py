@@ -12,9 +12,9 @@ from zoo.catalog import Entry
 from zoo.checkpoints import labels_of
 from zoo.classify import TextClassifier
 from zoo.errors import UserError
+from zoo.features import MAX_CONTEXT, MAX_QUESTION
 from zoo.files import read_json
 from zoo.opened import Opened
-from zoo.safety import MAX_CONTEXT, MAX_QUESTION
 from zoo.tasks import QUESTIONS, TASKS, TEXTS, Task, find_task
 
 QA, CLASSIFICATION = QUESTIONS.name, TEXTS.name
@@ -60,11 +60,10 @@ class Reading:
         """Whether there is something to run on."""
         return bool((first or "").strip()) and (not self.second or self.optional or bool((second or "").strip()))
 
-    def second_of(self, second: str | None) -> str | None:
-        """What the model gets as the second text: None where it reads one only, or one may be left out and is."""
-        if not self.second or (self.optional and not (second or "").strip()):
-            return None
-        return second or ""
+    @property
+    def texts(self) -> int | None:
+        """How many texts are read; None for one or two."""
+        return None if self.optional else 1 + bool(self.second)
 
 
 def questions() -> Reading:
@@ -128,4 +127,7 @@ def open_model(entry: Entry, engine: str) -> Opened:
     Raises:
         UserError: it does not run on this engine.
     """
-    return {opened.task: opened for opened in (QuestionAnswerer, TextClassifier)}[entry.task](entry, engine)
+    opened = {opened.task: opened for opened in (QuestionAnswerer, TextClassifier)}[entry.task](entry, engine)
+    if isinstance(opened, TextClassifier):
+        opened.texts = reading_of(entry).texts
+    return opened

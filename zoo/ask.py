@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -11,10 +12,9 @@ from zoo.answers import Answer, Reply, find_answers
 from zoo.checkpoints import most_tokens
 from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import Tokenizer, make_windows
+from zoo.features import MAX_CONTEXT, MAX_QUESTION, Tokenizer, clean_text, make_windows
 from zoo.lengths import LengthConfig, Lengths
 from zoo.opened import Inputs, Opened, run_all
-from zoo.safety import MAX_CONTEXT, MAX_QUESTION, clean_text
 from zoo.tasks import QUESTIONS
 
 MAX_LENGTH, STRIDE = QUESTIONS.padded, 128
@@ -77,7 +77,7 @@ class QuestionAnswerer(Opened):
             notices.append(f"The passage is long: it was read in {len(windows)} overlapping windows.")
         return Inputs((context,), windows, notices)
 
-    @property
+    @cached_property
     def max_length(self) -> int:
         """The most tokens of a window."""
         return most_tokens(self.config, MAX_LENGTH)

@@ -12,27 +12,32 @@ from zoo.answers import Reply, find_labels
 from zoo.checkpoints import labels_of, most_tokens
 from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import Tokenizer, Window, make_texts
+from zoo.features import Tokenizer, Window, clean_text, make_texts
 from zoo.lengths import LengthConfig, Lengths
 from zoo.opened import Inputs, Opened, run_all
-from zoo.safety import clean_text
 from zoo.tasks import TEXTS
 
 MAX_LENGTH = TEXTS.padded  # tokens of a text or pair, as the published results on GLUE have it
 
 
 class TextClassifier(Opened):
-    """An entry on an engine, ready for texts."""
+    """An entry on an engine, ready for texts.
+
+    Attributes:
+        texts: how many it reads: a second one is left out where it is 1, needed where it is 2, and left out only if
+            it is empty where it is None, not known.
+    """
 
     task = TEXTS.name
     refusal = "not for classifying text. Choose a text-classification model."
+    texts: int | None = None
 
     @cached_property
     def names(self) -> list[str]:
         """The labels in the order of the logits."""
         return labels_of(self.config)
 
-    @property
+    @cached_property
     def max_length(self) -> int:
         """The most tokens that are read."""
         return most_tokens(self.config)
@@ -61,9 +66,11 @@ class TextClassifier(Opened):
         first, first_notice = clean_text(first)
         if not first.strip():
             raise UserError("There is no text to classify: write one, or pick an example.")
+        if self.texts == 1 or (self.texts is None and not (second or "").strip()):
+            second = None
+        elif not (second or "").strip():
+            raise UserError("The second text is empty: write it, since this model reads pairs.")
         second, second_notice = (None, None) if second is None else clean_text(second)
-        if second is not None and not second.strip():
-            raise UserError("The second text is empty: write it, or leave the second field out for a text by itself.")
         texts = (first,) if second is None else (first, second)
         windows = make_texts(self.tokenizer, [first], None if second is None else [second], self.max_length)
         notices = [notice for notice in (first_notice, second_notice) if notice]

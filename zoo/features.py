@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from zoo import torchvision_fix
 from zoo.errors import UserError
 
+MAX_CONTEXT, MAX_QUESTION = 20_000, 512  # characters of a passage, or a text, and of a question
 MAX_QUESTION_TOKENS = 64
 
 
@@ -72,6 +74,25 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer in {folder} knows no character offsets: save it as tokenizer.json.")
     return tokenizer
+
+
+def clean_text(text: str, limit: int = MAX_CONTEXT) -> tuple[str, str | None]:
+    """Make text from outside fit to be tokenized and shown.
+
+    Line ends become `\\n`; control characters but line feed and tab, and lone surrogates, are removed; emoji, joiners
+    and right-to-left marks stay.
+
+    Returns:
+        The text of at most `limit` characters, and a notice that says what was changed, or None.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    kept = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+    notices = []
+    if removed := len(text) - len(kept):
+        notices.append(f"{removed:,} control character{'s' * (removed > 1)} removed.")
+    if len(kept) > limit:
+        notices.append(f"Cut to the first {limit:,} of {len(kept):,} characters.")
+    return kept[:limit], " ".join(notices) or None
 
 
 def make_windows(

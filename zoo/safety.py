@@ -1,9 +1,8 @@
-"""What may be loaded: names, folders, files and text that come from outside."""
+"""What may be loaded: names, folders and files that come from outside."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -26,8 +25,6 @@ ADAPTER = "adapter_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
 MAX_BYTES = 2 * 1024**3
 MAX_FILES = 200
-MAX_CONTEXT = 20_000
-MAX_QUESTION = 512
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -193,25 +190,6 @@ def check_size(sizes: Iterable[int | None], where: str) -> None:
             f"{where} has {sum(sizes) / 1024**3:.1f} GB of files, over the limit of {MAX_BYTES / 1024**3:.0f} GB. "
             "Take a smaller model."
         )
-
-
-def clean_text(text: str, limit: int = MAX_CONTEXT) -> tuple[str, str | None]:
-    """Make text from outside fit to be tokenized and shown.
-
-    Line ends become `\\n`; control characters but line feed and tab, and lone surrogates, are removed; emoji, joiners
-    and right-to-left marks stay.
-
-    Returns:
-        The text of at most `limit` characters, and a notice that says what was changed, or None.
-    """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    kept = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
-    notices = []
-    if removed := len(text) - len(kept):
-        notices.append(f"{removed:,} control character{'s' * (removed > 1)} removed.")
-    if len(kept) > limit:
-        notices.append(f"Cut to the first {limit:,} of {len(kept):,} characters.")
-    return kept[:limit], " ".join(notices) or None
 
 
 def _check_onnx(path: Path, folder: Path) -> None:

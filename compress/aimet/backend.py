@@ -62,6 +62,7 @@ def torchvision_stand_in() -> Generator[None]:
     if "torchvision" in sys.modules or find_spec("torchvision"):
         yield
         return
+    import_module("transformers")  # which AIMET imports: it must have asked for torchvision before
     root = ModuleType("torchvision")
     for part, names in {"datasets": (), "ops": ("RoIPool",), "transforms": ("Resize",)}.items():
         module = ModuleType(f"torchvision.{part}")

@@ -23,8 +23,7 @@ from compress.nncf.model import HOOKS, operations
 from compress.nncf.store import SimulatedEngine
 from zoo.checkpoints import head_size
 from zoo.engines import onnx, openvino
-from zoo.engines.base import Batch, Engine, EngineOutput, logits_of
-from zoo.engines.graph import Session
+from zoo.engines.base import Batch, Engine, EngineOutput, Session, logits_of
 from zoo.errors import UserError
 from zoo.files import atomic
 from zoo.graph import build as build_graph

@@ -99,10 +99,21 @@ def test_its_card_tells_how_to_use_it_and_its_logits_are_verified(entry):
     assert not np.allclose(full, cheapest), "the cheapest budget says something else"
 
 
+def test_what_is_known_of_its_texts_decides_about_the_second(classifier, monkeypatch):
+    alone, pair = (classifier.prepare(TEXT, second).windows[0].input_ids for second in (None, OTHER))
+    assert alone != pair and classifier.prepare(TEXT, " ").windows[0].input_ids == alone
+    monkeypatch.setattr(classifier, "texts", 1)
+    assert classifier.prepare(TEXT, OTHER).windows[0].input_ids == alone
+    monkeypatch.setattr(classifier, "texts", 2)
+    assert classifier.prepare(TEXT, OTHER).windows[0].input_ids == pair
+    for nothing in (None, "", " "):
+        with pytest.raises(UserError, match="second text is empty"):
+            classifier.prepare(TEXT, nothing)
+
+
 def test_what_cannot_be_classified(classifier):
     for first, second, config, message in [
         (" \x00", None, None, "no text"),
-        (TEXT, "  ", None, "second text is empty"),
         (TEXT, None, LengthConfig.full(3), "2 layers"),
     ]:
         with pytest.raises(UserError, match=message):

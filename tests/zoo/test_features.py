@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zoo.errors import UserError
-from zoo.features import MAX_QUESTION_TOKENS, Window, label, load_tokenizer, make_windows, pad
+from zoo.features import MAX_QUESTION_TOKENS, Window, clean_text, label, load_tokenizer, make_windows, pad
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +62,19 @@ def test_labels_cover_the_answer_or_say_that_it_is_not_whole(span, tokens):
 def test_a_folder_without_a_tokenizer_says_so(tmp_path):
     with pytest.raises(UserError, match="tokenizer"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean", "notice"),
+    [
+        ("plain\ttext\n", "plain\ttext\n", None),
+        ("a\r\nb\rc", "a\nb\nc", None),
+        ("a\0b\x1b\x7f", "ab", "3 control characters removed."),
+        ("\ud83d x", " x", "1 control character removed."),
+        ("👩‍🚀 \u200fשלום", "👩‍🚀 \u200fשלום", None),
+        ("x" * 12, "x" * 10, "Cut to the first 10 of 12 characters."),
+        ("\0" + "x" * 12, "x" * 10, "1 control character removed. Cut to the first 10 of 12 characters."),
+    ],
+)
+def test_clean_text(text, clean, notice):
+    assert clean_text(text, 10 if "x" * 12 in text else 100) == (clean, notice)

@@ -120,19 +120,3 @@ def test_repo_ids(repo_id):
 def test_wrong_repo_ids(repo_id):
     with pytest.raises(UserError, match="no model id"):
         safety.check_repo_id(repo_id)
-
-
-@pytest.mark.parametrize(
-    ("text", "clean", "notice"),
-    [
-        ("plain\ttext\n", "plain\ttext\n", None),
-        ("a\r\nb\rc", "a\nb\nc", None),
-        ("a\0b\x1b\x7f", "ab", "3 control characters removed."),
-        ("\ud83d x", " x", "1 control character removed."),
-        ("👩‍🚀 \u200fשלום", "👩‍🚀 \u200fשלום", None),
-        ("x" * 12, "x" * 10, "Cut to the first 10 of 12 characters."),
-        ("\0" + "x" * 12, "x" * 10, "1 control character removed. Cut to the first 10 of 12 characters."),
-    ],
-)
-def test_clean_text(text, clean, notice):
-    assert safety.clean_text(text, 10 if "x" * 12 in text else 100) == (clean, notice)

@@ -67,15 +67,15 @@ class Running(Speaker[Parts]):
         if not desk.is_loaded(entry, engine):
             yield {p.verdict: "Loading the model…"}
         known_ms = desk.full_ms(entry, engine, question, passage)
-        reading = reading_of(entry)
-        if known_ms is None and selection.unit == "ms" and entry.front and reading.is_whole(question, passage):
+        timed = known_ms is None and selection.unit == "ms" and entry.front is not None
+        if timed and reading_of(entry).is_whole(question, passage):
             known_ms = desk.full_ms(entry, engine, question, passage, now=True)
         choice = replace(selection, full_ms=known_ms or selection.full_ms).choose(desk)
         reply = desk.ask(entry, engine, question, passage, choice.point.config)
         full, in_float = desk.reference(entry, engine, question, passage)
         after = replace(selection, full_ms=known_ms, tokens=max(reply.tokens))
         yield {
-            **self._show_reply(reply, full, in_float, reading.scale, engine),
+            **self._show_reply(reply, full, in_float, reading_of(entry).scale, engine),
             **self._show_choice(entry, choice, after),
             **self._show_windows(reply, selection.layer),
             **self.note("notice", " ".join(reply.notices)),

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.engines.base import Batch, register
-from zoo.engines.graph import GraphEngine, Session
+from zoo.engines.base import Batch, GraphEngine, Session, register
 
 
 @register

@@ -7,8 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from zoo.engines.base import GRAPH, Batch, Properties, register
-from zoo.engines.graph import GraphEngine, Session
+from zoo.engines.base import GRAPH, Batch, GraphEngine, Properties, Session, register
 from zoo.errors import UserError
 from zoo.graph import read
 from zoo.operators import Weights
