@@ -125,6 +125,7 @@ def _pulled(
     name: str, revision: str | None = None, token: str | None = None, check: pulling.Check = pulling.check_type
 ) -> tuple[Path, str]:
     """The folder of a model of the Hub, looked over, and its commit."""
+    safety.split_revision(name)  # a path is told as no id, whether or not the Hub can be reached
     folder, commit = pulling.pull(name, revision, token, check=check)
     # The files of a snapshot are links into the blobs beside it.
     return safety.check_folder(folder, root=folder.parent.parent), commit
