@@ -96,6 +96,28 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def local_hub(tmp_path, monkeypatch):
+    """The state of a Hub that this process's huggingface_hub talks to; home and caches are this test's own."""
+    from huggingface_hub import close_session, constants
+
+    from tests.hub_server import HubServer
+
+    home = tmp_path / "home"
+    monkeypatch.setenv("BUDGET_ZOO_HOME", str(home))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+    get_settings.cache_clear()
+    close_session()
+    with HubServer(tmp_path / "hub-files") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server.hub
+    close_session()
+    get_settings.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real data; skips where there is none."""

@@ -32,6 +32,7 @@ MOST_OFFERS = 5  # pull requests of its that are looked at
 CONFIG = "config.json"
 BESIDE = ("*.json", "*.yaml", "vocab.txt", "merges.txt", "README.md")  # what is loaded besides weights
 PULLED = (*BESIDE, SINGLE, INDEX, *safety.GRAPHS)
+_noticed: set[str] = set()  # a run asks for its checkpoint at every stage
 Check = Callable[[dict[str, Any], Collection[str]], None]
 
 
@@ -86,8 +87,9 @@ def pull(
                 offer = _offer(api, info)
                 if offer is None:
                     raise
-                number = f"{repo_id} has pickles alone: the same weights in safetensors come from {offer[0]}"
-                (tell or log.warning)(f"{number} of {BOT}")
+                where = f"{repo_id} has pickles alone: the same weights in safetensors come from {offer[0]} of {BOT}"
+                (tell or (log.info if where in _noticed else log.warning))(where)
+                _noticed.add(where)
                 info = offer[1]
                 _check_config(info, options, check)
                 names, size = wanted(info, options)

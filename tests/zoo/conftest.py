@@ -9,36 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub_server import HubServer
 from tests.zoo.catalog_kit import CONFIG, make_front, write_tensors
 from zoo import catalog, engines
 from zoo.engines import torch as torch_engine
 from zoo.files import write_json, write_text
 from zoo.lengths import Front, LengthConfig, Point
-from zoo.settings import get_settings
 from zoo.weights import float_weights, linears, spec_of, write
 
 METRICS = {"f1": 80.0, "em": 70.0, "dataset": "rajpurkar/squad", "split": "validation", "n": 100, "cpu": "Chip"}
-
-
-@pytest.fixture
-def local_hub(tmp_path, monkeypatch):
-    """The state of a Hub that this process's huggingface_hub talks to; home and caches are this test's own."""
-    from huggingface_hub import close_session, constants
-
-    home = tmp_path / "home"
-    monkeypatch.setenv("BUDGET_ZOO_HOME", str(home))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
-    get_settings.cache_clear()
-    close_session()
-    with HubServer(tmp_path / "hub-files") as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        yield server.hub
-    close_session()
-    get_settings.cache_clear()
 
 
 @pytest.fixture
