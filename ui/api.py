@@ -127,6 +127,7 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
                 "tokens": found.tokens,
                 "disturbed": found.disturbed,
                 "machine": found.machine,
+                "gpus": found.gpus,
             }
 
         return _speak(work)

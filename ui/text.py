@@ -77,7 +77,10 @@ def show_latency(measured: Measured, engine: str) -> str:
         other, other_low, other_high = measured.speedups[FLOAT]
         spread += f"; against fp32 PyTorch {other:.2f}× ({other_low:.2f}–{other_high:.2f})"
     rows = ["| | p50 | p90 | n |", "|:---|---:|---:|---:|"]
-    rows += [f"| {names[k]} | {t.p50_ms:.1f} ms | {t.p90_ms:.1f} ms | {t.n} |" for k, t in timings.items()]
+    where = {name: f" on {escape(gpu)}" for name, gpu in measured.gpus.items()}
+    rows += [
+        f"| {names[k]}{where.get(k, '')} | {t.p50_ms:.1f} ms | {t.p90_ms:.1f} ms | {t.n} |" for k, t in timings.items()
+    ]
     return f"{head}{spread}.\n\n" + "\n".join(rows)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from zoo import catalog, engines, latency
 from zoo.catalog import Entry
+from zoo.devices import gpu_of
 from zoo.errors import UserError
 from zoo.latency import Timing
 from zoo.opened import Runner
@@ -33,6 +34,7 @@ class Measured:
         machine: see `zoo.latency.machine`.
         disturbed: whether something else kept the machine busy.
         tokens: real tokens of every window.
+        gpus: what was timed on a GPU, by the keys of `timings`, and its name; all else ran on the CPU of `machine`.
     """
 
     timings: dict[str, Timing]
@@ -40,6 +42,7 @@ class Measured:
     machine: dict[str, Any]
     disturbed: bool
     tokens: list[int] = field(default_factory=list[int])
+    gpus: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def distinct(self) -> dict[str, Timing]:
@@ -84,7 +87,9 @@ def measure(runs: Mapping[str, Runner], stale: Callable[[], bool] = lambda: Fals
     timings, disturbed = time_in_turn({name: unless_stale(run) for name, run in runs.items()})
     timings = {BUDGET: timings.get(BUDGET, timings[FULL]), **timings}
     speedups = {name: latency.speedup(timings[name], timings[BUDGET]) for name in timings if name != BUDGET}
-    return Measured(timings, speedups, latency.machine(), disturbed, runs[FULL].tokens)
+    names = {name: gpu_of(runs.get(name, runs[FULL]).engine) for name in timings}
+    gpus = {name: gpu for name, gpu in names.items() if gpu}
+    return Measured(timings, speedups, latency.machine(), disturbed, runs[FULL].tokens, gpus)
 
 
 def full_length_ms(run: Runner) -> float:

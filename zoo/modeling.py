@@ -37,6 +37,7 @@ from zoo.errors import UserError
 from zoo.families import family_of
 from zoo.files import atomic, write_json
 from zoo.lengths import Shape
+from zoo.recompute import Recomputable
 from zoo.tasks import TASK_TYPES, TaskType
 from zoo.tensors import Tensors
 
@@ -61,7 +62,7 @@ class Output:
     significance: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
 
 
-class Layer(nn.Module):
+class Layer(Recomputable):
     def __init__(self, config: dict[str, Any]):
         super().__init__()
         hidden, inner, eps = config["hidden_size"], config["intermediate_size"], config.get("layer_norm_eps", 1e-12)
@@ -206,9 +207,8 @@ class LengthAdaptiveModel(nn.Module):
                 if bool((goal >= count).all()):
                     goal = None
             inside = x
-            x, probabilities = layer.attend(
-                x, bias, self.dropout, goal is not None or (scored and i in self.drop_layers)
-            )
+            is_scored = goal is not None or (scored and i in self.drop_layers)
+            x, probabilities = layer.run(layer.attend, x, bias, self.dropout, is_scored)
             if probabilities is not None:
                 received = attention_received(probabilities, alive)
                 out.significance.append((i, received / (layer.heads * count)[:, None], where))
@@ -219,7 +219,7 @@ class LengthAdaptiveModel(nn.Module):
                     x = x.gather(1, pick[..., None].expand(-1, -1, x.shape[2]))
                     where, alive = where.gather(1, pick), lives
                     bias = self.attention_bias(alive, where, x.dtype)
-            x = layer.feed(x, self.dropout)
+            x = layer.run(layer.feed, x, self.dropout)
             out.kept.append(_spread(alive, where, tokens))
         if self.head.per_token:
             logits = self.restore(restored, x, alive, where, tokens)

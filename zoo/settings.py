@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     port: int = Field(default=7860, ge=0, le=65535, description="port that the app listens on")
     waiting: int = Field(default=64, ge=1, description="questions that wait; who asks beyond that is told so")
     threads: int = Field(default_factory=cpus, ge=1, description="CPU threads of every engine")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="what torch computes on; auto: a CUDA GPU where there is one"
+    )
     database_url: str | None = Field(
         default=None, repr=False, description="Postgres that workers of several machines share; none: SQLite at home"
     )

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from compress.aimet.backend import load
 from zoo.checkpoints import pad_of
 from zoo.modeling import MASK, Layer, LengthAdaptiveModel, segments
+from zoo.recompute import Recomputable
 
 
-class SimulableLayer(nn.Module):
+class SimulableLayer(Recomputable):
     """A layer of the encoder.
 
     Args:
@@ -44,6 +45,9 @@ class SimulableLayer(nn.Module):
         self.attention_sum, self.gelu, self.output_sum = ops.Add(), nn.GELU(), ops.Add()
 
     def forward(self, x: Tensor, bias: Tensor, dropout: float) -> Tensor:
+        return self.run(self._forward, x, bias, dropout)
+
+    def _forward(self, x: Tensor, bias: Tensor, dropout: float) -> Tensor:
         batch, tokens = x.shape[0], x.shape[1]
         q, k, v = (
             part(x).view(batch, tokens, self.heads, self.size).transpose(1, 2)
@@ -71,7 +75,7 @@ class Simulable(nn.Module):
 
     words: nn.Module
     positions: nn.Module
-    types: nn.Module
+    types: nn.Embedding
     norm: nn.Module
     qa_outputs: nn.Module
     dense: nn.Module

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from zoo.devices import compute_device
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 from zoo.lengths import LengthConfig
@@ -92,7 +93,7 @@ def calibrate(
             rest = max(1, round(flat.numel() * (100 - percentile) / 100))
             high, low = float(flat.topk(rest).values[-1]), -float((-flat).topk(rest).values[-1])
             observed[name].append(
-                Range(low, high, *(part.numpy() for part in (rows.mean(0), rows.amin(0), rows.amax(0))))
+                Range(low, high, *(part.cpu().numpy() for part in (rows.mean(0), rows.amin(0), rows.amax(0))))
             )
 
         return hook
@@ -101,15 +102,19 @@ def calibrate(
     for name, modules in linears(model).items():
         observed[name] = []
         handles.append(modules[0].register_forward_pre_hook(watch(name)))
+    home, device = next(model.parameters()).device, compute_device()
     try:
+        model.to(device)
         with torch.no_grad():
             for turn, batch in enumerate(batches):
                 counts = batch["attention_mask"].sum(1).tolist()
                 chosen = [LengthConfig.full(model.shape.layers)]
                 chosen += [configs[turn % len(configs)]] if configs else []
                 for config in chosen:
-                    model(**batch, lengths=torch.tensor([config.tokens(int(n)) for n in counts]))
+                    lengths = torch.tensor([config.tokens(int(n)) for n in counts], device=device)
+                    model(**{key: value.to(device) for key, value in batch.items()}, lengths=lengths)
     finally:
+        model.to(home)
         for handle in handles:
             handle.remove()
     lowest, highest = (min, max) if percentile >= 100 else (np.mean, np.mean)

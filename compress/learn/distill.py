@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from compress.data.names import shown
-from compress.learn.loop import computing
+from compress.learn.precision import computing
 from compress.learn.student import Student, Workplace, tokenizer_of
 from compress.learn.teacher import Teacher, TeacherLogits, check_fit, check_reading, mark_of, teacher_for
 from compress.recipe.groups import Learning
@@ -29,6 +29,7 @@ from compress.recipe.training_groups import Distill
 from compress.tasks.samples import Forward, Loss, Sample
 from compress.tasks.subjects import training_samples
 from zoo.catalog import checkpoint_of
+from zoo.devices import compute_device
 from zoo.errors import UserError
 from zoo.features import Tokenizer, load_tokenizer
 from zoo.modeling import MASK, LengthAdaptiveModel, Output
@@ -139,7 +140,7 @@ def store_logits(
         raise UserError(
             f"The training data are for {learned.title}, the teacher is not. Set distill.teacher to one that is."
         )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = compute_device()
     guide = teacher_for(model.to(device), own, data)
     with computing(place.training.precision, device):  # as in the training that would ask it at every step
         mark = guidance.mark(folder, tokenizer)

@@ -165,6 +165,8 @@ def schedule_of(place: Workplace, settings: Pace) -> Schedule:
         max_grad_norm=settings.max_grad_norm,
         seed=stage_seed(place.training.seed, place.folder.name),
         precision=place.training.precision,
+        parts=place.training.gradient_accumulation,
+        recompute=place.training.gradient_checkpointing,
         checkpoint_minutes=place.training.checkpoint_minutes,
     )
 

@@ -6,7 +6,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,17 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
+from compress.learn.precision import computing
 from compress.memory import give_back
 from compress.progress import Progress
 from compress.tasks.samples import Loss, Sample, collate
+from zoo.devices import CPU, compute_device
 from zoo.files import atomic, read_json, write_json
-from zoo.latency import multiplies_bf16
+from zoo.recompute import set_recompute
 
 log = logging.getLogger(__name__)
 
+FUSED = ("cpu", "cuda")  # where AdamW is one operator
 TIDY = 60.0  # seconds between two times that freed memory goes back, which takes half a second of paging each
 
 
@@ -42,6 +45,10 @@ class Schedule:
             training passes through better ones than either (WiSE-FT, Wortsman et al., arXiv 2109.01903).
         word_dropout: share of the tokens that `mask_id` stands in for, drawn anew in every step; `special_ids` stay.
         pad_id: token that fills a batch's shorter rows.
+        parts: a step's windows are learned from in so many parts, one after another (gradient accumulation): the same
+            step as from all at once, in less memory. Each part draws what a loss draws as all at once would.
+        recompute: layers are computed anew on the way back (gradient checkpointing), so that a step keeps the inputs of
+            its layers alone.
         rates: what the learning rate is multiplied by for some parameters, by their names; 1 for all others. They are
             grouped by powers of two, and do not decay.
     """
@@ -62,6 +69,8 @@ class Schedule:
     mask_id: int = 0
     special_ids: tuple[int, ...] = ()
     pad_id: int = 0
+    parts: int = 1
+    recompute: bool = False
     rates: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def rate(self, done: float, total: int) -> float:
@@ -107,19 +116,6 @@ def batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[li
         epoch_batches += [pool[i : i + size] for i in range(0, len(pool), size)]
     chance.shuffle(epoch_batches)
     return epoch_batches
-
-
-def best_precision(wish: str = "auto") -> str:
-    """ "bf16" where the CPU multiplies it in hardware, else "fp32"; a wish other than "auto" is granted."""
-    if wish != "auto":
-        return wish
-    native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16" if native and multiplies_bf16() else "fp32"
-
-
-def computing(wish: str, device: str) -> torch.autocast:
-    """In which a model computes as `best_precision` says, on "cpu" or "cuda"."""
-    return torch.autocast(device, torch.bfloat16, enabled=best_precision(wish) == "bf16")
 
 
 def steps_of(samples: int, epochs: float, batch_size: int) -> int:
@@ -200,20 +196,26 @@ class Run:
         hooks: Sequence[Hook] = (),
     ):
         self.accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(),
+            cpu=compute_device() == CPU,
             mixed_precision="no",
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # LayerDrop leaves layers out
         )
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         self.first = self.rank == 0
-        self.autocast = computing(schedule.precision, self.accelerator.device.type)
+        self.device = self.accelerator.device
+        self.autocast = computing(schedule.precision, self.device.type)
+        # What is smaller than fp16 can tell would be lost on the way back; what a checkpoint holds of it is optional.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast.fast_dtype is torch.float16)
         set_seed(schedule.seed)
-        self.model, self.data, self.schedule, self.hooks = model.train(), data, schedule, hooks
+        # Before anything is made beside its weights: averages, the start and the optimizer's state live where they do.
+        self.model, self.data, self.schedule, self.hooks = model.to(self.device).train(), data, schedule, hooks
+        if schedule.recompute:
+            set_recompute(self.model)
         self.task_loss, self.checkpoint = loss, folder / "checkpoint"
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         groups = _groups(model, schedule.weight_decay, schedule.rates)
         self.scales = [group.pop("rate") for group in groups]  # not in checkpoints: those of earlier versions have none
-        self.optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=self.device.type in FUSED)
         self.start = [p.detach().clone() for p in self.parameters] if schedule.keep_start else []
         self.averaged = [p.detach().clone() for p in self.parameters] if schedule.average else []
         self.lengths = [len(row.window.input_ids) for row in data]
@@ -228,7 +230,7 @@ class Run:
         if not (self.checkpoint / "state.json").is_file():
             return False
         state = read_json(self.checkpoint / "state.json")
-        saved = torch.load(self.checkpoint / state["file"], weights_only=True)
+        saved = torch.load(self.checkpoint / state["file"], map_location=self.device, weights_only=True)
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         for mine, values in ((self.start, saved["start"]), (self.averaged, saved["averaged"])):
@@ -236,6 +238,8 @@ class Run:
                 tensor.copy_(value)
         for hook, values in zip(self.hooks, saved["hooks"], strict=True):
             hook.load_state_dict(values)
+        if self.scaler.is_enabled() and saved.get("scaler"):
+            self.scaler.load_state_dict(saved["scaler"])
         self.steps, self.spent, self.loss = state["step"], state["spent"], state["loss"]
         return True
 
@@ -264,14 +268,22 @@ class Run:
         for hook in self.hooks:
             hook.before_step(step, self.total)
         figures: dict[str, float] = {}
-        with self.autocast:
-            for value, more in self.task_loss(self.wrapped, batch, chance):
-                self.accelerator.backward(value)
-                figures.update(more)
+        draws = chance.getstate()
+        for part, share in split(batch, schedule.parts):
+            chance.setstate(draws)
+            of_part: dict[str, float] = {}
+            with self.autocast:
+                for value, more in self.task_loss(self.wrapped, part, chance):
+                    self.accelerator.backward(self.scaler.scale(value if share == 1 else share * value))
+                    of_part.update(more)
+            for key, figure in of_part.items():
+                figures[key] = figures.get(key, 0.0) + share * figure
+        self._unscale()
         for hook in self.hooks:
             hook.after_backward(step, self.total)
         norm = nn.utils.clip_grad_norm_(self.parameters, schedule.max_grad_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         for hook in self.hooks:
             hook.after_step(step, self.total)
@@ -286,6 +298,15 @@ class Run:
             "learning_rate": self.optimizer.param_groups[0]["lr"],
         }
 
+    def _unscale(self) -> None:
+        """Gradients as they are, for hooks and for the norm; where one is too large for fp16, the step is left out."""
+        if not self.scaler.is_enabled():
+            return
+        self.scaler.unscale_(self.optimizer)
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.nan_to_num_(0, 0, 0)
+
     def _batch(self) -> dict[str, Tensor]:
         """What this process learns from in the step to come."""
         epoch, turn = divmod(self.steps, self.per_epoch)
@@ -294,7 +315,7 @@ class Run:
             self._order = batches(self.lengths, self.schedule.batch_size, self.schedule.seed, epoch)
         rows = self._order[turn][self.rank :: self.world] or self._order[turn][:1]
         batch = {**collate([self.data[i] for i in rows], self.schedule.pad_id), "row": torch.tensor(rows)}
-        batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
+        batch = {key: value.to(self.device) for key, value in batch.items()}
         if self.schedule.word_dropout:
             batch["input_ids"] = hidden_words(batch["input_ids"], self.schedule)
         return batch
@@ -310,6 +331,7 @@ class Run:
             "start": self.start,
             "averaged": self.averaged,
             "hooks": [hook.state_dict() for hook in self.hooks],
+            **({"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}),
         }
         with atomic(path) as draft:
             torch.save(state, draft)
@@ -320,7 +342,7 @@ class Run:
                 old.unlink()
 
     def finish(self) -> None:
-        """Leaves the model with the weights that the training ends with, ready to be asked."""
+        """Leaves the model with the weights that the training ends with, ready to be asked, on the CPU."""
         with torch.no_grad():
             for mine, mean in zip(self.parameters, self.averaged, strict=False):
                 mine.copy_(mean)
@@ -328,7 +350,16 @@ class Run:
                 mine.lerp_(before, self.schedule.keep_start)
         for hook in self.hooks:
             hook.finish()
-        self.model.eval()
+        self.model.eval().to(CPU)
+
+
+def split(batch: Mapping[str, Tensor], parts: int) -> Iterator[tuple[dict[str, Tensor], float]]:
+    """A batch in so many parts at most, in turn, each with its share of the rows: that of its loss in the mean."""
+    rows = len(batch["row"])
+    size = math.ceil(rows / parts)
+    for at in range(0, rows, size):
+        part = {key: value[at : at + size] for key, value in batch.items()}
+        yield part, len(part["row"]) / rows
 
 
 def _groups(model: nn.Module, weight_decay: float, rates: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -50,8 +50,8 @@ class MaskedLanguageModel(nn.Module):
         places = torch.arange(input_ids.shape[1], device=x.device)[None]
         bias = encoder.attention_bias(attention_mask.bool(), places, x.dtype)
         for layer in encoder.blocks:
-            x, _ = layer.attend(x, bias, encoder.dropout, False)
-            x = layer.feed(x, encoder.dropout)
+            x, _ = layer.run(layer.attend, x, bias, encoder.dropout, False)
+            x = layer.run(layer.feed, x, encoder.dropout)
         if holes is None:
             return x, None
         words = self.norm(F.gelu(self.transform(x[holes])))

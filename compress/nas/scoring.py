@@ -27,6 +27,7 @@ from compress.progress import Progress
 from compress.recipe.groups import Learning, Quantize, Training
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import Read, subject_of
+from zoo.devices import compute_device
 from zoo.engines.base import Engine
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.torch import TorchEngine
@@ -90,7 +91,7 @@ class Scorer:
         """
         subject, threads = self.subject, self.threads or get_settings().threads
         if self.quantize is None:
-            engine: Engine = TorchEngine(model, threads)
+            engine: Engine = TorchEngine(model, threads, compute_device())
             return subject.score(engine, self.tokenizer, self.examples, None, progress, model.config)
         with tempfile.TemporaryDirectory(prefix="candidate-") as folder:
             engine = int8_engine(model, subject, self.tokenizer, Path(folder), self.quantize, self.calibration, threads)

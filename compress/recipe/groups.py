@@ -364,8 +364,15 @@ class Training(Group):
 
     seed: int = Field(default=0, ge=0, description="the same seed gives the same data order")
     checkpoint_minutes: Annotated[float, Mark.IDLE] = Field(default=3, gt=0, description="minutes between checkpoints")
-    precision: Literal["auto", "bf16", "fp32"] = Field(
-        default="auto", description="auto: bf16 where the CPU multiplies it"
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        default="auto",
+        description="auto: bf16 where the device multiplies it, else fp32, on a GPU fp16 with scaling",
+    )
+    gradient_accumulation: int = Field(
+        default=1, ge=1, le=4096, description="parts that a step's windows are learned from in: the same in less memory"
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="compute layers anew on the way back: less memory, a third more time"
     )
     freeze_embeddings: bool = Field(default=False, description="leave the embeddings as they are")
     freeze_layers: int = Field(default=0, ge=0, description="so many first layers stay as they are, and the embeddings")

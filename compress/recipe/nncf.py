@@ -207,6 +207,11 @@ class NncfRecipe(Trained):
             raise ValueError("control needs nncf.backend onnx or openvino: choose one")
         if self.distill.apply and not self.tune.apply:
             raise ValueError("distill takes part in tune: set tune.apply to true, or distill.apply to false")
+        if self.training.gradient_checkpointing and self.tune.apply:
+            raise ValueError(
+                "training.gradient_checkpointing is not for tune: NNCF simulates rounding on the way forward alone, so "
+                "that layers computed again would differ. Raise training.gradient_accumulation instead"
+            )
         self.check_windows("finetune", "tune")
         length = self._plan().max_length
         if length not in (None, self.tune.max_length):

@@ -21,6 +21,7 @@ from compress.tasks.lengths import effective
 from compress.tasks.subject import Subject, Tell
 from compress.tasks.subjects import subject_of, trained_on
 from zoo.checkpoints import read_config
+from zoo.devices import compute_device, gpu_name
 from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
 from zoo.features import load_tokenizer
@@ -166,6 +167,7 @@ def evaluate(
         "engine": settings.engine,
         **machine(),
         "threads": threads,
+        **({"float_gpu": gpu} if "float" in models and (gpu := gpu_name(compute_device())) else {}),
     }
     also: dict[str, Any] = {}
     if others:

@@ -13,6 +13,7 @@ from compress.tasks.subject import Subject
 from compress.tasks.subjects import kind_of, subject_for
 from zoo import catalog
 from zoo.checkpoints import most_tokens, read_config
+from zoo.devices import gpu_of
 from zoo.engines import open_engine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -86,7 +87,7 @@ def score_entry(
         "macs_ratio": macs_share(Shape.from_config(settings), counts, lengths),
         **scores,
         "engine": runner.name,
-        "machine": machine(),
+        "machine": {**machine(), **({"gpu": gpu} if (gpu := gpu_of(runner)) else {})},
         "notices": [*intake.sentences, *notices, *([subject.task.remark] if subject.task.remark else [])],
     }
 

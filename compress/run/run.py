@@ -25,6 +25,7 @@ from compress.recipe.stage import Stage, StageContext, is_first
 from compress.run.inputs import Inputs, check_places
 from compress.run.traces import entries
 from zoo import library
+from zoo.devices import CPU, compute_device
 from zoo.errors import UserError
 from zoo.files import read_json, sha256, write_json, write_text
 from zoo.latency import running_job
@@ -190,12 +191,11 @@ def _agreed(value: bool | None) -> bool | None:
     """The first process's value, in all of them; they wait for one another here."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return value
-    import torch
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
     # A stage that one process runs alone, as reading text, may keep the others waiting for hours.
-    PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=3))
+    PartialState(cpu=compute_device() == CPU, timeout=timedelta(days=3))
     box = [value]
     broadcast_object_list(box)
     return box[0]

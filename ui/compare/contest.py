@@ -15,6 +15,7 @@ from ui.text import size
 from zoo import latency
 from zoo.answers import Reply
 from zoo.catalog import Entry
+from zoo.devices import gpu_of
 from zoo.engines import DEFAULT_ENGINE, engine_class
 from zoo.errors import UserError
 from zoo.latency import Timing
@@ -29,7 +30,10 @@ SCORE = "Score"
 
 @dataclass(frozen=True)
 class Contestant:
-    """One of those compared; `timing` comes last; `speedup` is how many times as fast as the first (with bounds)."""
+    """One of those compared; `timing` comes last; `speedup` is how many times as fast as the first (with bounds).
+
+    `gpu` is the one that it was timed on, empty for the CPU.
+    """
 
     letter: str
     entry: Entry
@@ -38,6 +42,7 @@ class Contestant:
     reply: Reply
     timing: Timing | None = None
     speedup: tuple[float, float, float] | None = None
+    gpu: str = ""
 
     @property
     def metric(self) -> str:
@@ -114,6 +119,7 @@ def time_all(
         replace(
             c,
             timing=timings[c.letter],
+            gpu=gpu_of(calls[c.letter].engine),
             speedup=latency.speedup(first, timings[c.letter]) if c.letter != contestants[0].letter else None,
         )
         for c in contestants
@@ -209,5 +215,6 @@ def stamp(contestants: Sequence[Contestant], disturbed: bool) -> str:
     badge = "**Disturbed:** something else kept this machine busy, so read these figures with care.\n\n"
     tokens = sum(contestants[0].reply.tokens)
     where = f"{rounds}{tokens} tokens · {m['threads']} threads · {text.escape(str(m['cpu']))}"
+    where += "".join(f" · {c.letter} on {text.escape(c.gpu)}" for c in contestants if c.gpu)
     note = f"{score_name(contestants)} is what was measured when each was made."
     return (badge if disturbed else "") + f"{where} · {m['date']}. {note}"

@@ -67,6 +67,7 @@ class EngineClass(ABC):
         precision: "int8", "fp32" or "bf16".
         opens: the file of weights that it runs: `GRAPH`, `TENSORS`, or another that no entry holds.
         beside: the engine of the same weights that every machine has, where this one needs more of the machine.
+        device: what it computes on, as torch calls it.
     """
 
     name: str
@@ -75,6 +76,7 @@ class EngineClass(ABC):
     precision: str
     opens: str
     beside: str = ""
+    device: str = "cpu"
     layers: int
 
     @classmethod

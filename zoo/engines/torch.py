@@ -1,4 +1,4 @@
-"""PyTorch in float32, or in mixed precision where the CPU multiplies bf16."""
+"""PyTorch in float32, or in mixed precision where the device multiplies bf16."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from zoo.devices import CPU, compute_device
 from zoo.engines.base import TENSORS, Batch, EngineClass, EngineOutput, register, torch_threads
 from zoo.latency import multiplies_bf16
 
@@ -18,26 +19,29 @@ class TorchEngine(EngineClass):
     Args:
         model: a `LengthAdaptiveModel`, or a module that is called as one is and has its `shape`.
         threads: of torch, while it runs.
+        device: what it runs on; the model is moved there.
     """
 
     name, label, package, precision, opens = "torch", "PyTorch", "torch", "fp32", TENSORS
 
-    def __init__(self, model: Any, threads: int):
-        self.model, self.threads, self.layers = model.eval(), threads, model.shape.layers
+    def __init__(self, model: Any, threads: int, device: str = CPU):
+        self.model, self.threads, self.layers, self.device = model.eval(), threads, model.shape.layers, device
+        if device != CPU:
+            self.model.to(device)
 
     @classmethod
     def open(cls, folder: Path, threads: int) -> Self:
         from zoo.modeling import LengthAdaptiveModel
 
-        return cls(LengthAdaptiveModel.load(folder), threads)
+        return cls(LengthAdaptiveModel.load(folder), threads, compute_device())
 
     def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
         import torch
 
         with torch_threads(self.threads), torch.inference_mode():
-            inputs = {key: torch.from_numpy(value) for key, value in batch.items()}
-            out = self.model(**inputs, lengths=torch.from_numpy(lengths))
-        return EngineOutput(out.logits.float().numpy(), [kept.numpy() for kept in out.kept])
+            inputs = {key: torch.from_numpy(value).to(self.device) for key, value in batch.items()}
+            out = self.model(**inputs, lengths=torch.from_numpy(lengths).to(self.device))
+        return EngineOutput(out.logits.float().cpu().numpy(), [kept.cpu().numpy() for kept in out.kept])
 
 
 @register
@@ -50,22 +54,22 @@ class Bf16Engine(TorchEngine):
 
     name, precision, beside = "torch-bf16", "bf16", TorchEngine.name
 
-    def __init__(self, model: Any, threads: int):
+    def __init__(self, model: Any, threads: int, device: str = CPU):
         import torch
 
-        super().__init__(model, threads)
+        super().__init__(model, threads, device)
         for part in self.model.modules():
             if isinstance(part, torch.nn.Linear):
                 part.to(torch.bfloat16)  # once, where autocast would do it at every run
 
     @classmethod
     def refusal(cls) -> str:
-        if multiplies_bf16():
+        if multiplies_bf16() or compute_device() != CPU:
             return ""
         return "This CPU does not multiply bf16 numbers, so nothing would be gained: choose torch."
 
     def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
         import torch
 
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device, torch.bfloat16):
             return super().run(batch, lengths)

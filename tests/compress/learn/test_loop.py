@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from compress.learn.finetune import mask_of, stage_seed
-from compress.learn.loop import Hook, Schedule, batches, best_precision, hidden_words, train
+from compress.learn.loop import Hook, Schedule, batches, hidden_words, train
+from compress.learn.precision import best_precision
 from compress.progress import Progress
 from compress.tasks.losses import span
 from compress.tasks.samples import collate, samples

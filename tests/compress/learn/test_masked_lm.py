@@ -43,7 +43,7 @@ def test_bundled_passages_and_hub_data_are_read(monkeypatch):
     with pytest.raises(UserError, match="no column"):
         list(passages("owner/text"))
     monkeypatch.undo()
-    with pytest.raises(UserError, match="could not be read.*folder of .txt"):
+    with pytest.raises(UserError, match="could not be loaded.*Check the name and the network, or give a file"):
         list(passages("owner/text-that-nobody-has"))
 
 
