@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo.answers import Answer, Reply
 from zoo.catalog import Entry
-from zoo.engines import engine_class, names
+from zoo.engines import GRAPH, engine_class, names
 from zoo.lengths import PAPER_TOKENS, Choice, Shape, macs_ratio
 from zoo.measuring import BUDGET, FLOAT, FULL, Measured
 from zoo.metrics import shown
@@ -108,7 +108,16 @@ def describe_entry(entry: Entry) -> str:
         parts.append(escape(entry.license))
     if told := predicted(entry.provenance):
         parts.append(escape(told))
+    if entry.front is None:
+        parts.append(f"no budget: {why_no_budget(entry)}")
     return " · ".join(parts)
+
+
+def why_no_budget(entry: Entry) -> str:
+    """Why an entry without a front runs at full length only."""
+    if any(engine_class(name).opens == GRAPH for name in entry.engines):
+        return "its ONNX graph was exported without inputs for lengths"
+    return "no lengths were searched for it"
 
 
 def account_for(choice: Choice, shape: Shape | None, tokens: list[int], measured_on: dict[str, Any]) -> str:

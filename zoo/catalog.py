@@ -17,6 +17,7 @@ from zoo.families import FAMILIES
 from zoo.files import read_json
 from zoo.lengths import Front
 from zoo.metrics import scores_of
+from zoo.onnx_files import facts_of, names_in, stock_graph
 from zoo.settings import get_settings
 from zoo.tasks import TASK_TYPES, TaskType
 from zoo.tensors import Tensors, has_tensors
@@ -224,18 +225,25 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
     sibling = stated.get("full_precision")
     tensors = Tensors.of(folder) if has_tensors(folder) else None
     runs_float = tensors or (int8 and sibling)
-    engines = running(*([GRAPH] if int8 else []), *([TENSORS] if runs_float else []))
+    stock = None if tensors or graph.is_file() else stock_graph(names_in(folder))
+    engines = running(*([GRAPH] if int8 or stock else []), *([TENSORS] if runs_float else []))
     if not engines:
         raise UserError(f"{name} has neither {TENSORS} nor {GRAPH} with its {FRONT}. Save it again as one of these.")
     card = folder / "README.md"
+    if stock:
+        parameters, rounded, size = facts_of(folder / stock)
+        dtypes = "int8" if rounded else "f32"
+    else:
+        parameters, dtypes = (tensors.parameters, ", ".join(tensors.dtypes).lower()) if tensors else (0, "")
+        size = tensors.bytes if tensors and not int8 else graph.stat().st_size
     return Entry(
         name=name,
         folder=folder,
         method=stated.get("method") or "none",
         task=task,
         base_model=stated.get("base_model") or config.get("_name_or_path") or "",
-        parameters=stated.get("parameters") or (tensors.parameters if tensors else 0),
-        bytes=tensors.bytes if tensors and not int8 else graph.stat().st_size,
+        parameters=stated.get("parameters") or parameters,
+        bytes=size,
         metrics=stated.get("metrics") or {},
         front=front,
         engines=engines,
@@ -243,7 +251,7 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         title=stated.get("title") or name,
         card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
         full_precision=sibling,
-        weights_dtype=stated.get("weights_dtype") or ", ".join(tensors.dtypes if tensors else []).lower(),
+        weights_dtype=stated.get("weights_dtype") or dtypes,
         provenance=stated.get("provenance") or {},
         revision=revision,
         labels=labels_of(config) if TASK_TYPES[task].has_labels else [],

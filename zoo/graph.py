@@ -22,6 +22,7 @@ import numpy as np
 
 from zoo.errors import UserError
 from zoo.families import family_of
+from zoo.onnx_files import OURS, whole
 from zoo.operators import Nodes, Weights
 from zoo.tasks import QUESTIONS, TASK_TYPES
 
@@ -323,13 +324,12 @@ def read(path: Path) -> tuple[Weights, dict[str, Any]]:
     Raises:
         UserError: the file is not one that this project wrote.
     """
-    import onnx
     from onnx import numpy_helper
 
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = whole(path)
         spec = json.loads(next(p.value for p in model.metadata_props if p.key == META))
-    except Exception as error:  # noqa: BLE001 - protobuf raises its own family
+    except (OSError, UserError, StopIteration, ValueError, KeyError) as error:
         raise UserError(
             f"{path} is no length-adaptive model of this project: make one with `python -m compress run`."
         ) from error
@@ -337,4 +337,4 @@ def read(path: Path) -> tuple[Weights, dict[str, Any]]:
     return weights, spec
 
 
-MODEL_FILE = "model.int8.onnx"
+MODEL_FILE = OURS

@@ -15,6 +15,7 @@ from zoo.catalog import Entry
 from zoo.commits import Item, State, look, push, unchanged
 from zoo.errors import UserError
 from zoo.hub import client, hub_settings, patiently, plainly
+from zoo.onnx_files import attached, names_in
 from zoo.pulling import revision_of
 from zoo.tokens import standard_token
 from zoo.verification import Verification, compare
@@ -90,7 +91,8 @@ def preview(folder: Path, repo_id: str, token: str | None, private: bool = True)
         notices += [f"Stays as it is on the Hub: {', '.join(left)}."] if left else []
     if not entry.metrics:
         notices.append("Nothing was measured of this model, so its card shows no scores.")
-    if skipped := [p.name for p in Path(folder).iterdir() if p.is_file() and not _wanted(p.name)]:
+    staged = {item.path for item in items}
+    if skipped := [n for n in names_in(Path(folder)) if n not in staged and not ("/" not in n and _wanted(n))]:
         notices.append(f"Not published: {', '.join(sorted(skipped))}.")
     sizes = [(item.path, item.size) for item in items]
     return Preview(
@@ -205,6 +207,8 @@ def _stage(entry: Entry, repo_id: str, license: str | None) -> list[Item]:
     for path in sorted(entry.folder.iterdir()):
         if path.is_file() and path.name not in drawn and _wanted(path.name) and not path.name.startswith("."):
             items.append(Item(path.name, path))
+    present = {item.path for item in items}
+    items += [Item(name, entry.folder / name) for name in attached(entry.folder) if name not in present]
     if not any(item.path == OURS for item in items):
         facts = {"name": entry.name, "task": entry.task, "method": entry.method, "base_model": entry.base_model}
         items.append(Item(OURS, _json({**facts, "license": entry.license or license or "", "title": entry.title})))

@@ -18,6 +18,8 @@ from zoo.checkpoints import check_config
 from zoo.errors import PickledWeights, UserError
 from zoo.files import read_json, write_json
 from zoo.hub import client, hub_settings
+from zoo.onnx_files import OURS as GRAPH
+from zoo.onnx_files import data_files, stock_graph
 from zoo.settings import get_settings
 from zoo.tensors import INDEX, SINGLE, parts_of
 
@@ -31,7 +33,7 @@ BOT = "SFconvertbot"  # opens a pull request with the same weights in safetensor
 MOST_OFFERS = 5  # pull requests of its that are looked at
 CONFIG = "config.json"
 BESIDE = ("*.json", "*.yaml", "vocab.txt", "merges.txt", "README.md")  # what is loaded besides weights
-PULLED = (*BESIDE, SINGLE, INDEX, *safety.GRAPHS)
+PULLED = (*BESIDE, SINGLE, INDEX, GRAPH)
 _noticed: set[str] = set()  # a run asks for its checkpoint at every stage
 Check = Callable[[dict[str, Any], Collection[str]], None]
 
@@ -188,7 +190,12 @@ def wanted(info: ModelInfo, options: Mapping[str, Any]) -> tuple[list[str], int]
     elif INDEX in root:
         index = hf_hub_download(info.id, INDEX, revision=info.sha, **options)
         names += parts_of(read_json(index), f"{INDEX} of {info.id}")
-    names += [name for name in root if safety.matches(name, safety.GRAPHS)]
+    graph = GRAPH if GRAPH in root else stock_graph(files) if SINGLE not in root and INDEX not in root else None
+    if graph:
+        safety.check_size([files[graph]], info.id)
+        path = Path(hf_hub_download(info.id, graph, revision=info.sha, **options))
+        folder = graph.rpartition("/")[0]
+        names += [graph, *(f"{folder}/{data}" if folder else data for data in data_files(path))]
     if absent := [name for name in names if name not in files]:
         raise UserError(f"{info.id} lacks {absent[0]}, a part of its weights. Take another revision or model.")
     safety.check_size([files[name] for name in names], info.id)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -14,13 +14,11 @@ from huggingface_hub.utils import validate_repo_id
 from zoo.errors import PickledWeights, UserError
 from zoo.families import titles
 from zoo.files import read_json
+from zoo.onnx_files import OURS as GRAPH
+from zoo.onnx_files import data_files, names_in, stock_graph
 from zoo.tensors import INDEX, SINGLE
 
-if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
-
 ALLOWED = ("*.safetensors", "*.onnx", "*.json", "*.yaml", "vocab.txt", "merges.txt", "README.md")
-GRAPHS = ("*.onnx",)
 ADAPTER = "adapter_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
 MAX_BYTES = 2 * 1024**3
@@ -55,7 +53,7 @@ def check_weights(names: Iterable[str], where: str) -> None:
         UserError: there are no weights, or only pickles, which can run code when they are opened, or only an adapter.
     """
     names = list(names)
-    if SINGLE in names or INDEX in names or any(matches(name, GRAPHS) for name in names):
+    if SINGLE in names or INDEX in names or GRAPH in names or stock_graph(names):
         return
     check_adapter(names, where)
     pickled = next((name for name in names if matches(name, PICKLES)), None)
@@ -65,7 +63,10 @@ def check_weights(names: Iterable[str], where: str) -> None:
             f"so it is not. Convert them without running any: `python -m zoo convert {where}`.",
             where,
         )
-    raise UserError(f"{where} has no weights ({SINGLE} or *.onnx). Give the id or folder of a complete checkpoint.")
+    raise UserError(
+        f"{where} has no weights ({SINGLE}, model.onnx or onnx/model.onnx). Give the id or folder of a "
+        "complete checkpoint."
+    )
 
 
 def check_adapter(names: Iterable[str], where: str, base: str = "its base") -> None:
@@ -144,8 +145,12 @@ def check_folder(folder: str | Path, root: Path | None = None) -> Path:
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Check the path.")
     root = (root or folder).resolve()
-    files = [path for path in folder.iterdir() if not path.is_dir()]
+    everything = names_in(folder)
+    files = [folder / name for name in everything if "/" not in name]
     loadable = [path for path in files if matches(path.name, ALLOWED)]
+    stock = stock_graph(everything)
+    if stock and "/" in stock and GRAPH not in everything and SINGLE not in everything and INDEX not in everything:
+        loadable.append(folder / stock)
     for path in loadable:
         if not path.resolve().is_relative_to(root):
             raise UserError(
@@ -155,12 +160,13 @@ def check_folder(folder: str | Path, root: Path | None = None) -> Path:
             raise UserError(
                 f"{path.name} in {folder} is a broken link or no plain file. Replace it by the file itself."
             )
-    names = {path.name for path in files}
+    names = set(everything)
     adapter = read_json(folder / ADAPTER) if ADAPTER in names else {}
     base = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
     check_adapter(names, str(folder), str(base or "its base"))
     check_weights(names, str(folder))
-    check_size((path.stat().st_size for path in loadable), str(folder))
+    sizes = [path.stat().st_size for path in loadable]
+    check_size(sizes, str(folder))
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name
         if path.is_file():
@@ -168,9 +174,8 @@ def check_folder(folder: str | Path, root: Path | None = None) -> Path:
             if not isinstance(settings, dict):
                 raise UserError(f"{path} should hold a JSON object. Restore the file.")
             check_code(settings, str(folder), name)
-    for path in loadable:
-        if path.suffix == ".onnx":
-            _check_onnx(path, folder)
+    graphs = [path for path in loadable if path.suffix == ".onnx"]
+    check_size([*sizes, *(_check_graph(path, root) for path in graphs)], str(folder))
     return folder
 
 
@@ -192,40 +197,14 @@ def check_size(sizes: Iterable[int | None], where: str) -> None:
         )
 
 
-def _check_onnx(path: Path, folder: Path) -> None:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except DecodeError as error:
-        raise UserError(f"{path} is no ONNX file, or it is cut short. Download or export it again.") from error
-    for tensor in _every_tensor(model):
-        for entry in tensor.external_data:
-            if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
-                raise UserError(f"{path.name} wants data from outside of its folder ({entry.value}), so it is refused.")
-
-
-def _every_tensor(model: ModelProto) -> Iterator[TensorProto]:
-    yield from _tensors(model.graph)
-    for function in model.functions:
-        yield from _of_nodes(function.node)
-    for training in model.training_info:
-        yield from (*_tensors(training.initialization), *_tensors(training.algorithm))
-
-
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _of_nodes(graph.node)
-
-
-def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+def _check_graph(path: Path, root: Path) -> int:
+    """Refuses a graph with data outside of its folder or of `root`; returns the bytes of its data."""
+    size = 0
+    for name in data_files(path):
+        data = path.parent / name
+        if not data.resolve().is_relative_to(root):
+            raise UserError(f"{path.name} wants data from outside of its folder ({name}), so it is refused.")
+        if not data.is_file():
+            raise UserError(f"{path} lacks {name}, which holds its data. Put the file beside it.")
+        size += data.stat().st_size
+    return size

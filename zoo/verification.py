@@ -15,12 +15,15 @@ from huggingface_hub import RepoFile, snapshot_download
 
 from zoo import catalog, safety
 from zoo.card_files import PICTURE
+from zoo.checkpoints import read_config
 from zoo.commits import Item
+from zoo.engines import open_graph
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_windows
 from zoo.files import sha256
 from zoo.hub import client, patiently, plainly
-from zoo.lengths import Front
+from zoo.lengths import Front, Shape
+from zoo.onnx_files import names_in, stock_graph
 from zoo.settings import get_settings
 from zoo.tensors import has_tensors
 
@@ -77,6 +80,9 @@ def compare(
     return Verification(not problems, checks, problems)
 
 
+DATA = ("*.data", "*_data")  # of ONNX graphs
+
+
 def logits(folder: Path) -> dict[str, np.ndarray]:
     """What the weights in a folder say to one fixed input: the stored graph on onnxruntime, tensors on torch.
 
@@ -100,6 +106,9 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
             feed = {**batch, "lengths": np.array([point.config.tokens(count)], np.int64)}
             inputs = {key: value for key, value in feed.items() if key in wanted}
             found[f"{catalog.GRAPH} {name}"] = np.array(session.run(heads, inputs))
+    elif not has_tensors(folder) and (graph := stock_graph(names_in(folder))):
+        lengths = np.full((1, Shape.from_config(read_config(folder)).layers), batch["input_ids"].shape[1], np.int64)
+        found[graph] = open_graph(folder, get_settings().threads).run(batch, lengths).logits
     if has_tensors(folder):
         import torch
 
@@ -137,7 +146,7 @@ def _download(
     tree = patiently(lambda: list(api.list_repo_tree(repo_id, recursive=True, revision=commit)))
     there = {file.path: file for file in tree if isinstance(file, RepoFile)}
     if items is None:
-        names = [name for name in there if safety.matches(name.rpartition("/")[2], (*safety.ALLOWED, PICTURE))]
+        names = [name for name in there if safety.matches(name.rpartition("/")[2], (*safety.ALLOWED, PICTURE, *DATA))]
     else:
         names = [item.path for item in items if item.path in there]
     safety.check_size((there[name].size for name in names), repo_id)

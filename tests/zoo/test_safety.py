@@ -99,6 +99,9 @@ def onnx_file(path, location: str, where: str) -> None:
 def test_onnx_data_stays_in_the_folder(folder, location, fine, where):
     onnx_file(folder / "model.onnx", location, where)
     if fine:
+        with pytest.raises(UserError, match="lacks weights.bin"):
+            safety.check_folder(folder)
+        (folder / location).write_bytes(bytes(4))
         safety.check_folder(folder)
     else:
         with pytest.raises(UserError, match="outside"):

@@ -11,7 +11,8 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from zoo.engines.base import GRAPH, REGISTRY, TENSORS, Engine, EngineClass
+from zoo.engines.base import GRAPH, REGISTRY, TENSORS, Engine, EngineClass, GraphEngine
+from zoo.engines.stock import StockGraph, read_bytes
 from zoo.errors import UserError
 from zoo.settings import get_settings
 
@@ -48,7 +49,8 @@ def is_installed(name: str) -> bool:
 
 def runs_int8(entry: Entry) -> bool:
     """Whether the entry has a graph of integers."""
-    return any(REGISTRY[name].opens == GRAPH for name in entry.engines)
+    has_graph = any(REGISTRY[name].opens == GRAPH for name in entry.engines)
+    return has_graph and (entry.front is not None or "int8" in entry.weights_dtype)
 
 
 def full_precision() -> str:
@@ -87,7 +89,7 @@ def open_engine(name: str, entry: Entry, threads: int | None = None) -> Engine:
     if name not in able:
         raise UserError(f"{entry.name} cannot run on {name}: it runs on {', '.join(able) or 'nothing here'}.")
     folder = entry.float_folder if engine.opens == TENSORS else entry.folder
-    return engine.open(folder, threads or get_settings().threads)
+    return _open(engine, folder, threads or get_settings().threads)
 
 
 def open_graph(folder: Path, threads: int, engine: str = DEFAULT_ENGINE) -> Engine:
@@ -95,4 +97,11 @@ def open_graph(folder: Path, threads: int, engine: str = DEFAULT_ENGINE) -> Engi
 
     The engine "inductor" runs what neural-compressor quantized, at full length only; the others run the graph.
     """
-    return engine_class(engine).open(folder, threads)
+    return _open(engine_class(engine), folder, threads)
+
+
+def _open(engine: type[EngineClass], folder: Path, threads: int) -> Engine:
+    """A folder on an engine: this program's own weights, or a graph that another one exported."""
+    if issubclass(engine, GraphEngine) and not (folder / GRAPH).is_file():
+        return StockGraph(engine.name, engine.load_stock(read_bytes(folder), threads), folder)
+    return engine.open(folder, threads)

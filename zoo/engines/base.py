@@ -157,6 +157,7 @@ class Session:
 
     inputs: frozenset[str]
     run: Callable[[Batch], list[np.ndarray]]
+    outputs: tuple[str, ...] = ()
 
 
 class GraphEngine(EngineClass):
@@ -179,6 +180,11 @@ class GraphEngine(EngineClass):
     @classmethod
     def open(cls, folder: Path, threads: int) -> Self:
         return cls(*read(folder / GRAPH), threads)
+
+    @classmethod
+    @abstractmethod
+    def load_stock(cls, graph: bytes, threads: int) -> Session:
+        """A graph of another program, loaded by the runtime."""
 
     @abstractmethod
     def load(self, graph: bytes) -> Session:

@@ -18,6 +18,10 @@ class OnnxEngine(GraphEngine):
     def load(self, graph: bytes) -> Session:
         return load(graph, self.threads)
 
+    @classmethod
+    def load_stock(cls, graph: bytes, threads: int) -> Session:
+        return load(graph, threads)
+
 
 def load(graph: bytes, threads: int) -> Session:
     """Any ONNX graph in onnxruntime."""
@@ -34,4 +38,5 @@ def load(graph: bytes, threads: int) -> Session:
     def run(feed: Batch) -> list[np.ndarray]:
         return session.run(None, feed)
 
-    return Session(frozenset(part.name for part in session.get_inputs()), run)
+    outputs = tuple(part.name for part in session.get_outputs())
+    return Session(frozenset(part.name for part in session.get_inputs()), run, outputs)

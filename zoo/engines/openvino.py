@@ -35,6 +35,11 @@ class OpenVinoEngine(GraphEngine):
     def open(cls, folder: Path, threads: int, options: Properties | None = None) -> Self:
         return cls(*read(folder / GRAPH), threads, options)
 
+    @classmethod
+    def load_stock(cls, graph: bytes, threads: int) -> Session:
+        core = runtime().Core()
+        return session_of(core.compile_model(core.read_model(graph, b""), "CPU", properties(threads)))
+
     def load(self, graph: bytes) -> Session:
         return session_of(
             self.core.compile_model(
@@ -74,4 +79,5 @@ def session_of(compiled: Any) -> Session:
         request.infer(feed, share_inputs=True)
         return [request.get_output_tensor(i).data.copy() for i in range(len(request.model_outputs))]
 
-    return Session(frozenset(port.get_any_name() for port in request.model_inputs), run)
+    outputs = tuple(port.get_any_name() for port in request.model_outputs)
+    return Session(frozenset(port.get_any_name() for port in request.model_inputs), run, outputs)

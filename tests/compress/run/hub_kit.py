@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ def _old(name: str) -> str:
     return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
 
 
-def _word_pieces(words: list[str]) -> bytes:
+def _word_pieces(words: Sequence[str]) -> bytes:
     letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,?!'-"]
     return "\n".join([*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *words]).encode()
 
@@ -83,10 +84,8 @@ def put_models(hub: Hub) -> dict[str, dict[str, torch.Tensor]]:
     hub.put(name, {**lower, "config.json": _config(asks), "pytorch_model.bin": pickle})
 
     pairs = _byte_pairs()
-    settings = transformers.RobertaConfig(
-        vocab_size=len(json.loads(pairs["vocab.json"])), type_vocab_size=1, max_position_embeddings=514,
-        pad_token_id=1, num_labels=3, **SIZES,
-    )  # fmt: skip
+    more: dict[str, Any] = dict(type_vocab_size=1, max_position_embeddings=514, pad_token_id=1, num_labels=3, **SIZES)
+    settings = transformers.RobertaConfig(vocab_size=len(json.loads(pairs["vocab.json"])), **more)
     large = transformers.RobertaForSequenceClassification(settings)
     labels = {"0": "CONTRADICTION", "1": "NEUTRAL", "2": "ENTAILMENT"}
     name = "FacebookAI/roberta-large-mnli"
