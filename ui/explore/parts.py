@@ -55,6 +55,7 @@ class Parts:
     facts: gr.Markdown
     other: gr.Textbox
     load: gr.Button
+    convert: gr.Button
     engine: gr.Radio
     example: gr.Dropdown
     another: gr.Button
@@ -135,9 +136,10 @@ def _place_inputs(p: dict[str, Any], entries: list[Entry], reading: Reading, on_
         )
     p["facts"] = markdown(elem_id="facts")
     with gr.Accordion("Another checkpoint", open=False):
-        what = "Hub id (owner/name)" if on_space else "Folder, or Hub id (owner/name)"
+        what = "Hub id (owner/name or owner/name@revision)" if on_space else "Folder, or Hub id (owner/name)"
         p["other"] = gr.Textbox(label=what, max_lines=1, max_length=400, elem_id="other-model")
         p["load"] = gr.Button("Load", size="sm", elem_id="load")
+        p["convert"] = gr.Button("Convert the pickle, then load", size="sm", visible=False, elem_id="convert")
     with gr.Group():
         p["example"] = gr.Dropdown(list_samples(reading), value=None, label="Examples", elem_id="example")
         p["question"] = gr.Textbox(label="Question", lines=2, max_lines=6, elem_id="question", max_length=reading.most)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ui import budget, links, text
+from ui import budget, links, people, text
 from ui.desk import Desk
-from ui.events import Checkpoint, Speaker, Updates, Values, spoken
+from ui.events import Checkpoint, Speaker, Updates, Values, explain, spoken
 from ui.explore.parts import Parts
 from ui.explore.selection import Selection, Setting
 from ui.reading import QA, Reading, Sample, questions, reading_of
 from ui.widgets import list_samples
+from zoo import conversion
 from zoo.catalog import Entry
 from zoo.engines import DEFAULT_ENGINE, engines_here
-from zoo.errors import UserError
+from zoo.errors import PickledWeights, UserError
 from zoo.lengths import Front, Point
 from zoo.metrics import shown
+from zoo.safety import split_revision
+from zoo.settings import get_settings
+from zoo.tensors import has_tensors
 
 
 class Selecting(Speaker[Parts]):
@@ -54,8 +59,25 @@ class Selecting(Speaker[Parts]):
 
     @spoken("hint")
     def load(self, values: Values) -> Updates:
-        """Fetch another checkpoint and pick it."""
-        return self._load(values[self.parts.other], Setting.of(self.parts, values))
+        """Fetch another checkpoint and pick it; what has its weights as a pickle can be converted at a click."""
+        try:
+            return self._load(values[self.parts.other], Setting.of(self.parts, values))
+        except PickledWeights as error:
+            return self.note("hint", explain(error)) | {self.parts.convert: gr.update(visible=True)}
+
+    @spoken("hint")
+    def convert(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        """Write the pickled weights of another checkpoint as safetensors, and pick it."""
+        name = (values[self.parts.other] or "").strip()
+        if not name:
+            raise UserError("Name the checkpoint whose weights are a pickle first.")
+        if people.read_only() or not people.who(profile).may_start:
+            raise UserError(f"Weights are converted by those who may start jobs here: `python -m zoo convert {name}`.")
+        if get_settings().on_space:
+            split_revision(name)  # the folders are the host's, not the visitor's
+        if not Path(name).expanduser().is_dir() or not has_tensors(Path(name).expanduser()):
+            conversion.convert(name)
+        return self._load(name, Setting.of(self.parts, values))
 
     @spoken("hint")
     def select(self, values: Values) -> Updates:
@@ -82,7 +104,8 @@ class Selecting(Speaker[Parts]):
         if entry.name not in [name for _, name, _ in self.bundled]:
             choices = [*choices, [entry.title, entry.name, entry.task]]
         updates = self._select(entry.name, replace(setting, choices=choices), [])
-        return updates | {self.parts.states.choices: choices} | self.note("hint", None)
+        updates |= {self.parts.states.choices: choices, self.parts.convert: gr.update(visible=False)}
+        return updates | self.note("hint", None)
 
     def _select(self, name: str, setting: Setting, notices: list[str]) -> Updates:
         """A checkpoint, at the setting as far as it can; what it cannot goes to `notices`."""

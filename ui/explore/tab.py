@@ -85,7 +85,7 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
     }  # fmt: skip
     selects: Outputs = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit]
     selects += [p.task, p.question, p.passage, p.example, p.ask, p.marked, p.more, p.bars]
-    selects += [s.tokens, s.full_ms, s.slider_unit, s.pin, s.reading, s.rivals]
+    selects += [s.tokens, s.full_ms, s.slider_unit, s.pin, s.reading, s.rivals, p.convert]
 
     # `input` alone would miss the number box, `release` alone the keyboard; `always_last` keeps the final value.
     moved = [p.slider.input, p.slider.release, p.engine.input, p.ask.click, p.question.submit]
@@ -102,6 +102,9 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
     then_run(p.task.input(selecting.select_task, {p.task, *setting}, selects, **RAW))
     loads: dict[str, Any] = {"fn": selecting.load, "inputs": {p.other, *setting}, "outputs": [*selects, s.choices]}
     then_run(gr.on([p.load.click, p.other.submit], **loads, **RAW))
+    then_run(
+        p.convert.click(selecting.convert, loads["inputs"], loads["outputs"], **{**RAW, "show_progress": "minimal"})
+    )
     boxes = [p.question, p.passage, p.notice]
     then_run(p.example.input(selecting.pick, {p.example, p.model}, boxes, **QUICK))
     then_run(p.another.click(selecting.pick_another, {p.example, p.model}, [p.example, *boxes], **QUICK))
