@@ -108,3 +108,30 @@ def test_the_run_command_is_a_valid_recipe():
 def test_named_folders_exist():
     for name in re.findall(r"^    (\w+/)", README, re.MULTILINE):
         assert (ROOT / name).is_dir()
+
+
+def test_the_published_figures_stand_in_the_table():
+    from compress.recipe.load import KINDS, load
+    from compress.recipe.published import GLUE_MEANS, HEAD, PUBLISHED
+
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if line[:1] == "|"]
+    start = next(i for i, row in enumerate(rows) if row[: len(HEAD)] == list(HEAD))
+    table = rows[start + 2 : start + 2 + len(PUBLISHED)]
+    assert [tuple(row[: len(HEAD)]) for row in table] == [one.cells for one in PUBLISHED]
+    assert all(f"{mean:.2f}" in README for mean in GLUE_MEANS)
+    for one in PUBLISHED:
+        assert one.kind in KINDS and load(one.recipe).kind == one.kind
+
+
+def test_the_published_figures_are_those_of_the_documents(seeds):
+    from compress.recipe.published import GLUE_MEANS, PUBLISHED
+
+    glue = re.findall(r"<td> ([\d.]+) </td>", seeds["001"])
+    columns = [one for one in PUBLISHED if one.kind == "aimet_w8a8" and one.task != "squad"]
+    assert [float(cell) for cell in glue[:9]] == [*(one.full for one in columns), GLUE_MEANS[0]]
+    assert [float(cell) for cell in glue[9:]] == [*(one.small for one in columns), GLUE_MEANS[1]]
+    for one in PUBLISHED:
+        if one.kind == "nncf":
+            stated = {float(part) for part in re.findall(r"([\d.]+)%", seeds["004"])}
+            assert {one.full, one.small} <= stated
+    assert "x8.8 speedup with <1% accuracy loss" in seeds["000"]

@@ -149,7 +149,7 @@ def _metadata(entry: Entry, license: str | None = None) -> dict[str, Any]:
         "license": entry.license or license or "other",
         "language": "en",
         "pipeline_tag": entry.type.pipeline,
-        "library_name": "onnx" if int8 else "transformers",
+        "library_name": "onnx" if entry.front else "pytorch" if int8 else "transformers",
         "tags": [TAG, entry.method, *(["int8", "onnx", "openvino", "length-adaptive"] if int8 and entry.front else [])],
     }
     if entry.base_model:

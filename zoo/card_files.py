@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from zoo.engines import engine_class, names
+from zoo.engines import engine_class, names, runs_int8
 from zoo.metrics import listed, scores_of, shown
 from zoo.settings import get_settings
 from zoo.tasks import QUESTIONS, TEXTS
@@ -177,7 +177,10 @@ def versions() -> dict[str, str]:
 
 
 def snippet(entry: Entry, repo_id: str) -> str:
-    """Python that downloads the entry and runs it without this program; empty for a type of task that has none."""
+    """Python that downloads the entry and runs it without this program; empty where there is none: for other types of
+    task, and for neural-compressor's integers."""
+    if runs_int8(entry) and not entry.front:
+        return ""
     in_torch, in_onnx = SNIPPETS.get(entry.task, ("", ""))
     texts = '"A man sleeps.", "Nobody is awake."' if is_pair(entry) else '"The plot is thin, the acting superb."'
     return (in_onnx if entry.front else in_torch).format(repo=repo_id, texts=texts)

@@ -11,7 +11,7 @@ from typing import Any
 
 from zoo import pulling, safety, shelf
 from zoo.checkpoints import labels_of, read_config
-from zoo.engines import GRAPH, TENSORS, running
+from zoo.engines import GRAPH, INTEGERS, TENSORS, running
 from zoo.errors import UserError
 from zoo.families import FAMILIES
 from zoo.files import read_json
@@ -221,12 +221,12 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
 
     graph = folder / GRAPH
     front = Front.load(folder / FRONT) if (folder / FRONT).is_file() else None
-    int8 = graph.is_file() and front is not None
+    integer_files = [path.name for path in ([graph] if front else []) + [folder / INTEGERS] if path.is_file()]
     sibling = stated.get("full_precision")
     tensors = Tensors.of(folder) if has_tensors(folder) else None
-    runs_float = tensors or (int8 and sibling)
-    stock = None if tensors or graph.is_file() else stock_graph(names_in(folder))
-    engines = running(*([GRAPH] if int8 or stock else []), *([TENSORS] if runs_float else []))
+    runs_float = tensors or (integer_files and sibling)
+    stock = None if tensors or graph.is_file() or integer_files else stock_graph(names_in(folder))
+    engines = running(*([GRAPH] if stock else integer_files), *([TENSORS] if runs_float else []))
     if not engines:
         raise UserError(f"{name} has neither {TENSORS} nor {GRAPH} with its {FRONT}. Save it again as one of these.")
     card = folder / "README.md"
@@ -235,7 +235,7 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         dtypes = "int8" if rounded else "f32"
     else:
         parameters, dtypes = (tensors.parameters, ", ".join(tensors.dtypes).lower()) if tensors else (0, "")
-        size = tensors.bytes if tensors and not int8 else graph.stat().st_size
+        size = (folder / integer_files[0]).stat().st_size if integer_files else tensors.bytes if tensors else 0
     return Entry(
         name=name,
         folder=folder,

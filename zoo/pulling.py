@@ -21,7 +21,7 @@ from zoo.hub import client, hub_settings
 from zoo.onnx_files import OURS as GRAPH
 from zoo.onnx_files import data_files, stock_graph
 from zoo.settings import get_settings
-from zoo.tensors import INDEX, SINGLE, parts_of
+from zoo.tensors import INDEX, INTEGERS, SIMULATED, SINGLE, parts_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -33,7 +33,7 @@ BOT = "SFconvertbot"  # opens a pull request with the same weights in safetensor
 MOST_OFFERS = 5  # pull requests of its that are looked at
 CONFIG = "config.json"
 BESIDE = ("*.json", "*.yaml", "vocab.txt", "merges.txt", "README.md")  # what is loaded besides weights
-PULLED = (*BESIDE, SINGLE, INDEX, GRAPH)
+PULLED = (*BESIDE, SINGLE, INDEX, GRAPH, INTEGERS, SIMULATED)
 _noticed: set[str] = set()  # a run asks for its checkpoint at every stage
 Check = Callable[[dict[str, Any], Collection[str]], None]
 
@@ -196,6 +196,7 @@ def wanted(info: ModelInfo, options: Mapping[str, Any]) -> tuple[list[str], int]
         path = Path(hf_hub_download(info.id, graph, revision=info.sha, **options))
         folder = graph.rpartition("/")[0]
         names += [graph, *(f"{folder}/{data}" if folder else data for data in data_files(path))]
+    names += [name for name in (INTEGERS, SIMULATED) if name in root]
     if absent := [name for name in names if name not in files]:
         raise UserError(f"{info.id} lacks {absent[0]}, a part of its weights. Take another revision or model.")
     safety.check_size([files[name] for name in names], info.id)

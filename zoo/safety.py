@@ -16,7 +16,7 @@ from zoo.families import titles
 from zoo.files import read_json
 from zoo.onnx_files import OURS as GRAPH
 from zoo.onnx_files import data_files, names_in, stock_graph
-from zoo.tensors import INDEX, SINGLE
+from zoo.tensors import INDEX, INTEGERS, SINGLE
 
 ALLOWED = ("*.safetensors", "*.onnx", "*.json", "*.yaml", "vocab.txt", "merges.txt", "README.md")
 ADAPTER = "adapter_config.json"
@@ -53,7 +53,7 @@ def check_weights(names: Iterable[str], where: str) -> None:
         UserError: there are no weights, or only pickles, which can run code when they are opened, or only an adapter.
     """
     names = list(names)
-    if SINGLE in names or INDEX in names or GRAPH in names or stock_graph(names):
+    if {SINGLE, INDEX, INTEGERS, GRAPH} & set(names) or stock_graph(names):
         return
     check_adapter(names, where)
     pickled = next((name for name in names if matches(name, PICKLES)), None)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+INTEGERS = "model.inc.safetensors"  # those that neural-compressor made
+SIMULATED = "aimet.safetensors"  # of an entry that AIMET simulated
 # What torch.compile, DataParallel, FSDP and activation checkpointing put into the names of the weights they wrap.
 WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 

@@ -17,7 +17,7 @@ from zoo import catalog, safety
 from zoo.card_files import PICTURE
 from zoo.checkpoints import read_config
 from zoo.commits import Item
-from zoo.engines import open_graph
+from zoo.engines import INTEGERS, engine_class, open_graph
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_windows
 from zoo.files import sha256
@@ -106,9 +106,13 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
             feed = {**batch, "lengths": np.array([point.config.tokens(count)], np.int64)}
             inputs = {key: value for key, value in feed.items() if key in wanted}
             found[f"{catalog.GRAPH} {name}"] = np.array(session.run(heads, inputs))
-    elif not has_tensors(folder) and (graph := stock_graph(names_in(folder))):
+    elif not has_tensors(folder) and not (folder / INTEGERS).is_file() and (graph := stock_graph(names_in(folder))):
         lengths = np.full((1, Shape.from_config(read_config(folder)).layers), batch["input_ids"].shape[1], np.int64)
         found[graph] = open_graph(folder, get_settings().threads).run(batch, lengths).logits
+    if (folder / INTEGERS).is_file() and not engine_class("onednn").refusal():
+        engine = open_graph(folder, get_settings().threads, "onednn")
+        lengths = np.full((1, engine.layers), batch["input_ids"].shape[1])
+        found[INTEGERS] = engine.run(batch, lengths).logits
     if has_tensors(folder):
         import torch
 

@@ -36,7 +36,7 @@ def integers_of(model: Simulated) -> Weights:
     for name, modules in linears(model).items():  # type: ignore[arg-type]
         if name in model.settings.keep_float:
             continue
-        parts = [_rounded(module) for module in modules]
+        parts = [rounded(module) for module in modules]
         if len(parts) == 3:  # the graph has 1/sqrt(head size) in the query
             integers, scale = parts[0]
             parts[0] = integers, scale * np.float32(head_size(model.config) ** -0.5)
@@ -73,8 +73,8 @@ def write_graph(model: Simulated, tokenizer: Tokenizer, out: Path) -> dict[str, 
     }
 
 
-def _rounded(module: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Integers `[out, in]` int8 and scales `[out]` float32 of a linear layer."""
+def rounded(module: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Integers int8 and scales `[rows]` float32 of a module's weight, such as a linear layer's `[out, in]`."""
     held = module.param_quantizers["weight"]
     weight, scale = module.weight.detach().float(), held.get_scale().detach().float()
     integers = (weight / scale).round().clamp(held.qmin, held.qmax).numpy().astype(np.int8)

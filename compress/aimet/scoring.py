@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.aimet.engine import SimulatedEngine
+from compress.aimet.packing import facts_of, of_graph
 from compress.aimet.simulation import SETTINGS, STATE, open_simulated
 from zoo.files import read_json
+from zoo.graph import MODEL_FILE
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
+
+METHOD = "aimet-int8"  # of an int8 entry that `compress.aimet.stages` made
 
 
 def in_run(root: Path) -> Path | None:
@@ -18,9 +22,12 @@ def in_run(root: Path) -> Path | None:
     return _held(root / "aimet")
 
 
-def in_entry(entry: Entry, whole: Entry) -> Path | None:
-    """The folder of an entry's simulation, which lies beside float weights: its own, or its source's."""
-    return _held(entry.folder) or _held(whole.folder)
+def in_entry(entry: Entry, whole: Entry | None) -> Path | None:
+    """The folder of an entry's simulation: its own, that of the float entry beside it, or the int8 graph that says it
+    all."""
+    beside = _held(whole.folder) if whole else None
+    graph = entry.folder if entry.method == METHOD and (entry.folder / MODEL_FILE).is_file() else None
+    return _held(entry.folder) or beside or graph
 
 
 def open_engine(folder: Path, threads: int) -> SimulatedEngine:
@@ -29,12 +36,12 @@ def open_engine(folder: Path, threads: int) -> SimulatedEngine:
     Raises:
         UserError: see `compress.aimet.simulation.open_simulated`.
     """
-    return SimulatedEngine(open_simulated(folder), threads)
+    return SimulatedEngine(open_simulated(folder) if _held(folder) else of_graph(folder), threads)
 
 
 def facts(folder: Path) -> dict[str, Any]:
     """What was rounded, and how: `compress.aimet.simulation.Settings` and AIMET's version."""
-    return read_json(folder / SETTINGS)
+    return read_json(folder / SETTINGS) if _held(folder) else facts_of(folder)
 
 
 def named(facts: dict[str, Any]) -> str:

@@ -222,6 +222,7 @@ class Simulated(nn.Module):
         """
         path = Path(folder) / STATE
         state, held = load_file(path), self.held()
+        integers = {name: state[name] for name in state if state[name].dtype is torch.int8}
         odd = sorted(state.keys() ^ held.keys()) or [key for key in held if held[key].shape != state[key].shape]
         if odd:
             raise UserError(
@@ -229,8 +230,11 @@ class Simulated(nn.Module):
                 "aimet-torch or of this program. Run the recipe's stage aimet again."
             )
         with torch.no_grad():
-            for name, value in state.items():
-                held[name].copy_(value)  # which also tells AIMET that a range is settled
+            for name in state.keys() - integers.keys():
+                held[name].copy_(state[name])  # which also tells AIMET that a range is settled
+            for name, whole in integers.items():  # as `compress.aimet.packing` writes them
+                module: Any = self.net.get_submodule(name.rpartition(".")[0])
+                held[name].copy_(whole * module.param_quantizers["weight"].get_scale())
 
     def save(self, folder: Path | str) -> None:
         """Writes weights and ranges, what `open_simulated` needs beside them, and AIMET's encodings as JSON."""
@@ -258,15 +262,23 @@ def open_simulated(folder: Path | str) -> Simulated:
             f"{folder} holds no simulation of AIMET ({STATE}, {SETTINGS}). Give the folder of a finished run of an "
             "aimet_w8a8 recipe, or an entry that one made."
         )
+    model = Simulated(LengthAdaptiveModel(read_config(folder)), stored_settings(folder))
+    model.restore(folder)
+    return model.eval()
+
+
+def stored_settings(folder: Path) -> Settings:
+    """The settings that `Simulated.save` wrote.
+
+    Raises:
+        UserError: they are none.
+    """
     values: dict[str, Any] = {k: v for k, v in read_json(folder / SETTINGS).items() if k != "aimet_torch"}
     try:
         values["keep_float"] = tuple(values.get("keep_float", ()))
-        settings = Settings(**values)
+        return Settings(**values)
     except TypeError as error:
         raise UserError(f"{folder / SETTINGS} holds other settings than a simulation has: {error}.") from error
-    model = Simulated(LengthAdaptiveModel(read_config(folder)), settings)
-    model.restore(folder)
-    return model.eval()
 
 
 def windows_of(samples: Iterable[Any]) -> list[Window]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from compress.aimet.engine import SimulatedEngine
 from compress.aimet.export import export
 from compress.aimet.integers import write_graph
+from compress.aimet.packing import pack
 from compress.aimet.simulation import ENCODINGS, SETTINGS, STATE, Settings, Simulated, open_simulated, windows_of
 from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn, start
@@ -135,14 +137,18 @@ def evaluate(ctx: StageContext[AimetRecipe]) -> dict[str, Any]:
 
 
 def package(ctx: StageContext[AimetRecipe]) -> dict[str, Any]:
-    """Stage `package`: the float entry `<name>`, with the simulation in it, and of scope `deploy` `<name>-int8`.
+    """Stage `package`: the float entry `<name>`, with the simulation in it, and of scope `deploy` `<name>-int8`, whose
+    graph has the simulation's integers and ranges.
 
     Raises:
         UserError: an entry, loaded as users load it, says something else than what was trained and quantized.
     """
-    simulation = {name: ctx.inputs["aimet"] / name for name in (STATE, SETTINGS, ENCODINGS)}
-    deploy = ctx.recipe.aimet.scope == "deploy"
-    return entries.package(ctx, simulation, ("float", "int8") if deploy else ("float",))
+    learned = ctx.inputs["aimet"]
+    said = {name: learned / name for name in (SETTINGS, ENCODINGS)}
+    models = ("float", "int8") if ctx.recipe.aimet.scope == "deploy" else ("float",)
+    with TemporaryDirectory() as folder:
+        state = pack(learned, Path(folder) / STATE)
+        return entries.package(ctx, {"float": {**said, STATE: state}, "int8": said}, models)
 
 
 def _check_head(source: Path, subject: Subject[Any]) -> None:

@@ -3,7 +3,8 @@
 What neural-compressor 3.10 can do for these models: a checkpoint is exported by torch.export, its linear layers get
 observers of inputs (unsigned eight bits a tensor; extremes, as a moving average over the windows) and of weights
 (symmetric, a column), and out comes a graph of quantize-dequantize pairs, which torch.compile turns into integer
-products (`zoo.engines.inductor`).
+products (`zoo.engines.inductor`). Its integers and ranges are also written by themselves (`integers_of`), which oneDNN
+multiplies without compiling and without running foreign code: that becomes an entry (`zoo.engines.onednn`).
 
 What it cannot: there is no ONNX out of it, and on disk weights are float, rounded when the graph is compiled. It has no
 option for weights of seven bits, without which products overflow on CPUs without VNNI: the observers are told here.
@@ -16,11 +17,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from compress.int8.graph import ReadWindows
@@ -29,14 +32,18 @@ from compress.recipe.groups import Quantize
 from compress.recipe.kind import NEURAL_COMPRESSOR
 from zoo import torchvision_fix
 from zoo.checkpoints import most_tokens
+from zoo.engines.base import INTEGERS
+from zoo.engines.onednn import OneDnnEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
 from zoo.files import write_json
+from zoo.integers import open_integers
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import TASK_TYPES
 from zoo.weights import linears
 
 FOLDER = "neural_compressor"  # within a stage's
+COMPARED, ALLOWED = 4, 0.05  # windows, and the median distance of their logits as a share of the spread
 HEADS = {name for kind in TASK_TYPES.values() for name in kind.layers}
 
 
@@ -61,10 +68,12 @@ def build(checkpoint: Path, out: Path, settings: Quantize, read: ReadWindows) ->
         read: reads what to calibrate on; called where something is.
 
     Returns:
-        Approach, bits of the weights, calibration windows, layers left in float, and bytes on disk.
+        Approach, bits of the weights, calibration windows, layers left in float, bytes of the integers on disk, and the
+        median `distance` of their logits on oneDNN from those of neural-compressor's graph, as a share of their spread.
 
     Raises:
-        UserError: neural-compressor is not installed, or a pattern of `keep_float` fits nothing.
+        UserError: neural-compressor is not installed, a pattern of `keep_float` fits nothing, or oneDNN says something
+            else than its graph.
     """
     quantization, export = backend()
     model, tokenizer = LengthAdaptiveModel.load(checkpoint), load_tokenizer(checkpoint)
@@ -86,9 +95,11 @@ def build(checkpoint: Path, out: Path, settings: Quantize, read: ReadWindows) ->
     quantized = quantization.convert(prepared)
     draft = out.with_name(f"{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    quantized.save(example, str(draft))
+    save_file(integers_of(quantized, model), draft_file(draft), metadata={"format": "pt"})
     write_json(draft / "config.json", model.config)
     tokenizer.save_pretrained(str(draft))
+    distance = compare(quantized, draft, inputs[:COMPARED] or [example])
+    quantized.save(example, str(draft))
     shutil.rmtree(out, ignore_errors=True)
     draft.rename(out)
     return {
@@ -96,8 +107,65 @@ def build(checkpoint: Path, out: Path, settings: Quantize, read: ReadWindows) ->
         "weight_bits": 7 if reduce_range else 8,
         "calibration_windows": len(windows),
         "kept_float": floats,
-        "bytes": sum(path.stat().st_size for path in out.glob("quantized_weight*")),
+        "bytes": (out / INTEGERS).stat().st_size,
+        "distance": distance,
     }
+
+
+def draft_file(folder: Path) -> Path:
+    """Where the integers go in a folder, which is made."""
+    folder.mkdir(parents=True)
+    return folder / INTEGERS
+
+
+def integers_of(program: Any, model: LengthAdaptiveModel) -> dict[str, Tensor]:
+    """What `zoo.integers.open_integers` reads: the integers and ranges of neural-compressor's graph, the rest in float,
+    of it the tables of embeddings in half precision.
+
+    Args:
+        program: what `convert` returned.
+        model: the float model that was quantized.
+    """
+    state = {
+        name: value.half() if isinstance(model.get_submodule(name.rpartition(".")[0]), nn.Embedding) else value
+        for name, value in model.state_dict().items()
+    }
+    for node in program.graph.nodes:
+        if str(node.target) != "aten.linear.default" or "dequantize" not in str(node.args[1].target):
+            continue
+        entering, (weight, scale, zero, _, low, high, _) = node.args[0], node.args[1].args[0].args
+        name = weight.target.removeprefix("model.").removesuffix(".weight")
+        scale, zero = (attrgetter(part.target)(program).detach() for part in (scale, zero))
+        whole = (state[f"{name}.weight"] / scale[:, None]).round() + zero[:, None]
+        state |= {f"{name}.weight": whole.clamp(low, high).to(torch.int8), f"{name}.scale": scale.float()}
+        if zero.any():
+            state[f"{name}.zero"] = zero.int()
+        if "quantize_per_tensor.tensor" not in str(entering.target):  # else its range is found in every run
+            state |= {
+                f"{name}.x_scale": torch.tensor(entering.args[1]),
+                f"{name}.x_zero": torch.tensor(entering.args[2]),
+            }
+    return {name: value.detach().contiguous() for name, value in state.items()}
+
+
+def compare(program: Any, folder: Path, inputs: Sequence[Sequence[Tensor]]) -> float:
+    """Median distance of the logits on oneDNN from those of neural-compressor's graph, as a share of their spread.
+
+    Raises:
+        UserError: it is more than an input on the edge of two integers explains.
+    """
+    engine = open_integers(folder / INTEGERS, real=not OneDnnEngine.refusal())
+    with torch.no_grad():
+        said = [program(*one).flatten() for one in inputs]
+        own = [engine(*one).logits.flatten() for one in inputs]
+    expected, got = torch.cat(said), torch.cat(own)
+    share = float((got - expected).abs().median() / expected.std().clamp_min(1e-6))
+    if not share <= ALLOWED:
+        raise UserError(
+            f"oneDNN says something else than what neural-compressor made: its logits are off by {share:.1%} of their "
+            "spread. Set quantize.neural_compressor to false, or quantize.reduce_range to true on a CPU without VNNI."
+        )
+    return share
 
 
 def float_layers(model: LengthAdaptiveModel, patterns: Iterable[str]) -> list[str]:

@@ -21,6 +21,18 @@ def simulate(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveMode
 
     A published checkpoint in half precision will not do: eight-bit rounding makes its last digits matter.
     """
+    return _twin(model, weights)[0]
+
+
+def dequantize(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveModel:
+    """The model with all of the graph's weights, none of what enters them rounded."""
+    twin, handles = _twin(model, weights)
+    for handle in handles:
+        handle.remove()
+    return twin
+
+
+def _twin(model: LengthAdaptiveModel, weights: Weights) -> tuple[LengthAdaptiveModel, list[RemovableHandle]]:
     twin = copy.deepcopy(model).eval()
     products = linears(twin)
     whole = {module for modules in products.values() for module in modules}
@@ -37,8 +49,7 @@ def simulate(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveMode
                 module.weight[len(module.weight) - len(rows) :].copy_(rows)
         if "words.q" in weights:
             twin.words.weight.copy_(torch.from_numpy(dequantized(weights, "words")))
-    place(twin, weights, products)
-    return twin
+    return twin, place(twin, weights, products)
 
 
 def place(model: LengthAdaptiveModel, weights: Weights, names: Iterable[str]) -> list[RemovableHandle]:

@@ -1,4 +1,5 @@
-"""Prune Once for All (Zafrir et al., arXiv 2111.05754): the zeros of pre-training stay through two fine-tunings."""
+"""Prune Once for All (Zafrir et al., arXiv 2111.05754): zeros of pre-training, the recipe's own or another's, stay
+through two fine-tunings."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from compress.recipe.prune_once import PruneOnceRecipe
 from compress.recipe.stage import StageContext
 from compress.recipe.training_groups import Aware, Prune
 from compress.tasks.subjects import subject_of, training_samples
+from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import QUESTIONS
@@ -30,7 +32,12 @@ def lock(ctx: StageContext[PruneOnceRecipe]) -> dict[str, Any]:
     Raises:
         UserError: the teacher does not fit, or a zero was lost.
     """
-    return _train(ctx, ctx.inputs["pretrain"], ctx.recipe.lock)
+    return _train(ctx, _sparse(ctx), ctx.recipe.lock)
+
+
+def _sparse(ctx: StageContext[PruneOnceRecipe]) -> Path:
+    """The checkpoint whose zeros stay: of pre-training, or the recipe's own where that has them already."""
+    return ctx.inputs["pretrain"] if ctx.recipe.pretrains else checkpoint_of(ctx.recipe.model)
 
 
 def aware(ctx: StageContext[PruneOnceRecipe]) -> dict[str, Any]:
@@ -55,7 +62,8 @@ def _train(
 ) -> dict[str, Any]:
     """Trains the checkpoint in `source` with its zeros locked, and as `rounded` says with rounding simulated."""
     recipe, subject = ctx.recipe, subject_of(ctx.recipe)
-    model, tokenizer = start(subject, str(source), None, settings.dropout, recipe.training.seed)
+    given = None if recipe.pretrains or rounded else recipe.tokenizer  # later checkpoints have its words already
+    model, tokenizer = start(subject, str(source), given, settings.dropout, recipe.training.seed)
     student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
     loss = subject.loss()
     if recipe.distill.apply:
@@ -71,7 +79,7 @@ def _train(
         return result
     if rounding:
         rounding.save(ctx.folder)
-    return {**result, **check_zeros(ctx.inputs["pretrain"], ctx.folder)}
+    return {**result, **check_zeros(_sparse(ctx), ctx.folder)}
 
 
 def check_zeros(before: Path, after: Path) -> dict[str, float]:
@@ -91,7 +99,7 @@ def check_zeros(before: Path, after: Path) -> dict[str, float]:
     gained = sum(int((new & ~old).sum()) for old, new in pairs)
     if lost or gained:
         raise UserError(
-            f"Of the {zeros:,} zeros that pre-training left, {lost:,} are zero no more after stage {after.name}, and "
+            f"Of the {zeros:,} zeros of the sparse checkpoint, {lost:,} are zero no more after stage {after.name}, and "
             f"{gained:,} other weights have become zero. The result should not be used: run the stage again, and if "
             "that does not help, report it with the recipe."
         )

@@ -20,10 +20,12 @@ def in_run(root: Path) -> Path | None:
     return root / "nncf" if (root / "nncf" / FACTS).is_file() else None
 
 
-def in_entry(entry: Entry, whole: Entry) -> Path | None:
+def in_entry(entry: Entry, whole: Entry | None) -> Path | None:
     """The folder of the int8 entry, whose graph says what was simulated: the entry itself, or the one beside it."""
     if _held(entry):
         return entry.folder
+    if whole is None:
+        return None
     beside = whole.folder.with_name(whole.folder.name + SUFFIX)
     if not (beside / "entry.json").is_file() or not (beside / GRAPH).is_file():
         return None

@@ -303,7 +303,7 @@ class Quantize(Group):
     )
     neural_compressor: bool = Field(
         default=False,
-        description="quantize with neural-compressor too, beside the ONNX file; torch.compile runs that",
+        description="quantize with neural-compressor too, beside the ONNX file: an entry of its own on engine onednn",
     )
 
 
@@ -366,7 +366,8 @@ class Training(Group):
     checkpoint_minutes: Annotated[float, Mark.IDLE] = Field(default=3, gt=0, description="minutes between checkpoints")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         default="auto",
-        description="auto: bf16 where the device multiplies it, else fp32, on a GPU fp16 with scaling",
+        description="auto: bf16 where the device multiplies it, else fp32, on a GPU fp16 with scaling; bf16 is "
+        "PyTorch's own, in place of IPEX, which ended",
     )
     gradient_accumulation: int = Field(
         default=1, ge=1, le=4096, description="parts that a step's windows are learned from in: the same in less memory"

@@ -134,9 +134,10 @@ def stages_of(kind: str, settings: Mapping[str, Any]) -> dict[str, Stage]:
 
     def applies(stage: Stage) -> bool:
         value: Any = settings
-        for key in filter(None, stage.only_if.split(".")):
+        path, _, other = stage.only_if.partition(" != ")
+        for key in filter(None, path.split(".")):
             value = value.get(key) or {}
-        return bool(value) or not stage.only_if
+        return value != other if other else bool(value) or not path
 
     return {name: stage for name, stage in KINDS[kind].stages.items() if applies(stage)}
 

@@ -40,12 +40,16 @@ class PruneOnceRecipe(Trained):
 
     stages: ClassVar = {
         "text": Stage(
-            "compress.learn.pretrain_text:run", ("model", "tokenizer", *_TEXT), mark="compress.masked_lm:run"
+            "compress.learn.pretrain_text:run",
+            ("model", "tokenizer", *_TEXT),
+            only_if="prune.approach != pattern_lock",
+            mark="compress.masked_lm:run",
         ),
         "pretrain": Stage(
             "compress.learn.pretrain:run",
             ("model", "tokenizer", "pretrain", "prune", "training"),
             spread=True,
+            only_if="prune.approach != pattern_lock",
             mark="compress.methods.pretrain:run",
         ),
         "teacher": Stage(
@@ -72,7 +76,10 @@ class PruneOnceRecipe(Trained):
         "package": PACKAGE,
     }
     kind: Literal["prune_once"] = Field(default="prune_once", description="which method")
-    model: Place = Field(description="dense checkpoint to start from: a folder, a bundled entry or a Hub id")
+    model: Place = Field(
+        description="checkpoint to start from, dense, or sparse with prune.approach pattern_lock: a folder, a bundled "
+        "entry or a Hub id"
+    )
     dataset: Dataset
     pretrain: Pretrain
     prune: Prune = Prune(apply=True, approach="magnitude", pattern="1x1", target_sparsity=0.85)
@@ -88,10 +95,18 @@ class PruneOnceRecipe(Trained):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> PruneOnceRecipe:
-        if not self.prune.apply or self.prune.approach == "pattern_lock":
-            raise ValueError("prune.apply is true here, and prune.approach one that makes zeros, such as magnitude")
+        if not self.prune.apply:
+            raise ValueError(
+                "prune.apply is true here: choose magnitude for prune.approach, or pattern_lock for a checkpoint that "
+                "is sparse already"
+            )
         self.check_windows("lock", "aware")
         return self
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether zeros are made in pre-training; else the checkpoint has them, and they are locked."""
+        return self.prune.approach != "pattern_lock"
 
     @property
     def finetune(self) -> Learning:
@@ -101,11 +116,13 @@ class PruneOnceRecipe(Trained):
     def work(self, counts: Counts) -> list[Work]:
         learned, report = self.learned(counts), self.reported(counts, 1 + self.budgets.points)
         text, second = self.pretrain, [training(learned, self.aware)] if self.aware.apply else []
+        tutor = taught(learned, self.distill, self.lock)
+        if not self.pretrains:
+            return [tutor, training(learned, self.lock), *second, report]
         if text.steps is None:
             raise Uncounted("how long the text is shows only when it is read")
         passes = BACKWARD + (text.teacher_weight + text.hidden_weight > 0)
         block = macs(counts.shape, text.block_tokens) * text.batch_size * text.steps
-        tutor = taught(learned, self.distill, self.lock)
         return [tutor, training(learned, self.lock), *second, Work(block * passes / TRAINING), report]
 
     @property

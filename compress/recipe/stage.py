@@ -61,7 +61,7 @@ class Stage:
         target: `module:function`, imported when it runs; the function takes a StageContext and returns facts for JSON.
         parts: keys of the recipe that decide what comes out.
         spread: every process of a `torchrun` takes part; else the first alone.
-        only_if: key of the recipe; where it is false, a run has no such stage.
+        only_if: key of the recipe; where it is false, or has the value behind ` != `, a run has no such stage.
         packs: it leaves entries for the catalogue.
         checkpoint: it leaves one of the model that the recipe makes, unless it had nothing to do.
         mark: what stands for the target in the fingerprints of finished work, so that a function can move; by default

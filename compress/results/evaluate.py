@@ -22,7 +22,8 @@ from compress.tasks.subject import Subject, Tell
 from compress.tasks.subjects import subject_of, trained_on
 from zoo.checkpoints import read_config
 from zoo.devices import compute_device, gpu_name
-from zoo.engines.base import Engine
+from zoo.engines import engine_class, open_graph
+from zoo.engines.base import INTEGERS, Engine
 from zoo.engines.torch import TorchEngine
 from zoo.features import load_tokenizer
 from zoo.files import Archive, read_json, write_json
@@ -32,7 +33,7 @@ from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 from zoo.tasks import find_task
 
-SCORES = "scores.json"
+SCORES, NEURAL_COMPRESSOR = "scores.json", "neural_compressor"
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,24 @@ class Tally:
 
 
 def run(ctx: StageContext[Any]) -> dict[str, Any]:
-    """Stage `evaluate`: the int8 model at its configurations -> `front.json` and `scores.json`, measured.
+    """Stage `evaluate`: the int8 model at its configurations -> `front.json` and `scores.json`, measured; and what
+    neural-compressor made, at full length.
 
     Raises:
         UserError: the data to report on was trained on.
     """
-    report = evaluate(ctx)
-    write_json(ctx.folder / SCORES, report.scores)
+    report = evaluate(ctx, neural_compressor(ctx))
+    write_json(ctx.folder / SCORES, {**report.scores, **report.contenders})
     return report.facts
+
+
+def neural_compressor(ctx: StageContext[Any]) -> list[Contender]:
+    """What neural-compressor quantized beside the int8 file, to be scored too, where the recipe asked for it."""
+    folder, name = ctx.inputs["quantize"] / NEURAL_COMPRESSOR, "onednn"
+    if not (folder / INTEGERS).is_file() or engine_class(name).refusal():
+        return []
+    threads = ctx.recipe.evaluate.threads or get_settings().threads
+    return [Contender(NEURAL_COMPRESSOR, folder, partial(open_graph, folder, threads, name))]
 
 
 def evaluate(

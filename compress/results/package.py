@@ -17,17 +17,18 @@ from compress.data.names import shown
 from compress.learn.pruning.report import zeros_left, zeros_stored
 from compress.recipe.load import load
 from compress.recipe.stage import StageContext, trained_in
-from compress.results.evaluate import SCORES
+from compress.results.evaluate import NEURAL_COMPRESSOR, SCORES
 from compress.results.verify import verify_loading
 from compress.tasks.subjects import subject_of, trained_on
 from zoo import card, catalog
 from zoo.card_files import versions
+from zoo.engines.base import INTEGERS
 from zoo.features import load_tokenizer
 from zoo.files import read_json, write_json
 from zoo.latency import machine
 from zoo.modeling import LengthAdaptiveModel
 
-WEIGHTS = ("model.int8.onnx", "model.safetensors")
+WEIGHTS = ("model.int8.onnx", "model.safetensors", INTEGERS)
 DRAFT = ".float"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
@@ -57,12 +58,14 @@ def run(ctx: StageContext[Any]) -> dict[str, Any]:
 
 
 def package(
-    ctx: StageContext[Any], extra: Mapping[str, Path] | None = None, models: Collection[str] = ("float", "int8")
+    ctx: StageContext[Any],
+    extra: Mapping[str, Mapping[str, Path]] | None = None,
+    models: Collection[str] = ("float", "int8"),
 ) -> dict[str, Any]:
     """Makes the entries of what a run has trained, and loads them back.
 
     Args:
-        extra: further files of the float entry, by name.
+        extra: further files by name, of the `float` entry and of the `int8` one.
         models: which the run has made.
 
     Returns:
@@ -80,9 +83,13 @@ def package(
         "provenance": provenance(ctx),
     }
     metrics = measured(evaluated, task.metrics)
+
+    def with_files(content: Content, model: str) -> Content:
+        return replace(content, files={**content.files, **(extra or {}).get(model, {})})
+
     with half_precision(ctx) as source:
         whole = float_content(settings.name, source, settings.title, recipe.float_method, metrics["float"])
-        contents = [replace(whole, files={**whole.files, **(extra or {})})]
+        contents = [with_files(whole, "float")]
         if "int8" in models:
             facts = {
                 "title": f"{settings.title}, {recipe.suffix[1:].replace('-int8', ', int8')}",
@@ -91,7 +98,9 @@ def package(
                 "full_precision": settings.name,
                 "metrics": metrics["int8"],
             }
-            contents.append(int8_content(settings.name + recipe.suffix, ctx.inputs["quantize"], evaluated, facts))
+            small = int8_content(settings.name + recipe.suffix, ctx.inputs["quantize"], evaluated, facts)
+            contents.append(with_files(small, "int8"))
+            contents += inc_contents(settings.name, ctx, facts, metrics)
         return pack(ctx.folder, about, contents, trained_on(ctx), trained_in(ctx)[0])
 
 
@@ -125,6 +134,30 @@ def int8_content(name: str, quantized: Path, evaluated: Path, facts: dict[str, A
     return Content(name, {**files, "front.json": evaluated / "front.json"}, {"weights_dtype": "int8", **facts})
 
 
+def inc_contents(
+    name: str, ctx: StageContext[Any], facts: dict[str, Any], metrics: Mapping[str, dict[str, Any]]
+) -> list[Content]:
+    """The entry `<name>-inc-int8` of what neural-compressor quantized beside the int8 graph; none where it was not.
+
+    Args:
+        name: of the entries of the run.
+        ctx: of the stage.
+        facts: of the int8 graph's entry.
+        metrics: from `measured`.
+    """
+    folder = ctx.inputs["quantize"] / NEURAL_COMPRESSOR
+    if NEURAL_COMPRESSOR not in metrics:
+        return []
+    files = {file: folder / file for file in ("config.json", INTEGERS, *TOKENIZER)}
+    own = {
+        "title": f"{facts['title']}, by neural-compressor",
+        "method": f"neural-compressor-{ctx.recipe.quantize.approach}",
+        "metrics": metrics[NEURAL_COMPRESSOR],
+        "weights_dtype": "int8",
+    }
+    return [Content(f"{name}-inc-int8", files, {**facts, **own})]
+
+
 @contextmanager
 def half_precision(ctx: StageContext[Any]) -> Generator[Path]:
     """The float model in half precision on disk: what was scored so, else written here for as long as it is needed.
@@ -156,7 +189,7 @@ def measured(evaluated: Path, metrics: Sequence[str]) -> dict[str, dict[str, Any
     data = {key: stamp[key] for key in keys if stamp.get(key)}
     where = {key: stamp[key] for key in ("threads", "cpu", "vnni", "amx", "date")}
     beside = stamp.get("beside", {})
-    engines = {"float": "torch", "int8": stamp["engine"]}
+    engines = {"float": "torch", "int8": stamp["engine"], NEURAL_COMPRESSOR: "onednn"}
     return {
         model: {
             **{key: scores[model][key] for key in metrics},

@@ -9,7 +9,7 @@ from compress.data.names import shown
 from compress.learn.pruning.report import zeros_left
 from compress.recipe.load import load
 from compress.recipe.stage import StageContext, source_of
-from compress.results.package import float_content, int8_content, measured, pack
+from compress.results.package import float_content, inc_contents, int8_content, measured, pack
 from compress.tasks.subjects import subject_of
 from zoo import card, catalog
 from zoo.card_files import versions
@@ -17,7 +17,8 @@ from zoo.latency import machine
 
 
 def package(ctx: StageContext[Any]) -> dict[str, Any]:
-    """Stage `package`: the int8 entry `<name>`, and `<name>-float` beside it where its source is a mere folder."""
+    """Stage `package`: the int8 entry `<name>`, `<name>-float` beside it where its source is a mere folder, and
+    `<name>-inc-int8` where neural-compressor quantized it, too."""
     recipe, evaluated = ctx.recipe, ctx.inputs["evaluate"]
     settings = recipe.package
     folder, published = source_of(recipe)
@@ -43,6 +44,7 @@ def package(ctx: StageContext[Any]) -> dict[str, Any]:
         "metrics": metrics["int8"],
     }
     contents.append(int8_content(settings.name, ctx.inputs["quantize"], evaluated, facts))
+    contents += inc_contents(settings.name, ctx, facts, metrics)
     return pack(ctx.folder, about, contents, load_fingerprints(ctx.root), folder)
 
 

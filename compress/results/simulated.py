@@ -16,6 +16,8 @@ from compress.recipe.stage import source_of
 from compress.results.score import subject_of_entry
 from zoo import catalog
 from zoo.checkpoints import read_config
+from zoo.engines import open_engine
+from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -23,6 +25,7 @@ from zoo.latency import machine
 from zoo.metrics import listed
 from zoo.settings import get_settings
 from zoo.tasks import find_task
+from zoo.tensors import has_tensors
 
 SIMULATIONS = {name: kind.simulation for name, kind in sorted(KINDS.items()) if kind.simulation}
 
@@ -30,7 +33,8 @@ SIMULATIONS = {name: kind.simulation for name, kind in sorted(KINDS.items()) if 
 def part_of(simulation: Simulation) -> Any:
     """Its module, imported when it is needed.
 
-    It has `in_run(root)` and `in_entry(entry, whole)`, the folder that holds the simulation or None;
+    It has `in_run(root)` and `in_entry(entry, whole)`, the folder that holds the simulation or None (`whole`: the
+    entry's full-precision model, if there is one);
     `open_engine(folder, threads)`; `facts(folder)`, what was rounded, and how; and `named(facts)`, the same in a few
     words.
     """
@@ -40,7 +44,7 @@ def part_of(simulation: Simulation) -> Any:
 def score_simulated(
     name: str, source: str | Intake, max_questions: int | None = None, seed: int = 0, task: str | None = None
 ) -> dict[str, Any]:
-    """Scores a float model and what was simulated of it.
+    """Scores a float model and what was simulated of it; where an entry has no float model, its int8 one instead.
 
     Args:
         name: an entry that a recipe of one of `SIMULATIONS` made, or the folder of its run.
@@ -49,8 +53,9 @@ def score_simulated(
         task: of a classifier; by default its own.
 
     Returns:
-        `entry`, `task`, `eval_file`, `n`, `float` and `simulated` (metrics in points of 100), `loss` (of the first
-        metric), `by` (whose simulation), `simulation` (what was rounded, and how), `machine` and `notices`.
+        `entry`, `task`, `eval_file`, `n`, `float` (or `int8`) and `simulated` (metrics in points of 100), `loss` (of
+        the first metric, against that), `by` (whose simulation), `simulation` (what was rounded, and how), `machine`
+        and `notices`.
 
     Raises:
         UserError: no such entry, none that was simulated, data that it was trained on, or the package that simulates
@@ -68,7 +73,13 @@ def score_simulated(
     if max_questions and max_questions < len(examples):
         examples = random.Random(seed).sample(examples, max_questions)
     threads, tokenizer = get_settings().threads, load_tokenizer(entry.folder)
-    engines = {"float": TorchEngine.open(entry.folder, threads), "simulated": part.open_engine(place, threads)}
+    if has_tensors(entry.folder):
+        beside, engine = "float", TorchEngine.open(entry.folder, threads)
+        notices = []
+    else:
+        beside, engine = "int8", open_engine(entry.engines[0], entry, threads)
+        notices = [f"{entry.name} names no full-precision model: its integers on {engine.name} stand in its place"]
+    engines: dict[str, Engine] = {beside: engine, "simulated": part.open_engine(place, threads)}
     scores: dict[str, dict[str, float]] = {}
     with Progress(None, f"evaluate {name}") as progress:
         for turn, (which, engine) in enumerate(engines.items()):
@@ -80,7 +91,7 @@ def score_simulated(
                 lambda at, of, turn=turn: progress.update(turn * of + at, 2 * of),
                 settings,
             )
-    n = int(scores["float"].pop("n"))
+    n = int(scores[beside].pop("n"))
     scores["simulated"].pop("n")
     first = subject.primary
     return {
@@ -89,11 +100,11 @@ def score_simulated(
         "eval_file": source,
         "n": n,
         **scores,
-        "loss": scores["float"][first] - scores["simulated"][first],
+        "loss": scores[beside][first] - scores["simulated"][first],
         "by": SIMULATIONS[kind].by,
         "simulation": part.facts(place),
         "machine": machine(),
-        "notices": [*intake.sentences, *([subject.task.remark] if subject.task.remark else [])],
+        "notices": [*notices, *intake.sentences, *([subject.task.remark] if subject.task.remark else [])],
     }
 
 
@@ -104,9 +115,10 @@ def told(report: dict[str, Any]) -> str:
     part = part_of(one)
     named = part.named(report["simulation"])
     width = len(named)
+    beside, label = ("float", "fp32") if "float" in report else ("int8", "int8")
     lines = [
         *report["notices"],
-        f"{'fp32':{width}}  {listed(report['float'])}",
+        f"{label:{width}}  {listed(report[beside])}",
         f"{named}  {listed(report['simulated'])}",
         f"on {report['n']} {noun}; lost {report['loss']:.2f}",
     ]
@@ -114,7 +126,9 @@ def told(report: dict[str, Any]) -> str:
 
 
 def places(name: str) -> tuple[str, catalog.Entry, Path]:
-    """The kind of the simulation, the float model as an entry, and the folder of what was simulated.
+    """The kind of the simulation, the model to compare it with as an entry, and the folder of what was simulated.
+
+    That is the float model, or the entry itself where it names none.
 
     Raises:
         UserError: there is neither such an entry nor such a run, or nothing in it was simulated.
@@ -129,11 +143,9 @@ def places(name: str) -> tuple[str, catalog.Entry, Path]:
         return kind, catalog.open_folder(_trained(folder)), place
     entry = catalog.find(name)
     whole = catalog.full_precision(entry)
-    if whole is None:
-        raise UserError(f"{name} names no full-precision model to compare with. Choose another entry.")
     for kind, one in SIMULATIONS.items():
         if place := part_of(one).in_entry(entry, whole):
-            return kind, whole, place
+            return kind, whole or entry, place
     raise _nothing(name)
 
 

@@ -11,9 +11,12 @@ import torch
 from compress.int8.simulation import simulate
 from zoo import catalog
 from zoo.engines import GRAPH, engine_class, full_precision, is_installed, open_engine
+from zoo.engines.base import INTEGERS
+from zoo.engines.onednn import OneDnnEngine
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, make_texts, make_windows, pad
 from zoo.graph import read
+from zoo.integers import open_integers
 from zoo.lengths import Front, LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 from zoo.opened import run_one
@@ -48,7 +51,10 @@ def verify_loading(entry_folder: Path, checkpoint: Path) -> dict[str, float]:
     configs = {"full length": LengthConfig.full(model.shape.layers)}
     engines = [name for name in entry.engines if engine_class(name).opens == GRAPH and is_installed(name)]
     tolerance = INTEGER if engines else HALF
-    if not engines:
+    rounded = entry.folder / INTEGERS
+    if not engines and rounded.is_file():
+        engines, tolerance, model = [OneDnnEngine.name], INTEGER, open_integers(rounded, real=False)
+    elif not engines:
         engines = [full_precision()]
         if entry.weights_dtype == "f16":
             model = model.half().float()

@@ -26,9 +26,15 @@ BATCH = {
 
 
 def test_every_engine_declares_itself():
-    assert engines.names() == ["onnxruntime", "openvino", "torch", "torch-bf16"]
+    assert engines.names() == ["onednn", "onnxruntime", "openvino", "torch", "torch-bf16"]
     assert engines.names(engines.GRAPH) == ["onnxruntime", "openvino"]
-    assert [engines.engine_class(name).precision for name in engines.names()] == ["int8", "int8", "fp32", "bf16"]
+    assert [engines.engine_class(name).precision for name in engines.names()] == [
+        "int8",
+        "int8",
+        "int8",
+        "fp32",
+        "bf16",
+    ]
     assert engines.full_precision() == "torch" and engines.engine_class("inductor").opens == "qconfig.json"
 
 

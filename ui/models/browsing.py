@@ -82,7 +82,7 @@ class Browsing(Speaker[ModelParts]):
         return {
             p.name: row.name,
             p.detail: gr.update(visible=True),
-            p.head: views.describe(row, _provenance(row)),
+            p.head: views.describe(row, _facts(row)),
             p.card: body,
             p.explore: gr.update(interactive=row.task in (*NAMES, "")),
             p.hub: gr.update(link=row.url or None, visible=bool(row.url)),
@@ -154,12 +154,11 @@ def _card(row: Row) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path and path.is_file() else ""
 
 
-def _provenance(row: Row) -> dict[str, Any]:
-    """Where a model of this machine comes from; empty elsewhere."""
+def _facts(row: Row) -> dict[str, Any]:
+    """What `entry.json` states of a model of this machine; empty elsewhere."""
     path = Path(row.folder) / "entry.json" if row.folder else None
     stated = read_json(path) if path and path.is_file() else {}
-    provenance = stated.get("provenance") if isinstance(stated, dict) else None
-    return provenance if isinstance(provenance, dict) else {}
+    return stated if isinstance(stated, dict) else {}
 
 
 def _number(raw: object) -> float | None:

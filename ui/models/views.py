@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from compress.recipe.published import beside, told
 from ui.text import escape, predicted, size
 from zoo.metrics import shown
 
@@ -59,13 +60,24 @@ def toggle(ticked: Sequence[str], name: str, most: int) -> tuple[list[str], str]
     return [*ticked, name], ""
 
 
-def describe(row: Row, provenance: Mapping[str, Any] | None = None) -> str:
-    """The head of a model's card; of what an architecture search found, its latency as predicted and as measured."""
-    facts = [ORIGINS.get(row.origin, row.origin)]
-    facts += [f"{row.parameters / 1e6:.1f} M parameters"] if row.parameters else []
-    facts += [size(row.bytes)] if row.bytes else []
-    facts += [f"{shown(row.metric)} {row.score:.1f}"] if row.score is not None else []
-    facts += [f"{row.p50_ms:.1f} ms (median)"] if row.p50_ms is not None else []
-    facts += [str(row.license)] if row.license else []
-    facts += [latency] if (latency := predicted(provenance or {})) else []
-    return f"## {escape(row.title or row.name)}\n\n{' · '.join(escape(fact) for fact in facts)}"
+def describe(row: Row, facts: Mapping[str, Any] | None = None) -> str:
+    """The head of a model's card.
+
+    Args:
+        row: of the zoo.
+        facts: of its `entry.json`, where it lies on this machine: of what an architecture search found its latency as
+            predicted and as measured, and what was published for the same method and task.
+    """
+    entry = facts or {}
+    stated = entry.get("provenance")
+    provenance: Mapping[str, Any] = stated if isinstance(stated, Mapping) else {}
+    parts = [ORIGINS.get(row.origin, row.origin)]
+    parts += [f"{row.parameters / 1e6:.1f} M parameters"] if row.parameters else []
+    parts += [size(row.bytes)] if row.bytes else []
+    parts += [f"{shown(row.metric)} {row.score:.1f}"] if row.score is not None else []
+    parts += [f"{row.p50_ms:.1f} ms (median)"] if row.p50_ms is not None else []
+    parts += [str(row.license)] if row.license else []
+    parts += [latency] if (latency := predicted(provenance)) else []
+    published = told(beside(entry))
+    head = f"## {escape(row.title or row.name)}\n\n{' · '.join(escape(part) for part in parts)}"
+    return f"{head}\n\n{escape(published)}" if published else head

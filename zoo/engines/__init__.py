@@ -11,7 +11,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from zoo.engines.base import GRAPH, REGISTRY, TENSORS, Engine, EngineClass, GraphEngine
+from zoo.engines.base import GRAPH, INTEGERS, REGISTRY, TENSORS, Engine, EngineClass, GraphEngine
 from zoo.engines.stock import StockGraph, read_bytes
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -27,7 +27,7 @@ for _module in iter_modules(__path__):
 
 def names(*weights: str) -> list[str]:
     """The engines that open one of these files of weights; those of every entry where none is given."""
-    weights = weights or (GRAPH, TENSORS)
+    weights = weights or (GRAPH, INTEGERS, TENSORS)
     return [name for name, engine in REGISTRY.items() if engine.opens in weights]
 
 
@@ -48,9 +48,9 @@ def is_installed(name: str) -> bool:
 
 
 def runs_int8(entry: Entry) -> bool:
-    """Whether the entry has a graph of integers."""
-    has_graph = any(REGISTRY[name].opens == GRAPH for name in entry.engines)
-    return has_graph and (entry.front is not None or "int8" in entry.weights_dtype)
+    """Whether the entry's weights are integers: a graph's, or neural-compressor's."""
+    opened = {REGISTRY[name].opens for name in entry.engines}
+    return INTEGERS in opened or (GRAPH in opened and (entry.front is not None or "int8" in entry.weights_dtype))
 
 
 def full_precision() -> str:
@@ -95,7 +95,7 @@ def open_engine(name: str, entry: Entry, threads: int | None = None) -> Engine:
 def open_graph(folder: Path, threads: int, engine: str = DEFAULT_ENGINE) -> Engine:
     """The int8 model in `folder`, loaded.
 
-    The engine "inductor" runs what neural-compressor quantized, at full length only; the others run the graph.
+    The engines "onednn" and, at full length only, "inductor" run what neural-compressor quantized, others the graph.
     """
     return _open(engine_class(engine), folder, threads)
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from zoo.graph import MODEL_FILE, build, read
 from zoo.operators import Weights
+from zoo.tensors import INTEGERS as INTEGERS
 
-GRAPH, TENSORS = MODEL_FILE, "model.safetensors"  # the two forms of weights that an entry may hold
+GRAPH, TENSORS = MODEL_FILE, "model.safetensors"  # the forms of weights that an entry may hold, beside `INTEGERS`
 Batch = dict[str, np.ndarray]
 Properties = dict[str, Any]  # of a runtime, by its own names
 
@@ -65,7 +66,7 @@ class EngineClass(ABC):
         label: what the page calls it.
         package: the package that has to be installed, by the name that Python imports.
         precision: "int8", "fp32" or "bf16".
-        opens: the file of weights that it runs: `GRAPH`, `TENSORS`, or another that no entry holds.
+        opens: the file of weights that it runs: `GRAPH`, `TENSORS`, `INTEGERS`, or another that no entry holds.
         beside: the engine of the same weights that every machine has, where this one needs more of the machine.
         device: what it computes on, as torch calls it.
     """

@@ -49,7 +49,7 @@ class Bf16Engine(TorchEngine):
     """Runs a checkpoint in mixed precision.
 
     The linear layers and the products of attention are of bf16 numbers; norms and softmax stay in float32, and so do
-    the logits that come out.
+    the logits that come out. It takes the place of Intel's extension for PyTorch (IPEX), which has ended.
     """
 
     name, precision, beside = "torch-bf16", "bf16", TorchEngine.name

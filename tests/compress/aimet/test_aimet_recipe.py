@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from compress.__main__ import app
-from compress.aimet.simulation import Simulated
+from compress.aimet.packing import of_graph
+from compress.aimet.simulation import STATE, Simulated, open_simulated
 from compress.learn import finetune
 from compress.recipe import load as recipes
 from compress.recipe.load import KINDS, load, shipped
 from compress.results import verify
-from compress.results.simulated import score_simulated
+from compress.results.simulated import score_simulated, told
 from compress.run.inputs import fingerprint
 from compress.run.run import run
-from tests.compress.training_kit import Stop
+from tests.compress.training_kit import Stop, windows
 from zoo import card, catalog
 from zoo.errors import UserError
-from zoo.files import read_json
+from zoo.features import pad
+from zoo.files import read_json, write_json
 from zoo.lengths import Front
 
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -246,6 +250,37 @@ def test_the_int8_entry_knows_its_simulation(deployed, glue):
     report = score_simulated(str(deployed / "package/tiny-sst2-int8"), str(glue), max_questions=9)
     assert report["n"] == 9 and report["simulation"]["scope"] == "deploy" and report["task"] == "sst2"
     assert report["by"] == "AIMET"
+
+
+def test_each_entry_keeps_a_small_simulation_that_scores_as_the_run_s_own(deployed, glue, tmp_path):
+    ran = read_json(deployed / "evaluate/scores.json")["simulated"]["accuracy"]
+    names = ("tiny-sst2", "tiny-sst2-int8")
+    whole, small = (shutil.copytree(deployed / "package" / name, tmp_path / "apart" / name / name) for name in names)
+    facts = read_json(small / "entry.json")
+    write_json(small / "entry.json", {key: value for key, value in facts.items() if key != "full_precision"})
+    kept = sum((small / name).stat().st_size for name in ("aimet.json", "aimet_encodings.json"))
+    assert kept < (small / "model.int8.onnx").stat().st_size
+    assert (whole / STATE).stat().st_size < (deployed / "aimet" / STATE).stat().st_size
+    assert load_file(whole / STATE)["layers.0.expand.weight"].dtype is torch.int8
+    assert not (small / "aimet.safetensors").exists()
+    assert read_json(small / "aimet_encodings.json") == read_json(deployed / "aimet/aimet_encodings.json")
+    for place, beside in ((whole, "float"), (small, "int8")):
+        report = score_simulated(str(place), str(glue))
+        assert report["simulated"]["accuracy"] == ran, place
+        assert report["loss"] == report[beside]["accuracy"] - ran
+        assert bool(report["notices"]) is (beside == "int8")
+    batch = {key: torch.from_numpy(value) for key, value in pad([sample.window for sample in windows(6)]).items()}
+    with torch.no_grad():
+        one, other = (model(**batch).logits for model in (open_simulated(deployed / "aimet"), of_graph(small)))
+    assert (one - other).abs().median() < 1e-5
+
+
+def test_the_bundled_entry_is_simulated_from_its_integers(data):
+    name = "minilm-l6-w8a8-stsb-int8"
+    report = score_simulated(name, str(data / "glue"), max_questions=24)
+    assert report["simulation"] == {"scope": "deploy", "weight_bits": 7, "keep_float": (), "of": "int8 graph"}
+    assert report["simulated"]["pearson"] == pytest.approx(report["int8"]["pearson"], abs=0.3)
+    assert "names no full-precision model" in told(report) and "W7A8 simulated, scope deploy  Pearson" in told(report)
 
 
 def test_nothing_else_is_scored_as_a_simulation(simulated, tiny_data, tmp_path):

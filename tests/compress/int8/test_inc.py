@@ -9,14 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from compress.int8 import inc
 from compress.recipe.groups import Quantize
+from compress.recipe.load import load
+from compress.results.score import score_entry
+from compress.run.run import run
 from tests.compress.training_kit import windows
-from zoo.engines import open_graph
+from zoo import catalog
+from zoo.ask import QuestionAnswerer
+from zoo.engines import INTEGERS, open_graph
 from zoo.engines.inductor import InductorEngine
+from zoo.engines.onednn import OneDnnEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_windows, pad
+from zoo.files import read_json
+from zoo.integers import open_integers
 from zoo.modeling import LengthAdaptiveModel
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torchao, torch.export and inductor warn of their own ways
@@ -79,6 +88,57 @@ def test_integer_products_compiled_once_give_what_was_quantized(static, tiny_mod
         engine.run(batch, lengths // 2)
 
 
+def test_its_integers_run_on_an_engine_of_their_own(static):
+    folder, facts = static
+    assert facts["distance"] < 0.02
+    stored = load_file(folder / INTEGERS)
+    graph = loaded(folder)
+    rounded = {name for name, value in stored.items() if value.dtype is torch.int8}
+    assert len(rounded) == 12 and all(stored[name].abs().max() <= 63 for name in rounded)
+    engine, batch = OneDnnEngine.open(folder, 1), batch_of(folder)
+    tensors = {key: torch.from_numpy(value) for key, value in batch.items()}
+    counts = batch["attention_mask"].sum(1)
+    out = engine.run(batch, np.repeat(counts[:, None], 2, 1))
+    with torch.no_grad():
+        for row, count in enumerate(counts):
+            expected = graph(*(value[row : row + 1, :count] for value in tensors.values()))[0].numpy()
+            got = np.stack([out.start[row], out.end[row]], -1)[:count]
+            assert np.median(np.abs(got - expected)) < inc.ALLOWED * expected.std()
+    same, real = (open_integers(folder / INTEGERS, real=kind) for kind in (False, True))
+    with torch.no_grad():
+        floats = same(**{key: value[:1, : counts[0]] for key, value in tensors.items()}).logits.flatten()
+        whole = real(**{key: value[:1, : counts[0]] for key, value in tensors.items()}).logits.flatten()
+    assert (floats - whole).abs().median() < 1e-4 * floats.std() + 1e-5
+    with pytest.raises(UserError, match="set quantize.neural_compressor"):
+        OneDnnEngine.open(folder.parent, 1)
+
+
+def test_what_it_made_is_scored_packaged_and_answers(tiny_model, tiny_data, tmp_path):
+    changes = [
+        f"model={tiny_model}",
+        f"dataset.train={tiny_data.train}",
+        f"dataset.evaluation={tiny_data.evaluation}",
+        *(f"dataset.{part}titles=null" for part in ("", "evaluation_")),
+        "quantize.neural_compressor=true",
+        "quantize.calibration_samples=4",
+        "evaluate.latency_rounds=1",
+        "package.name=tiny",
+    ]
+    results = run(load("static_int8", changes), tmp_path / "run")
+    assert results["package"]["entries"] == ["tiny-float", "tiny", "tiny-inc-int8"]
+    scores = read_json(tmp_path / "run/evaluate/scores.json")
+    entry = catalog.find(str(tmp_path / "run/package/tiny-inc-int8"))
+    assert entry.engines[0] == "onednn" and "torch" in entry.engines and entry.method == "neural-compressor-static"
+    assert entry.metrics["f1"] == scores["neural_compressor"]["f1"] and entry.metrics["engine"] == "onednn"
+    assert abs(scores["neural_compressor"]["f1"] - scores["float"]["f1"]) <= 20, "of ten questions two may change"
+    report = score_entry(str(entry.folder), str(tiny_data.evaluation))
+    assert report["f1"] == scores["neural_compressor"]["f1"] and report["engine"] == "onednn"
+    reply = QuestionAnswerer(entry, "onednn", 1).ask("Who?", "Marie Curie was born in Warsaw.")
+    assert reply.answers[0].text in "Marie Curie was born in Warsaw."
+    told = (entry.folder / "README.md").read_text()
+    assert "onednn" in told and "AutoModel" not in told and "quantized from it" in told
+
+
 def test_ranges_of_every_run_need_no_windows_and_products_may_stay_float(tiny_model, tmp_path):
     settings = Quantize(approach="dynamic", reduce_range=False, keep_float=["layers.0.qkv"])
     facts = inc.build(tiny_model, tmp_path / "dynamic", settings, lambda _: [])
@@ -89,7 +149,9 @@ def test_ranges_of_every_run_need_no_windows_and_products_may_stay_float(tiny_mo
     tensors = {key: torch.from_numpy(value) for key, value in pad(READ[:1]).items()}
     with torch.no_grad():
         got, exact = graph(*tensors.values()), model(**tensors).logits
+        own = open_integers(tmp_path / "dynamic" / INTEGERS)(**tensors).logits
     assert 0 < (got - exact).abs().median() < 0.2 * exact.std()
+    assert facts["distance"] < inc.ALLOWED and (own - got).abs().median() < inc.ALLOWED * got.std()
 
 
 def test_what_is_absent_is_told(static, tiny_model, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from tests.compress.training_kit import prune_once as recipe
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json
+from zoo.graph import read as read_graph
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import QUESTIONS
 
@@ -96,6 +97,37 @@ def test_every_stage_learned_and_left_what_the_next_one_needs(finished, tiny_dat
     assert tokenizer.mask_token_id == tokenizer.get_vocab()["[MASK]"]
 
 
+def test_a_checkpoint_that_is_sparse_already_keeps_its_very_zeros(tiny_model, tiny_data, tmp_path):
+    sparse, chance = LengthAdaptiveModel.load(tiny_model), torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for block in sparse.blocks:
+            for name in ("query", "key", "value", "project", "expand", "contract"):
+                weight = getattr(block, name).weight
+                weight.masked_fill_(torch.rand(weight.shape, generator=chance) < 0.9, 0)
+    sparse.save(tmp_path / "sparse")
+    load_tokenizer(tiny_model).save_pretrained(str(tmp_path / "sparse"))
+    settings = recipe(
+        tmp_path / "sparse",
+        tiny_data,
+        prune={"apply": True, "approach": "pattern_lock"},
+        distill={"apply": True, "teacher": str(tiny_model), "store_logits": True},
+    )
+    results = run(settings, tmp_path / "run")
+    assert not {"text", "pretrain"} & set(results) and not (tmp_path / "run/pretrain").exists()
+    first, before = zeros(tmp_path / "sparse"), LengthAdaptiveModel.load(tmp_path / "sparse")
+    for stage in ("lock", "aware"):
+        assert all(zeros(tmp_path / "run" / stage)[name].equal(z) for name, z in first.items())
+        assert results[stage]["zeros"] == sum(int(z.sum()) for z in first.values())
+        weight = LengthAdaptiveModel.load(tmp_path / "run" / stage).blocks[0].expand.weight
+        assert not torch.equal(weight, before.blocks[0].expand.weight), "the others learn"
+    graph, _ = read_graph(tmp_path / "run/package/tiny-sparse-int8/model.int8.onnx")
+    for i in range(2):
+        held = torch.cat([first[f"{i}.{name}"] for name in ("query", "key", "value")]).T.numpy()
+        assert (graph[f"layers.{i}.qkv.q"][held] == 0).all()
+    with pytest.raises(UserError, match="this one has none"):
+        run(recipe(tiny_model, tiny_data, prune={"apply": True, "approach": "pattern_lock"}), tmp_path / "dense")
+
+
 def test_a_lost_zero_is_told(finished, tmp_path):
     root, _ = finished
     model = LengthAdaptiveModel.load(root / "lock")
@@ -157,7 +189,6 @@ def test_a_step_out_of_reach_is_told_before_pre_training(bare, tiny_model, tiny_
     ("part", "value", "message"),
     [
         ("prune", {"apply": False}, "prune.apply is true here"),
-        ("prune", {"apply": True, "approach": "pattern_lock"}, "one that makes zeros"),
         ("aware", {"max_length": 256}, "same max_length and stride"),
     ],
 )

@@ -69,12 +69,19 @@ def test_what_others_wrote_is_escaped():
 
 def test_predicted_latency_stands_beside_measured_where_a_search_made_it():
     made = {"predicted latency, ms": 4.0, "measured latency, ms": 5.0, "latency measured with": "128 tokens"}
-    told = html.unescape(modelviews.describe(ROWS[2], made))
+    told = html.unescape(modelviews.describe(ROWS[2], {"provenance": made}))
     assert "latency predicted 4 ms, measured 5 ms (-20 %) at 128 tokens" in told
     for lacking in ({}, {**made, "measured latency, ms": "soon"}, {**made, "predicted latency, ms": 0}):
-        assert "predicted" not in modelviews.describe(ROWS[2], lacking)
+        assert "predicted" not in modelviews.describe(ROWS[2], {"provenance": lacking})
 
 
 def test_the_endpoint_tells_no_folders():
     assert "/f" not in describe_row(ROWS[2]).values() and describe_row(ROWS[2])["metric"] == "matthews"
     assert describe_row(ROWS[1])["url"]
+
+
+def test_what_was_published_stands_beside_a_result_of_the_same_method():
+    facts = {"provenance": {"recipe": "aimet_w8a8"}, "metrics": {"metric": "STS-B", "pearson": 85.8}}
+    assert "AIMET, MiniLM-L12: Pearson 88.73 → 88.68" in html.unescape(modelviews.describe(ROWS[2], facts))
+    for other in ({}, {**facts, "metrics": {"metric": "?"}}, {**facts, "provenance": "?"}, {"provenance": {}}):
+        assert "Published" not in modelviews.describe(ROWS[2], other)
