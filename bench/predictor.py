@@ -32,6 +32,7 @@ from compress.nas.timed import Setup
 from compress.progress import Progress
 from compress.recipe.nas_groups import LatencyPredictor, LatencyTable
 from zoo import torchvision_fix
+from zoo.devices import compute_device
 from zoo.files import Archive
 from zoo.latency import machine
 from zoo.settings import get_settings
@@ -145,7 +146,7 @@ def _network(made: Table, mode: str, unseen: set[str], steps: int, seed: int) ->
         for _ in range(HIDDEN_LAYERS):
             layers += [nn.Linear(WIDTH, WIDTH), nn.ReLU()]
         net = nn.Sequential(*layers, nn.Linear(WIDTH, 1))
-        place = "cuda" if torch.cuda.is_available() else "cpu"
+        place = compute_device()
         net, x, y = net.to(place), x.to(place), y.to(place)
         learner = torch.optim.Adam(net.parameters(), lr=RATE)
         for step in range(steps):

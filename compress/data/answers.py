@@ -12,6 +12,7 @@ from compress.data.tables import is_nan
 from zoo.errors import UserError
 
 Answer = tuple[Any, Any]  # its text, and where it is said to begin
+FARTHEST = 2**31  # no text is longer
 FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": None}
 LABELLED = ("answers", "answer")
 TWICE = "answers without answer_start stand more than once in their passage: the first place was taken"
@@ -136,7 +137,7 @@ def _number(start: object) -> int | None:
         return None
     try:
         number = float(start)
-        return int(number) if number >= 0 and number.is_integer() else None
+        return int(number) if 0 <= number <= FARTHEST and number.is_integer() else None
     except (ValueError, OverflowError):
         return None
 

@@ -228,6 +228,8 @@ def _values(text: str, columns: Columns, intake: Intake) -> Iterator[Row]:
         raise UserError(f"{intake.name}, line {error.lineno}: this is no JSON ({error.msg}).") from error
     except RecursionError as error:
         raise UserError(f"{intake.name}: this JSON is nested too deeply.") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{intake.name}: this JSON cannot be read ({error}). Correct the number.") from error
     top = Place(Document(intake.name, text))
     if isinstance(value, dict) and "data" in value:
         value, top = value["data"], top.inside("data")

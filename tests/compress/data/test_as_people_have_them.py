@@ -160,6 +160,7 @@ def test_what_has_no_answer_is_read_so(qa, said, tmp_path):
         ({"answers": [{"text": float("nan")}]}, "line 2: an answer has no text"),
         ({"answers": {"text": [" "], "answer_start": [0]}}, "line 2: an answer has no text"),
         ({"answer_start": float("inf")}, "line 2: the answer “München” does not stand at character inf"),
+        ({"answer_start": 10**20}, "line 2: the answer “München” does not stand at character 1000"),
     ],
 )
 def test_what_cannot_be_known_is_refused_with_its_line(change, said, tmp_path):
@@ -249,6 +250,14 @@ def test_questions_of_squad_json_are_left_out_one_by_one(tmp_path):
     data = {"data": [{"paragraphs": [paragraph(**SPOKEN), wrong, {"context": "x", "qas": 3}]}, ARTICLE]}
     found, intake = read(tmp_path, "a.json", json.dumps(data, indent=1), skip=True)
     assert len(found) == 2 and intake.left_out == 2 and "(question 2): the answer “Paris”" in intake.first
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '[{"id": ' + "1" * 5000 + "}]", '{"data": 5}', "5", '"x"', "null", ""])
+def test_json_that_is_something_else_is_refused_in_a_sentence(text, tmp_path):
+    with pytest.raises(
+        UserError, match=r"a.json(, line 1)?: (this JSON|there is no list|an object is wanted|this is no)"
+    ):
+        read(tmp_path, "a.json", text)
 
 
 def test_nothing_is_left_says_what_was_wrong(tmp_path):
