@@ -102,9 +102,8 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
     then_run(p.task.input(selecting.select_task, {p.task, *setting}, selects, **RAW))
     loads: dict[str, Any] = {"fn": selecting.load, "inputs": {p.other, *setting}, "outputs": [*selects, s.choices]}
     then_run(gr.on([p.load.click, p.other.submit], **loads, **RAW))
-    then_run(
-        p.convert.click(selecting.convert, loads["inputs"], loads["outputs"], **{**RAW, "show_progress": "minimal"})
-    )
+    converts: dict[str, Any] = {**loads, "fn": selecting.convert, **RAW, "show_progress": "minimal"}
+    then_run(p.convert.click(**converts))
     boxes = [p.question, p.passage, p.notice]
     then_run(p.example.input(selecting.pick, {p.example, p.model}, boxes, **QUICK))
     then_run(p.another.click(selecting.pick_another, {p.example, p.model}, [p.example, *boxes], **QUICK))
