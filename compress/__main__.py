@@ -185,7 +185,13 @@ def evaluate(
     max_questions: Annotated[
         int | None, typer.Option(min=1, help="score on so many questions or texts, drawn at random")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="of a classifier, for example sst2; by default its own")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="for example sst2, or squad_v2 where “no answer” may win; by default its own")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="of a classifier that does not name its outputs: entailment,neutral,contradiction"),
+    ] = None,
     quantsim: Annotated[
         bool, typer.Option("--quantsim", help="fp32 and what AIMET or NNCF simulated of it; a run's folder, too")
     ] = False,
@@ -193,18 +199,20 @@ def evaluate(
 ) -> None:
     """Score an entry on questions or texts that it was not trained on."""
     from compress.results.score import score_entry
+    from compress.tasks.subject import Asked
 
     source = Intake(eval_file, skip)
+    asked = Asked(task, [label.strip() for label in labels.split(",")] if labels else None)
     if quantsim:
         from compress.results.simulated import score_simulated, told
 
         if budget is not None or config or engine:
             raise UserError("--quantsim scores at full length, in torch: leave --budget, --config and --engine out.")
-        report = score_simulated(entry, source, max_questions, task=task)
+        report = score_simulated(entry, source, max_questions, task=asked)
         write_json(json_file, report)
         typer.echo(told(report))
         return
-    report = score_entry(entry, source, budget, config, engine, max_questions, task=task)
+    report = score_entry(entry, source, budget, config, engine, max_questions, task=asked)
     write_json(json_file, report)
     for notice in report["notices"]:
         typer.echo(notice, err=True)

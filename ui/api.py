@@ -40,9 +40,11 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
         budget: float = 100.0,
         unit: str = "macs",
         engine: str = DEFAULT_ENGINE,
+        no_answer: bool | None = None,
     ) -> dict[str, Any]:
         """Answer a question from a passage within a budget; the full-length answer beside it.
 
+        `no_answer` lets the model say that there is none, or not; by default as it was trained.
         `unit` is "macs" (percent), "ms", "speedup" or "loss" (points of its metric); `engine` is one of the entry's.
         """
 
@@ -50,8 +52,8 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
             if desk.entry(model).task != QA:
                 raise UserError(f"{model} classifies text: ask it by the endpoint classify.")
             entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
-            reply = desk.ask(entry, engine, question, passage, choice.point.config)
-            full, in_float = desk.reference(entry, engine, question, passage)
+            reply = desk.ask(entry, engine, question, passage, choice.point.config, no_answer)
+            full, in_float = desk.reference(entry, engine, question, passage, no_answer)
             return {
                 "answers": [_describe_answer(a) for a in reply.answers],
                 "no_answer": reply.no_answer,
@@ -194,7 +196,8 @@ def _describe_answer(answer: Answer) -> dict[str, Any]:
 
 def _describe_verdict(reply: Reply) -> dict[str, Any]:
     labels = [{"label": one.name, "probability": one.probability, "score": one.score} for one in reply.labels]
-    return {"labels": labels, "score": reply.score}
+    said = [one.name for one in reply.chosen]
+    return {"labels": labels, "chosen": said, "multi_label": reply.several, "score": reply.score}
 
 
 def _describe_choice(choice: Choice) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from zoo.files import read_json
 from zoo.lengths import Choice, LengthConfig, Shape
 from zoo.measuring import BUDGET, FLOAT, FULL, Measured
 from zoo.opened import Opened, Runner
+from zoo.tasks import QUESTIONS
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Wish:
     question: str
     passage: str
     pinned: int | None = None
+    no_answer: bool | None = None
 
 
 GONE = Wish("", "", "", None, "", "")
@@ -151,19 +153,32 @@ class Desk:
     def is_stale(self, visitor: str, wish: Wish) -> bool:
         return self._wishes.peek(visitor) not in (None, wish)
 
-    def ask(self, entry: Entry, engine: str, question: str, passage: str, config: LengthConfig | None) -> Reply:
-        """Answer, classify or score on the given engine."""
-        return self.model(entry, engine).ask(question, passage, config)
+    def ask(
+        self,
+        entry: Entry,
+        engine: str,
+        question: str,
+        passage: str,
+        config: LengthConfig | None,
+        no_answer: bool | None = None,
+    ) -> Reply:
+        """Answer, classify or score on the given engine; `no_answer` as in `zoo.opened.Opened.ask`."""
+        return self.model(entry, engine).ask(question, passage, config, no_answer)
 
-    def reference(self, entry: Entry, engine: str, question: str, passage: str) -> tuple[Reply, bool]:
+    def reference(
+        self, entry: Entry, engine: str, question: str, passage: str, no_answer: bool | None = None
+    ) -> tuple[Reply, bool]:
         """The full-length answer to stand beside: in fp32, or, where there are no such weights, of the model itself.
+
+        Where nothing is said of "no answer", both may say it if the entry may.
 
         Returns:
             The reply, and whether it is fp32's.
         """
         full, name = measuring.reference_of(entry, engine, self._sibling)
-        key = (full.folder, name, question, passage)
-        reply = self._replies.get(key, lambda: self.ask(full, name, question, passage, None))
+        able = entry.no_answer if no_answer is None and entry.type is QUESTIONS else no_answer
+        key = (full.folder, name, question, passage, able)
+        reply = self._replies.get(key, lambda: self.ask(full, name, question, passage, None, able))
         return reply, engine_class(name).precision == "fp32"
 
     def full_ms(self, entry: Entry, engine: str, question: str, passage: str, now: bool = False) -> float | None:

@@ -9,7 +9,7 @@ from ui.samples import GENERAL, SAMPLES
 from zoo import catalog
 from zoo.ask import QuestionAnswerer
 from zoo.catalog import Entry
-from zoo.checkpoints import labels_of
+from zoo.checkpoints import SIGMOID, labels_of
 from zoo.classify import TextClassifier
 from zoo.errors import UserError
 from zoo.features import MAX_CONTEXT, MAX_QUESTION
@@ -77,6 +77,7 @@ def reading_of(entry: Entry) -> Reading:
     if entry.task == QA:
         return questions()
     task = task_of(entry)
+    probability = (0.0, 1.0) if entry.activation == SIGMOID and len(entry.labels) == 1 else None
     if task:
         first, second = (*map(_say, task.columns), "")[:2]
         key = task.name if task.name in SAMPLES else "mnli"  # the other entailment tasks
@@ -92,12 +93,19 @@ def reading_of(entry: Entry) -> Reading:
     if columns:
         first, second = (*map(_say, columns), "")[:2]
         samples = SAMPLES["mnli"] if second else GENERAL
-        return Reading(f"columns:{first}:{second}", first, second, tuple(Sample(*row) for row in samples))
-    return Reading("texts", "Text", "Second text, for pairs", tuple(Sample(*row) for row in GENERAL), optional=True)
+        examples = tuple(Sample(*row) for row in samples)
+        return Reading(f"columns:{first}:{second}", first, second, examples, scale=probability)
+    examples = tuple(Sample(*row) for row in GENERAL)
+    return Reading("texts", "Text", "Second text, for pairs", examples, optional=True, scale=probability)
 
 
 def task_of(entry: Entry) -> Task | None:
-    """The text task that an entry was trained for: as it states, or the first that has its labels."""
+    """The text task that an entry was trained for: as it states, or the first that has its labels.
+
+    None where several labels may hold at once, or a score is a probability: no task here is of that kind.
+    """
+    if entry.activation == SIGMOID:
+        return None
     config = read_json(entry.folder / "config.json")
     for stated in (entry.metrics.get("task"), config.get("finetuning_task")):
         try:
@@ -107,9 +115,6 @@ def task_of(entry: Entry) -> Task | None:
         if found and found.type is entry.type:
             return found
     labels = labels_of(config)
-    unnamed = all(label.casefold().startswith("label_") for label in labels)
-    if unnamed and len(labels) > 1:
-        return None
     alike = (task for task in TASKS.values() if task.type is entry.type)
     return next((task for task in alike if task.order_of(labels) is not None), None)
 

@@ -28,7 +28,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Label:
-    """A class that a text may be of, with its logit and its probability; a regression's only one holds the score.
+    """A class that a text may be of, with its logit and its probability.
 
     `index` is its place among the classifier's outputs.
     """
@@ -56,6 +56,7 @@ class KeptWindow:
     parts: list[int | None] = field(default_factory=list["int | None"])
 
 
+NO_LABEL = "none of the labels"
 CLOSE = 0.05  # scores that differ by less read the same
 
 
@@ -71,7 +72,8 @@ class Reply:
         notices: what was cut, removed or read in pieces.
         answers: of question answering, best first.
         labels: of classification, from likely to unlikely.
-        score: of regression.
+        several: several of the labels may hold at once, or none; each has a probability of its own.
+        score: of a model with one output.
     """
 
     texts: tuple[str, ...]
@@ -82,11 +84,17 @@ class Reply:
     answers: list[Answer] = field(default_factory=list[Answer])
     labels: list[Label] = field(default_factory=list[Label])
     score: float | None = None
+    several: bool = False
+
+    @property
+    def chosen(self) -> list[Label]:
+        """The labels that it says hold: the likeliest one, or, where several may, those that are likelier than not."""
+        return [one for one in self.labels if one.probability > 0.5] if self.several else self.labels[:1]
 
     @property
     def best(self) -> Answer | Label | None:
         """The best answer or label; None for a score, and where nothing was answered."""
-        return next(iter([*self.answers, *self.labels]), None)
+        return next(iter([*self.answers, *self.chosen]), None)
 
     @property
     def no_answer(self) -> bool:
@@ -103,17 +111,20 @@ class Reply:
         """The answer, the label or the score; empty for no answer."""
         if self.score is not None:
             return f"{self.score:.2f}"
-        return self.labels[0].name if self.labels else self.answers[0].text if self.answers else ""
+        if self.labels:
+            return ", ".join(one.name for one in self.chosen) or NO_LABEL
+        return self.answers[0].text if self.answers else ""
 
     @property
     def probability(self) -> float | None:
-        """Of what it says; None for a score and where there is nothing."""
-        return self.best.probability if self.best else None
+        """Of what it says; None for a score, for several labels at once, and where there is nothing."""
+        return self.best.probability if self.best and len(self.chosen) < 2 else None
 
     def agrees(self, other: Reply) -> bool:
         """Whether the best answers are the same span, the labels the same, or the scores close."""
         if self.labels and other.labels:
-            return self.labels[0].name.casefold() == other.labels[0].name.casefold()
+            mine, theirs = ({label.name.casefold() for label in each.chosen} for each in (self, other))
+            return mine == theirs
         if self.score is not None and other.score is not None:
             return abs(self.score - other.score) < CLOSE
         if {self.score, other.score} != {None} or self.labels or other.labels:
@@ -121,17 +132,24 @@ class Reply:
         return self.span == other.span and bool(self.answers) == bool(other.answers)
 
 
-def find_labels(logits: np.ndarray, names: Sequence[str]) -> list[Label]:
+def find_labels(logits: np.ndarray, names: Sequence[str], several: bool = False) -> list[Label]:
     """The labels of one text, from likely to unlikely.
 
     Args:
         logits: `[labels]`.
         names: of the labels, in the order of the logits.
+        several: each label has a probability of its own; else one of them holds, and they add up to 1.
     """
     scores = np.asarray(logits, dtype=np.float64)
     weights = np.exp(scores - scores.max())
+    chances = sigmoid(scores) if several else weights / weights.sum()
     order = np.argsort(-scores, kind="stable")
-    return [Label(str(names[int(i)]), int(i), float(scores[i]), float(weights[i] / weights.sum())) for i in order]
+    return [Label(str(names[int(i)]), int(i), float(scores[i]), float(chances[i])) for i in order]
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), without overflow."""
+    return np.exp(-np.logaddexp(0.0, -np.asarray(logits, dtype=np.float64)))
 
 
 def find_answers(

@@ -17,6 +17,7 @@ from zoo.lengths import LengthConfig, Lengths
 from zoo.opened import Inputs, Opened, run_all
 from zoo.tasks import QUESTIONS
 
+UNSURE = "“No answer” is read at the first token, which this model may drop at this budget: it is surer at full length."
 MAX_LENGTH, STRIDE = QUESTIONS.padded, 128
 
 
@@ -37,17 +38,24 @@ class QuestionAnswerer(Opened):
     @property
     def no_answer(self) -> bool:
         """Whether "no answer" may win (SQuAD v2)."""
-        return bool(self.config.get("squad_v2", False))
+        return self.entry.no_answer
 
     def ask(
         self,
         first: str,
         second: str | None,
         config: LengthConfig | None = None,
+        no_answer: bool | None = None,
         n_best: int = 20,
         null_threshold: float = 0.0,
     ) -> Reply:
         """Answers a question (`first`) from a passage (`second`); a long passage is read in overlapping windows.
+
+        Args:
+            first, second: question and passage.
+            config: length configuration; None for full length.
+            no_answer: whether "no answer" may win; None: as the model was trained.
+            n_best, null_threshold: see `find_answers`.
 
         Raises:
             UserError: an empty question or passage, or a configuration for another number of layers.
@@ -59,10 +67,12 @@ class QuestionAnswerer(Opened):
             inputs.windows,
             [output.logits[0] for output in outputs],
             n_best=n_best,
-            no_answer=self.no_answer,
+            no_answer=self.no_answer if no_answer is None else no_answer,
             null_threshold=null_threshold,
         )
-        return replace(reply, answers=answers)
+        drops = config is not None and not config.is_full and not self.config.get("always_keep_first_token")
+        remark = [UNSURE] if drops and any(answer.start < 0 for answer in answers) else []
+        return replace(reply, answers=answers, notices=[*reply.notices, *remark])
 
     def prepare(self, first: str, second: str | None) -> Inputs:
         question, question_notice = clean_text(first, MAX_QUESTION)

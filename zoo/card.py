@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from zoo import card_files
+from zoo.checkpoints import SIGMOID
 from zoo.engines import runs_int8
 from zoo.errors import UserError
 from zoo.hub import TAG
@@ -40,7 +41,7 @@ from zoo.catalog import find
 from zoo.classify import TextClassifier
 
 verdict = TextClassifier(find("{name}"), engine="{engine}").classify({texts})
-print(verdict.labels or verdict.score)
+print(verdict.words, verdict.labels or verdict.score)
 """,
 }  # how to run an entry with this program
 FIRST, LAST = ("point", "MACs"), ("p50 ms", "lengths at")  # of the front's table, around the metrics
@@ -185,7 +186,7 @@ def _summary(entry: Entry) -> str:
     facts = {
         "method": entry.method,
         "task": entry.type.pipeline,
-        "labels": ", ".join(entry.labels) if len(entry.labels) != 1 else "none: it gives a score",
+        "labels": _labels(entry),
         "made from": _base(entry),
         "parameters": f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "",
         "size on disk": f"{entry.bytes / 1e6:.1f} MB",
@@ -193,6 +194,14 @@ def _summary(entry: Entry) -> str:
         "runs on": ", ".join(entry.engines),
     }
     return _list({key: value for key, value in facts.items() if value})
+
+
+def _labels(entry: Entry) -> str:
+    """What a classifier says: a label, several at once, or a score."""
+    if len(entry.labels) == 1:
+        return f"none: it gives a {'probability' if entry.activation == SIGMOID else 'score'}"
+    several = " (several may hold at once: each has a probability of its own, by a sigmoid)"
+    return ", ".join(entry.labels) + several * (entry.activation == SIGMOID)
 
 
 def _zeros(entry: Entry) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from zoo.checkpoints import RAW, SIGMOID, SOFTMAX
 from zoo.engines import engine_class, names, runs_int8
 from zoo.metrics import listed, scores_of, shown
 from zoo.settings import get_settings
@@ -73,7 +74,7 @@ feed["lengths"] = [max(2, round(share * len(text.ids))) for share in budget["fra
 session = onnxruntime.InferenceSession(graph)
 inputs = {{i.name: np.array([feed[i.name]]) for i in session.get_inputs()}}
 (logits,) = session.run(["logits"], inputs)
-print(labels[str(logits[0].argmax())] if len(labels) > 1 else logits[0][0])
+print({verdict})
 """
 
 CLASSIFY_TORCH_SNIPPET = """\
@@ -84,10 +85,18 @@ tokenizer = AutoTokenizer.from_pretrained("{repo}")
 model = AutoModelForSequenceClassification.from_pretrained("{repo}", dtype=torch.float32)
 with torch.no_grad():
     logits = model(**tokenizer({texts}, return_tensors="pt")).logits[0]
-print(model.config.id2label[int(logits.argmax())] if len(logits) > 1 else float(logits[0]))
+print({verdict})
 """
 
 
+VERDICTS = {
+    SOFTMAX: ("model.config.id2label[int(logits.argmax())]", "labels[str(logits[0].argmax())]"),
+    SIGMOID: (
+        "dict(zip(model.config.id2label.values(), logits.sigmoid().tolist()))",
+        "{labels[str(i)]: float(1 / (1 + np.exp(-x))) for i, x in enumerate(logits[0])}",
+    ),
+    RAW: ("float(logits[0])", "logits[0][0]"),
+}  # what a classifier says, in torch and with the int8 graph
 SNIPPETS = {
     QUESTIONS.name: (TORCH_SNIPPET, ONNX_SNIPPET),
     TEXTS.name: (CLASSIFY_TORCH_SNIPPET, CLASSIFY_ONNX_SNIPPET),
@@ -183,7 +192,9 @@ def snippet(entry: Entry, repo_id: str) -> str:
         return ""
     in_torch, in_onnx = SNIPPETS.get(entry.task, ("", ""))
     texts = '"A man sleeps.", "Nobody is awake."' if is_pair(entry) else '"The plot is thin, the acting superb."'
-    return (in_onnx if entry.front else in_torch).format(repo=repo_id, texts=texts)
+    verdicts = VERDICTS.get(entry.activation, ("", ""))
+    code, verdict = (in_onnx, verdicts[1]) if entry.front else (in_torch, verdicts[0])
+    return code.format(repo=repo_id, texts=texts, verdict=verdict)
 
 
 def _without_folders(value: Any) -> Any:

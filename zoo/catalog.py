@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from zoo import pulling, safety, shelf
-from zoo.checkpoints import labels_of, read_config
+from zoo.abstaining import folder_abstains
+from zoo.checkpoints import activation_of, labels_of, read_config
 from zoo.engines import GRAPH, INTEGERS, TENSORS, running
 from zoo.errors import UserError
 from zoo.families import FAMILIES
 from zoo.files import read_json
+from zoo.foreign import refuse_settings
 from zoo.lengths import Front
 from zoo.metrics import scores_of
 from zoo.onnx_files import facts_of, names_in, stock_graph
 from zoo.settings import get_settings
-from zoo.tasks import TASK_TYPES, TaskType
+from zoo.tasks import QUESTIONS, TASK_TYPES, TaskType
 from zoo.tensors import Tensors, has_tensors
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,8 @@ class Entry:
 
     `parameters` and `bytes` count the weights; `metrics` are points of 100 with what they were measured on;
     `front` is there for int8 length-adaptive entries; `engines` are the names that `zoo.engines.open_engine` takes;
-    `labels` name a classifier's outputs in their order (one where it gives a score).
+    `labels` name a classifier's outputs in their order (one where it gives a score), `activation` says what turns these
+    into what is said, see `zoo.checkpoints.activation_of`. `no_answer`: it was trained to say that there is none.
     """
 
     name: str
@@ -60,6 +63,8 @@ class Entry:
     provenance: dict[str, Any] = field(default_factory=dict)
     revision: str | None = None
     labels: list[str] = field(default_factory=list)
+    activation: str = ""
+    no_answer: bool = False
 
     @property
     def type(self) -> TaskType:
@@ -215,6 +220,7 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         raise UserError(
             f"{name} is of the type {family!r}; this program runs {', '.join(FAMILIES)} encoders. Take one."
         )
+    refuse_settings(config)
     task = stated.get("task") or _task(config, name)
     if task not in TASK_TYPES:
         raise UserError(f"The task {task!r} of {name} is none of {', '.join(TASK_TYPES)}. Correct {path}.")
@@ -255,6 +261,8 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         provenance=stated.get("provenance") or {},
         revision=revision,
         labels=labels_of(config) if TASK_TYPES[task].has_labels else [],
+        activation=activation_of(config) if TASK_TYPES[task].has_labels else "",
+        no_answer=task == QUESTIONS.name and folder_abstains(folder, config, name),
     )
 
 

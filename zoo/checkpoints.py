@@ -10,7 +10,8 @@ from typing import Any
 from zoo.errors import UserError
 from zoo.families import FAMILIES, Family, family_of
 from zoo.files import read_json
-from zoo.tasks import TASK_TYPES, TaskType
+from zoo.foreign import refuse_settings
+from zoo.tasks import TASK_TYPES, TaskType, are_unnamed
 from zoo.tensors import Tensors, has_tensors
 
 
@@ -90,6 +91,46 @@ def labels_of(config: dict[str, Any]) -> list[str]:
         ) from error
 
 
+SOFTMAX, SIGMOID, RAW = "softmax", "sigmoid", "none"
+
+
+def activation_of(config: Mapping[str, Any]) -> str:
+    """What turns a classifier's outputs into what it says.
+
+    Returns:
+        `SOFTMAX` of labels of which one holds; `SIGMOID` of each label where several may hold at once
+        (`problem_type`), and of a single output that is said to be a probability (by the keys of transformers and of
+        sentence-transformers); `RAW` for another single output, a score.
+    """
+    problem, outputs = config.get("problem_type"), len(labels_of(dict(config)))
+    if problem == "multi_label_classification":
+        return SIGMOID
+    if outputs > 1:
+        return SOFTMAX
+    return SIGMOID if "sigmoid" in _stated_activation(config).casefold() else RAW
+
+
+def is_score_explained(config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint says what its single output is: a probability, or a score on a scale."""
+    stated = config.get("problem_type") or config.get("finetuning_task") or _stated_activation(config)
+    return bool(stated)
+
+
+def _stated_activation(config: Mapping[str, Any]) -> str:
+    own = config.get("sentence_transformers")
+    stated = own.get("activation_fn") if isinstance(own, Mapping) else None
+    return str(stated or config.get("sbert_ce_default_activation_function") or config.get("function_to_apply") or "")
+
+
+def lacks_names(config: dict[str, Any]) -> bool:
+    """Whether a checkpoint tells classes apart and does not name them."""
+    try:
+        names = labels_of(config) if head_of(config).has_labels else []
+    except UserError:
+        return False
+    return len(names) > 1 and are_unnamed(names)
+
+
 def head_size(config: dict[str, Any]) -> int:
     """Width of an attention head. `attention_head_size`, a key of ours, tells it where heads were removed."""
     config = normalized(config)
@@ -138,6 +179,7 @@ def check_simulable(name: str | None) -> None:
 def check_config(config: dict[str, Any]) -> None:
     """Refuses what this encoder would compute wrongly."""
     family_of(config.get("model_type"))
+    refuse_settings(config)
     config = normalized(config)
     if config.get("hidden_act", "gelu") != "gelu":
         raise UserError(f"Activation {config['hidden_act']!r} is not supported: use a checkpoint with hidden_act gelu.")

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from zoo.answers import Reply, find_labels
-from zoo.checkpoints import labels_of, most_tokens
+from zoo.answers import Reply, find_labels, sigmoid
+from zoo.checkpoints import SIGMOID, activation_of, is_score_explained, labels_of, most_tokens
 from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Tokenizer, Window, clean_text, make_texts
@@ -17,6 +17,10 @@ from zoo.lengths import LengthConfig, Lengths
 from zoo.opened import Inputs, Opened, run_all
 from zoo.tasks import TEXTS
 
+UNEXPLAINED = (
+    "The model does not say what its one output is (problem_type, or sentence_transformers.activation_fn, in "
+    "config.json): it is shown as it comes, not as a probability."
+)
 MAX_LENGTH = TEXTS.padded  # tokens of a text or pair, as the published results on GLUE have it
 
 
@@ -55,11 +59,18 @@ class TextClassifier(Opened):
         """
         outputs, reply = self.run(self.prepare(first, second), config)
         logits = outputs[0].logits[0]
-        if len(logits) == 1:
-            return replace(reply, score=float(logits[0]))
-        return replace(reply, labels=find_labels(logits, self.names))
+        is_sigmoid = activation_of(self.config) == SIGMOID
+        if len(logits) > 1 or self.config.get("problem_type") == "multi_label_classification":
+            return replace(reply, labels=find_labels(logits, self.names, is_sigmoid), several=is_sigmoid)
+        remark = [] if is_score_explained(self.config) else [UNEXPLAINED]
+        score = float(sigmoid(logits)[0] if is_sigmoid else logits[0])
+        return replace(reply, score=score, notices=[*reply.notices, *remark])
 
-    def ask(self, first: str, second: str | None, config: LengthConfig | None = None) -> Reply:
+    def ask(
+        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: bool | None = None
+    ) -> Reply:
+        if no_answer is not None:
+            raise UserError(f"{self.entry.name} classifies text: “no answer” is for questions.")
         return self.classify(first, second, config)
 
     def prepare(self, first: str, second: str | None) -> Inputs:

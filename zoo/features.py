@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,9 +13,14 @@ import numpy as np
 
 from zoo import torchvision_fix
 from zoo.errors import UserError
+from zoo.files import read_json
+
+log = logging.getLogger(__name__)
 
 MAX_CONTEXT, MAX_QUESTION = 20_000, 512  # characters of a passage, or a text, and of a question
 MAX_QUESTION_TOKENS = 64
+VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))  # files that hold one
+CAPITALS = 20  # so many words with capital letters make a vocabulary cased
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,15 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
     """The fast tokenizer of a checkpoint folder.
 
     Raises:
-        UserError: the folder holds none.
+        UserError: the folder holds none, or one with more entries than its model has embeddings.
     """
+    folder = Path(folder)
+    if not any(all((folder / name).is_file() for name in names) for names in VOCABULARIES):
+        kinds = "; ".join(" with ".join(names) for names in VOCABULARIES)
+        raise UserError(
+            f"{folder} has no tokenizer: it holds none of {kinds}. Put the tokenizer's files of the checkpoint that it "
+            "was made from beside the weights."
+        )
     torchvision_fix.mend()
     from transformers import AutoTokenizer
 
@@ -73,6 +86,10 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
         ) from error
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer in {folder} knows no character offsets: save it as tokenizer.json.")
+    if (folder / "config.json").is_file():
+        check_vocabulary(tokenizer, read_json(folder / "config.json").get("vocab_size"), str(folder))
+    if remark := case_remark(folder, tokenizer):
+        log.warning("%s", remark)
     return tokenizer
 
 
@@ -93,6 +110,45 @@ def clean_text(text: str, limit: int = MAX_CONTEXT) -> tuple[str, str | None]:
     if len(kept) > limit:
         notices.append(f"Cut to the first {limit:,} of {len(kept):,} characters.")
     return kept[:limit], " ".join(notices) or None
+
+
+def check_vocabulary(tokenizer: Tokenizer, embeddings: object, where: str) -> None:
+    """Refuses a tokenizer that writes ids for which a model has no embedding.
+
+    Args:
+        tokenizer: of the model.
+        embeddings: how many the model has; whatever is no number is not compared.
+        where: the model, for the message.
+
+    Raises:
+        UserError: some id is too large.
+    """
+    most = max(tokenizer.get_vocab().values(), default=-1)
+    if isinstance(embeddings, int) and most >= embeddings:
+        raise UserError(
+            f"The tokenizer of {where} has the ids 0 to {most}, the model embeddings for {embeddings}: they do not "
+            "belong together. Put the tokenizer that the model was trained with beside its weights."
+        )
+
+
+def case_remark(folder: Path, tokenizer: Tokenizer) -> str:
+    """What to say of a vocabulary with capital letters that is read in small ones, only since nothing says otherwise.
+
+    BERT's tokenizer does so by default: published cased vocabularies (SciBERT, BioBERT) come as `vocab.txt` alone.
+    """
+    path = folder / "tokenizer_config.json"
+    stated = read_json(path) if path.is_file() else {}
+    if "do_lower_case" in stated:
+        return ""
+    words = [word for word in tokenizer.get_vocab() if word.isalpha() and word != word.lower()]
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    if len(words) < CAPITALS or normalizer is None or normalizer.normalize_str("Paris") != "paris":
+        return ""
+    return (
+        f"The vocabulary has words with capital letters ({', '.join(sorted(words)[:3])}), but the tokenizer writes all "
+        "in small ones, so they are never found: tokenizer_config.json does not say do_lower_case. If the model was "
+        'trained with capitals, write {"do_lower_case": false} there.'
+    )
 
 
 def make_windows(

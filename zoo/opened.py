@@ -15,7 +15,7 @@ from zoo.checkpoints import read_config
 from zoo.engines import DEFAULT_ENGINE, open_engine
 from zoo.engines.base import Batch, Engine, EngineOutput
 from zoo.errors import UserError
-from zoo.features import Tokenizer, Window, load_tokenizer, pad
+from zoo.features import Tokenizer, Window, case_remark, load_tokenizer, pad
 from zoo.lengths import LengthConfig, Lengths, Shape, macs
 
 if TYPE_CHECKING:
@@ -104,8 +104,16 @@ class Opened(ABC):
         """
 
     @abstractmethod
-    def ask(self, first: str, second: str | None, config: LengthConfig | None = None) -> Reply:
-        """What the model says of a question and its passage, or of one or two texts."""
+    def ask(
+        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: bool | None = None
+    ) -> Reply:
+        """What the model says of a question and its passage, or of one or two texts.
+
+        Args:
+            first, second: the texts.
+            config: length configuration; None for full length.
+            no_answer: of questions, whether "no answer" may win; None: as the model was trained.
+        """
 
     def run(self, inputs: Inputs, config: LengthConfig | None) -> tuple[list[EngineOutput], Reply]:
         """What the engine computes for every window, and a reply that tells all but what the model says."""
@@ -120,7 +128,8 @@ class Opened(ABC):
         tokens = [len(window.input_ids) for window in inputs.windows]
         full = sum(macs(self.shape, n) for n in tokens)
         ratio = sum(macs(self.shape, n, config.tokens(n)) for n in tokens) / full
-        return outputs, Reply(inputs.texts, tokens, kept, ratio, inputs.notices)
+        remark = case_remark(self.entry.folder, self.tokenizer)
+        return outputs, Reply(inputs.texts, tokens, kept, ratio, [*inputs.notices, *([remark] if remark else [])])
 
     def runner(self, first: str, second: str | None = None, config: LengthConfig | None = None) -> Runner:
         """What runs the engine over this input, to be timed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,8 @@ class Task:
         regression: the label is a number within `scale`.
         hub: Hub id of the data, with `config`, the name of the subset.
         train_split, validation_split: of the Hub.
+        reported_split: of the Hub, what is reported on and what published figures are on; by default
+            `validation_split`, by which is chosen.
         remark: what to say beside its figures.
         title: as people write it.
         rows: texts in the validation set that the published figures are on; 0 where that does not matter.
@@ -113,6 +116,7 @@ class Task:
     config: str | None = None
     train_split: str = "train"
     validation_split: str = "validation"
+    reported_split: str = ""
     scale: tuple[float, float] = (0.0, 5.0)
     remark: str = ""
     title: str = ""
@@ -120,22 +124,41 @@ class Task:
     beside: str = ""
     type: TaskType = TEXTS
 
+    def split(self, part: str) -> str:
+        """The Hub's split to learn from ("train"), to choose by ("validation") or to report on ("evaluation")."""
+        reported = self.reported_split or self.validation_split
+        return {"train": self.train_split, "validation": self.validation_split, "evaluation": reported}[part]
+
     @property
     def outputs(self) -> int:
         """Outputs of a classifier's head."""
         return 1 if self.regression else len(self.labels)
 
     def order_of(self, names: Sequence[str]) -> list[int] | None:
-        """Places of the task's labels among a checkpoint's, which may come in another order; None if it has others.
+        """Places of the task's labels among a checkpoint's, which may come in another order and in any case.
 
-        Labels without names of their own (`LABEL_0`) are taken to be in the task's order.
+        Returns:
+            None for other labels, and for those without names of their own (`LABEL_0`), which tell no order.
         """
         if len(names) != self.outputs:
             return None
-        mine, theirs = [label.casefold() for label in self.labels], [name.casefold() for name in names]
-        if self.regression or theirs == [f"label_{i}" for i in range(len(theirs))]:
-            return list(range(len(theirs)))
+        if self.regression:
+            return [0]
+        mine, theirs = [_spelled(label) for label in self.labels], [_spelled(name) for name in names]
         return [theirs.index(label) for label in mine] if sorted(mine) == sorted(theirs) else None
+
+    def may_have(self, names: Sequence[str]) -> bool:
+        """Whether these can be the task's labels: named so, in some order, or as many without names."""
+        return self.order_of(names) is not None or (len(names) == self.outputs and are_unnamed(names))
+
+
+def are_unnamed(labels: Sequence[str]) -> bool:
+    """Whether labels are numbers only, as transformers writes them where nobody names any (`LABEL_0`)."""
+    return all(re.fullmatch(r"((label|class)_?)?\d+", _spelled(label)) for label in labels)
+
+
+def _spelled(label: str) -> str:
+    return re.sub(r"[\s_-]+", "_", label.strip().casefold())
 
 
 def _glue(
@@ -196,6 +219,8 @@ TASKS = {
                 "accuracy",
                 hub="facebook/xnli",
                 config=language,
+                reported_split="test",
+                rows=5010,
                 remark="CC BY-NC 4.0: for evaluation, not for training what is published",
                 title=f"XNLI ({language})",
             )

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from zoo.errors import UserError
 from zoo.files import read_json
+from zoo.foreign import refuse_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +97,8 @@ class Tensors:
         """The weights of a folder.
 
         Raises:
-            UserError: there are none in safetensors, a file is broken, or two weights have one name.
+            UserError: there are none in safetensors, a file is broken, two weights have one name, or some are no
+                floats.
         """
         stored = dict[str, Stored]()
         for path in weight_files(folder):
@@ -108,6 +110,7 @@ class Tensors:
                         "without what it is wrapped in."
                     )
                 stored[name] = one
+        refuse_tensors({name: one.dtype for name, one in stored.items()}, str(folder))
         return cls(folder, stored)
 
     @property

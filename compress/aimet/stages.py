@@ -68,7 +68,7 @@ def aimet(ctx: StageContext[AimetRecipe]) -> dict[str, Any]:
     _check_head(source, subject)
     tokenizer = _tokenizer(ctx, source)
     data = training_samples(recipe, tokenizer, recipe.aimet)
-    plain = subject.load_model(source, recipe.aimet.dropout)
+    plain = subject.load_model(source, recipe.aimet.dropout, new_head=False)
     model = Simulated(plain, Settings.of(recipe, plain))
     calibrated = ctx.folder / START
     if (calibrated / SETTINGS).is_file():
@@ -84,7 +84,7 @@ def aimet(ctx: StageContext[AimetRecipe]) -> dict[str, Any]:
         rates = None if moving is None else model.range_rates(moving, rate)
         loss, student = subject.loss(), Student(model, tokenizer, data)
         if recipe.distill.apply:
-            guidance = Guidance(recipe.distill, str(source), recipe.finetune)
+            guidance = Guidance(recipe.distill, subject, str(source), recipe.finetune)
             loss = distillation(guidance, loss, student)  # type: ignore[arg-type]
         facts = learn(Workplace.of(ctx), student, recipe.aimet, loss, model.save, rates=rates)
     elif ctx.first:

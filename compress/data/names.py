@@ -22,8 +22,8 @@ def called(dataset: Any, part: str) -> str:
         return f"{called(dataset, 'train')}: one text in {HELD_PART}, held out of the training"
     if task.type.has_articles:
         return task.hub if source == OWN else shown(source)
-    split = task.train_split if part == "train" else task.validation_split
-    return f"{task.title}: {task.hub} ({task.config}, {split})" if source == OWN else f"{task.title}: {shown(source)}"
+    where = f"{task.hub} ({task.config}, {task.split(part)})" if source == OWN else shown(source)
+    return f"{task.title}: {where}"
 
 
 def shown(source: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from zoo.modeling import LengthAdaptiveModel
 from zoo.weights import float_weights, linears, spec_of, write
 
 ReadWindows = Callable[[Tokenizer], Sequence[Window]]  # reads what to calibrate on
+LoadModel = Callable[[Path], LengthAdaptiveModel]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ def calibrate_checkpoint(
     read: ReadWindows,
     configs: Sequence[LengthConfig] = (),
     ranges: Mapping[str, Range] | None = None,
+    load: LoadModel = LengthAdaptiveModel.load,
 ) -> Calibrated:
     """Loads a checkpoint and settles the ranges of its inputs.
 
@@ -60,11 +63,12 @@ def calibrate_checkpoint(
         read: reads what to calibrate on; called where something is.
         configs: length configurations that calibration runs at, beside full length.
         ranges: those that a training has learned; nothing is calibrated then.
+        load: loads the model; see `loader`.
 
     Raises:
         UserError: a pattern of `keep_float` fits no product.
     """
-    model, tokenizer = LengthAdaptiveModel.load(checkpoint), load_tokenizer(checkpoint)
+    model, tokenizer = load(checkpoint), load_tokenizer(checkpoint)
     matching(operators(model), settings.keep_float or ())
     if ranges is not None or settings.approach == "dynamic":
         return Calibrated(model, tokenizer, ranges, 0)
@@ -109,6 +113,11 @@ def store_graph(ready: Calibrated, out: Path, settings: Quantize, keep_float: Se
         "calibration_windows": ready.windows,
         "kept_float": floats,
     }
+
+
+def loader(recipe: Kind) -> LoadModel:
+    """Loads a checkpoint for the recipe's task, which it has learned: its labels come in the task's order."""
+    return partial(subject_of(recipe).load_model, new_head=False)
 
 
 def calibration_windows(recipe: Kind, tokenizer: Tokenizer) -> list[Window]:

@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from compress.int8.graph import ReadWindows
+from compress.int8.graph import LoadModel, ReadWindows
 from compress.int8.rounding import matching, operators
 from compress.recipe.groups import Quantize
 from compress.recipe.kind import NEURAL_COMPRESSOR
@@ -58,7 +58,13 @@ class Plain(nn.Module):
         return self.model(input_ids, attention_mask, token_type_ids).logits
 
 
-def build(checkpoint: Path, out: Path, settings: Quantize, read: ReadWindows) -> dict[str, Any]:
+def build(
+    checkpoint: Path,
+    out: Path,
+    settings: Quantize,
+    read: ReadWindows,
+    load: LoadModel = LengthAdaptiveModel.load,
+) -> dict[str, Any]:
     """Quantizes `checkpoint` by neural-compressor as `settings` say, into the folder `out`.
 
     Args:
@@ -66,6 +72,7 @@ def build(checkpoint: Path, out: Path, settings: Quantize, read: ReadWindows) ->
         out: replaced when all is done.
         settings: how.
         read: reads what to calibrate on; called where something is.
+        load: loads the model.
 
     Returns:
         Approach, bits of the weights, calibration windows, layers left in float, bytes of the integers on disk, and the
@@ -76,7 +83,7 @@ def build(checkpoint: Path, out: Path, settings: Quantize, read: ReadWindows) ->
             else than its graph.
     """
     quantization, export = backend()
-    model, tokenizer = LengthAdaptiveModel.load(checkpoint), load_tokenizer(checkpoint)
+    model, tokenizer = load(checkpoint), load_tokenizer(checkpoint)
     windows = read(tokenizer) if settings.approach == "static" else []
     floats = float_layers(model, settings.keep_float or ())
     reduce_range = settings.reduce_range is not False

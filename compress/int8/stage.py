@@ -9,7 +9,7 @@ from typing import Any
 
 from compress.int8 import inc
 from compress.int8.criterion import Scorer, answering, within
-from compress.int8.graph import calibrate_checkpoint, calibration_windows, store_graph
+from compress.int8.graph import calibrate_checkpoint, calibration_windows, loader, store_graph
 from compress.int8.ranges import RANGES_FILE, Range, load_ranges
 from compress.recipe.kind import Kind
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
@@ -42,7 +42,7 @@ def at_front(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     recipe, front = ctx.recipe, Front.load(ctx.inputs["search"] / "front.json")
     read = partial(calibration_windows, recipe)
     configs = [point.config for point in front.everything]
-    ready = calibrate_checkpoint(trained_in(ctx)[0], recipe.quantize, read, configs)
+    ready = calibrate_checkpoint(trained_in(ctx)[0], recipe.quantize, read, configs, load=loader(recipe))
     return store_graph(ready, ctx.folder, recipe.quantize)
 
 
@@ -70,12 +70,12 @@ def write_int8(
     if settings.neural_compressor:
         inc.backend()  # absent, it is said before anything is computed
     read = partial(calibration_windows, recipe)
-    ready = calibrate_checkpoint(checkpoint, settings, read, configs, ranges)
+    ready = calibrate_checkpoint(checkpoint, settings, read, configs, ranges, loader(recipe))
     if criterion is None or not criterion.apply:
         facts = store_graph(ready, ctx.folder, settings)
     else:
         scorer = scorer or answering(recipe, checkpoint, criterion.max_questions)
         facts = within(criterion, ready, settings, scorer, read, ctx.folder, ctx.progress)
     if settings.neural_compressor:
-        facts["neural_compressor"] = inc.build(checkpoint, ctx.folder / inc.FOLDER, settings, read)
+        facts["neural_compressor"] = inc.build(checkpoint, ctx.folder / inc.FOLDER, settings, read, loader(recipe))
     return facts

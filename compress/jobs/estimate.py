@@ -127,8 +127,7 @@ def _texts(data: Dataset | Questions, part: str, length: int) -> tuple[int, int]
 @lru_cache(maxsize=16)
 def _counted_texts(task: str, source: str, part: str, length: int) -> tuple[int, int]:
     known = find_task(task)
-    split = known.train_split if part == "train" else known.validation_split
-    examples = load_texts(known, source, split, Intake(skip=True))
+    examples = load_texts(known, source, known.split(part), Intake(skip=True))
     tokens = sum(min(length, (len(e.first) + len(e.second or "")) / CHARACTERS + 3) for e in examples)
     return len(examples), max(2, round(tokens / len(examples)))
 

@@ -9,10 +9,10 @@ import torch
 from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.stage import StageContext
+from compress.tasks.subjects import subject_of
 from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
-from zoo.modeling import LengthAdaptiveModel
 
 
 def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
@@ -34,12 +34,13 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     count = len(settings.checkpoints)
     others = settings.shares or [1 / (count + 1)] * count
     shares = [1 - sum(others), *others]
-    model, tokenizer = LengthAdaptiveModel.load(trained), load_tokenizer(trained)
+    subject, tokenizer = subject_of(ctx.recipe), load_tokenizer(trained)
+    model = subject.load_model(trained, new_head=False)
     mean = {name: shares[0] * value for name, value in model.state_dict().items()}
     passages: set[str] = set()
     for source, share in zip(settings.checkpoints, others, strict=True):
         folder = checkpoint_of(source)
-        state = LengthAdaptiveModel.load(folder).state_dict()
+        state = subject.load_model(folder, new_head=False).state_dict()
         if {n: v.shape for n, v in state.items()} != {n: v.shape for n, v in mean.items()}:
             raise UserError(f"{source} has other layers or widths than what was trained: they cannot be averaged.")
         if load_tokenizer(folder).get_vocab() != tokenizer.get_vocab():

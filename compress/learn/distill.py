@@ -27,13 +27,13 @@ from compress.recipe.stage import StageContext
 from compress.recipe.train import TrainRecipe
 from compress.recipe.training_groups import Distill
 from compress.tasks.samples import Forward, Loss, Sample
-from compress.tasks.subjects import training_samples
+from compress.tasks.subject import Subject
+from compress.tasks.subjects import subject_of, training_samples
 from zoo.catalog import checkpoint_of
 from zoo.devices import compute_device
 from zoo.errors import UserError
 from zoo.features import Tokenizer, load_tokenizer
 from zoo.modeling import MASK, LengthAdaptiveModel, Output
-from zoo.tasks import TaskType
 
 Taught = LengthAdaptiveRecipe | TrainRecipe | PruneOnceRecipe | NncfRecipe  # kinds with a stage `teacher`
 
@@ -44,12 +44,14 @@ class Guidance:
 
     Attributes:
         settings: the group of a recipe.
+        subject: what the student learns.
         model: the recipe's own checkpoint, which teaches where `settings` name no other.
         reading: the group that says how long the windows are.
         stored: where stage `teacher` has left the teacher's logits; None asks the teacher at every step.
     """
 
     settings: Distill
+    subject: Subject[Any]
     model: str
     reading: Learning
     stored: Path | None = None
@@ -58,7 +60,7 @@ class Guidance:
     def of(cls, recipe: Taught, inputs: Mapping[str, Path] | None = None) -> Guidance:
         """That of a recipe; `inputs` are the folders of the stages before, for a training."""
         stored = inputs["teacher"] if inputs is not None and recipe.distill.store_logits else None
-        return cls(recipe.distill, recipe.model, recipe.finetune, stored)
+        return cls(recipe.distill, subject_of(recipe), recipe.model, recipe.finetune, stored)
 
     @property
     def teacher(self) -> str:
@@ -69,11 +71,12 @@ class Guidance:
         """The teacher, which can read what the student's `tokenizer` writes: folder, model and own tokenizer.
 
         Raises:
-            UserError: it has no head for a task, another vocabulary or too few positions.
+            UserError: it has no head for the task, labels in no known order, another vocabulary or too few positions.
         """
         folder = checkpoint_of(self.teacher)
+        labels = self.settings.labels if self.settings.teacher else self.subject.labels
         try:
-            model = LengthAdaptiveModel.load(folder)
+            model = self.subject.load_teacher(folder, labels)
         except UserError as error:
             raise UserError(
                 f"This cannot be a teacher: {error} Set distill.teacher to a fine-tuned checkpoint."
@@ -107,14 +110,13 @@ def teacher(ctx: StageContext[Taught], check: Callable[[int], None] | None = Non
             check(len(data))
         return data
 
-    return store_logits(Workplace.of(ctx), Guidance.of(recipe), tokenizer, recipe.dataset.type, windows)
+    return store_logits(Workplace.of(ctx), Guidance.of(recipe), tokenizer, windows)
 
 
 def store_logits(
     place: Workplace,
     guidance: Guidance,
     tokenizer: Tokenizer,
-    learned: TaskType,
     windows: Callable[[], list[Sample]],
 ) -> dict[str, Any]:
     """Asks a teacher about the windows to train on, and keeps its logits in the workplace if the guidance says so.
@@ -123,7 +125,6 @@ def store_logits(
         place: where.
         guidance: who teaches.
         tokenizer: of the student.
-        learned: what the windows are labelled for.
         windows: reads what is trained on; called when the teacher is known to fit.
 
     Returns:
@@ -136,10 +137,6 @@ def store_logits(
     if not guidance.settings.store_logits:
         return {}
     data = windows()
-    if model.head is not learned:
-        raise UserError(
-            f"The training data are for {learned.title}, the teacher is not. Set distill.teacher to one that is."
-        )
     device = compute_device()
     guide = teacher_for(model.to(device), own, data)
     with computing(place.training.precision, device):  # as in the training that would ask it at every step

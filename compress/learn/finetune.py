@@ -24,7 +24,7 @@ from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, training_samples
 from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
-from zoo.features import Tokenizer, load_tokenizer
+from zoo.features import Tokenizer, check_vocabulary, load_tokenizer
 from zoo.modeling import Layer, LengthAdaptiveModel
 
 
@@ -54,6 +54,7 @@ def start(
     dropout: float,
     seed: int,
     own: Mapping[str, Any] | None = None,
+    new_head: bool = True,
 ) -> tuple[LengthAdaptiveModel, Tokenizer]:
     """The model that a training starts from, with a new head if it has none for the task, and its tokenizer.
 
@@ -64,13 +65,15 @@ def start(
         dropout: of hidden states.
         seed: of a new head.
         own: keys of the checkpoint's configuration to set.
+        new_head: it is trained, so that one without a head for the task gets a new one.
     """
     folder = checkpoint_of(source)
     reader = load_tokenizer(checkpoint_of(tokenizer) if tokenizer else folder)
     torch.manual_seed(seed)
-    model = subject.load_model(folder, dropout, **(own or {}))
+    model = subject.load_model(folder, dropout, new_head, **(own or {}))
     if tokenizer and (folder / "tokenizer.json").is_file():
         renumber(model, load_tokenizer(folder), reader)
+    check_vocabulary(reader, model.config["vocab_size"], source)
     return model, reader
 
 

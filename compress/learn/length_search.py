@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compress.int8.graph import calibrate_checkpoint, calibration_windows, store_graph
+from compress.int8.graph import calibrate_checkpoint, calibration_windows, loader, store_graph
 from compress.learn.evolution import Candidate, Evolution, Space, config_of, filled, frontier, thinned
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.stage import StageContext, trained_in
@@ -36,7 +36,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     if not (draft / "built.json").is_file():
         first = [config_of(gene) for gene in space.starting(settings.population)]
         read = partial(calibration_windows, recipe)
-        ready = calibrate_checkpoint(checkpoint, recipe.quantize, read, first)
+        ready = calibrate_checkpoint(checkpoint, recipe.quantize, read, first, load=loader(recipe))
         write_json(draft / "built.json", store_graph(ready, draft, recipe.quantize))
     judge = Judge(draft, recipe, examples)
 

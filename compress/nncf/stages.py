@@ -27,7 +27,7 @@ from compress.results import evaluate, package
 from compress.results.evaluate import Contender
 from compress.tasks.subjects import subject_of, training_samples
 from zoo.catalog import checkpoint_of
-from zoo.checkpoints import check_simulable, head_of, read_config
+from zoo.checkpoints import check_simulable, read_config
 from zoo.engines import open_graph
 from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
@@ -57,17 +57,14 @@ def finetune(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     recipe = ctx.recipe
     if not recipe.finetune.apply:
         config = read_config(checkpoint_of(recipe.model))
-        try:
-            fits = head_of(config) is recipe.dataset.type
-        except UserError:
-            fits = False
-        if not fits:
+        if not subject_of(recipe).has_head(config):
             raise UserError(
                 f"{names.shown(recipe.model)} has not learned {recipe.dataset.task} yet: set finetune.apply to true, "
                 "or take a checkpoint that has."
             )
     subject, settings = subject_of(recipe), recipe.finetune
-    model, tokenizer = start(subject, recipe.model, recipe.tokenizer, settings.dropout, recipe.training.seed)
+    taken, seed = (recipe.model, recipe.tokenizer), recipe.training.seed
+    model, tokenizer = start(subject, *taken, settings.dropout, seed, new_head=settings.apply)
     check_simulable(model.family)
     if recipe.finetune.apply:
         student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
@@ -83,9 +80,10 @@ def teacher(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     recipe, source = ctx.recipe, ctx.inputs["finetune"]
     if not recipe.distill.apply:
         return {}
-    guidance, tokenizer = Guidance(recipe.distill, str(source), recipe.finetune), load_tokenizer(source)
+    guidance = Guidance(recipe.distill, subject_of(recipe), str(source), recipe.finetune)
+    tokenizer = load_tokenizer(source)
     samples = partial(training_samples, recipe, tokenizer, recipe.finetune)
-    return distill.store_logits(Workplace.of(ctx), guidance, tokenizer, recipe.dataset.type, samples)
+    return distill.store_logits(Workplace.of(ctx), guidance, tokenizer, samples)
 
 
 def run(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
@@ -127,7 +125,8 @@ def run(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     loss, student = subject.loss(), Student(model, tokenizer, data)
     if recipe.distill.apply:
         stored = ctx.inputs["teacher"] if recipe.distill.store_logits else None
-        loss = distill.distillation(Guidance(recipe.distill, str(source), recipe.finetune, stored), loss, student)
+        guidance = Guidance(recipe.distill, subject, str(source), recipe.finetune, stored)
+        loss = distill.distillation(guidance, loss, student)
     tune = recipe.tune
     rates = None if tune.range_step is None else range_rates(model, tune.range_step, tune.learning_rate)
     return {**facts, **learn(Workplace.of(ctx), student, tune, loss, save, rates=rates)}

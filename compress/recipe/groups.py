@@ -68,6 +68,8 @@ class Tasked(Group):
         if self.type.has_articles:
             if HELD_OUT in held.values():
                 raise ValueError(f"{HELD_OUT} is for texts: for {self.type.noun} name a file or a data set")
+            if getattr(self, "labels", None):
+                raise ValueError(f"labels are those of a classifier: leave them out for {self.task}")
             return self
         for part in parts:
             if held[part] == "examples":  # the bundled questions, which are the default
@@ -77,6 +79,10 @@ class Tasked(Group):
         for key in ("titles", "validation_titles", "evaluation_titles", "version_2"):
             if getattr(self, key, None):
                 raise ValueError(f"{key} is for questions: leave it out for {self.task}")
+        labels: list[str] | None = getattr(self, "labels", None)
+        if labels and find_task(self.task).order_of(labels) is None:
+            wanted = ", ".join(find_task(self.task).labels) or "none, since it gives a score"
+            raise ValueError(f"labels of {self.task} are {wanted}: write each of them once")
         return self
 
     @property
@@ -111,6 +117,11 @@ class Dataset(Tasked):
         default=None, description="glob patterns of article titles to report on"
     )
     version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
+    labels: Annotated[list[str] | None, Mark.OF_MODEL] = Field(
+        default=None,
+        description="what the outputs of `model` are called, in their order, where its config.json does not say: "
+        "contradiction, entailment, neutral; null: as it says, else as labelled examples show",
+    )
     max_train_examples: int | None = Field(
         default=None, ge=1, description="train on so many questions or texts, drawn at random"
     )
@@ -130,6 +141,11 @@ class Questions(Tasked):
         default=None, description="glob patterns of article titles to report on"
     )
     version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
+    labels: Annotated[list[str] | None, Mark.OF_MODEL] = Field(
+        default=None,
+        description="what the outputs of `model` are called, in their order, where its config.json does not say: "
+        "contradiction, entailment, neutral; null: as it says, else as labelled examples show",
+    )
 
 
 class Reading(Group):

@@ -24,7 +24,7 @@ from zoo.engines import engine_class
 KINDS: dict[str, type[Kind]] = {}  # by name; a class enters itself as soon as it is defined
 
 # Stages that several kinds have.
-TAUGHT = ("distill.apply", "distill.teacher", "distill.store_logits")
+TAUGHT = ("distill.apply", "distill.teacher", "distill.labels", "distill.store_logits")
 LEARNED = tuple(f"dataset.{key}" for key in groups.LEARNED)
 EVALUATE = Stage("compress.results.evaluate:run", ("dataset", "evaluate"), mark="compress.methods.evaluate:run")
 PACKAGE = Stage(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from compress.progress import Progress
 from zoo.catalog import checkpoint_of
+from zoo.checkpoints import lacks_names, read_config
 
 if TYPE_CHECKING:
     from compress.recipe.kind import Kind
@@ -91,5 +92,9 @@ def trained_in(ctx: StageContext[Any]) -> tuple[Path, bool]:
 
 
 def source_of(recipe: Kind) -> tuple[Path, bool]:
-    """The float checkpoint's folder, and whether others can find it: a bundled entry or a Hub id, not a folder."""
-    return checkpoint_of(recipe.model), not Path(recipe.model).expanduser().is_dir()
+    """The float checkpoint's folder, and whether others can find it: a bundled entry or a Hub id, not a folder.
+
+    One that does not name its labels is none to stand beside a model that does: their answers could not be compared.
+    """
+    folder = checkpoint_of(recipe.model)
+    return folder, not Path(recipe.model).expanduser().is_dir() and not lacks_names(read_config(folder))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from compress.recipe.groups import Decay, Group, LearningRate, MaxNorm, Share, Weight
-from compress.recipe.place import Place
+from compress.recipe.place import Mark, Place
 
 Approach = Literal[
     "magnitude",
@@ -98,6 +98,11 @@ class Distill(Group):
 
     apply: bool = Field(default=False, description="distil")
     teacher: Place | None = Field(default=None, description="a folder, a bundled entry or a Hub id; null: `model`")
+    labels: Annotated[list[str] | None, Mark.OF_MODEL] = Field(
+        default=None,
+        description="what the teacher's outputs are called, in their order, where its config.json does not say; null: "
+        "as it says, else as labelled examples show",
+    )
     store_logits: bool = Field(
         default=True, description="run the teacher once over the data and keep its logits, instead of at every step"
     )

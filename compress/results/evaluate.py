@@ -29,7 +29,6 @@ from zoo.features import load_tokenizer
 from zoo.files import Archive, read_json, write_json
 from zoo.latency import machine
 from zoo.lengths import Front, LengthConfig, Point, non_dominated
-from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 from zoo.tasks import find_task
 
@@ -268,7 +267,7 @@ def score_float(
     source, published = trained_in(ctx)
     folder, tokenizer = source if published else ctx.folder / "float", load_tokenizer(source)
     if not published:
-        LengthAdaptiveModel.load(source).save(folder, torch.float16)
+        subject.load_model(source, new_head=False).save(folder, torch.float16)
         tokenizer.save_pretrained(str(folder))
     config = read_config(folder)
     return subject.score(TorchEngine.open(folder, threads), tokenizer, examples, None, progress, config)

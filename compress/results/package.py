@@ -101,11 +101,12 @@ def package(
             small = int8_content(settings.name + recipe.suffix, ctx.inputs["quantize"], evaluated, facts)
             contents.append(with_files(small, "int8"))
             contents += inc_contents(settings.name, ctx, facts, metrics)
-        return pack(ctx.folder, about, contents, trained_on(ctx), trained_in(ctx)[0])
+        trained = subject_of(recipe).load_model(trained_in(ctx)[0], new_head=False)
+        return pack(ctx.folder, about, contents, trained_on(ctx), trained)
 
 
 def pack(
-    folder: Path, about: Mapping[str, Any], contents: Sequence[Content], seen: set[str], checkpoint: Path
+    folder: Path, about: Mapping[str, Any], contents: Sequence[Content], seen: set[str], trained: LengthAdaptiveModel
 ) -> dict[str, Any]:
     """Puts entries together, and loads them back when all of them stand.
 
@@ -114,11 +115,11 @@ def pack(
         about: facts that all of them share.
         contents: of the entries.
         seen: fingerprints of the passages trained on.
-        checkpoint: what they are compared with, see `verify_loading`.
+        trained: what they are compared with, see `verify_loading`.
     """
     entries = [assemble(folder / one.name, one.files, {**about, **one.facts}, seen) for one in contents]
     for entry in entries:
-        verify_loading(entry, checkpoint)
+        verify_loading(entry, trained)
     return {"entries": [entry.name for entry in entries], "bytes": [size(entry) for entry in entries]}
 
 
@@ -170,7 +171,7 @@ def half_precision(ctx: StageContext[Any]) -> Generator[Path]:
         return
     source, folder = trained_in(ctx)[0], ctx.folder / DRAFT
     try:
-        LengthAdaptiveModel.load(source).save(folder, torch.float16)
+        subject_of(ctx.recipe).load_model(source, new_head=False).save(folder, torch.float16)
         load_tokenizer(source).save_pretrained(str(folder))
         yield folder
     finally:

@@ -45,7 +45,8 @@ def package(ctx: StageContext[Any]) -> dict[str, Any]:
     }
     contents.append(int8_content(settings.name, ctx.inputs["quantize"], evaluated, facts))
     contents += inc_contents(settings.name, ctx, facts, metrics)
-    return pack(ctx.folder, about, contents, load_fingerprints(ctx.root), folder)
+    taken = subject_of(recipe).load_model(folder, new_head=False)
+    return pack(ctx.folder, about, contents, load_fingerprints(ctx.root), taken)
 
 
 def provenance(ctx: StageContext[Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from compress.data.fingerprints import load_fingerprints
 from compress.data.intake import Intake
 from compress.progress import Progress
 from compress.tasks.lengths import drop_layers_of, effective, macs_share
-from compress.tasks.subject import Subject
+from compress.tasks.subject import Asked, Subject
 from compress.tasks.subjects import kind_of, subject_for
 from zoo import catalog
 from zoo.checkpoints import most_tokens, read_config
@@ -30,7 +30,7 @@ def score_entry(
     config: str | None = None,
     engine: str | None = None,
     max_questions: int | None = None,
-    task: str | None = None,
+    task: str | Asked | None = None,
 ) -> dict[str, Any]:
     """Scores an entry.
 
@@ -42,7 +42,7 @@ def score_entry(
         config: a length configuration instead; with neither, full length.
         engine: by default the entry's first.
         max_questions: score on so many, drawn at random.
-        task: of a classifier, one of `zoo.tasks`; by default what its checkpoint was trained for.
+        task: one of `zoo.tasks`, or what else a person says of it; by default what its checkpoint was trained for.
 
     Returns:
         `entry`, `task`, `eval_file`, `budget`, `config` (fractions), `macs_ratio` (over the real lengths of this data),
@@ -88,11 +88,16 @@ def score_entry(
         **scores,
         "engine": runner.name,
         "machine": {**machine(), **({"gpu": gpu} if (gpu := gpu_of(runner)) else {})},
-        "notices": [*intake.sentences, *notices, *([subject.task.remark] if subject.task.remark else [])],
+        "notices": [
+            *intake.sentences,
+            *notices,
+            *subject.noted,
+            *([subject.task.remark] if subject.task.remark else []),
+        ],
     }
 
 
-def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str | None = None) -> Subject[Any]:
+def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str | Asked | None = None) -> Subject[Any]:
     """What an entry is scored on.
 
     Args:
@@ -103,8 +108,9 @@ def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str |
     Raises:
         UserError: a classifier that does not say what it was trained for, or a task that is not the entry's.
     """
-    found = kind_of(entry.type).task_of(entry.name, settings, task)
-    return subject_for(found.name, most_tokens(settings, found.type.padded))
+    asked = task if isinstance(task, Asked) else Asked(task)
+    found = kind_of(entry.type).task_of(entry.name, {**settings, "squad_v2": entry.no_answer}, asked)
+    return subject_for(found.name, most_tokens(settings, found.type.padded), asked.labels)
 
 
 def choose(

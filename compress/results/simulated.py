@@ -14,6 +14,7 @@ from compress.recipe.kind import Simulation
 from compress.recipe.load import KINDS, expanded, load
 from compress.recipe.stage import source_of
 from compress.results.score import subject_of_entry
+from compress.tasks.subject import Asked
 from zoo import catalog
 from zoo.checkpoints import read_config
 from zoo.engines import open_engine
@@ -42,7 +43,7 @@ def part_of(simulation: Simulation) -> Any:
 
 
 def score_simulated(
-    name: str, source: str | Intake, max_questions: int | None = None, seed: int = 0, task: str | None = None
+    name: str, source: str | Intake, max_questions: int | None = None, seed: int = 0, task: str | Asked | None = None
 ) -> dict[str, Any]:
     """Scores a float model and what was simulated of it; where an entry has no float model, its int8 one instead.
 
@@ -104,7 +105,12 @@ def score_simulated(
         "by": SIMULATIONS[kind].by,
         "simulation": part.facts(place),
         "machine": machine(),
-        "notices": [*notices, *intake.sentences, *([subject.task.remark] if subject.task.remark else [])],
+        "notices": [
+            *notices,
+            *intake.sentences,
+            *subject.noted,
+            *([subject.task.remark] if subject.task.remark else []),
+        ],
     }
 
 

@@ -28,7 +28,7 @@ HALF, INTEGER = 0.001, 0.15
 LEAST = 0.01  # spread that logits have at least: below, float32's own digits would count
 
 
-def verify_loading(entry_folder: Path, checkpoint: Path) -> dict[str, float]:
+def verify_loading(entry_folder: Path, trained: Path | LengthAdaptiveModel) -> dict[str, float]:
     """Compares an entry, opened as the explorer opens it, with the checkpoint that it was made of.
 
     Float weights are compared with the checkpoint's own, rounded to half precision as the entry's are: what rounding
@@ -38,7 +38,7 @@ def verify_loading(entry_folder: Path, checkpoint: Path) -> dict[str, float]:
 
     Args:
         entry_folder: a packaged entry.
-        checkpoint: the float checkpoint that training left.
+        trained: the float checkpoint that training left, or the model that was loaded from it.
 
     Returns:
         Median distance of the logits as a share of their spread, by engine and budget.
@@ -47,7 +47,7 @@ def verify_loading(entry_folder: Path, checkpoint: Path) -> dict[str, float]:
         UserError: one is too far off; the entry should not be used.
     """
     entry = catalog.find(str(entry_folder))
-    model = LengthAdaptiveModel.load(checkpoint)
+    model = LengthAdaptiveModel.load(trained) if isinstance(trained, Path) else trained
     configs = {"full length": LengthConfig.full(model.shape.layers)}
     engines = [name for name in entry.engines if engine_class(name).opens == GRAPH and is_installed(name)]
     tolerance = INTEGER if engines else HALF

@@ -18,7 +18,7 @@ from zoo.errors import UserError
 from zoo.files import read_json, sha256
 
 VERSION = 1  # part of every hash: raise it when old stages no longer fit, as when a default changes
-ADDED = ("dataset.skip",)  # keys that stages named later: as by default they leave no trace in a hash
+ADDED = ("dataset.skip", "distill.labels")  # keys that stages named later: as by default they leave no trace in a hash
 WEIGHTS = (".safetensors", ".bin", ".onnx")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,10 +13,12 @@ from torch import Tensor
 from compress.data.intake import Intake
 from compress.data.names import OWN
 from compress.data.squad import Example, load_squad
+from compress.tasks.heads import replace_head
 from compress.tasks.losses import of_answer, span
 from compress.tasks.metrics import squad_scores
 from compress.tasks.samples import Loss, Sample, samples
-from compress.tasks.subject import About, Reading, Subject, Tell
+from compress.tasks.subject import About, Asked, Reading, Subject, Tell
+from zoo.abstaining import folder_abstains
 from zoo.ask import predict
 from zoo.checkpoints import most_tokens, read_config
 from zoo.engines.base import Engine
@@ -24,6 +27,8 @@ from zoo.features import Tokenizer, Window, make_windows
 from zoo.lengths import Lengths
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import QUESTIONS, Task, find_task
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1024  # questions between two signs of progress
 
@@ -37,10 +42,10 @@ class Questions(Subject[Example]):
         self._no_answer = task.name == "squad_v2" or bool(stated)  # some questions have no answer
 
     @classmethod
-    def task_of(cls, entry: str, config: Mapping[str, Any], asked: str | None) -> Task:
-        if asked and find_task(asked).type is not QUESTIONS:
-            raise UserError(f"{entry} answers questions: leave --task out, or choose a classifier.")
-        return find_task("squad_v2" if config.get("squad_v2") else "squad")
+    def task_of(cls, entry: str, config: Mapping[str, Any], asked: Asked) -> Task:
+        if asked.labels or (asked.task and find_task(asked.task).type is not QUESTIONS):
+            raise UserError(f"{entry} answers questions: leave --task and --labels out, or choose a classifier.")
+        return find_task(asked.task or ("squad_v2" if config.get("squad_v2") else "squad"))
 
     def read(self, source: str, intake: Intake | None = None) -> list[Example]:
         return load_squad(self.task.hub if source == OWN else source, "validation", intake=intake)
@@ -84,10 +89,18 @@ class Questions(Subject[Example]):
     def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         return of_answer(logits, batch)
 
-    def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> LengthAdaptiveModel:
-        if self._no_answer:
+    def load_model(
+        self, folder: Path | str, dropout: float = 0.0, new_head: bool = True, **overrides: Any
+    ) -> LengthAdaptiveModel:
+        config = read_config(folder)
+        able = folder_abstains(Path(folder), config)
+        if self._no_answer or (able and not new_head):  # what is not trained stays as able as it was
             overrides = {"always_keep_first_token": True, "squad_v2": True, **overrides}
-        fits = self.has_head(read_config(folder))
+        elif able:
+            overrides = {"squad_v2": False, **overrides}
+        fits = self.has_head(config)
+        if not fits and (replaced := replace_head(config, QUESTIONS.title, new_head)):
+            log.warning("%s", replaced)
         return LengthAdaptiveModel.load(folder, None if fits else QUESTIONS, dropout, **overrides)
 
     def score(
@@ -99,7 +112,7 @@ class Questions(Subject[Example]):
         progress: Tell | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
-        no_answer = self._no_answer if settings is None else bool(settings.get("squad_v2", False))
+        no_answer = self._no_answer or (self.has_recipe and bool((settings or {}).get("squad_v2", False)))
         longest = most_tokens(settings or {}, self.padded)
 
         def answer(part: Sequence[Example]) -> list[str]:

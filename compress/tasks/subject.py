@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from compress.data.squad import Example, fingerprint
 from compress.data.texts import draw
 from compress.recipe.groups import Dataset, Evaluate, Questions
 from compress.tasks.samples import Loss, Sample
+from zoo.catalog import checkpoint_of
 from zoo.checkpoints import head_of
 from zoo.engines.base import Engine
 from zoo.errors import UserError
@@ -24,6 +26,8 @@ from zoo.features import Tokenizer, Window
 from zoo.lengths import Lengths
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import Task
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "evaluation")
 E = TypeVar("E")  # an example
@@ -56,6 +60,19 @@ class About(Protocol):
     def seed(self) -> int: ...
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a person says of an entry that is to be scored, where the entry does not say it itself.
+
+    Attributes:
+        task: name of a task; None for the entry's own.
+        labels: what a classifier's outputs are called, in their order; None as the entry names them.
+    """
+
+    task: str | None = None
+    labels: Sequence[str] | None = None
+
+
 class Subject(ABC, Generic[E]):
     """A task, and where a recipe takes its examples from. Each type of task is a subclass in a module of its own.
 
@@ -68,6 +85,24 @@ class Subject(ABC, Generic[E]):
     def __init__(self, task: Task, reading: Reading, recipe: About | None = None):
         self.task, self.reading, self._recipe = task, reading, recipe
         self._mended: list[str] = []
+        self.labels: Sequence[str] | None = None  # of a classifier's outputs, as a person says
+        self.noted: list[str] = []
+
+    @property
+    def has_recipe(self) -> bool:
+        """Whether it has data of its own."""
+        return self._recipe is not None
+
+    def is_start(self, folder: Path | str) -> bool:
+        """Whether this is the checkpoint that the recipe names, not one that it made."""
+        model = getattr(self._recipe, "model", None)
+        return bool(model) and Path(folder).resolve() == checkpoint_of(str(model)).resolve()
+
+    def remark(self, text: str) -> None:
+        """Says something of a score, once: to who runs it, and in `noted` to what reports it."""
+        if text not in self.noted:
+            self.noted.append(text)
+            log.warning("%s", text)
 
     @property
     def recipe(self) -> About:
@@ -92,13 +127,13 @@ class Subject(ABC, Generic[E]):
 
     @classmethod
     @abstractmethod
-    def task_of(cls, entry: str, config: Mapping[str, Any], asked: str | None) -> Task:
+    def task_of(cls, entry: str, config: Mapping[str, Any], asked: Asked) -> Task:
         """The task that an entry is scored on.
 
         Args:
             entry: its name, for messages.
             config: its `config.json`.
-            asked: name of a task; None for the entry's own.
+            asked: what a person says of it.
 
         Raises:
             UserError: the entry does not say what it was trained for, or was trained for something else.
@@ -175,12 +210,34 @@ class Subject(ABC, Generic[E]):
         """The task's own loss, from a model's logits and the batch of `compress.tasks.samples.collate`."""
 
     @abstractmethod
-    def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> LengthAdaptiveModel:
-        """A checkpoint with the task's head: its own where it fits, else a new one, drawn from torch's random numbers.
+    def load_model(
+        self, folder: Path | str, dropout: float = 0.0, new_head: bool = True, **overrides: Any
+    ) -> LengthAdaptiveModel:
+        """A checkpoint with the task's head, its outputs in the task's order.
+
+        It is the checkpoint's own where it fits, else a new one, drawn from torch's random numbers.
 
         Args:
+            new_head: one may be drawn, since it is trained.
             overrides: further keys of its configuration.
+
+        Raises:
+            UserError: the head does not fit, or in no known order, and no new one may be drawn.
         """
+
+    def load_teacher(self, folder: Path | str, labels: Sequence[str] | None = None) -> LengthAdaptiveModel:
+        """A teacher for the task, its outputs in the task's order.
+
+        Args:
+            labels: what its outputs are called, in their order, where it does not say so itself.
+
+        Raises:
+            UserError: it was made for something else, or its outputs are in no known order.
+        """
+        model = LengthAdaptiveModel.load(folder)
+        if model.head is not self.task.type:
+            raise UserError(f"The training data are for {self.task.type.title}, it is for {model.head.title}.")
+        return model
 
     def has_head(self, config: Mapping[str, Any]) -> bool:
         """Whether a checkpoint with this `config.json` has the task's head."""
@@ -247,7 +304,7 @@ class Subject(ABC, Generic[E]):
             n: so many examples are reported on; fewer than the task's own data have is remarked.
         """
         settings, source, task = self.recipe.evaluate, self.recipe.dataset.evaluation, self.task
-        own = {"dataset": task.hub, "split": task.validation_split}
+        own = {"dataset": task.hub, "split": task.split("evaluation")}
         names = {"dataset": settings.dataset_name, "split": settings.dataset_split}
         remarks, mended = self.remarks(n), self._mended
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
@@ -49,15 +50,18 @@ def subject_of(recipe: Read, reading: Windowed | None = None, task: str | None =
     return kind_of(about.type)(about, Reading(windowed.max_length, windowed.stride), recipe)
 
 
-def subject_for(task: str, max_length: int | None = None) -> Subject[Any]:
+def subject_for(task: str, max_length: int | None = None, labels: Sequence[str] | None = None) -> Subject[Any]:
     """A task without a recipe, for scoring and reading; `load` has nothing to load from.
 
     Args:
         task: a name of `zoo.tasks`.
         max_length: tokens of a window at most; by default as the published results have it.
+        labels: what a classifier's outputs are called, in their order, where it does not say so itself.
     """
     about = find_task(task)
-    return kind_of(about.type)(about, Reading(max_length or about.type.padded))
+    subject = kind_of(about.type)(about, Reading(max_length or about.type.padded))
+    subject.labels = labels
+    return subject
 
 
 def examples_to_search(ctx: StageContext[Any], limit: int | None, seed: int) -> list[Any]:

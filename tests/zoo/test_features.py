@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
+from zoo import catalog
+from zoo.ask import QuestionAnswerer
 from zoo.errors import UserError
 from zoo.features import MAX_QUESTION_TOKENS, Window, clean_text, label, load_tokenizer, make_windows, pad
 
@@ -78,3 +83,43 @@ def test_a_folder_without_a_tokenizer_says_so(tmp_path):
 )
 def test_clean_text(text, clean, notice):
     assert clean_text(text, 10 if "x" * 12 in text else 100) == (clean, notice)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "bare", ignore=shutil.ignore_patterns("tokenizer*", "vocab*"))
+    with pytest.raises(UserError, match="has no tokenizer: it holds none of tokenizer.json"):
+        load_tokenizer(tmp_path / "bare")
+
+
+def test_a_tokenizer_with_more_entries_than_embeddings_is_refused(tiny_model, tokenizer, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "small")
+    config = json.loads((tiny_model / "config.json").read_text())
+    (tmp_path / "small" / "config.json").write_text(json.dumps({**config, "vocab_size": len(tokenizer) - 1}))
+    with pytest.raises(
+        UserError, match=f"ids 0 to {len(tokenizer) - 1}, the model embeddings for {len(tokenizer) - 1}"
+    ):
+        load_tokenizer(tmp_path / "small")
+    (tmp_path / "small" / "config.json").write_text(json.dumps({**config, "vocab_size": len(tokenizer) + 8}))
+    assert len(load_tokenizer(tmp_path / "small")) == len(tokenizer), "spare embeddings do no harm"
+
+
+CITIES = [f"Q{letter}town" for letter in "abcdefghijklmnopqrst"]
+
+
+def test_a_cased_vocabulary_that_is_read_in_small_letters_is_told_of(tiny_model, tmp_path, caplog):
+    """What the reply of a model says, too: see the page's notices."""
+    shutil.copytree(tiny_model, tmp_path / "cased", ignore=shutil.ignore_patterns("tokenizer*"))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CITIES, "is", "Paris", "?"]
+    (tmp_path / "cased" / "vocab.txt").write_text("\n".join(words) + "\n")
+    with caplog.at_level("WARNING"):
+        cased = load_tokenizer(tmp_path / "cased")
+    assert cased.convert_ids_to_tokens(cased("Paris is")["input_ids"]) == ["[CLS]", "[UNK]", "is", "[SEP]"]
+    assert "does not say do_lower_case" in caplog.text and "Qatown" in caplog.text
+    reply = QuestionAnswerer(catalog.find(str(tmp_path / "cased")), "torch", 1).ask("Paris ?", "is Paris")
+    assert any("do_lower_case" in notice for notice in reply.notices)
+    caplog.clear()
+    (tmp_path / "cased" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    cased = load_tokenizer(tmp_path / "cased")
+    assert "Paris" in cased.convert_ids_to_tokens(cased("Paris is")["input_ids"]) and not caplog.text
+    load_tokenizer(tiny_model)
+    assert not caplog.text, "a vocabulary of small letters is what it is"

@@ -23,9 +23,18 @@ def test_names_are_found_however_they_are_spelled():
         find_task("wnli")
 
 
+def test_xnli_is_chosen_on_validation_and_reported_on_test_as_published():
+    xnli = find_task("xnli_zh")
+    assert [xnli.split(part) for part in ("train", "validation", "evaluation")] == ["train", "validation", "test"]
+    mnli = find_task("mnli")
+    assert mnli.split("evaluation") == mnli.split("validation") == "validation_matched"
+
+
 def test_a_checkpoint_s_labels_may_come_in_another_order():
     mnli = find_task("mnli")
     assert mnli.order_of(["CONTRADICTION", "neutral", "Entailment"]) == [2, 1, 0]
-    assert mnli.order_of(["LABEL_0", "LABEL_1", "LABEL_2"]) == [0, 1, 2]
+    assert mnli.order_of(["LABEL_0", "LABEL_1", "LABEL_2"]) is None, "no name, no order"
+    assert mnli.may_have(["LABEL_0", "1", "class_2"]) and not mnli.may_have(["LABEL_0", "LABEL_1"])
+    assert find_task("rte").order_of(["Not-Entailment", "entailment"]) == [1, 0]
     assert mnli.order_of(["no", "yes", "maybe"]) is None and mnli.order_of(["entailment", "neutral"]) is None
     assert find_task("stsb").order_of(["whatever"]) == [0]

@@ -18,8 +18,10 @@ def draw_labels(now: Reply, full: Reply, scale: tuple[float, float] | None = Non
     if now.labels:
         before = {label.index: label.probability for label in full.labels}
         rows = [
-            _row(label.name, 100 * label.probability, 100 * before.get(label.index, 0.0), " %", best=not place)
-            for place, label in sorted(enumerate(now.labels), key=lambda row: row[1].index)
+            _row(
+                label.name, 100 * label.probability, 100 * before.get(label.index, 0.0), " %", best=label in now.chosen
+            )
+            for label in sorted(now.labels, key=lambda label: label.index)
         ]
     else:
         low, high = scale or (0.0, 0.0)

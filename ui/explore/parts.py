@@ -61,6 +61,7 @@ class Parts:
     another: gr.Button
     question: gr.Textbox
     passage: gr.Textbox
+    no_answer: gr.Checkbox
     ask: gr.Button
     unit: gr.Radio
     slider: gr.Slider
@@ -145,6 +146,7 @@ def _place_inputs(p: dict[str, Any], entries: list[Entry], reading: Reading, on_
         p["question"] = gr.Textbox(label="Question", lines=2, max_lines=6, elem_id="question", max_length=reading.most)
         # No max_length: what is too long is cut with a notice, which a silent limit would not give.
         p["passage"] = gr.Textbox(label="Passage", lines=7, max_lines=11, elem_id="passage")
+        p["no_answer"] = gr.Checkbox(label="It may say that the passage holds no answer", elem_id="no-answer")
     with gr.Row():
         p["another"] = gr.Button("Next example", elem_id="another", min_width=120)
         p["ask"] = gr.Button("Ask", variant="primary", elem_id="ask", min_width=120)

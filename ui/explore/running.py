@@ -13,7 +13,7 @@ from ui.events import Speaker, Updates, Values, explain, spoken
 from ui.explore import labels, pareto, readout, rivals, tokens
 from ui.explore.parts import Parts
 from ui.explore.selection import Selection
-from ui.reading import reading_of
+from ui.reading import QA, reading_of
 from zoo.answers import Reply
 from zoo.catalog import Entry
 from zoo.engines import engine_class
@@ -71,8 +71,9 @@ class Running(Speaker[Parts]):
         if timed and reading_of(entry).is_whole(question, passage):
             known_ms = desk.full_ms(entry, engine, question, passage, now=True)
         choice = replace(selection, full_ms=known_ms or selection.full_ms).choose(desk)
-        reply = desk.ask(entry, engine, question, passage, choice.point.config)
-        full, in_float = desk.reference(entry, engine, question, passage)
+        able = selection.no_answer if entry.task == QA else None
+        reply = desk.ask(entry, engine, question, passage, choice.point.config, able)
+        full, in_float = desk.reference(entry, engine, question, passage, able)
         after = replace(selection, full_ms=known_ms, tokens=max(reply.tokens))
         yield {
             **self._show_reply(reply, full, in_float, reading_of(entry).scale, engine),

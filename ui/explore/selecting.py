@@ -128,6 +128,7 @@ class Selecting(Speaker[Parts]):
             p.origin: text.describe_origin(entry.front.measured_on) if entry.front else "",
             p.task: gr.update(value=entry.task, visible=len({task for *_, task in everything}) > 1),
             p.model: gr.update(choices=alike, value=name),
+            p.no_answer: gr.update(value=entry.no_answer, visible=entry.task == QA),
             **self._set_reading(reading_of(entry), setting.reading),
             **self._set_budget(entry, setting.unit, setting.budget, notices),
         }

@@ -24,6 +24,7 @@ class Selection:
         tokens: of the input's longest window; None before anything was asked.
         rivals: what stands beside the front; None where it is yet to be looked for.
         layer: after which the kept tokens are shown.
+        no_answer: the model may say that the passage holds no answer.
     """
 
     model: str
@@ -38,12 +39,13 @@ class Selection:
     tokens: int | None
     rivals: list[Rival] | None
     layer: Any
+    no_answer: bool | None
 
     @staticmethod
     def inputs(p: Parts) -> Inputs:
         """The components that `of` reads."""
         s = p.states
-        shown = {p.model, p.engine, p.unit, p.slider, p.question, p.passage, p.axis, p.layer}
+        shown = {p.model, p.engine, p.unit, p.slider, p.question, p.passage, p.axis, p.layer, p.no_answer}
         return {*shown, s.pin, s.full_ms, s.tokens, s.rivals}
 
     @classmethod
@@ -63,13 +65,15 @@ class Selection:
             tokens=values[s.tokens],
             rivals=values[s.rivals],
             layer=values[p.layer],
+            no_answer=values[p.no_answer],
         )
 
     @property
     def wish(self) -> Wish:
         """What decides what is computed for this selection."""
         place = self.pin["index"] if self.pin else None
-        return Wish(self.model, self.engine, self.unit, self.value, self.question, self.passage, place)
+        texts = self.question, self.passage
+        return Wish(self.model, self.engine, self.unit, self.value, *texts, place, self.no_answer)
 
     def choose(self, desk: Desk) -> Choice:
         """The point that the budget picks.

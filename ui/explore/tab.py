@@ -84,11 +84,11 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
         ],
     }  # fmt: skip
     selects: Outputs = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit]
-    selects += [p.task, p.question, p.passage, p.example, p.ask, p.marked, p.more, p.bars]
+    selects += [p.task, p.question, p.passage, p.no_answer, p.example, p.ask, p.marked, p.more, p.bars]
     selects += [s.tokens, s.full_ms, s.slider_unit, s.pin, s.reading, s.rivals, p.convert]
 
     # `input` alone would miss the number box, `release` alone the keyboard; `always_last` keeps the final value.
-    moved = [p.slider.input, p.slider.release, p.engine.input, p.ask.click, p.question.submit]
+    moved = [p.slider.input, p.slider.release, p.engine.input, p.no_answer.input, p.ask.click, p.question.submit]
     gr.on(moved, **looks, **QUICK, trigger_mode="always_last")
     gr.on(moved, **runs, **RAW, **DEVICE, trigger_mode="always_last")
 

@@ -33,6 +33,12 @@ def test_a_file_of_version_2_has_impossible_questions(tmp_path):
     assert example.impossible and example.answers == []
 
 
+def test_an_answer_without_text_is_none_where_that_is_marked(tmp_path):
+    answers = [{"text": "", "answer_start": 0}]
+    (example,) = load_squad(write(tmp_path / "d.json", {"data": [article(answers=answers, is_impossible=True)]}))
+    assert example.impossible and example.answers == []
+
+
 def test_titles_are_globs(tmp_path):
     path = write(tmp_path / "d.json", {"data": [article("Apollo 11"), article("Chess"), article("Chocolate")]})
     assert [e.title for e in load_squad(path, titles=["Ch*", "X*"])] == ["Chess", "Chocolate"]
@@ -58,6 +64,11 @@ def test_titles_are_globs(tmp_path):
         ({"data": [article(answers=(), is_impossible=False)]}, "is_impossible is false, but there is no answer"),
         ({"data": [article(answers=(), is_impossible="perhaps")]}, "is_impossible is 'perhaps'. Write true or false"),
         ({"data": []}, "has no questions"),
+        (
+            {"data": [article(answers=({"text": "", "answer_start": 0},))]},
+            "question 1.*: an answer has no text.*is_imp",
+        ),
+        ({"data": [article(answers=({"text": " ", "answer_start": 6},))]}, "question 1.*: an answer has no text"),
     ],
 )
 def test_a_fault_is_told_with_its_place(tmp_path, data, place):

@@ -178,11 +178,11 @@ def pairs(folder, subset, splits):
 
 @pytest.mark.parametrize("name", ["nncf_minilm_l6_xnli", "nncf_xnli_zh"])
 def test_entailment_is_learned_on_one_set_and_reported_on_another(name, tiny_model, tmp_path):
-    learned = {"train": mnli(45, 5), "validation_matched": mnli(6, 6), "validation": mnli(6, 6)}
+    learned = {"train": mnli(45, 5), "validation_matched": mnli(6, 6), "validation": mnli(6, 9), "test": mnli(6, 6)}
     train = pairs(tmp_path / "glue", "mnli" if name.endswith("xnli") else "zh", learned)
     reported = train
     if name.endswith("xnli"):
-        reported = pairs(tmp_path / "xnli", "en", {"validation": mnli(9, 8)})
+        reported = pairs(tmp_path / "xnli", "en", {"validation": mnli(6, 9), "test": mnli(9, 8)})
     changes = [
         f"model={tiny_model}",
         f"dataset.train={train}",

@@ -18,9 +18,9 @@ from compress.data.intake import Intake
 from compress.data.squad import Example
 from compress.recipe.load import load
 from compress.run.run import run
-from compress.tasks.heads import has_labels, load_labelled
+from compress.tasks.heads import Outputs, load_labelled
 from compress.tasks.samples import IGNORED, Loss, Sample
-from compress.tasks.subject import Subject, Tell
+from compress.tasks.subject import Asked, Subject, Tell
 from compress.tasks.subjects import subject_for
 from zoo import catalog, torchvision_fix
 from zoo.engines.base import Engine
@@ -52,7 +52,7 @@ class Tags(Subject[str]):
     """The file: lines of text, of whose words those of four letters or more are long."""
 
     @classmethod
-    def task_of(cls, entry: str, config: Mapping[str, Any], asked: str | None) -> Task:
+    def task_of(cls, entry: str, config: Mapping[str, Any], asked: Asked) -> Task:
         return TASK
 
     def read(self, source: str, intake: Intake | None = None) -> list[str]:
@@ -82,11 +82,13 @@ class Tags(Subject[str]):
     def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         return cross_entropy(logits.flatten(0, 1).float(), batch["label"].flatten(), ignore_index=IGNORED)
 
-    def load_model(self, folder: Path | str, dropout: float = 0.0, **overrides: Any) -> LengthAdaptiveModel:
-        return load_labelled(folder, self.task, dropout, **overrides)
+    def load_model(
+        self, folder: Path | str, dropout: float = 0.0, new_head: bool = True, **overrides: Any
+    ) -> LengthAdaptiveModel:
+        return load_labelled(folder, Outputs(self.task, new=new_head), dropout, **overrides)
 
     def has_head(self, config: Mapping[str, Any]) -> bool:
-        return has_labels(config, self.task)
+        return Outputs(self.task).is_of(config)
 
     def score(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from compress.data import texts
-from compress.data.names import HELD_PART
+from compress.data.names import HELD_PART, called
 from compress.data.texts import TextExample
 from compress.recipe.load import load
 from compress.tasks.subject import Reading
@@ -107,6 +107,20 @@ def test_the_hub_s_own_data_are_meant_by_a_word(monkeypatch):
     named = subject.description(9815)
     assert (named["dataset"], named["split"]) == ("budget-zoo-examples", "validation_matched")
     assert load("static_int8", ["dataset.task=mnli"]).dataset.train == "hub", "the bundled examples are questions"
+
+
+def test_xnli_of_the_hub_is_reported_on_test_and_chosen_on_validation(monkeypatch):
+    seen: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(texts, "load_texts", lambda *asked: seen.append(asked) or [TextExample("1", "a", None, 1)])
+    data = ["dataset.train=hub", "dataset.validation=hub", "dataset.evaluation=hub"]
+    recipe = load("nncf_xnli_zh", data)
+    subject = subject_of(recipe)
+    subject.part("validation")
+    subject.part("evaluation")
+    subject_for("xnli_zh").read("hub")
+    assert [asked[2] for asked in seen] == ["validation", "test", "test"]
+    assert subject.description(5010)["split"] == "test" and "remark" in subject.description(5009)
+    assert called(recipe.dataset, "evaluation") == "XNLI (zh): facebook/xnli (zh, test)"
 
 
 def test_data_are_called_by_their_names(glue, tiny_data):

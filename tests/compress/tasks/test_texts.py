@@ -15,7 +15,7 @@ from compress.int8.ranges import calibrate
 from compress.int8.rounding import integer_weights
 from compress.learn.loop import Schedule, train
 from compress.progress import Progress
-from compress.tasks.heads import has_labels, head_settings, load_labelled
+from compress.tasks.heads import Outputs, head_settings, load_labelled
 from compress.tasks.losses import class_loss, classes
 from compress.tasks.samples import collate
 from compress.tasks.subjects import subject_for
@@ -132,8 +132,8 @@ def test_a_head_is_kept_only_where_it_is_the_task_s(tiny_model, tmp_path):
     assert not torch.equal(other.classifier.weight, bare.classifier.weight)
     assert other.config["id2label"] == {"0": "negative", "1": "positive"}
     assert load_labelled(tmp_path, MNLI).classifier.out_features == 3
-    assert not has_labels({"architectures": ["BertModel"]}, MRPC)
-    assert has_labels({"architectures": ["BertForSequenceClassification"]}, MRPC), "two labels without names"
+    assert not Outputs(MRPC).is_of({"architectures": ["BertModel"]})
+    assert Outputs(MRPC).is_of({"architectures": ["BertForSequenceClassification"]}), "two labels without names"
 
 
 def test_samples_are_labelled_and_named(tiny_model):
