@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def verify_loading(entry_folder: Path, trained: Path | LengthAdaptiveModel) -> d
     elif not engines:
         engines = [full_precision()]
         if entry.weights_dtype == "f16":
-            model = model.half().float()
+            model = copy.deepcopy(model).half().float()  # another entry may be compared with it, too
     else:
         weights, _ = read(entry.folder / catalog.GRAPH)
         model = simulate(model, {name: value.copy() for name, value in weights.items()})  # as read they are read-only
