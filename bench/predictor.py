@@ -108,7 +108,7 @@ def compare(latencies: Table, steps: int = STEPS, seed: int = 0, modes: Sequence
             weights, errors_of = predictor.fits[mode].weights, predictor.error[mode]
             name = f"auto ({errors_of['basis']})" if basis == "auto" else basis
             falls = share_that_falls(latencies.space, predictor.predict(list(latencies.space), mode).tolist())
-            scores = {key: errors_of[key] for key in ERRORS}
+            scores = {key: errors_of.get(key, float("nan")) for key in ERRORS}
             rows.append(Row(mode, name, **scores, falls=falls, seconds=seconds, weights=len(weights)))
             unseen = {key for key, _, _ in held_out[mode]}
         rows.append(_network(one, mode, unseen, steps, seed))
@@ -166,7 +166,7 @@ def _network(made: Table, mode: str, unseen: set[str], steps: int, seed: int) ->
     errors_of = errors(predict([r.arch for r in held]), np.array([r.p50_ms for r in held]))
     falls = share_that_falls(made.space, predict(list(made.space)).tolist())
     count = sum(part.numel() for part in net.parameters())
-    scores: dict[str, Any] = {key: errors_of[key] for key in ERRORS}
+    scores: dict[str, Any] = {key: errors_of.get(key, float("nan")) for key in ERRORS}
     return Row(mode, "network of 4 layers", **scores, falls=falls, seconds=seconds, weights=count)
 
 

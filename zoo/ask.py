@@ -98,7 +98,7 @@ def predict(
     tokenizer: Tokenizer,
     pairs: Sequence[tuple[str, str]],
     config: Lengths | None = None,
-    max_length: int = MAX_LENGTH,
+    reading: tuple[int, int] = (MAX_LENGTH, STRIDE),
     no_answer: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
@@ -109,12 +109,12 @@ def predict(
         tokenizer: its tokenizer.
         pairs: a question and its passage each.
         config: length configuration; None for full length.
-        max_length: tokens of a window at most.
+        reading: tokens of a window at most, and those that neighbouring windows of a passage share.
         no_answer: whether "no answer" may win (SQuAD v2).
         progress: called with (windows done, windows in all).
     """
     questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
-    windows = make_windows(tokenizer, questions, contexts, max_length, STRIDE)
+    windows = make_windows(tokenizer, questions, contexts, *reading)
     logits: list[np.ndarray] = [np.empty((0, 2))] * len(windows)
     for places, out in run_all(engine, windows, config, progress):
         for row, i in enumerate(places):

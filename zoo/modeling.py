@@ -74,8 +74,19 @@ class Layer(Recomputable):
         self.expand, self.contract = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
         self.output_norm = nn.LayerNorm(hidden, eps=eps)
 
-    def attend(self, x: Tensor, bias: Tensor, dropout: float, scored: bool) -> tuple[Tensor, Tensor | None]:
-        """Self-attention with residual: `[batch, tokens, hidden]`, and the probabilities where they are asked for."""
+    def attend(
+        self, x: Tensor, bias: Tensor, dropout: float, scored: bool, unheeded: float = 0.0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Self-attention with residual: `[batch, tokens, hidden]`, and the probabilities where they are asked for.
+
+        Args:
+            x: hidden states.
+            bias: added to the scores.
+            dropout: of what comes out, in training mode.
+            scored: whether probabilities are asked for; they come without dropout.
+            unheeded: dropout of the probabilities, in training mode.
+        """
+        unheeded = unheeded if self.training else 0.0
         batch, tokens, _ = x.shape
         q, k, v = (
             part(x).view(batch, tokens, self.heads, self.size).transpose(1, 2)
@@ -84,15 +95,17 @@ class Layer(Recomputable):
         if scored:  # a fused attention does not give its probabilities away
             scores = q @ k.transpose(2, 3) * self.size**-0.5 + bias
             probabilities = scores.softmax(-1)
-            mixed = probabilities @ v
+            mixed = F.dropout(probabilities, unheeded) @ v
         else:
             probabilities = None
             if q.requires_grad and q.dtype is torch.bfloat16 and q.device.type == "cpu":
                 # Backwards, torch 2.13 takes twice as long in bf16 as in float32 here (16 inputs of 170 tokens).
                 with torch.autocast("cpu", enabled=False):
-                    mixed = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), bias.float()).to(q.dtype)
+                    mixed = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), bias.float(), unheeded).to(
+                        q.dtype
+                    )
             else:
-                mixed = F.scaled_dot_product_attention(q, k, v, bias)
+                mixed = F.scaled_dot_product_attention(q, k, v, bias, unheeded)
         mixed = self.project(mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.size))
         return self.attention_norm(x + F.dropout(mixed, dropout, self.training)), probabilities
 
@@ -107,8 +120,11 @@ class LengthAdaptiveModel(nn.Module):
         config: the checkpoint's `config.json`. Two keys are ours: `length_drop_layers` (the layers at which tokens may
             be dropped; every layer where absent) and `always_keep_first_token` (SQuAD v2 needs it, its null score is
             read there; a classifier keeps that token in any case, its head reads nothing else).
-        dropout: probability used in training mode, of hidden states. Attention has none: on a CPU the random numbers
-            for its probabilities would cost half of the speed.
+        dropout: probability used in training mode, of hidden states. Attention has none by default, since on a CPU the
+            random numbers for its probabilities cost half of the speed: see `attention_dropout`.
+
+    Attributes:
+        attention_dropout: of the probabilities of attention, in training mode.
     """
 
     qa_outputs: nn.Linear
@@ -117,6 +133,7 @@ class LengthAdaptiveModel(nn.Module):
 
     def __init__(self, config: dict[str, Any], dropout: float = 0.0):
         super().__init__()
+        self.attention_dropout = 0.0
         check_config(config)
         config = normalized(config)
         self.config, self.dropout, self.family = config, dropout, config["model_type"]
@@ -208,7 +225,7 @@ class LengthAdaptiveModel(nn.Module):
                     goal = None
             inside = x
             is_scored = goal is not None or (scored and i in self.drop_layers)
-            x, probabilities = layer.run(layer.attend, x, bias, self.dropout, is_scored)
+            x, probabilities = layer.run(layer.attend, x, bias, self.dropout, is_scored, self.attention_dropout)
             if probabilities is not None:
                 received = attention_received(probabilities, alive)
                 out.significance.append((i, received / (layer.heads * count)[:, None], where))

@@ -42,8 +42,14 @@ def at_front(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     recipe, front = ctx.recipe, Front.load(ctx.inputs["search"] / "front.json")
     read = partial(calibration_windows, recipe)
     configs = [point.config for point in front.everything]
-    ready = calibrate_checkpoint(trained_in(ctx)[0], recipe.quantize, read, configs, load=loader(recipe))
-    return store_graph(ready, ctx.folder, recipe.quantize)
+    checkpoint, settings = trained_in(ctx)[0], recipe.quantize
+    if settings.neural_compressor:
+        inc.backend()
+    ready = calibrate_checkpoint(checkpoint, settings, read, configs, load=loader(recipe))
+    facts = store_graph(ready, ctx.folder, settings)
+    if settings.neural_compressor:
+        facts["neural_compressor"] = inc.build(checkpoint, ctx.folder / inc.FOLDER, settings, read)
+    return facts
 
 
 def write_int8(

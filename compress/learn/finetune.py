@@ -38,10 +38,12 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     """
     recipe, subject = ctx.recipe, subject_of(ctx.recipe)
     settings, training = recipe.finetune, recipe.training
-    own = dropping.dropping(recipe.length_drop)
+    weight = settings.significance_weight
+    own = dropping.dropping(recipe.length_drop) if weight else {}
     model, tokenizer = start(subject, recipe.model, recipe.tokenizer, settings.dropout, training.seed, own)
+    model.attention_dropout = settings.attention_dropout
     student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
-    loss = subject.loss(settings.significance_weight, dropping.bounds_of(recipe.length_drop, model))
+    loss = subject.loss(weight, dropping.bounds_of(recipe.length_drop, model) if weight else ())
     if recipe.distill.apply:
         loss = distillation(Guidance.of(recipe, ctx.inputs), loss, student)
     return learn(Workplace.of(ctx), student, settings, loss, model.save)

@@ -24,7 +24,7 @@ from compress.learn.finetune import learn
 from compress.learn.student import Student, Workplace
 from compress.recipe.groups import LengthDrop
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
-from compress.recipe.stage import StageContext
+from compress.recipe.stage import StageContext, trained_in
 from compress.tasks.dropping import bounds_of, dropping, sampled, smallest, surviving_layers
 from compress.tasks.losses import attention_hinge, distance, of_answer
 from compress.tasks.samples import Forward
@@ -118,9 +118,10 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     the student's own full length.
     """
     recipe, subject = ctx.recipe, subject_of(ctx.recipe)
-    settings, source = recipe.length_drop, ctx.inputs["finetune"]
+    settings, source = recipe.length_drop, trained_in(ctx)[0]
     tokenizer = load_tokenizer(source)
     model = subject.load_model(source, settings.dropout, **dropping(settings))
+    model.attention_dropout = settings.attention_dropout
     sandwich = Sandwich.of(settings, model, subject)
     student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
     loss = sandwich

@@ -29,6 +29,11 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     """
     recipe, subject, checkpoint = ctx.recipe, subject_of(ctx.recipe), trained_in(ctx)[0]
     settings = recipe.search
+    if not recipe.trainings and not subject.has_head(read_config(checkpoint)):
+        raise UserError(
+            f"{recipe.model} has no head for {subject.task.name}: set finetune.apply to true, or give a checkpoint "
+            "that was fine-tuned for it."
+        )
     examples = examples_to_search(ctx, settings.max_questions, settings.seed)
     space = space_of(checkpoint, settings.lower_ratio, recipe.length_drop.length_drop_ratio_bound)
     starts = starts_of(settings.start, space.layers)

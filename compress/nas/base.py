@@ -58,6 +58,7 @@ def setup_of(recipe: NasRecipe, config: dict[str, Any]) -> Setup:
         recipe.dataset.type.name,
         int8.approach,
         tuple(int8.keep_float or ()),
+        int8.approach == "static" and int8.smoothing > 0,
     )
 
 

@@ -49,6 +49,12 @@ def time_row(arch: Arch, mode: str, setup: Setup, settings: LatencyTable) -> Mea
         return time_call(call, settings)
 
 
+def time_arch(arch: Arch, mode: str, setup: Setup, settings: LatencyTable) -> Measured:
+    """As `time_row`, but the fastest of several; see `time_again`."""
+    with ready(arch, mode, setup) as call:
+        return time_again(call, settings)
+
+
 def time_call(call: Callable[[], Any], settings: LatencyTable) -> Measured:
     """Times a call: `p50_ms`, `p90_ms`, `noise`, `n`; where calls differ much it is done again, the calmest kept.
 

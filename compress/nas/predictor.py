@@ -29,6 +29,7 @@ BASES = ("physics", "hinges", "steps")
 BENDS, JUMPS = 7, 24  # places at most, for each quantity
 ROUNDS = 6  # of fitting with the rows that fit badly counting less
 FOLDS = 5
+FEW, FEW_HELD = 100, 10  # rows to learn from, and to tell the error on, below which an error says little
 PREDICTOR = "predictor.json"
 SIZES = tuple(f.name for f in fields(Arch))
 
@@ -142,12 +143,12 @@ def fit(archs: Sequence[Arch], times: np.ndarray, basis: str) -> Fit:
 
 
 def errors(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
-    """`mape` in percent, `spearman`, `rmse_ms` and `n`."""
+    """`mape` in percent, `rmse_ms` and `n`, and where ranks can be told apart `spearman`."""
     ranks = [rankdata(values) for values in (predicted, measured)]
-    alike = len(measured) > 1 and all(np.ptp(rank) > 0 for rank in ranks)
+    differ = len(measured) > 1 and all(np.ptp(rank) > 0 for rank in ranks)
     return {
         "mape": float(100 * np.mean(np.abs(predicted / measured - 1))),
-        "spearman": float(np.corrcoef(*ranks)[0, 1]) if alike else 0.0,
+        **({"spearman": float(np.corrcoef(*ranks)[0, 1])} if differ else {}),
         "rmse_ms": float(np.sqrt(np.mean((predicted - measured) ** 2))),
         "n": len(measured),
     }
@@ -204,6 +205,17 @@ class Predictor:
                 f"The latency predictor knows {', '.join(self.fits)}, not {mode}. Add it to latency_table.modes."
             )
         return self.fits[mode].predict(archs)
+
+    def notice(self, mode: str) -> str:
+        """What to say of an error that rests on few rows; empty where it rests on enough."""
+        told = self.error.get(mode, {})
+        rows, held = told.get("learned_from", FEW), told.get("n", FEW_HELD)
+        if rows >= FEW and held >= FEW_HELD:
+            return ""
+        return (
+            f"latencies in {mode} are predicted from {rows} rows only and were checked on {held}: an error of "
+            f"{told['mape']:.1f} % says little. Measure more: latency_table.rows"
+        )
 
     def save(self, path: Path) -> None:
         write_json(path, asdict(self))
@@ -278,5 +290,14 @@ def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     predictor.save(ctx.folder / PREDICTOR)
     write_json(ctx.folder / "held_out.json", held)
     ctx.progress.update(1, 1)
-    shown = ("mape", "spearman", "rmse_ms", "n", "basis")
-    return {mode: {key: found[key] for key in shown} for mode, found in predictor.error.items()}
+    notices = {mode: notice for mode in predictor.error if (notice := predictor.notice(mode))}
+    for notice in notices.values():
+        ctx.progress.note(notice)
+    shown = ("mape", "spearman", "rmse_ms", "n", "basis", "learned_from")
+    return {
+        mode: {
+            **{key: found[key] for key in shown if key in found},
+            **({"notice": notices[mode]} if mode in notices else {}),
+        }
+        for mode, found in predictor.error.items()
+    }

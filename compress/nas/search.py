@@ -11,11 +11,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from compress.nas.base import base_of, leave_torchrun
 from compress.nas.candidates import Candidates
-from compress.nas.latency_table import time_row
+from compress.nas.latency_table import time_arch
 from compress.nas.predictor import Predictor
 from compress.nas.space import Arch, Space
 from compress.nas.table import stamp
@@ -27,6 +28,8 @@ from zoo.errors import UserError
 from zoo.files import Archive, read_json, write_json
 
 SEARCHED = "search.json"
+ANCHORS = 5  # encoders that are measured before the search, so that predictions are of the machine as it is now
+TOLERANCE = 0.05  # by which encoders may be slower or faster than the table, untold
 ATTEMPTS = 200  # at making a child that is new and fast enough, before one is drawn at random
 STEPS = {"layers": 1, "hidden": 1, "intermediate": 2}  # places of its list that a mutation moves a size by, at most
 
@@ -42,6 +45,47 @@ class Scored:
     score: float
     generation: int
     metrics: dict[str, float]
+
+
+def anchors(predicted: Mapping[Arch, float]) -> list[Arch]:
+    """Encoders from the fastest to the slowest, evenly spread by what they are predicted to take."""
+    ranked = sorted(predicted, key=lambda arch: (predicted[arch], arch))
+    places = {round(i * (len(ranked) - 1) / (ANCHORS - 1)) for i in range(ANCHORS)}
+    return [ranked[place] for place in sorted(places)]
+
+
+def fastest_enough(
+    ranked: Sequence[Scored], limit: float, verify: int, milliseconds: Callable[[Arch], float]
+) -> Scored:
+    """The best candidate that, when it is measured, takes no more than the limit.
+
+    Candidates are measured in the order given until one is within the limit and so many have been measured.
+
+    Args:
+        ranked: the best first.
+        limit: in milliseconds.
+        verify: how many are measured at least.
+        milliseconds: measures one.
+
+    Raises:
+        UserError: none of them is within the limit; the message tells the fastest and what it takes.
+    """
+    measured: dict[Arch, float] = {}
+    winner: Scored | None = None
+    for one in ranked:
+        if winner and len(measured) >= verify:
+            break
+        measured[one.arch] = milliseconds(one.arch)
+        if winner is None and measured[one.arch] <= limit:
+            winner = one
+    if winner is None:
+        fastest = min(measured, key=lambda arch: measured[arch])
+        raise UserError(
+            f"None of the {len(measured)} encoders that were scored takes {limit:.3g} ms or less when it is measured: "
+            f"the fastest of them, {fastest}, takes {measured[fastest]:.3g} ms. Run the search again while nothing "
+            "else keeps this machine busy, raise search.limit_ms or limit_share, or widen search.band downwards."
+        )
+    return winner
 
 
 def limit_of(settings: ArchSearch, largest_ms: float) -> float:
@@ -180,29 +224,47 @@ def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     """Stage `search`: the tuned supernet and the latency predictor -> `search.json`, with the winner.
 
     Raises:
-        UserError: no encoder is fast enough, the predictor is of another machine or space, or the data to search on
-            are trained or reported on too.
+        UserError: no encoder is fast enough, predicted or measured, the predictor is of another machine or space, or
+            the data to search on are trained or reported on too.
     """
     leave_torchrun()
     settings, base = ctx.recipe.search, base_of(ctx)
     predictor = Predictor.load(ctx.inputs["predictor"])
+    scorer, archive = Candidates(ctx, base), Archive(ctx.folder / "archive.jsonl")
+    measured: dict[Arch, dict[str, float]] = {}
+
+    def milliseconds(arch: Arch) -> float:
+        row = archive.get(f"measured {arch.key}")
+        if row is None:
+            row = time_arch(arch, settings.mode, base.setup, ctx.recipe.latency_table)
+            archive.add(f"measured {arch.key}", row)
+        measured[arch] = row
+        return row["p50_ms"]
+
     archs = list(base.space)
     times = predictor.predict(archs, settings.mode).tolist()
-    predicted = dict(zip(archs, times, strict=True))
+    table = dict(zip(archs, times, strict=True))
+    pace = median(milliseconds(arch) / table[arch] for arch in anchors(table))
+    if abs(pace - 1) > TOLERANCE:
+        ctx.progress.note(
+            f"encoders take {pace:.2f} times what the latency table says now: predictions are corrected by that"
+        )
+    if notice := predictor.notice(settings.mode):
+        ctx.progress.note(notice)
+    predicted = {arch: pace * ms for arch, ms in table.items()}
     limit = limit_of(settings, predicted[base.space.largest])
     candidates = within(predicted, limit, settings.band)
-    scorer, archive = Candidates(ctx, base), Archive(ctx.folder / "archive.jsonl")
     evolution = Evolution(scorer.score, candidates, base.space, settings, scorer.primary, limit)
     scored = evolution.run(archive, ctx.progress)
 
     ranked = sorted(scored, key=lambda one: (-one.score, one.predicted_ms))
-    measured: dict[Arch, dict[str, float]] = {}
-    for arch in dict.fromkeys([one.arch for one in ranked[: settings.verify]] + [base.space.largest]):
-        row = archive.get(f"measured {arch.key}")
-        if row is None:
-            row = time_row(arch, settings.mode, base.setup, ctx.recipe.latency_table)
-            archive.add(f"measured {arch.key}", row)
-        measured[arch] = row
+    chosen = fastest_enough(ranked, limit, settings.verify, milliseconds)
+    milliseconds(base.space.largest)
+    passed_over = ranked[: ranked.index(chosen)]
+    if passed_over:
+        ctx.progress.note(
+            f"{len(passed_over)} better scored take more than {limit:.3g} ms when they are measured: passed over"
+        )
     points = [
         {
             "key": one.arch.key,
@@ -216,9 +278,12 @@ def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
         for one in scored
     ]
     fastest, largest = min(predicted, key=lambda arch: predicted[arch]), base.space.largest
-    winner = next(point for point in points if point["key"] == ranked[0].arch.key)
+    winner = next(point for point in points if point["key"] == chosen.arch.key)
     result = {
         "limit_ms": limit,
+        "pace": pace,
+        "passed_over": [one.arch.key for one in passed_over],
+        **({"notice": notice} if notice else {}),
         **{key: getattr(settings, key) for key in ("band", "mode", "approach", "scoring", "strategy", "seed")},
         "metric": scorer.primary,
         "n": len(scorer.examples),
@@ -244,6 +309,7 @@ def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
         "limit_ms": limit,
         "scored": len(scored),
         "candidates": len(candidates),
+        **({"notice": notice} if notice else {}),
     }
 
 

@@ -53,6 +53,7 @@ class Setup:
         head: name of the type of task.
         approach: "static" or "dynamic", as in a recipe's `quantize` group.
         keep_float: glob patterns of products that stay in float, as there.
+        smoothed: whether a finished model may divide outlying columns of its inputs down, one multiplication a product.
     """
 
     tokens: int = 128
@@ -62,6 +63,7 @@ class Setup:
     head: str = QUESTIONS.name
     approach: str = "static"
     keep_float: tuple[str, ...] = ()
+    smoothed: bool = False
 
     @property
     def pad(self) -> int:
@@ -100,8 +102,8 @@ def made_up(arch: Arch, setup: Setup, integers: bool) -> Weights:
     Args:
         arch: the sizes.
         setup: see the class.
-        integers: int8 where `compress.int8` makes it, but for what divides outlying columns down: where that is, only
-            a trained model tells, and it takes one multiplication a product.
+        integers: int8 where `compress.int8` makes it, with the multiplication that divides outlying columns down at
+            every product: which have some, only a trained model tells, and a limit is to be kept.
     """
     h, f, q = arch.hidden, arch.intermediate, arch.qkv
     weights: Weights = {"positions.w": _floats(POSITIONS, h)}
@@ -130,6 +132,8 @@ def made_up(arch: Arch, setup: Setup, integers: bool) -> Weights:
         weights[f"{name}.scale"] = np.full(columns, rows**-0.5 / MIDDLE, np.float32)
         if setup.approach == "static":
             weights |= {f"{name}.x_scale": np.array(0.03, np.float32), f"{name}.x_zero": np.array(128, np.uint8)}
+            if setup.smoothed:
+                weights[f"{name}.x_factor"] = np.full(rows, 0.9, np.float32)  # by 1 would be left out
     return weights
 
 

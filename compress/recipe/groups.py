@@ -200,9 +200,18 @@ class LearningRanges(Learning):
     )
 
 
-class Finetune(Learning):
+class Attending(Learning):
+    """A training of a length-adaptive model."""
+
+    attention_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="dropout of attention in training; on a CPU it costs half the speed"
+    )
+
+
+class Finetune(Attending):
     """Fine-tuning at full length."""
 
+    apply: bool = Field(default=True, description="fine-tune `model` first; false: it is fine-tuned for the task")
     significance_weight: float = Field(
         default=0.0,
         ge=0,
@@ -211,9 +220,12 @@ class Finetune(Learning):
     )
 
 
-class LengthDrop(Learning):
+class LengthDrop(Attending):
     """LengthDrop training with the sandwich rule and in-place distillation."""
 
+    apply: bool = Field(
+        default=True, description="train with LengthDrop; false: lengths are searched for the checkpoint as it is"
+    )
     epochs: Epochs = 5
     num_sandwich: int = Field(
         default=2, ge=0, le=16, description="random sub-models a step, beside largest and smallest"

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -14,7 +15,7 @@ from pydantic import Field
 from compress.children import NO_RAY
 from compress.data.names import called, shown
 from compress.recipe import groups
-from compress.recipe.groups import Evaluate, Group, Learning, Training
+from compress.recipe.groups import Evaluate, Group, Learning, Quantize, Training
 from compress.recipe.place import Mark, Place
 from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Aware, Distill, Prune
@@ -106,6 +107,11 @@ class Kind(Group, ABC):
         yield engine(self.evaluate.engine)
         if getattr(self.quantize, "neural_compressor", False):
             yield NEURAL_COMPRESSOR
+
+    def unheard(self) -> Iterator[str]:
+        """Sentences on keys that are set and that nothing would hear, each with what to do; such a recipe is refused
+        before it runs, and opens still where it was run before."""
+        yield from ()
 
     @abstractmethod
     def work(self, counts: Counts) -> list[Work]:
@@ -201,6 +207,18 @@ NEURAL_COMPRESSOR = Need(
 )
 
 
+def unheard_of_learned_ranges(quantize: Quantize) -> Iterator[str]:
+    """What nothing hears of a group `quantize` where a training with simulated int8 settles ranges: see `unheard`."""
+    fields = type(quantize).model_fields
+    for key in ("approach", "calibration_method", "percentile", "smoothing"):
+        default = fields[key].default
+        if getattr(quantize, key) != default:
+            yield (
+                f"quantize.{key} is not heard where aware.apply is true, since training settles the ranges: set it to "
+                f"{default}, or aware.apply to false; aware.smoothing and aware.calibration_samples are heard."
+            )
+
+
 def taught(learned: float, distill: Distill, part: Learning) -> Work:
     """What a teacher says of the data that a training learns from: once, or in every pass."""
     passes = (1 if distill.store_logits else part.epochs) if distill.apply else 0.0
@@ -213,8 +231,13 @@ def applied(**groups: Prune | Distill | Aware) -> str:
 
 
 def missing(recipe: Kind) -> str | None:
-    """What has to be installed before this recipe can run, in a sentence; None where nothing is lacking."""
-    return next((need.advice for need in recipe.needs() if find_spec(need.module) is None), None)
+    """Why this recipe cannot run: a key that nothing would hear, or a package that is not installed.
+
+    Returns:
+        A sentence with what to do; None where it can run.
+    """
+    lacking = (need.advice for need in recipe.needs() if find_spec(need.module) is None)
+    return next(chain(recipe.unheard(), lacking), None)
 
 
 def training(learned: float, part: Learning, passes: float = BACKWARD) -> Work:

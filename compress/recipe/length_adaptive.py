@@ -25,6 +25,8 @@ from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Distill
 from compress.recipe.work import BACKWARD, INT8, Counts, Work
 
+_GUIDED = ("drop_layers", "length_drop_ratio_bound")  # of length_drop, where fine-tuning asks for attention already
+
 
 class LengthAdaptiveRecipe(Trained):
     """teacher -> finetune -> length_drop -> average -> search -> quantize -> evaluate -> package.
@@ -43,6 +45,8 @@ class LengthAdaptiveRecipe(Trained):
             "compress.learn.finetune:run",
             ("model", "tokenizer", "dataset", "finetune", "distill", "training"),
             spread=True,
+            also=tuple((f"length_drop.{key}", "finetune.significance_weight") for key in _GUIDED),
+            only_if="finetune.apply",
             checkpoint=True,
             mark="compress.methods.finetune:run",
         ),
@@ -50,11 +54,20 @@ class LengthAdaptiveRecipe(Trained):
             "compress.learn.length_drop:run",
             ("dataset", "length_drop", "distill", "training"),
             spread=True,
+            also=(("model", "not finetune.apply"),),
+            only_if="length_drop.apply",
             checkpoint=True,
             mark="compress.methods.length_drop:run",
         ),
         "average": Stage(
-            "compress.learn.average:run", ("average",), checkpoint=True, mark="compress.methods.average:run"
+            "compress.learn.average:run",
+            ("average",),
+            also=(
+                *((key, "not finetune.apply") for key in ("model", "finetune.max_length", "finetune.stride")),
+                ("length_drop.length_drop_ratio_bound", "not length_drop.apply"),
+            ),
+            checkpoint=True,
+            mark="compress.methods.average:run",
         ),
         "search": Stage(
             "compress.learn.length_search:run",
@@ -82,6 +95,13 @@ class LengthAdaptiveRecipe(Trained):
     def _parts_fit(self) -> LengthAdaptiveRecipe:
         if self.distill.apply and self.distill.store_logits:
             self.check_windows("finetune", "length_drop")
+        trains = self.finetune.apply or self.length_drop.apply
+        if self.distill.apply and not trains:
+            raise ValueError(
+                "distill.apply teaches in training: set finetune.apply or length_drop.apply to true, or it to false"
+            )
+        if self.tokenizer and not self.finetune.apply:
+            raise ValueError("tokenizer is taken up in fine-tuning: set finetune.apply to true, or tokenizer to null")
         about = self.dataset.type
         if not about.has_spans and (self.finetune.significance_weight or self.length_drop.significance_weight):
             raise ValueError(
@@ -100,28 +120,40 @@ class LengthAdaptiveRecipe(Trained):
         tried = search.population + search.iterations * (search.mutations + search.crossovers)
         workers = search.workers if search.objective == "macs" else 1
         return [
-            training(learned, self.finetune),
-            training(learned, drop, BACKWARD * (2 + drop.num_sandwich)),
+            *([training(learned, self.finetune)] if self.finetune.apply else []),
+            *([training(learned, drop, BACKWARD * (2 + drop.num_sandwich))] if drop.apply else []),
             Work(counts.passes("validation", search.max_questions) * tried / INT8 / workers),
             report,
         ]
 
     @property
     def trainings(self) -> tuple[Learning, ...]:
-        return self.finetune, self.length_drop
+        return tuple(part for part in (self.finetune, self.length_drop) if part.apply)
+
+    @property
+    def reading(self) -> Learning:
+        """How questions become windows: as in the first training that there is."""
+        return self.length_drop if self.length_drop.apply and not self.finetune.apply else self.finetune
 
     @property
     def method(self) -> str:
-        return "length-drop"
+        return "length-drop" if self.length_drop.apply else "fine-tuned" if self.finetune.apply else "none"
 
     @property
     def int8_method(self) -> str:
         return "length-adaptive-int8"
 
+    def _trained(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """What cards say first; of a checkpoint that is searched as it is that nothing was trained."""
+        recipe, model, data = (facts.pop(key) for key in ("recipe", "trained from", "trained on"))
+        if self.trainings:
+            return {"recipe": recipe, "trained from": model, "trained on": data}
+        return {"recipe": recipe, "searched for": model, "calibrated on": data}
+
     def origin(self) -> dict[str, Any]:
         facts, averaged = super().origin(), self.average.checkpoints
         return {
-            **{key: facts.pop(key) for key in ("recipe", "trained from", "trained on")},
+            **self._trained(facts),
             "searched on": called(self.dataset, "validation"),
             "search objective": self.search.objective,
             **facts,

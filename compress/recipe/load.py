@@ -135,8 +135,12 @@ def stages_of(kind: str, settings: Mapping[str, Any]) -> dict[str, Stage]:
     def applies(stage: Stage) -> bool:
         value: Any = settings
         path, _, other = stage.only_if.partition(" != ")
+        model: type[BaseModel] | None = KINDS[kind]
         for key in filter(None, path.split(".")):
-            value = value.get(key) or {}
+            field = model.model_fields[key] if model else None
+            unnamed = field.default if field else None  # as in a run's recipe that an earlier version wrote
+            value = value.get(key, unnamed) if isinstance(value, Mapping) else getattr(value, key, unnamed)
+            model = group_of(field.annotation) if field else None
         return value != other if other else bool(value) or not path
 
     return {name: stage for name, stage in KINDS[kind].stages.items() if applies(stage)}

@@ -24,6 +24,7 @@ from compress.recipe.training_groups import Criterion
 from compress.recipe.work import BACKWARD, INT8, TORCH, TRAINING, Counts, Uncounted, Work
 from zoo.lengths import macs
 
+_TIMED = tuple(f"quantize.{key}" for key in ("approach", "keep_float", "smoothing"))  # what decides the operators
 _SUPERNET = tuple(f"supernet.{key}" for key in ("checkpoint", "apply", "order", "order_blocks"))
 
 
@@ -45,7 +46,7 @@ class NasRecipe(Trained):
         ),
         "latency_table": Stage(
             "compress.nas.latency_table:run",
-            ("space", "latency_table", "dataset.task", "quantize.approach", "quantize.keep_float"),
+            ("space", "latency_table", "dataset.task", *_TIMED),
         ),
         "predictor": Stage("compress.nas.predictor:run", ("predictor",)),
         "search": Stage("compress.nas.search:run", ("dataset", "space", "search", "quantize", "finetune", "training")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -17,7 +18,18 @@ from compress.recipe.groups import (
     Quantize,
     Training,
 )
-from compress.recipe.kind import EVALUATE, LEARNED, PACKAGE, TAUGHT, Trained, applied, int8, taught, training
+from compress.recipe.kind import (
+    EVALUATE,
+    LEARNED,
+    PACKAGE,
+    TAUGHT,
+    Trained,
+    applied,
+    int8,
+    taught,
+    training,
+    unheard_of_learned_ranges,
+)
 from compress.recipe.place import Place
 from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Aware, Criterion, Distill, Pretrain, Prune
@@ -112,6 +124,10 @@ class PruneOnceRecipe(Trained):
     def finetune(self) -> Learning:
         """How questions become windows, for the stage `teacher` and what it stores."""
         return self.lock
+
+    def unheard(self) -> Iterator[str]:
+        if self.aware.apply:
+            yield from unheard_of_learned_ranges(self.quantize)
 
     def work(self, counts: Counts) -> list[Work]:
         learned, report = self.learned(counts), self.reported(counts, 1 + self.budgets.points)

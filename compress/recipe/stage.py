@@ -54,6 +54,15 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def holds(condition: str, recipe: Kind) -> bool:
+    """Whether a condition holds for a recipe: a key that is set, or `not` and a key that is not; always if empty."""
+    negated, key = condition.startswith("not "), condition.removeprefix("not ")
+    value: Any = recipe
+    for name in filter(None, key.split(".")):
+        value = getattr(value, name)
+    return not condition or bool(value) != negated
+
+
 @dataclass(frozen=True)
 class Stage:
     """A step of a recipe.
@@ -62,6 +71,7 @@ class Stage:
         target: `module:function`, imported when it runs; the function takes a StageContext and returns facts for JSON.
         parts: keys of the recipe that decide what comes out.
         spread: every process of a `torchrun` takes part; else the first alone.
+        also: further keys that decide, each where a condition holds (see `holds`) and it is not as by default.
         only_if: key of the recipe; where it is false, or has the value behind ` != `, a run has no such stage.
         packs: it leaves entries for the catalogue.
         checkpoint: it leaves one of the model that the recipe makes, unless it had nothing to do.
@@ -72,6 +82,7 @@ class Stage:
     target: str
     parts: tuple[str, ...]
     spread: bool = False
+    also: tuple[tuple[str, str], ...] = ()
     only_if: str = ""
     checkpoint: bool = False
     packs: bool = False

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from compress.recipe.groups import Budgets, Dataset, Evaluate, Learning, Package, Quantize, Training
-from compress.recipe.kind import EVALUATE, LEARNED, PACKAGE, TAUGHT, Trained, applied, int8, taught, training
+from compress.recipe.kind import (
+    EVALUATE,
+    LEARNED,
+    PACKAGE,
+    TAUGHT,
+    Trained,
+    applied,
+    int8,
+    taught,
+    training,
+    unheard_of_learned_ranges,
+)
 from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Aware, Criterion, Distill, Prune
 from compress.recipe.work import Counts, Work
@@ -48,6 +60,10 @@ class TrainRecipe(Trained):
     evaluate: Evaluate = Evaluate()
     package: Package = Package()
     training: Training = Training()
+
+    def unheard(self) -> Iterator[str]:
+        if self.aware.apply:
+            yield from unheard_of_learned_ranges(self.quantize)
 
     def work(self, counts: Counts) -> list[Work]:
         learned, report = self.learned(counts), self.reported(counts, 1 + self.budgets.points)

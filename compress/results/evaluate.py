@@ -17,7 +17,7 @@ from compress.progress import Progress
 from compress.recipe.groups import Evaluate
 from compress.recipe.stage import StageContext, trained_in
 from compress.tasks.judge import Judge
-from compress.tasks.lengths import effective
+from compress.tasks.lengths import effective, unheard
 from compress.tasks.subject import Subject, Tell
 from compress.tasks.subjects import subject_of, trained_on
 from zoo.checkpoints import read_config
@@ -194,8 +194,11 @@ def evaluate(
         full = next(point for point in points if point.config.is_full)
         if padded:
             result = tally.score(f"padded {padded.fractions}", lambda _tell: judge.score_padded(padded))
+            real = effective(padded, judge.drop_layers)
+            if fixed := unheard(padded, real):
+                ctx.progress.note(f"evaluate.length_config: {fixed}")
             stamp[f"padded_to_{subject.padded}"] = {
-                "lengths": padded.absolute(subject.padded),
+                "lengths": real.absolute(subject.padded),
                 "macs_ratio": result["macs_ratio"],
                 **only_metrics(result),
                 "loss": full.score - result[primary],

@@ -15,7 +15,6 @@ import torch
 from compress.data.fingerprints import TRAINED_ON, save_fingerprints
 from compress.data.names import shown
 from compress.learn.pruning.report import zeros_left, zeros_stored
-from compress.recipe.load import load
 from compress.recipe.stage import StageContext, trained_in
 from compress.results.evaluate import NEURAL_COMPRESSOR, SCORES
 from compress.results.verify import verify_loading
@@ -250,7 +249,7 @@ def _exchange(draft: Path, target: Path) -> None:
 
 def provenance(ctx: StageContext[Any]) -> dict[str, Any]:
     """Where an entry comes from: recipe and data as they were named (no path of this machine), seed, date, program."""
-    recipe: Any = load(ctx.root)
+    recipe = ctx.stated
     more = ctx.inputs["evaluate"] / "provenance.json"  # what a recipe's own stages add
     return {
         **recipe.origin(),

@@ -7,7 +7,6 @@ from typing import Any
 from compress.data.fingerprints import load_fingerprints
 from compress.data.names import shown
 from compress.learn.pruning.report import zeros_left
-from compress.recipe.load import load
 from compress.recipe.stage import StageContext, source_of
 from compress.results.package import float_content, inc_contents, int8_content, measured, pack
 from compress.tasks.subjects import subject_of
@@ -51,7 +50,7 @@ def package(ctx: StageContext[Any]) -> dict[str, Any]:
 
 def provenance(ctx: StageContext[Any]) -> dict[str, Any]:
     """Where the entry comes from, as the recipe names it; and whether the report is on what it was calibrated with."""
-    recipe = load(ctx.root)
+    recipe = ctx.stated
     facts = recipe.origin()
     if recipe.quantize.approach == "static":
         subject = subject_of(ctx.recipe)

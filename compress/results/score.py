@@ -8,7 +8,7 @@ from typing import Any
 from compress.data.fingerprints import load_fingerprints
 from compress.data.intake import Intake
 from compress.progress import Progress
-from compress.tasks.lengths import drop_layers_of, effective, macs_share
+from compress.tasks.lengths import drop_layers_of, effective, macs_share, unheard
 from compress.tasks.subject import Asked, Subject
 from compress.tasks.subjects import kind_of, subject_for
 from zoo import catalog
@@ -72,7 +72,9 @@ def score_entry(
             f"{entry.name} has {runner.layers} layers, but {lengths} is for {len(lengths.fractions)}. "
             "Write one length a layer."
         )
-    lengths = effective(lengths, drop_layers_of(settings))
+    asked, lengths = lengths, effective(lengths, drop_layers_of(settings))
+    if config and (fixed := unheard(asked, lengths)):
+        notices.append(fixed)
     with Progress(None, f"evaluate {entry.name}") as progress:
         scores = subject.score(runner, tokenizer, examples, lengths, progress.update, settings)
     counts = [len(window.input_ids) for window in subject.windows(tokenizer, examples)]

@@ -13,7 +13,7 @@ from typing import Any
 from compress.data.tables import is_table
 from compress.recipe.kind import Kind
 from compress.recipe.place import Keys, Mark, marked, places
-from compress.recipe.stage import Stage
+from compress.recipe.stage import Stage, holds
 from zoo.errors import UserError
 from zoo.files import read_json, sha256
 
@@ -119,12 +119,13 @@ def _parts(recipe: Kind, stage: Stage) -> dict[str, Any]:
     if stage.spread:
         data["dataset"] = learned
     parts: dict[str, Any] = {"dataset": learned} if "dataset.train" in stage.parts and "task" in learned else {}
-    for part in stage.parts:
+    also = [key for key, condition in stage.also if holds(condition, recipe)]
+    for part in (*stage.parts, *also):
         value: Any = data
         for key in part.split("."):
             value = value.get(key, {})
         if isinstance(value, dict):
             value = {key: inner for key, inner in value.items() if f"{part}.{key}" not in idle}
-        if value or part not in ADDED:
+        if value or (part in stage.parts and part not in ADDED):
             parts[part] = value
     return parts

@@ -44,6 +44,23 @@ def drop_layers_of(config: Mapping[str, Any]) -> list[int]:
     return list(config.get("length_drop_layers") or range(normalized(dict(config))["num_hidden_layers"]))
 
 
+def unheard(asked: LengthConfig, real: LengthConfig) -> str:
+    """What to say of layers at which a configuration drops and the model cannot; empty where it does all that is asked.
+
+    Args:
+        asked: a configuration.
+        real: what the model makes of it, see `effective`.
+    """
+    layers = [str(i) for i, pair in enumerate(zip(asked.fractions, real.fractions, strict=True)) if pair[0] != pair[1]]
+    if not layers:
+        return ""
+    many = "layers" if len(layers) > 1 else "layer"
+    return (
+        f"the model drops no tokens at {many} {', '.join(layers)} (counted from 0): what was asked for there was not "
+        f"done, {real} was"
+    )
+
+
 def effective(config: LengthConfig, drop_layers: Sequence[int]) -> LengthConfig:
     """What the model makes of a configuration: a layer at which nothing may be dropped keeps what it is given.
 

@@ -19,7 +19,7 @@ from compress.tasks.metrics import squad_scores
 from compress.tasks.samples import Loss, Sample, samples
 from compress.tasks.subject import About, Asked, Reading, Subject, Tell
 from zoo.abstaining import folder_abstains
-from zoo.ask import predict
+from zoo.ask import MAX_LENGTH, STRIDE, predict
 from zoo.checkpoints import most_tokens, read_config
 from zoo.engines.base import Engine
 from zoo.errors import UserError
@@ -113,17 +113,23 @@ class Questions(Subject[Example]):
         settings: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
         no_answer = self._no_answer or (self.has_recipe and bool((settings or {}).get("squad_v2", False)))
-        longest = most_tokens(settings or {}, self.padded)
+        reading = most_tokens(settings or {}, self.reading.max_length), self.reading.stride
 
         def answer(part: Sequence[Example]) -> list[str]:
             pairs = [(e.question, e.context) for e in part]
-            predictions = predict(engine, tokenizer, pairs, config, longest, no_answer)
+            predictions = predict(engine, tokenizer, pairs, config, reading, no_answer)
             return [prediction.text for prediction in predictions]
 
         return score_answers(answer, examples, progress)
 
     def passages(self, examples: Sequence[Example]) -> list[Example]:
         return list(examples)
+
+    def remarks(self, n: int) -> dict[str, str]:
+        longest, shared = self.reading.max_length, self.reading.stride
+        if (longest, shared) == (MAX_LENGTH, STRIDE):
+            return {}
+        return {"remark": f"read in windows of {longest} tokens at most, of which neighbours share {shared}"}
 
     @property
     def reported(self) -> Task:

@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from compress.recipe.stage import Stage
 from tests.compress.recipe_kit import watched
 from tests.compress.text_kit import write_glue
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_stage_is_watched() -> Iterator[None]:
+    """A stage of any kind fails where it reads a key that neither it nor a stage before it names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stage, "load", watched(Stage.load))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -61,16 +70,10 @@ def tiny_changes(tiny_model, tiny_data) -> list[str]:
 
 @pytest.fixture(scope="session")
 def finished_run(tiny_changes, tmp_path_factory) -> Path:
-    """The folder of a finished run. Copy it before changing anything.
-
-    Its stages fail where they read a key that their fingerprints do not hold.
-    """
+    """The folder of a finished run. Copy it before changing anything."""
     from compress.recipe.load import load
-    from compress.recipe.stage import Stage
     from compress.run.run import run
 
     folder = tmp_path_factory.mktemp("finished-run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stage, "load", watched(Stage.load))
-        run(load("length_adaptive_tiny", tiny_changes), folder)
+    run(load("length_adaptive_tiny", tiny_changes), folder)
     return folder

@@ -25,11 +25,15 @@ BESIDE = {
     "evaluate.threads",  # of what is measured, which is this machine's in any case
     "dataset.version_2",  # refuses questions without an answer, and changes none
     "dataset.evaluation_task",  # for texts alone, of which every key of the data counts
-    # Noted in the checkpoint's configuration. Where finetune.significance_weight guides attention they decide: a gap
-    # that is known, which to close would undo finished trainings.
-    "length_drop.drop_layers",
-    "length_drop.length_drop_ratio_bound",
 }
+AHEAD = {("train", "teacher")}  # stages that look at what later ones name, to refuse it before anything is computed
+UNHELD = {
+    "aimet_w8a8",
+    "nas",
+    "nncf",
+    "prune_once",
+}  # their reads are recorded only, for now
+READS: dict[Path, set[str]] = {}  # by a run's folder, the keys that its stages have read
 
 
 def load_as(kind: type[R], source: str | Path, changes: Iterable[str] = ()) -> R:
@@ -57,6 +61,30 @@ def leaves(group: BaseModel, before: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{before}{key}", field.annotation
 
 
+def switches(kind: type[Kind]) -> set[str]:
+    """Keys that decide which stages a run has, or which other keys decide."""
+    conditions = {condition for stage in kind.stages.values() for _, condition in (*stage.also, ("", stage.only_if))}
+    return {condition.removeprefix("not ").partition(" != ")[0] for condition in conditions if condition}
+
+
+def unread(kind: type[Kind], *roots: Path) -> set[str]:
+    """Keys of a kind's schema that no stage of these finished runs has read.
+
+    Not asked for are keys of groups that none of the runs apply, and the one value that a key can have.
+    """
+    seen = {key for root in roots for key in READS[root.resolve()]}
+    recipes = [load(root) for root in roots]
+    off = {
+        name
+        for name in kind.model_fields
+        if all(getattr(getattr(recipe, name), "apply", True) is False for recipe in recipes)
+    }
+    keys = {
+        key for key, type_ in leaves(recipes[0]) if not (get_origin(type_) is Literal and len(get_args(type_)) == 1)
+    }
+    return {key for key in keys - seen if key.partition(".")[0] not in off or key.endswith(".apply")}
+
+
 def decides(recipe: Kind, stage: Stage, key: str) -> bool:
     """Whether another value of this key gives the stage another fingerprint."""
     with warnings.catch_warnings():
@@ -72,12 +100,16 @@ def watched(load: Callable[[Stage], Callable[..., Any]]) -> Callable[[Stage], Ca
         function = load(stage)
 
         def run(ctx: StageContext[Any]) -> Any:
-            with _reads(ctx.recipe) as keys:
+            with _reads(ctx.recipe, ctx.stated) as keys:
                 result = function(ctx)
+            READS.setdefault(ctx.root, set()).update(keys)
             names = list(type(ctx.recipe).stages)
-            so_far = [type(ctx.recipe).stages[name] for name in names[: names.index(ctx.folder.name) + 1]]
-            keys -= {"kind", *BESIDE, *marked(type(ctx.recipe), Mark.IDLE)}
+            reach = len(names) if (ctx.recipe.kind, ctx.folder.name) in AHEAD else names.index(ctx.folder.name) + 1
+            so_far = [type(ctx.recipe).stages[name] for name in names[:reach]]
+            keys -= {"kind", *BESIDE, *marked(type(ctx.recipe), Mark.IDLE), *switches(type(ctx.recipe))}
             unnamed = {key for key in keys if not any(decides(ctx.stated, each, key) for each in so_far)}
+            if ctx.recipe.kind in UNHELD:
+                return result
             assert not unnamed, f"stage {ctx.folder.name} of {ctx.recipe.kind} reads, but does not name, {unnamed}"
             return result
 
@@ -87,10 +119,10 @@ def watched(load: Callable[[Stage], Callable[..., Any]]) -> Callable[[Stage], Ca
 
 
 @contextmanager
-def _reads(recipe: Kind) -> Iterator[set[str]]:
-    """The keys that are read of a recipe meanwhile."""
+def _reads(*recipes: Kind) -> Iterator[set[str]]:
+    """The keys that are read of these recipes meanwhile."""
     keys: set[str] = set()
-    paths = dict(_groups(recipe))
+    paths = {place: path for recipe in recipes for place, path in _groups(recipe)}
 
     def read(self: Group, name: str) -> Any:
         value = object.__getattribute__(self, name)

@@ -200,3 +200,25 @@ def test_training_in_mixed_precision_has_the_gradients_of_float(tmp_path, monkey
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         model.eval()(ids, alive)
     assert seen[-1] is torch.bfloat16, "forwards it is the faster one"
+
+
+def test_attention_drops_probabilities_in_training_alone_and_chooses_tokens_by_all(tmp_path):
+    _, model = both("bert-qa", tmp_path)
+    layer, state = model.blocks[0], model.embed(inputs()["input_ids"][:1], None).detach()
+    layer.train()
+    torch.manual_seed(5)
+    attended, probabilities = layer.attend(state, torch.zeros(1), 0.0, True, 0.4)
+    assert probabilities is not None
+    torch.testing.assert_close(probabilities.sum(-1), torch.ones(probabilities.shape[:-1]))
+    torch.manual_seed(5)
+    left = torch.nn.functional.dropout(probabilities, 0.4)
+    assert 0.3 < float((left == 0).float().mean()) < 0.5
+    values = layer.value(state).view(1, state.shape[1], layer.heads, layer.size).transpose(1, 2)
+    mixed = layer.project((left @ values).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attended, layer.attention_norm(state + mixed), atol=1e-6, rtol=1e-5)
+    fused = [layer.attend(state, torch.zeros(1, 1, 1, 1), 0.0, False, 0.4)[0] for _ in range(2)]
+    assert not torch.equal(*fused)
+    layer.eval()
+    for scored in (True, False):
+        calm = [layer.attend(state, torch.zeros(1, 1, 1, 1), 0.0, scored, p)[0] for p in (0.0, 0.4)]
+        assert torch.equal(*calm)

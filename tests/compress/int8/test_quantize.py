@@ -11,7 +11,9 @@ from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_finge
 from compress.data.squad import fingerprint, load_squad
 from compress.recipe.groups import Budgets
 from compress.recipe.load import load
+from compress.recipe.quantize import QuantizeRecipe
 from compress.run.run import run
+from tests.compress.recipe_kit import unread
 from zoo import card, catalog
 from zoo.ask import QuestionAnswerer
 from zoo.errors import UserError
@@ -118,3 +120,7 @@ def test_its_faults_are_told_like_any_recipes():
     ]:
         with pytest.raises(UserError, match=message):
             load("static_int8", [change])
+
+
+def test_every_key_is_read(made):
+    assert unread(QuantizeRecipe, made[0]) == {"quantize.percentile"}  # heard for calibration_method percentile

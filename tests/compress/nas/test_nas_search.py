@@ -7,7 +7,7 @@ from math import log
 
 import pytest
 
-from compress.nas.search import Evolution, best_of, limit_of, mutate, within
+from compress.nas.search import Evolution, Scored, anchors, best_of, fastest_enough, limit_of, mutate, within
 from compress.nas.space import Space
 from compress.recipe.nas_groups import ArchSearch
 from tests.compress.nas.nas_kit import SPACE, Silent, milliseconds
@@ -49,6 +49,44 @@ def test_a_limit_that_nothing_meets_tells_the_fastest():
     fastest = PREDICTED[SPACE.smallest]
     with pytest.raises(UserError, match=rf"the fastest encoder, {SPACE.smallest.key}, takes {fastest:.3g} ms"):
         within(PREDICTED, 0.9 * fastest, (0.85, 1.0))
+
+
+RANKED = [Scored(arch, 4.0, 90.0 - i, 0, {}) for i, arch in enumerate(sorted(SPACE)[:6])]
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "verify", "winner", "measured"),
+    [
+        ((4.9, 4.0, 4.0, 4.0, 4.0, 4.0), 3, 0, 3),
+        ((8.8, 5.1, 4.9, 1.0, 1.0, 1.0), 1, 2, 3),
+        ((8.8, 4.0, 3.0, 2.0, 1.0, 1.0), 2, 1, 2),
+        ((6.0, 6.0, 6.0, 6.0, 6.0, 5.0), 3, 5, 6),
+    ],
+)
+def test_the_winner_is_the_best_that_keeps_the_limit_when_it_is_measured(milliseconds, verify, winner, measured):
+    asked = []
+    times = {one.arch: ms for one, ms in zip(RANKED, milliseconds, strict=True)}
+
+    def measure(arch):
+        asked.append(arch)
+        return times[arch]
+
+    assert fastest_enough(RANKED, 5.0, verify, measure) is RANKED[winner]
+    assert asked == [one.arch for one in RANKED[:measured]]
+
+
+def test_a_search_whose_candidates_all_break_the_limit_is_refused_with_what_they_take():
+    words = rf"None of the 6 encoders that were scored takes 5 ms or less.* {RANKED[3].arch.key}, takes 8.8 ms"
+    with pytest.raises(UserError, match=words):
+        fastest_enough(RANKED, 5.0, 3, lambda arch: 8.8 if arch == RANKED[3].arch else 9.0)
+
+
+def test_predictions_are_checked_from_the_fastest_to_the_slowest_encoder():
+    few = anchors(PREDICTED)
+    times = [PREDICTED[arch] for arch in few]
+    assert len(few) == 5 and times == sorted(times)
+    assert (times[0], times[-1]) == (min(PREDICTED.values()), max(PREDICTED.values()))
+    assert anchors({SPACE.smallest: 1.0}) == [SPACE.smallest]
 
 
 def test_a_limit_is_milliseconds_or_a_share():

@@ -1,0 +1,172 @@
+"""A key is heard, or the recipe is refused before it runs; every key of every kind is read by some stage."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compress.int8 import inc
+from compress.recipe import kind
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
+from compress.recipe.load import load, stages_of
+from compress.run.run import run
+from compress.tasks.lengths import effective, unheard
+from compress.tasks.subjects import subject_of
+from tests.compress.recipe_kit import load_as, unread
+from zoo.engines.torch import TorchEngine
+from zoo.errors import UserError
+from zoo.features import load_tokenizer, make_windows
+from zoo.files import read_json
+from zoo.lengths import LengthConfig
+
+SEARCHED = ("average", "search", "quantize", "evaluate", "package")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("aware_int8", ["quantize.approach=dynamic"], "quantize.approach is not heard where aware.apply is true"),
+        ("aware_int8", ["quantize.percentile=99"], "quantize.percentile is not heard where aware.apply is true"),
+        ("aware_int8", ["quantize.smoothing=0.5"], "aware.smoothing and aware.calibration_samples are heard"),
+        ("prune_once_tiny", ["quantize.approach=dynamic"], "set it to static, or aware.apply to false"),
+        ("minilm_w8a8_sst2", ["evaluate.engine=openvino"], "evaluate.engine is not heard in aimet.scope full"),
+        ("minilm_w8a8_sst2", ["evaluate.length_config=(64, 32)"], "or set aimet.scope to deploy"),
+    ],
+)
+def test_a_key_that_nothing_would_hear_is_refused_before_anything_runs(name, changes, words, tmp_path, monkeypatch):
+    monkeypatch.setattr(kind, "find_spec", lambda name: name)
+    assert kind.missing(load(name)) is None, "as it ships it runs"
+    recipe = load(name, changes)  # what an earlier version ran still opens
+    with pytest.raises(UserError, match=words.replace(".", r"\.")):
+        run(recipe, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*/started.json"))
+
+
+def test_what_would_be_heard_otherwise_is_not_refused(monkeypatch):
+    monkeypatch.setattr(kind, "find_spec", lambda name: name)
+    assert kind.missing(load("aware_int8", ["aware.apply=false", "quantize.approach=dynamic"])) is None
+    deploy = ["aimet.scope=deploy", "evaluate.engine=openvino", "evaluate.latency_tokens=77"]
+    assert kind.missing(load("minilm_w8a8_sst2", deploy)) is None
+
+
+def test_questions_are_scored_in_the_windows_that_the_recipe_asks_for(tiny_model, tiny_data, monkeypatch):
+    tokenizer, engine = load_tokenizer(tiny_model), TorchEngine.open(tiny_model, 1)
+    seen: list[int] = []
+    once = engine.run
+    monkeypatch.setattr(engine, "run", lambda batch, *more: seen.extend([batch["input_ids"].shape[1]] * len(
+        batch["input_ids"])) or once(batch, *more))  # fmt: skip
+    scores = {}
+    for length, stride in ((384, 128), (128, 32), (128, 64)):
+        changes = [f"reading.max_length={length}", f"reading.stride={stride}", f"dataset.evaluation={tiny_data.train}"]
+        subject = subject_of(load("static_int8", [f"model={tiny_model}", *changes]))
+        examples = subject.load("evaluation")
+        seen.clear()
+        scores[length, stride] = subject.score(
+            engine, tokenizer, examples, settings=read_json(tiny_model / "config.json")
+        )
+        asked, contexts = [e.question for e in examples], [e.context for e in examples]
+        windows = make_windows(tokenizer, asked, contexts, length, stride)
+        assert sorted(seen) == sorted(len(window.input_ids) for window in windows) and max(seen) <= length
+        remark = subject.description(len(examples)).get("remark", "")
+        assert remark == (
+            "" if length == 384 else f"read in windows of 128 tokens at most, of which neighbours share {stride}"
+        )
+    assert len({tuple(score.items()) for score in scores.values()}) > 1
+
+
+def test_a_configuration_at_layers_that_drop_nothing_is_told():
+    asked = LengthConfig((0.9, 0.5, 0.5, 0.2))
+    real = effective(asked, [1, 3])
+    assert unheard(asked, real) == (
+        "the model drops no tokens at layer 0 (counted from 0): what was asked for there was not done, "
+        "(1, 0.5, 0.5, 0.2) was"
+    )
+    assert "layers 0, 1, 2 (" in unheard(asked, effective(asked, [3]))
+    assert unheard(real, real) == ""
+
+
+def test_neural_compressor_quantizes_behind_a_search_too(finished_run, tiny_changes, tmp_path, monkeypatch):
+    root, built = shutil.copytree(finished_run, tmp_path / "run"), []
+    monkeypatch.setattr(inc, "backend", lambda: None)
+    monkeypatch.setattr(kind, "find_spec", lambda name: name)
+
+    def build(checkpoint, folder, settings, read) -> dict[str, Any]:
+        built.append((checkpoint.parent, folder, settings.calibration_samples))
+        return {"bytes": 1}
+
+    monkeypatch.setattr(inc, "build", build)
+    recipe = load("length_adaptive_tiny", [*tiny_changes, "quantize.neural_compressor=true"])
+    results = run(recipe, root)
+    assert results["quantize"]["neural_compressor"] == {"bytes": 1}
+    assert built == [(root, root / "quantize" / inc.FOLDER, recipe.quantize.calibration_samples)]
+
+
+@pytest.fixture(scope="module")
+def searched(finished_run, tiny_changes, tmp_path_factory):
+    """The folder of a run that only searches lengths for a checkpoint that had its LengthDrop training."""
+    root = tmp_path_factory.mktemp("searched")
+    checkpoint = shutil.copytree(finished_run / "length_drop", root / "given")
+    changes = [change for change in tiny_changes if not change.startswith("model=")]
+    off = [
+        f"model={checkpoint}",
+        "finetune.apply=false",
+        "length_drop.apply=false",
+        "quantize.calibration_method=percentile",
+    ]
+    return root, run(load("length_adaptive_tiny", [*changes, *off]), root / "run")
+
+
+def test_lengths_are_searched_for_a_given_checkpoint_without_training(searched):
+    root, results = searched
+    assert tuple(results) == SEARCHED and results["average"] == {} and results["search"]["measured"] > 1
+    small = root / "run/package" / results["package"]["entries"][1]
+    facts = read_json(small / "entry.json")
+    told = facts["provenance"]
+    assert facts["method"] == "length-adaptive-int8" and "trained on" not in told and "trained from" not in told
+    assert told["searched for"] == "given" and told["calibrated on"] == "train.json"
+    assert len(read_json(small / "front.json")["points"]) >= 1
+    whole = read_json(root / "run/package" / results["package"]["entries"][0] / "entry.json")
+    assert whole["method"] == "none"
+
+
+def test_a_search_without_training_hears_the_checkpoint_the_windows_and_the_bound(searched):
+    off = ["finetune.apply=false", "length_drop.apply=false"]
+    for change in ("model=other/one", "finetune.max_length=200", "length_drop.length_drop_ratio_bound=0.3"):
+        from compress.run.inputs import fingerprint
+
+        one, two = (load_as(LengthAdaptiveRecipe, "length_adaptive", [*off, *more]) for more in ([], [change]))
+        stage = one.stages["average"]
+        assert fingerprint(one, stage, "") != fingerprint(two, stage, ""), change
+        trained = [load("length_adaptive", more) for more in ([], [change])]
+        assert fingerprint(trained[0], stage, "") == fingerprint(trained[1], stage, "")
+
+
+def test_what_a_search_without_training_cannot_do_is_refused(tiny_model, tiny_changes, tmp_path):
+    from zoo.modeling import LengthAdaptiveModel
+    from zoo.tasks import TEXTS
+
+    off = ["finetune.apply=false", "length_drop.apply=false"]
+    with pytest.raises(UserError, match=r"distill\.apply teaches in training"):
+        load("length_adaptive", [*off, "distill.apply=true"])
+    with pytest.raises(UserError, match="tokenizer is taken up in fine-tuning"):
+        load("length_adaptive", [*off, f"tokenizer={tiny_model}"])
+    other = tmp_path / "other"
+    LengthAdaptiveModel.load(tiny_model, TEXTS, id2label={"0": "no", "1": "yes"}).save(other)
+    load_tokenizer(tiny_model).save_pretrained(str(other))
+    with pytest.raises(UserError, match="has no head for squad: set finetune.apply to true"):
+        run(load("length_adaptive_tiny", [*tiny_changes, f"model={other}", *off]), tmp_path / "run")
+
+
+def test_a_run_that_an_earlier_version_began_has_all_of_its_stages():
+    stages = list(stages_of("length_adaptive", {"finetune": {"epochs": 1}, "length_drop": {}}))
+    assert stages[:2] == ["finetune", "length_drop"]
+    assert list(stages_of("length_adaptive", load("length_search").model_dump())) == list(SEARCHED)
+
+
+def test_every_key_of_length_adaptive_is_read(finished_run, searched):
+    # Shares are heard where there are checkpoints to average with: tests/compress/learn/test_average.py
+    assert unread(LengthAdaptiveRecipe, finished_run, searched[0] / "run") == {"average.shares"}
+    assert np.isfinite(read_json(finished_run / "result.json")["stages"]["search"]["points"])
