@@ -47,6 +47,8 @@ def _twin(model: LengthAdaptiveModel, weights: Weights) -> tuple[LengthAdaptiveM
             elif isinstance(module, nn.Embedding) and f"{name}.w" in weights and name != "distances":
                 rows = torch.tensor(weights[f"{name}.w"])  # the graph leaves first positions out that tokens never have
                 module.weight[len(module.weight) - len(rows) :].copy_(rows)
+        if model.row.token_types and "types.w" not in weights:  # a table of one row lies in the positions
+            twin.types.weight.zero_()
         if "words.q" in weights:
             twin.words.weight.copy_(torch.from_numpy(dequantized(weights, "words")))
     return twin, place(twin, weights, products)
