@@ -50,12 +50,12 @@ def onnxruntime_int8(folder: Path, cache: Path, threads: int, reduce_range: bool
     options.add_session_config_entry("session.force_spinning_stop", "1")  # as ours, so that neither slows the other
     path = _made(_dynamic, folder, cache, reduce_range)
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    wanted = [port.name for port in session.get_inputs()]
+    inputs = [port.name for port in session.get_inputs()]
 
     def prepare(batch: Batch) -> Callable[[], object]:
         # The optimizer's embedding operator takes 32-bit ids.
         kinds = {port.name: np.int32 if "int32" in port.type else np.int64 for port in session.get_inputs()}
-        feed = {name: batch[name].astype(kinds[name]) for name in wanted}
+        feed = {name: batch[name].astype(kinds[name]) for name in inputs}
         return lambda: session.run(None, feed)
 
     return prepare
@@ -74,10 +74,10 @@ def openvino_int8(folder: Path, cache: Path, threads: int, reduce_range: bool, s
         "INFERENCE_PRECISION_HINT": "f32",
     }
     request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
-    wanted = [port.get_any_name() for port in request.model_inputs]
+    inputs = [port.get_any_name() for port in request.model_inputs]
 
     def prepare(batch: Batch) -> Callable[[], object]:
-        feed = {name: batch[name] for name in wanted}
+        feed = {name: batch[name] for name in inputs}
         return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
 
     return prepare

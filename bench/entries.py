@@ -75,7 +75,7 @@ def compare(
         UserError: an entry is no int8 model or has no scores, or another measurement uses the machine.
     """
     calls: dict[str, Callable[[], object]] = {}
-    known: dict[str, tuple[Entry, dict[str, Any], int, tuple[int, ...], Point]] = {}
+    rows: dict[str, tuple[Entry, dict[str, Any], int, tuple[int, ...], Point]] = {}
     for name in names:
         entry = catalog.find(name)
         if entry.front is None or engine not in entry.engines:
@@ -85,28 +85,28 @@ def compare(
         for count in tokens:
             batch = passage(load_tokenizer(entry.folder), count)
             for place, point in enumerate(_points(entry, points)):
-                kept = point.config.tokens(count)
+                lengths = point.config.tokens(count)
                 key = f"{len(calls)} {entry.name} {place} {count}"
-                calls[key] = partial(runner.run, batch, np.array([kept], np.int64))
-                known[key] = (entry, settings, count, kept, point)
+                calls[key] = partial(runner.run, batch, np.array([lengths], np.int64))
+                rows[key] = (entry, settings, count, lengths, point)
     with latency.device_lock():
         took = latency.measure(calls, rounds=rounds, warmup=3, seconds=SECONDS)
-    return [_row(*known[key], timing) for key, timing in took.items()]
+    return [_row(*rows[key], timing) for key, timing in took.items()]
 
 
 def _points(entry: Entry, most: int) -> list[Point]:
     assert entry.front is not None
-    *found, full = entry.front.everything
-    places = np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int)
-    return [*(found[place] for place in places), full]
+    *others, full = entry.front.everything
+    places = np.linspace(0, len(others) - 1, min(most, len(others))).round().astype(int)
+    return [*(others[place] for place in places), full]
 
 
 def _row(
     entry: Entry, settings: dict[str, Any], count: int, kept: tuple[int, ...], point: Point, timing: latency.Timing
 ) -> Row:
     assert entry.front is not None
-    told = entry.front.measured_on
-    data = f"{told.get('n', 0):,} of {told.get('dataset', 'unknown data')}, {told.get('split', '')}".rstrip(", ")
+    facts = entry.front.measured_on
+    data = f"{facts.get('n', 0):,} of {facts.get('dataset', 'unknown data')}, {facts.get('split', '')}".rstrip(", ")
     times = round(timing.p50_ms, 3), round(timing.p90_ms, 3), timing.n
     cost = macs(Shape.from_config(settings), count, kept)
     sizes = Arch.from_config(settings).key
@@ -120,9 +120,9 @@ def table(rows: Sequence[Row]) -> str:
         "|---|---|---|--:|--:|--:|",
     ]
     for r in rows:
-        kept = f"all {r.tokens}" if set(r.kept) == {r.tokens} else f"{r.tokens}: {r.kept}"
+        lengths = f"all {r.tokens}" if set(r.kept) == {r.tokens} else f"{r.tokens}: {r.kept}"
         lines.append(
-            f"| {r.name} | {r.sizes} | {kept} | {r.score:.2f} {r.metric} | {r.macs / 1e6:,.0f} | "
+            f"| {r.name} | {r.sizes} | {lengths} | {r.score:.2f} {r.metric} | {r.macs / 1e6:,.0f} | "
             f"{r.p50_ms:.2f} ({r.p90_ms:.2f}) |"
         )
     data = dict.fromkeys(f"{r.name}: {r.data}" for r in rows)

@@ -79,8 +79,8 @@ def compare(
             warmup=2,
             seconds=min(SECONDS, max(1.0, (TOTAL_SECONDS - spent) / len(calls))),
         )
-    found = ((name, count, timings[f"{name}@{count}"]) for name, count in calls)
-    return [Row(name, count, round(t.p50_ms, 3), round(t.p90_ms, 3), t.n) for name, count, t in found]
+    results = ((name, count, timings[f"{name}@{count}"]) for name, count in calls)
+    return [Row(name, count, round(t.p50_ms, 3), round(t.p90_ms, 3), t.n) for name, count, t in results]
 
 
 def table(rows: Sequence[Row]) -> str:

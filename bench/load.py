@@ -76,12 +76,12 @@ def table(steady: Load, burst: Load) -> str:
     """Both runs in words."""
     lines = []
     for name, load in (("steady", steady), ("burst", burst)):
-        told = ", ".join(f"{load.outcomes[kind]} {kind}" for kind in ("right", "wrong", "lost", "refused"))
-        lines.append(f"{name}: {load.clients} clients, {told}")
-        for what, found in (("answers", load.answers_ms), ("look-ups", load.look_ups_ms)):
-            if len(found) > 1:
-                p90 = statistics.quantiles(found, n=10)[-1]
-                lines.append(f"  {what}: p50 {statistics.median(found):.0f} ms, p90 {p90:.0f} ms, n {len(found)}")
+        outcomes = ", ".join(f"{load.outcomes[kind]} {kind}" for kind in ("right", "wrong", "lost", "refused"))
+        lines.append(f"{name}: {load.clients} clients, {outcomes}")
+        for what, times in (("answers", load.answers_ms), ("look-ups", load.look_ups_ms)):
+            if len(times) > 1:
+                p90 = statistics.quantiles(times, n=10)[-1]
+                lines.append(f"  {what}: p50 {statistics.median(times):.0f} ms, p90 {p90:.0f} ms, n {len(times)}")
         lines += [f"  {error}" for error in load.errors]
     return "\n".join(lines)
 
@@ -89,7 +89,7 @@ def table(steady: Load, burst: Load) -> str:
 def as_json(load: Load) -> dict[str, Any]:
     """For a file: counts, and medians of the times."""
     times = {"answers_p50_ms": load.answers_ms, "look_ups_p50_ms": load.look_ups_ms}
-    medians = {key: statistics.median(found) if found else None for key, found in times.items()}
+    medians = {key: statistics.median(values) if values else None for key, values in times.items()}
     return {"clients": load.clients, "seconds": load.seconds, **load.outcomes, **medians}
 
 

@@ -96,8 +96,8 @@ class Bench:
 
     def __init__(self, run: Path, final: str = "inside"):
         recipe: Any = expanded(load(run))
-        found = [(run / stage / "done.json").is_file() for stage in NEEDED]
-        if recipe.kind != "nas" or not all(found) or not (run / "tune" / "space.json").is_file():
+        finished = [(run / stage / "done.json").is_file() for stage in NEEDED]
+        if recipe.kind != "nas" or not all(finished) or not (run / "tune" / "space.json").is_file():
             raise UserError(f"{run} is no run of the kind nas that has a supernet, a tuned one and a predictor.")
         # By the tuned supernet that scores belong to: another one's are others.
         self.folder = run / "bench-nas" / str(read_json(run / "tune" / "done.json")["inputs"])[:12]
@@ -126,17 +126,17 @@ class Bench:
 
     def rows(self, limits: Sequence[float], seeds: Sequence[int]) -> list[Row]:
         """Every way of choosing at every limit (a share of the largest encoder's latency) and seed."""
-        found = []
+        rows = []
         # What cannot be compared is told before hours of searching.
         plain = {share: self._scaled(share * self.predicted[self.base.space.largest]) for share in limits}
         for share, made in plain.items():
             limit = share * self.predicted[self.base.space.largest]
             for seed in seeds:
                 for method in METHODS:
-                    found.append(self._searched(method, limit, seed))
-                    log.info("%s", found[-1])
-            found += [self._row(limit, name, 0, arch, None, len(made)) for name, arch in made.items()]
-        return found
+                    rows.append(self._searched(method, limit, seed))
+                    log.info("%s", rows[-1])
+            rows += [self._row(limit, name, 0, arch, None, len(made)) for name, arch in made.items()]
+        return rows
 
     def agreement(self, sample: int, seed: int = 0) -> Agreement:
         """Scores of encoders spread over the space, inside the tuned supernet and, as in the paper, each cut out of the
@@ -159,9 +159,9 @@ class Bench:
             return {judge.primary: self._score(arch, approach, seed)}
 
         evolution = Evolution(score, candidates, self.base.space, settings, judge.primary)
-        found = evolution.run(Archive(here), self.progress)
-        best = best_of(found)
-        return self._row(limit, method, seed, best.arch, best.score, len(found))
+        result = evolution.run(Archive(here), self.progress)
+        best = best_of(result)
+        return self._row(limit, method, seed, best.arch, best.score, len(result))
 
     def _scaled(self, limit: float) -> dict[str, Arch]:
         made = scaled(self.base.space, self.predicted, limit)
@@ -198,11 +198,11 @@ class Bench:
         return self._judges[approach, seed]
 
     def _once(self, key: str, make: Any) -> Any:
-        found = self.scores.get(key)
-        if found is None:
-            found = make()
-            self.scores.add(key, found)
-        return found
+        score = self.scores.get(key)
+        if score is None:
+            score = make()
+            self.scores.add(key, score)
+        return score
 
     def _score(self, arch: Arch, approach: str, seed: int) -> float:
         judge = self._judge(approach, seed)

@@ -136,9 +136,9 @@ def _network(made: Table, mode: str, unseen: set[str], steps: int, seed: int) ->
         return torch.tensor(own, dtype=torch.float32) / torch.tensor(largest)
 
     rows = made.of(mode)
-    seen, held = [r for r in rows if r.arch.key not in unseen], [r for r in rows if r.arch.key in unseen]
-    top = max(r.p50_ms for r in seen)
-    x, y = sizes([r.arch for r in seen]), torch.tensor([r.p50_ms / top for r in seen])
+    training, testing = [r for r in rows if r.arch.key not in unseen], [r for r in rows if r.arch.key in unseen]
+    top = max(r.p50_ms for r in training)
+    x, y = sizes([r.arch for r in training]), torch.tensor([r.p50_ms / top for r in training])
     began = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -163,7 +163,7 @@ def _network(made: Table, mode: str, unseen: set[str], steps: int, seed: int) ->
         with torch.no_grad():
             return (net(sizes(archs).to(place))[:, 0] * top).cpu().numpy().astype(float)
 
-    errors_of = errors(predict([r.arch for r in held]), np.array([r.p50_ms for r in held]))
+    errors_of = errors(predict([r.arch for r in testing]), np.array([r.p50_ms for r in testing]))
     falls = share_that_falls(made.space, predict(list(made.space)).tolist())
     count = sum(part.numel() for part in net.parameters())
     scores: dict[str, Any] = {key: errors_of.get(key, float("nan")) for key in ERRORS}

@@ -41,13 +41,13 @@ def profile(tokens: int = 384, runs: int = 30) -> dict[str, dict[str, float]]:
     batch = passage(load_tokenizer(entry.folder), tokens)
     configs = {"100": entry.front.full.config, "1f1": entry.front.at("loss", LOSS).point.config}
     weights, spec = read(entry.folder / "model.int8.onnx")
-    found: dict[str, dict[str, float]] = {}
+    rows: dict[str, dict[str, float]] = {}
     with latency.device_lock():
         for label, config in configs.items():
             spent = _spent(weights, spec, config, batch, runs)
             for kind, ms in [("all", sum(spent.values())), *spent.items()]:
-                found.setdefault(kind, dict.fromkeys(configs, 0.0))[label] = ms
-    return found
+                rows.setdefault(kind, dict.fromkeys(configs, 0.0))[label] = ms
+    return rows
 
 
 def table(found: dict[str, dict[str, float]]) -> str:
@@ -68,8 +68,8 @@ def _spent(weights: Any, spec: dict[str, Any], config: LengthConfig, batch: Batc
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "run")
         plain = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        wanted = {port.name for port in plain.get_inputs()}
-        feed = {key: value for key, value in {**batch, "lengths": lengths}.items() if key in wanted}
+        inputs = {port.name for port in plain.get_inputs()}
+        feed = {key: value for key, value in {**batch, "lengths": lengths}.items() if key in inputs}
         for _ in range(3):
             plain.run(None, feed)
         options.enable_profiling = True

@@ -231,8 +231,8 @@ def _course(settings: Settings, tokenizer: Tokenizer) -> Course:
 def _texts(settings: Settings, task: Task) -> tuple[list[TextExample], list[TextExample]]:
     place = get_settings().data
     local = place / "glue" if place and (place / "glue" / (task.config or task.name)).is_dir() else None
-    wanted = settings.batch * max(settings.steps, settings.warm_steps)
-    train = draw(load_texts(task, local, task.train_split), wanted, settings.seed)
+    count = settings.batch * max(settings.steps, settings.warm_steps)
+    train = draw(load_texts(task, local, task.train_split), count, settings.seed)
     return train, draw(load_texts(task, local, task.validation_split), settings.examples, settings.seed)
 
 
@@ -242,9 +242,9 @@ def _questions(settings: Settings, _task: Task) -> tuple[list[Example], list[Exa
     train = load_squad(local / "train.json" if local else "rajpurkar/squad:train")
     held_out = load_squad(local / "squad-dev-v1.1.json" if local else "rajpurkar/squad:validation")
     chance = random.Random(settings.seed)
-    wanted = settings.batch * max(settings.steps, settings.warm_steps)
+    count = settings.batch * max(settings.steps, settings.warm_steps)
     answered = [e for e in train if e.answers]
-    train = chance.sample(answered, min(wanted, len(answered)))
+    train = chance.sample(answered, min(count, len(answered)))
     held_out = chance.sample(held_out, min(settings.examples, len(held_out)))
     refuse_overlap(fingerprint(train), held_out)
     return train, held_out

@@ -108,14 +108,14 @@ def compare(model: str = MODEL, sparsity: float = 0.8, tokens: int = 384, rounds
             engines[name, PLAIN] = OpenVinoEngine.open(path.parent, threads)
             engines[name, PACKING] = OpenVinoEngine.open(path.parent, threads, {DECOMPRESSION: TAKEN_AS_SPARSE})
         lengths = np.full((1, engines[DENSE, PLAIN].layers), tokens, np.int64)
-        said = {key: engine.run(batch, lengths).logits for key, engine in engines.items()}
+        logits = {key: engine.run(batch, lengths).logits for key, engine in engines.items()}
         calls = {"|".join(key): partial(engine.run, batch, lengths) for key, engine in engines.items()}
         with latency.device_lock():
             took = latency.measure(calls, rounds=rounds, warmup=2, seconds=SECONDS)
     rows = []
     for name, engine in engines:
         own, dense = took[f"{name}|{engine}"], took[f"{DENSE}|{engine}"]
-        same = engine != PACKING or bool(np.allclose(said[name, PACKING], said[name, PLAIN], atol=1e-3))
+        same = engine != PACKING or bool(np.allclose(logits[name, PACKING], logits[name, PLAIN], atol=1e-3))
         gain = dense.p50_ms / own.p50_ms
         rows.append(Row(name, engine, zeros[name], *sizes[name], own.p50_ms, own.p90_ms, gain, same))
     return rows

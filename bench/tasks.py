@@ -108,14 +108,14 @@ def compare(
     rows = []
     for task in tasks:
         plans = plans_of(task, folder, model, answering, minutes, questions)
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         for name, (preset, changes) in plans.items():
             log.info("%s, %s", task, name)
             at = folder / (task if name == "full" else f"{task}-{name}")
-            found[name] = run(load(preset, changes), at)["evaluate"]
+            results[name] = run(load(preset, changes), at)["evaluate"]
         known, metric = find_task(task), find_task(task).primary
-        scores = {way: found.get(name, {}).get(f"{key}_{metric}") for way, (name, key, _) in COLUMNS.items()}
-        first = next(iter(found.values()))
+        scores = {way: results.get(name, {}).get(f"{key}_{metric}") for way, (name, key, _) in COLUMNS.items()}
+        first = next(iter(results.values()))
         n, remark = int(first["n"]), ""
         if known.rows and n != known.rows:
             remark = f"{n:,} of our own, not GLUE's {known.rows:,} for validation"
@@ -128,7 +128,7 @@ def plans_of(
 ) -> dict[str, tuple[str, list[str]]]:
     """By way, the recipe and what is changed in it; the first one's float model is that of the others."""
     common = ["training.freeze_embeddings=true", "evaluate.latency_rounds=0"]
-    given = [*common, f"model={folder / task / 'finetune'}", "finetune.apply=false"]
+    options = [*common, f"model={folder / task / 'finetune'}", "finetune.apply=false"]
     start = folder / BUILT_ON[task] / "finetune" if task in BUILT_ON else model
     learned = [*common, f"model={start}", "finetune.dropout=0", f"finetune.epochs={EPOCHS.get(task, 0)}"]
     tune = [f"tune.learning_rate={RATE}", f"tune.max_minutes={minutes}"]
@@ -138,15 +138,15 @@ def plans_of(
     named = [f"dataset.task={task}", title]
     if task == QUESTIONS:
         common.append(f"evaluate.max_questions={'null' if questions is None else questions}")
-        given = learned = [*common, f"model={answering}", "finetune.apply=false"]
+        options = learned = [*common, f"model={answering}", "finetune.apply=false"]
         nncf, named = "nncf_minilm_l6_squad", []
     if task == ENTAILMENT:
-        given[2] = f"model={start}"
+        options[2] = f"model={start}"
         place = "dataset.evaluation=${BUDGET_ZOO_DATA}/xnli/en/test.jsonl"
-        tuned = [*given, place, "evaluate.dataset_split=test", *tune]
+        tuned = [*options, place, "evaluate.dataset_split=test", *tune]
         return {"nncf": ("nncf_minilm_l6_xnli", tuned)}
     preset = f"minilm_l6_w8a8_{task}"
-    tuned = [*given, *named, f"package.name=minilm-l6-nncf-{task}", *tune]
+    tuned = [*options, *named, f"package.name=minilm-l6-nncf-{task}", *tune]
     # From the lowest and the highest value everything at once loses far more than from ranges by signal and noise, and
     # from labels alone it learns far slower than from what the float model says and has in every layer.
     starts = ["aimet.ranges=sqnr", "aimet.calibration_samples=256"]
@@ -157,7 +157,7 @@ def plans_of(
     eight = [*starts, *TAUGHT, *inside, *learning, *calmed]
     plans = {
         "full": (preset, [*learned, *eight, f"aimet.max_minutes={2 * minutes}"]),
-        "deploy": (preset, [*given, *deploy, *eight, f"aimet.max_minutes={minutes}"]),
+        "deploy": (preset, [*options, *deploy, *eight, f"aimet.max_minutes={minutes}"]),
         "nncf": (nncf, [*tuned, *ranges]),
     }
     if task in DISTILLED:
@@ -172,13 +172,13 @@ def latencies(folder: Path, task: str, tokens: Sequence[int] = TOKENS, rounds: i
         UserError: they are not there, or another measurement uses the machine.
     """
     aimet, nncf = folder / f"{task}-deploy" / "package", folder / f"{task}-nncf" / "package"
-    found = {
+    results = {
         "fp32": next(aimet.glob(f"*{task}"), aimet),
         "AIMET int8": next(aimet.glob("*-int8"), aimet),
         "NNCF int8": next(nncf.glob("*-int8"), nncf),
     }
-    entries = {name: catalog.find(str(place)) for name, place in found.items()}
-    batches = {count: passage(load_tokenizer(found["fp32"]), count) for count in tokens}
+    entries = {name: catalog.find(str(place)) for name, place in results.items()}
+    batches = {count: passage(load_tokenizer(results["fp32"]), count) for count in tokens}
     calls, threads = {}, get_settings().threads
     for name, entry in entries.items():
         for engine in ("onnxruntime", "openvino") if "int8" in name else ("torch",):

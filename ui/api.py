@@ -115,21 +115,21 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
 
         def work() -> dict[str, Any]:
             entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
-            found = desk.measure(entry, engine, question, passage, choice.point.config)
+            measured = desk.measure(entry, engine, question, passage, choice.point.config)
             return {
                 "timings": {
                     name: {"p50_ms": t.p50_ms, "p90_ms": t.p90_ms, "p99_ms": t.p99_ms, "n": t.n, "samples": t.samples}
-                    for name, t in found.timings.items()
+                    for name, t in measured.timings.items()
                 },
                 "speedups": {
                     name: {"ratio": ratio, "low": low, "high": high}
-                    for name, (ratio, low, high) in found.speedups.items()
+                    for name, (ratio, low, high) in measured.speedups.items()
                 },
                 "point": _describe_choice(choice),
-                "tokens": found.tokens,
-                "disturbed": found.disturbed,
-                "machine": found.machine,
-                "gpus": found.gpus,
+                "tokens": measured.tokens,
+                "disturbed": measured.disturbed,
+                "machine": measured.machine,
+                "gpus": measured.gpus,
             }
 
         return _speak(work)
@@ -157,8 +157,8 @@ def add_look_ups() -> None:
 
         def work() -> list[dict[str, Any]]:
             person = people.who(profile)
-            found = library.listing(library.Query(text, owner=None if person.trusted else person.name))
-            return [describe_row(row) for row in found.rows]
+            table = library.listing(library.Query(text, owner=None if person.trusted else person.name))
+            return [describe_row(row) for row in table.rows]
 
         return _speak(work)
 
@@ -166,9 +166,9 @@ def add_look_ups() -> None:
         """The jobs, newest first, as `python -m compress jobs --json` tells them; on a Space the signed-in person's."""
 
         def work() -> list[dict[str, Any]]:
-            found = people.jobs_of(people.who(profile), max(1, min(int(limit), 1000)))
+            table = people.jobs_of(people.who(profile), max(1, min(int(limit), 1000)))
             hidden = ("folder", "process")  # paths and process ids of this machine
-            return [{key: value for key, value in job.to_dict().items() if key not in hidden} for job in found]
+            return [{key: value for key, value in job.to_dict().items() if key not in hidden} for job in table]
 
         return _speak(work)
 
@@ -202,10 +202,10 @@ def _describe_verdict(reply: Reply) -> dict[str, Any]:
 
 def _describe_choice(choice: Choice) -> dict[str, Any]:
     point = choice.point
-    known = {key: value for key, value in point.to_dict().items() if value is None or value == value}
+    values = {key: value for key, value in point.to_dict().items() if value is None or value == value}
     metric = next(iter(point.metrics), None)
     scored = {"metric": metric, "score": point.score if metric else None}
-    return {**known, **scored, "message": choice.message, "binding": choice.binding}
+    return {**values, **scored, "message": choice.message, "binding": choice.binding}
 
 
 def describe_row(row: Row) -> dict[str, Any]:

@@ -135,12 +135,12 @@ def number(value: Any) -> float:
         UserError: it is none.
     """
     try:
-        found = float(value)
+        parsed = float(value)
     except (TypeError, ValueError):
-        found = math.nan
-    if not math.isfinite(found):
+        parsed = math.nan
+    if not math.isfinite(parsed):
         raise UserError(f"The budget is a number, not {str(value)[:40]!r}.")
-    return found
+    return parsed
 
 
 def full_only(layers: int) -> Choice:

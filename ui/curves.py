@@ -29,7 +29,7 @@ def series(lines: Lines) -> dict[tuple[str, str], dict[str, tuple[list[float], l
 
     Losses of a stage share a panel; every other figure has its own.
     """
-    found: dict[tuple[str, str], dict[str, tuple[list[float], list[float]]]] = {}
+    groups: dict[tuple[str, str], dict[str, tuple[list[float], list[float]]]] = {}
     for line in lines:
         if not _is_number(line.get("step")):
             continue
@@ -38,10 +38,10 @@ def series(lines: Lines) -> dict[tuple[str, str], dict[str, tuple[list[float], l
             if key in BOOKKEEPING or not _is_number(value):
                 continue
             panel = "loss" if "loss" in key or "kl" in key.split("_") or key.startswith("hinge") else key
-            steps, values = found.setdefault((str(line.get("stage", "")), panel), {}).setdefault(key, ([], []))
+            steps, values = groups.setdefault((str(line.get("stage", "")), panel), {}).setdefault(key, ([], []))
             steps.append(step)
             values.append(float(value))
-    return found
+    return groups
 
 
 def draw_curves(lines: Lines) -> Figure | None:
@@ -87,16 +87,16 @@ def fronts(lines: Lines) -> list[list[tuple[float, float]]]:
 
 def draw_growth(lines: Lines) -> Figure | None:
     """The newest front over some earlier ones in grey; None before there is one."""
-    known = fronts(lines)
-    if not known:
+    steps = fronts(lines)
+    if not steps:
         return None
-    older = known[:-1]
-    shown = [older[len(older) * i // EARLIER] for i in range(EARLIER)] if len(older) > EARLIER else older
-    share = max(cost for cost, _ in known[-1]) <= 1.5
+    older = steps[:-1]
+    sample = [older[len(older) * i // EARLIER] for i in range(EARLIER)] if len(older) > EARLIER else older
+    share = max(cost for cost, _ in steps[-1]) <= 1.5
     name = _metric(lines)
     figure = go.Figure()
-    for i, points in enumerate([*shown, known[-1]]):
-        newest = i == len(shown)
+    for i, points in enumerate([*sample, steps[-1]]):
+        newest = i == len(sample)
         figure.add_trace(
             go.Scatter(
                 x=[100 * cost if share else cost for cost, _ in points],
@@ -150,7 +150,7 @@ def draw_candidates(lines: Lines, stages: Lines = ()) -> Figure | None:
     results = [stage["result"] for stage in stages if isinstance(stage.get("result"), Mapping)]
     measured = next((r["measured_ms"] for r in reversed(results) if _is_number(r.get("measured_ms"))), None)
     places = [best[0], *([measured] if measured is not None else [])]
-    limit = next((told["limit_ms"] for told in reversed([*results, *lines]) if _is_number(told.get("limit_ms"))), None)
+    limit = next((row["limit_ms"] for row in reversed([*results, *lines]) if _is_number(row.get("limit_ms"))), None)
     if limit is not None:
         figure.add_vline(
             x=limit,

@@ -43,14 +43,14 @@ class Recent(Generic[V]):
                 return self._items[key]
             making = self._making.setdefault(key, Lock())
         with making:
-            found = self._items.get(key)
-            if found is None:
+            value = self._items.get(key)
+            if value is None:
                 try:
-                    found = make()
-                    self.set(key, found)
+                    value = make()
+                    self.set(key, value)
                 finally:
                     self._making.pop(key, None)
-        return found
+        return value
 
     def peek(self, key: Hashable) -> V | None:
         return self._items.get(key)

@@ -68,8 +68,8 @@ class Reading:
 
 def questions() -> Reading:
     """Of models that answer questions."""
-    found = tuple(Sample(e["title"], e["question"], e["context"]) for e in catalog.examples())
-    return Reading(QA, "Question", "Passage", found, button="Ask", most=MAX_QUESTION)
+    samples = tuple(Sample(e["title"], e["question"], e["context"]) for e in catalog.examples())
+    return Reading(QA, "Question", "Passage", samples, button="Ask", most=MAX_QUESTION)
 
 
 def reading_of(entry: Entry) -> Reading:
@@ -107,9 +107,9 @@ def task_of(entry: Entry) -> Task | None:
     if entry.activation == SIGMOID:
         return None
     config = read_json(entry.folder / "config.json")
-    for stated in (entry.metrics.get("task"), config.get("finetuning_task")):
+    for name in (entry.metrics.get("task"), config.get("finetuning_task")):
         try:
-            found = find_task(stated) if isinstance(stated, str) else None
+            found = find_task(name) if isinstance(name, str) else None
         except UserError:
             continue
         if found and found.type is entry.type:

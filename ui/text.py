@@ -106,8 +106,8 @@ def describe_entry(entry: Entry) -> str:
         parts.append(f"{shown(entry.metric)} {entry.score:.1f}")
     if entry.license:
         parts.append(escape(entry.license))
-    if told := predicted(entry.provenance):
-        parts.append(escape(told))
+    if remark := predicted(entry.provenance):
+        parts.append(escape(remark))
     if entry.front is None:
         parts.append(f"no budget: {why_no_budget(entry)}")
     return " · ".join(parts)
@@ -135,8 +135,8 @@ def account_for(choice: Choice, shape: Shape | None, tokens: list[int], measured
         theirs = f"the lengths {escape(str(padded.get('lengths', '')))} take {100 * padded['macs_ratio']:.1f} %"
         if isinstance(padded.get("loss"), int | float):
             theirs += f" and lose {padded['loss']:.2f} {shown(next(iter(point.metrics), 'f1'))}"
-    named = f"**As the papers count, every input padded to {escape(length)}:**"
-    return f"{own}.\n\n{named} {theirs}. The two are not comparable."
+    heading = f"**As the papers count, every input padded to {escape(length)}:**"
+    return f"{own}.\n\n{heading} {theirs}. The two are not comparable."
 
 
 def describe_origin(measured_on: dict[str, Any]) -> str:

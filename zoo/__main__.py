@@ -54,13 +54,13 @@ def list_(
     descending: Annotated[bool, typer.Option("--descending", help="largest first")] = False,
 ) -> None:
     """List the zoo: bundled models, local results, and those of the Hub that are known."""
-    found = listing(Query(text, task, method, sort=sort, descending=descending), refresh=hub)
+    table = listing(Query(text, task, method, sort=sort, descending=descending), refresh=hub)
     if as_json:
-        typer.echo(json.dumps({"models": [vars(row) for row in found.rows], "banner": found.banner}, indent=1))
+        typer.echo(json.dumps({"models": [vars(row) for row in table.rows], "banner": table.banner}, indent=1))
         return
-    if found.banner:
-        typer.echo(found.banner, err=True)
-    for row in found.rows:
+    if table.banner:
+        typer.echo(table.banner, err=True)
+    for row in table.rows:
         size = f"{row.bytes / 1e6:.1f} MB" if row.bytes else ""
         score = _figure(row.score, shown(row.metric))
         cells = (f"{row.name:44}", f"{row.origin:8}", f"{score:>13}", f"{_figure(row.p50_ms, 'ms'):>9}")
@@ -102,15 +102,15 @@ def publish(
     """Publish a model in one commit, pull it back and compare."""
     place = Path(folder) if Path(folder).is_dir() else find(folder).folder
     token = standard_token() if dry_run else _token()
-    shown = publishing.preview(place, repo, token, private=not public)
-    for path, size in shown.files:
-        typer.echo(f"{'  same' if path in shown.unchanged else '  new '} {size:>12,}  {path}")
-    for notice in shown.notices:
+    preview = publishing.preview(place, repo, token, private=not public)
+    for path, size in preview.files:
+        typer.echo(f"{'  same' if path in preview.unchanged else '  new '} {size:>12,}  {path}")
+    for notice in preview.notices:
         typer.echo(notice, err=True)
-    kind = "private" if shown.private else "public"
-    typer.echo(f"{len(shown.files)} files, {shown.total / 1e6:.1f} MB, to the {kind} repository {shown.repo_id}")
+    kind = "private" if preview.private else "public"
+    typer.echo(f"{len(preview.files)} files, {preview.total / 1e6:.1f} MB, to the {kind} repository {preview.repo_id}")
     if dry_run:
-        typer.echo(f"\n{shown.card}")
+        typer.echo(f"\n{preview.card}")
         return
     if not yes and not typer.confirm("Publish?"):
         raise UserError("Nothing was published.")
@@ -130,11 +130,11 @@ def verify(
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit")] = None,
 ) -> None:
     """Pull a published model and compare it with a folder, or with what the Hub says of it."""
-    found = publishing.verify(repo, folder, revision, standard_token())
-    for check in found.checks:
+    comparison = publishing.verify(repo, folder, revision, standard_token())
+    for check in comparison.checks:
         typer.echo(check)
-    if not found.ok:
-        raise UserError("\n".join(f"NOT VERIFIED: {problem}" for problem in found.problems))
+    if not comparison.ok:
+        raise UserError("\n".join(f"NOT VERIFIED: {problem}" for problem in comparison.problems))
 
 
 @app.command()
@@ -167,8 +167,8 @@ def deploy(
         for line in done.settings:
             typer.echo(f"  set  {line}")
     size = sum(size for _, size in new) / 1e6
-    told = f"{len(new)} of {len(done.files)} files ({size:.1f} MB) differ, {len(done.removed)} are gone"
-    typer.echo(f"{told}. {'Nothing was done.' if dry_run else f'{done.url} at {done.commit}'}")
+    summary = f"{len(new)} of {len(done.files)} files ({size:.1f} MB) differ, {len(done.removed)} are gone"
+    typer.echo(f"{summary}. {'Nothing was done.' if dry_run else f'{done.url} at {done.commit}'}")
 
 
 def _token() -> str:

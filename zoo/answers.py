@@ -220,17 +220,17 @@ def _best_spans(
     scores, i, j = scores[valid], i[valid], j[valid]
 
     # Tokens may share characters (the bytes of an emoji do), so n_best different spans can take more than n_best rows.
-    seen: set[tuple[int, int]] = set()
+    spans: set[tuple[int, int]] = set()
     for size in (4 * n_best, len(scores)):
         chosen = np.arange(len(scores))
         if size < len(scores):
             chosen = np.flatnonzero(scores >= np.partition(scores, -size)[-size])
         for row in chosen[np.lexsort((j[chosen], i[chosen], -scores[chosen]))]:
             span = int(i[row]), int(j[row])
-            if span not in seen:
-                seen.add(span)
+            if span not in spans:
+                spans.add(span)
                 yield span, float(scores[row])
-            if len(seen) == n_best:
+            if len(spans) == n_best:
                 return
         if size >= len(scores):
             return

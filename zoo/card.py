@@ -72,14 +72,14 @@ def render(entry: Entry, repo_id: str | None = None, license: str | None = None)
 
 def files(entry: Entry, repo_id: str | None = None, license: str | None = None) -> dict[str, bytes]:
     """All that is drawn from an entry's facts, by path in the repository: card, picture, results, recipe."""
-    made = {"README.md": render(entry, repo_id, license).encode()}
+    contents = {"README.md": render(entry, repo_id, license).encode()}
     if entry.front:
-        made[card_files.PICTURE] = card_files.picture(entry.front)
+        contents[card_files.PICTURE] = card_files.picture(entry.front)
     if results := card_files.eval_results(entry):
-        made[f".eval_results/{entry.name.rpartition('/')[2]}.yaml"] = results
+        contents[f".eval_results/{entry.name.rpartition('/')[2]}.yaml"] = results
     if recipe := card_files.recipe(entry.folder):
-        made[card_files.RECIPE] = recipe.encode()
-    return made
+        contents[card_files.RECIPE] = recipe.encode()
+    return contents
 
 
 def read(card: str) -> dict[str, Any]:
@@ -134,14 +134,14 @@ def body(card: str) -> str:
 
 
 def _split(card: str) -> tuple[str, str]:
-    found = re.match(r"\A---\s*\n(.*?)^---\s*$", card.replace("\r\n", "\n"), re.DOTALL | re.MULTILINE)
-    return (found[1], card.replace("\r\n", "\n")[found.end() :]) if found else ("", card)
+    front_matter = re.match(r"\A---\s*\n(.*?)^---\s*$", card.replace("\r\n", "\n"), re.DOTALL | re.MULTILINE)
+    return (front_matter[1], card.replace("\r\n", "\n")[front_matter.end() :]) if front_matter else ("", card)
 
 
 def _mappings(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
     """The mappings in a list that a foreign card may have put anything into."""
-    found = data.get(key)
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    value = data.get(key)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _metadata(entry: Entry, license: str | None = None) -> dict[str, Any]:
@@ -206,15 +206,15 @@ def _labels(entry: Entry) -> str:
 
 def _zeros(entry: Entry) -> str:
     """What a pruned model that was not cut down gains by its zeros, and what not."""
-    told = entry.provenance.get("zeros")
+    zeros = entry.provenance.get("zeros")
     keys = ("operators", "model", "bytes", "compressed_bytes")
-    if not isinstance(told, dict) or not all(isinstance(told.get(key), int | float) for key in keys):
+    if not isinstance(zeros, dict) or not all(isinstance(zeros.get(key), int | float) for key in keys):
         return ""
     return (
-        f"Pruning has set {100 * told['operators']:.1f} % of the weights in the encoder's linear layers to zero, which "
-        f"is {100 * told['model']:.1f} % of all parameters. The zeros are stored and multiplied as all other numbers "
-        "are, so this model is smaller when compressed, not faster: its weights file takes "
-        f"{told['bytes'] / 1e6:.1f} MB as it is and {told['compressed_bytes'] / 1e6:.1f} MB packed with zlib."
+        f"Pruning has set {100 * zeros['operators']:.1f} % of the weights in the encoder's linear layers to zero, "
+        f"which is {100 * zeros['model']:.1f} % of all parameters. The zeros are stored and multiplied as all other "
+        "numbers are, so this model is smaller when compressed, not faster: its weights file takes "
+        f"{zeros['bytes'] / 1e6:.1f} MB as it is and {zeros['compressed_bytes'] / 1e6:.1f} MB packed with zlib."
     )
 
 
@@ -239,18 +239,18 @@ def _scores(entry: Entry) -> str:
 def _data(entry: Entry, recipe: dict[str, Any]) -> str:
     """Which data it was trained, searched and reported on, and which articles of them."""
     stated_data = recipe.get("dataset")
-    named: dict[str, Any] = stated_data if isinstance(stated_data, dict) else {}
+    sets: dict[str, Any] = stated_data if isinstance(stated_data, dict) else {}
     found = {}
     for what, key, titles in DATA:
         # A recipe names data that another method would have trained on, so what was done is the entry's to say.
-        source = entry.provenance.get(what) or (named.get(key) if key == "evaluation" else None)
-        stated = (titles, titles.replace("_", " "), f"{what} titles", f"{key} titles")
-        patterns = next((entry.provenance[name] for name in stated if entry.provenance.get(name)), named.get(titles))
+        source = entry.provenance.get(what) or (sets.get(key) if key == "evaluation" else None)
+        keys = (titles, titles.replace("_", " "), f"{what} titles", f"{key} titles")
+        patterns = next((entry.provenance[name] for name in keys if entry.provenance.get(name)), sets.get(titles))
         if isinstance(patterns, list):
             patterns = ", ".join(f"`{pattern}`" for pattern in patterns)
         if source:
             # Where nothing is stated of titles, nothing is claimed of them either; texts have none.
-            every = ", all articles" if entry.type.has_articles and key in named and not patterns else ""
+            every = ", all articles" if entry.type.has_articles and key in sets and not patterns else ""
             found[what] = f"{source}, only the articles titled {patterns}" if patterns else f"{source}{every}"
     return "## Data\n\n" + _list(found) if found else ""
 

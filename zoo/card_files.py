@@ -176,13 +176,13 @@ def recipe(folder: Path) -> str | None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that make and run models, for an entry's provenance."""
-    found = {"python": platform.python_version()}
+    packages = {"python": platform.python_version()}
     for package in dict.fromkeys((*PACKAGES, *(engine_class(name).package for name in names()))):
         try:
-            found[package] = metadata.version(package)
+            packages[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return packages
 
 
 def snippet(entry: Entry, repo_id: str) -> str:

@@ -88,8 +88,8 @@ class Entry:
         Raises:
             UserError: there are none.
         """
-        if found := full_precision(self):
-            return found.folder
+        if sibling := full_precision(self):
+            return sibling.folder
         raise UserError(f"{self.name} names no full-precision model, so it cannot run on torch. Choose another engine.")
 
 
@@ -209,11 +209,11 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
     """An entry from its folder; what `entry.json` does not say comes from `config.json` and the weights."""
     config = read_config(folder)
     path = folder / "entry.json"
-    stated = read_json(path) if path.is_file() else {}
-    if not isinstance(stated, dict):
+    facts = read_json(path) if path.is_file() else {}
+    if not isinstance(facts, dict):
         raise UserError(f"{path} should hold a JSON object. Restore the file.")
     for key, kind in KINDS.items():
-        if stated.get(key) is not None and not isinstance(stated[key], kind):
+        if facts.get(key) is not None and not isinstance(facts[key], kind):
             raise UserError(f"“{key}” in {path} should be of the kind {kind.__name__}. Correct the file.")
     family = config.get("model_type")
     if family not in FAMILIES:
@@ -221,14 +221,14 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
             f"{name} is of the type {family!r}; this program runs {', '.join(FAMILIES)} encoders. Take one."
         )
     refuse_settings(config)
-    task = stated.get("task") or _task(config, name)
+    task = facts.get("task") or _task(config, name)
     if task not in TASK_TYPES:
         raise UserError(f"The task {task!r} of {name} is none of {', '.join(TASK_TYPES)}. Correct {path}.")
 
     graph = folder / GRAPH
     front = Front.load(folder / FRONT) if (folder / FRONT).is_file() else None
     integer_files = [path.name for path in ([graph] if front else []) + [folder / INTEGERS] if path.is_file()]
-    sibling = stated.get("full_precision")
+    sibling = facts.get("full_precision")
     tensors = Tensors.of(folder) if has_tensors(folder) else None
     runs_float = tensors or (integer_files and sibling)
     stock = None if tensors or graph.is_file() or integer_files else stock_graph(names_in(folder))
@@ -245,20 +245,20 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
     return Entry(
         name=name,
         folder=folder,
-        method=stated.get("method") or "none",
+        method=facts.get("method") or "none",
         task=task,
-        base_model=stated.get("base_model") or config.get("_name_or_path") or "",
-        parameters=stated.get("parameters") or parameters,
+        base_model=facts.get("base_model") or config.get("_name_or_path") or "",
+        parameters=facts.get("parameters") or parameters,
         bytes=size,
-        metrics=stated.get("metrics") or {},
+        metrics=facts.get("metrics") or {},
         front=front,
         engines=engines,
-        license=stated.get("license") or "",
-        title=stated.get("title") or name,
+        license=facts.get("license") or "",
+        title=facts.get("title") or name,
         card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
         full_precision=sibling,
-        weights_dtype=stated.get("weights_dtype") or dtypes,
-        provenance=stated.get("provenance") or {},
+        weights_dtype=facts.get("weights_dtype") or dtypes,
+        provenance=facts.get("provenance") or {},
         revision=revision,
         labels=labels_of(config) if TASK_TYPES[task].has_labels else [],
         activation=activation_of(config) if TASK_TYPES[task].has_labels else "",

@@ -79,14 +79,14 @@ def architecture(family: str, head: TaskType) -> str:
 
 def labels_of(config: dict[str, Any]) -> list[str]:
     """The names of a classifier's outputs in their order; one output is a score."""
-    named = config.get("id2label")
-    if not named:  # transformers leaves its default of two unnamed labels out
+    names = config.get("id2label")
+    if not names:  # transformers leaves its default of two unnamed labels out
         return [f"LABEL_{i}" for i in range(config.get("num_labels") or 2)]
     try:
-        return [str(named[key]) for key in sorted(named, key=int)]
+        return [str(names[key]) for key in sorted(names, key=int)]
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"id2label of the checkpoint is {str(named)[:80]}: it should name a label for every number from 0 on. "
+            f"id2label of the checkpoint is {str(names)[:80]}: it should name a label for every number from 0 on. "
             "Correct config.json."
         ) from error
 
@@ -158,8 +158,8 @@ def first_position(config: Mapping[str, Any]) -> int:
 
 def pad_of(config: Mapping[str, Any]) -> int:
     """The id that stands for padding; the family's where the configuration has none."""
-    stated = config.get("pad_token_id")
-    return family_of(config.get("model_type")).pad if stated is None else int(stated)
+    pad = config.get("pad_token_id")
+    return family_of(config.get("model_type")).pad if pad is None else int(pad)
 
 
 def check_simulable(name: str | None) -> None:

@@ -134,10 +134,10 @@ def push(
         operations: list[Any] = [CommitOperationAdd(item.path, _plain(item.source)) for item in changed]
         operations += [CommitOperationDelete(path) for path in gone]
         try:
-            made = api.create_commit(
+            commit = api.create_commit(
                 repo_id, operations, commit_message=message, repo_type=kind, parent_commit=state.head
             )
-            return made.oid, True
+            return commit.oid, True
         except Exception as error:
             response = response_of(error)
             stale = response is not None and response.status_code == 412

@@ -197,18 +197,18 @@ def _outdated(state: State | None, items: Sequence[Item]) -> list[str]:
 
 def _settings(api: HfApi, repo_id: str, space: Space, exists: bool) -> dict[str, Callable[[], Any]]:
     """What is to be set, by a line for people (never a secret's value), with the call that sets it."""
-    there = patiently(lambda: api.get_space_variables(repo_id)) if exists else {}
+    variables = patiently(lambda: api.get_space_variables(repo_id)) if exists else {}
     steps: dict[str, Callable[[], Any]] = {}
     for key, value in {**space.variables, PRESET: space.preset}.items():
-        if key not in there or there[key].value != value:
+        if key not in variables or variables[key].value != value:
             steps[f"variable {key}={value}"] = lambda k=key, v=value: api.add_space_variable(repo_id, k, v)
     for name in space.secrets:
         steps[f"secret {name}"] = lambda k=name: api.add_space_secret(repo_id, k, os.environ[k])
     if space.hardware:
         runs = patiently(lambda: api.get_space_runtime(repo_id)) if exists else None
         if runs is None or space.hardware not in (runs.hardware, runs.requested_hardware):
-            wanted: Any = space.hardware
-            steps[f"hardware {space.hardware}"] = lambda: api.request_space_hardware(repo_id, wanted)
+            hardware: Any = space.hardware
+            steps[f"hardware {space.hardware}"] = lambda: api.request_space_hardware(repo_id, hardware)
     return steps
 
 

@@ -103,13 +103,13 @@ def clean_text(text: str, limit: int = MAX_CONTEXT) -> tuple[str, str | None]:
         The text of at most `limit` characters, and a notice that says what was changed, or None.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    kept = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+    printable = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
     notices = []
-    if removed := len(text) - len(kept):
+    if removed := len(text) - len(printable):
         notices.append(f"{removed:,} control character{'s' * (removed > 1)} removed.")
-    if len(kept) > limit:
-        notices.append(f"Cut to the first {limit:,} of {len(kept):,} characters.")
-    return kept[:limit], " ".join(notices) or None
+    if len(printable) > limit:
+        notices.append(f"Cut to the first {limit:,} of {len(printable):,} characters.")
+    return printable[:limit], " ".join(notices) or None
 
 
 def check_vocabulary(tokenizer: Tokenizer, embeddings: object, where: str) -> None:

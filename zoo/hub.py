@@ -76,9 +76,9 @@ def zoo_models(author: str | None = None, token: str | None = None) -> list[Mode
     Raises:
         UserError: the Hub cannot be reached or does not answer as it should.
     """
-    wanted: list[Any] = ["author", "cardData", "lastModified", "pipeline_tag", "private", "sha", "tags"]
+    fields: list[Any] = ["author", "cardData", "lastModified", "pipeline_tag", "private", "sha", "tags"]
     with plainly("the zoo"):
-        return list(client(token).list_models(filter=TAG, author=author, expand=wanted, limit=LISTED))
+        return list(client(token).list_models(filter=TAG, author=author, expand=fields, limit=LISTED))
 
 
 @contextmanager

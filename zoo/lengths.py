@@ -170,12 +170,12 @@ class Point:
     def from_dict(cls, data: dict[str, Any]) -> Point:
         """Reads `to_dict`, and the older form with `f1` and `em` beside the rest."""
         older = "metrics" not in data
-        known = ("fractions", "macs_ratio", "metrics", "p50_ms", *(("f1", "em") if older else ()))
-        extra = {key: value for key, value in data.items() if key not in known}
-        found = {key: data[key] for key in ("f1", "em")} if older else dict(data["metrics"])
-        if not found or any(key not in METRIC_NAMES for key in found):
-            raise KeyError(f"metrics {sorted(found)}")
-        return cls(LengthConfig(tuple(data["fractions"])), data["macs_ratio"], found, data.get("p50_ms"), extra)
+        keys = ("fractions", "macs_ratio", "metrics", "p50_ms", *(("f1", "em") if older else ()))
+        extra = {key: value for key, value in data.items() if key not in keys}
+        metrics = {key: data[key] for key in ("f1", "em")} if older else dict(data["metrics"])
+        if not metrics or any(key not in METRIC_NAMES for key in metrics):
+            raise KeyError(f"metrics {sorted(metrics)}")
+        return cls(LengthConfig(tuple(data["fractions"])), data["macs_ratio"], metrics, data.get("p50_ms"), extra)
 
 
 def non_dominated(points: Sequence[Point], cost: Callable[[Point], float] = lambda p: p.macs_ratio) -> list[Point]:
@@ -310,9 +310,9 @@ class Front:
 def ladder(config: dict[str, Any], budgets: Any) -> list[LengthConfig]:
     """Full length and, where the checkpoint was trained to drop tokens, evenly spaced steps down from it."""
     layers, drops = normalized(config)["num_hidden_layers"], config.get("length_drop_layers") or []
-    made = [LengthConfig.full(layers)]
+    configs = [LengthConfig.full(layers)]
     for step in range(1, budgets.points + 1 if drops else 1):
         share = 1 - budgets.drop * step / budgets.points
-        kept = np.cumprod([share if layer in drops else 1.0 for layer in range(layers)])
-        made.append(LengthConfig(tuple(float(k) for k in kept.round(4))))
-    return made
+        fractions = np.cumprod([share if layer in drops else 1.0 for layer in range(layers)])
+        configs.append(LengthConfig(tuple(float(k) for k in fractions.round(4))))
+    return configs

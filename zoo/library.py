@@ -127,14 +127,14 @@ def register(folder: Path, owner: str = "") -> Row:
         UserError: the folder holds no model of the zoo, or the catalogue's file is of a newer version.
     """
     entry = catalog.open_folder(folder)
-    taken = {path.parent.name for path in catalog.MODELS.glob("*/entry.json")}
+    bundled = {path.parent.name for path in catalog.MODELS.glob("*/entry.json")}
     with open_table([]) as database, database:
         database.execute("BEGIN IMMEDIATE")
-        there = dict(database.execute("SELECT name, folder FROM models WHERE origin = 'local'"))
-        name = next((name for name, place in there.items() if place == str(entry.folder)), None)
+        folders = dict(database.execute("SELECT name, folder FROM models WHERE origin = 'local'"))
+        name = next((name for name, place in folders.items() if place == str(entry.folder)), None)
         if name is None:
             name, number = entry.name, 2
-            while name in taken or name in there:
+            while name in bundled or name in folders:
                 name, number = f"{entry.name}-{number}", number + 1
         row = _row(entry, "local", name=name, owner=owner)
         url = database.execute("SELECT url FROM models WHERE origin = 'local' AND name = ?", [name]).fetchone()
@@ -166,13 +166,13 @@ def _sync(database: sqlite3.Connection, notes: list[str]) -> None:
 
 def _refresh(database: sqlite3.Connection, notes: list[str]) -> None:
     """Asks the Hub for its rows; where it does not answer, those of the last time stay."""
-    seen = dict(database.execute("SELECT key, value FROM facts"))
+    facts = dict(database.execute("SELECT key, value FROM facts"))
     try:
         rows = [row for info in hub.zoo_models(get_settings().hub_author) if (row := _hub_row(info))]
     except UserError as error:
         (count,) = database.execute("SELECT count(*) FROM models WHERE origin = 'hub'").fetchone()
-        kept = f"Its {count} models are those seen on {seen['hub_seen']}." if count and "hub_seen" in seen else ""
-        notes.append(f"{error} {kept or 'Only models of this machine are shown.'}")
+        remark = f"Its {count} models are those seen on {facts['hub_seen']}." if count and "hub_seen" in facts else ""
+        notes.append(f"{error} {remark or 'Only models of this machine are shown.'}")
         return
     with database:
         database.execute("BEGIN IMMEDIATE")
@@ -233,8 +233,8 @@ def _hub_row(info: ModelInfo) -> Row | None:
 
 def _headline(facts: dict[str, Any], results: dict[str, Any]) -> tuple[str, float | None]:
     """A card's metric to choose by and its value: as this program states it, as older versions did, or as results."""
-    stated = str(facts.get("metric") or "")
-    for found in ({stated: facts.get("score")}, {"f1": facts.get("f1")}, results):
+    metric = str(facts.get("metric") or "")
+    for found in ({metric: facts.get("score")}, {"f1": facts.get("f1")}, results):
         usable = {key: number for key, value in found.items() if (number := _number(value)) is not None}
         for key, value in scores_of(usable).items():
             return key, value

@@ -103,8 +103,8 @@ def reference_of(
 ) -> tuple[Entry, str]:
     """The model whose full-length answer stands beside an entry's, and its engine: fp32, else the entry itself."""
     try:
-        found = sibling(entry)
+        other = sibling(entry)
     except UserError as error:
         log.info("No fp32 to stand beside %s: %s", entry.name, error)
-        found = None
-    return (found, engines.full_precision()) if found else (entry, engine)
+        other = None
+    return (other, engines.full_precision()) if other else (entry, engine)

@@ -318,8 +318,8 @@ class LengthAdaptiveModel(nn.Module):
     def save(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
         """Writes a checkpoint folder that transformers loads too."""
         folder = Path(folder)
-        held = self.state_dict().items()
-        state = {theirs(key, self.family): value.detach().to(dtype).contiguous() for key, value in held}
+        tensors = self.state_dict().items()
+        state = {theirs(key, self.family): value.detach().to(dtype).contiguous() for key, value in tensors}
         with atomic(folder / "model.safetensors") as draft:
             save_file(state, draft, metadata={"format": "pt"})
         write_json(folder / "config.json", {**self.config, "dtype": str(dtype).removeprefix("torch.")})
@@ -346,14 +346,14 @@ def with_heads(
     config, weights = normalized(config), dict(weights)
     heads, size = config["num_attention_heads"], head_size(config)
     for layer, gone in pruned.items():
-        kept = [i for head in range(heads) if head not in gone for i in range(head * size, (head + 1) * size)]
+        columns = [i for head in range(heads) if head not in gone for i in range(head * size, (head + 1) * size)]
         for name, axis in (("query", 0), ("key", 0), ("value", 0), ("project", 1)):
             for kind in ("weight", "bias") if axis == 0 else ("weight",):
                 key = f"layers.{layer}.{name}.{kind}"
                 part = weights.get(key)
-                if part is not None and part.shape[axis] == len(kept) < heads * size:
+                if part is not None and part.shape[axis] == len(columns) < heads * size:
                     whole = torch.zeros(*(heads * size if at == axis else n for at, n in enumerate(part.shape)))
-                    weights[key] = whole.index_copy(axis, torch.tensor(kept, dtype=torch.long), part)
+                    weights[key] = whole.index_copy(axis, torch.tensor(columns, dtype=torch.long), part)
     return weights
 
 

@@ -82,9 +82,9 @@ def preview(folder: Path, repo_id: str, token: str | None, private: bool = True)
             check_right(api, repo_id)
             state = look(api, repo_id)
             _check_taken(state, repo_id, private)
-        license, told = _license(api, entry)
+        license, remark = _license(api, entry)
     else:
-        license, told = None, ["Nobody is signed in, so the Hub was not asked what it has."]
+        license, remark = None, ["Nobody is signed in, so the Hub was not asked what it has."]
     items = _stage(entry, repo_id, license)
     if state:
         left = sorted(set(state.files) - {item.path for item in items} - {".gitattributes"})
@@ -103,7 +103,7 @@ def preview(folder: Path, repo_id: str, token: str | None, private: bool = True)
         unchanged(items, state),
         sum(size for _, size in sizes),
         next(item.source.decode() for item in items if item.path == "README.md" and isinstance(item.source, bytes)),
-        told + notices,
+        remark + notices,
     )
 
 
@@ -162,13 +162,13 @@ def publish(
     if collection:
         checks.append(_collect(api, repo_id, collection, private))
     yield "pulling it back and comparing"
-    found = compare(repo_id, items, Path(folder), commit, token)
-    checks += found.checks + [f"NOT VERIFIED: {problem}" for problem in found.problems]
+    comparison = compare(repo_id, items, Path(folder), commit, token)
+    checks += comparison.checks + [f"NOT VERIFIED: {problem}" for problem in comparison.problems]
     try:
         shelf.note_published(Path(folder), f"{api.endpoint}/{repo_id}")
     except UserError as error:  # the catalogue on this machine is no reason to call the publishing failed
         log.warning("%s", error)
-    return Published(repo_id, commit, f"{api.endpoint}/{repo_id}", changed, found.ok, checks)
+    return Published(repo_id, commit, f"{api.endpoint}/{repo_id}", changed, comparison.ok, checks)
 
 
 def verify(
@@ -202,10 +202,10 @@ def _wanted(name: str) -> bool:
 
 def _stage(entry: Entry, repo_id: str, license: str | None) -> list[Item]:
     """What the repository is to hold: the entry's own files, and those drawn from its facts."""
-    drawn = card.files(entry, repo_id, license)
-    items = [Item(path, data) for path, data in drawn.items()]
+    files = card.files(entry, repo_id, license)
+    items = [Item(path, data) for path, data in files.items()]
     for path in sorted(entry.folder.iterdir()):
-        if path.is_file() and path.name not in drawn and _wanted(path.name) and not path.name.startswith("."):
+        if path.is_file() and path.name not in files and _wanted(path.name) and not path.name.startswith("."):
             items.append(Item(path.name, path))
     present = {item.path for item in items}
     items += [Item(name, entry.folder / name) for name in attached(entry.folder) if name not in present]
@@ -231,8 +231,8 @@ def _rights(api: HfApi, repo_id: str) -> tuple[list[str], list[str]]:
     if access.get("role") != "fineGrained":
         return mine, []
     scoped = (access.get("fineGrained") or {}).get("scoped") or []
-    named = {str(s["entity"].get("name")) for s in scoped if "repo.write" in s.get("permissions", ())}
-    return [name for name in mine if name in named], sorted(name for name in named if "/" in name)
+    owners = {str(s["entity"].get("name")) for s in scoped if "repo.write" in s.get("permissions", ())}
+    return [name for name in mine if name in owners], sorted(name for name in owners if "/" in name)
 
 
 def check_right(api: HfApi, repo_id: str) -> None:
@@ -268,10 +268,12 @@ def _license(api: HfApi, entry: Entry) -> tuple[str | None, list[str]]:
     except Exception as error:  # noqa: BLE001 - the base may be gone, private or out of reach: a notice, no failure
         log.info("the licence of %s is not known: %s", entry.base_model, type(error).__name__)
         return None, []
-    found = data.get("license") if data else None
-    if isinstance(found, str) and entry.license and found != entry.license:
-        return found, [f"The card says {entry.license}, but {entry.base_model} is {found}: check that this is allowed."]
-    return (found, []) if isinstance(found, str) else (None, [])
+    license = data.get("license") if data else None
+    if isinstance(license, str) and entry.license and license != entry.license:
+        return license, [
+            f"The card says {entry.license}, but {entry.base_model} is {license}: check that this is allowed."
+        ]
+    return (license, []) if isinstance(license, str) else (None, [])
 
 
 def _check_tag(api: HfApi, repo_id: str, tag: str, settled: bool) -> None:

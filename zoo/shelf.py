@@ -76,8 +76,8 @@ def folder_of(name: str) -> Path | None:
     if not (get_settings().home / FILE).is_file():
         return None
     with open_table([]) as database:
-        found = database.execute("SELECT folder FROM models WHERE origin = 'local' AND name = ?", [name]).fetchone()
-    return Path(found[0]) if found and Path(found[0]).is_dir() else None
+        row = database.execute("SELECT folder FROM models WHERE origin = 'local' AND name = ?", [name]).fetchone()
+    return Path(row[0]) if row and Path(row[0]).is_dir() else None
 
 
 @contextmanager

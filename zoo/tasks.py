@@ -252,9 +252,9 @@ def find_task(name: str) -> Task:
     key = name.strip().lower().replace("-", "_").replace(":", "_")
     key = {"xnli": "xnli_en", "sts_b": "stsb", "sst_2": "sst2"}.get(key, key)
     if key not in TASKS:
-        known = [task for task in TASKS if not task.startswith("xnli")]
+        names = [task for task in TASKS if not task.startswith("xnli")]
         raise UserError(
-            f"There is no task {name[:40]!r}: choose one of {', '.join(known)}, or xnli_ with a language, for example "
+            f"There is no task {name[:40]!r}: choose one of {', '.join(names)}, or xnli_ with a language, for example "
             "xnli_de."
         )
     return TASKS[key]

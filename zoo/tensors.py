@@ -136,11 +136,11 @@ class Tensors:
         Raises:
             UserError: some value is no finite number.
         """
-        wanted = [name for name in (self.stored if names is None else names) if name in self.stored]
-        found: dict[str, Tensor] = {}
-        for path in {self.stored[name].file: None for name in wanted}:
+        keys = [name for name in (self.stored if names is None else names) if name in self.stored]
+        tensors: dict[str, Tensor] = {}
+        for path in {self.stored[name].file: None for name in keys}:
             with safe_open(str(path), "pt") as file:
-                for name in wanted:
+                for name in keys:
                     if self.stored[name].file == path:
                         value = file.get_tensor(self.stored[name].name).float()
                         if not bool(value.isfinite().all()):
@@ -148,8 +148,8 @@ class Tensors:
                                 f"{self.stored[name].name} in {path} holds values that are no finite numbers: the "
                                 "training or the conversion to half precision went wrong. Take another checkpoint."
                             )
-                        found[name] = value
-        return found
+                        tensors[name] = value
+        return tensors
 
 
 def _header(path: Path) -> list[Stored]:

@@ -51,8 +51,8 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"it asks to run {wanted[1]}" if wanted else "it holds something else than weights"
+        match = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"it asks to run {match[1]}" if match else "it holds something else than weights"
         raise Refused(f"{what}, which is never done") from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
         raise Refused(f"it cannot be read ({type(error).__name__}): it is cut short or no file of torch") from error

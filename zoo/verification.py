@@ -90,7 +90,7 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
         By file and budget; the length-adaptive graph at full length and at its cheapest point.
     """
     batch = _fixed_input(folder)
-    found: dict[str, np.ndarray] = {}
+    outputs: dict[str, np.ndarray] = {}
     if (folder / catalog.GRAPH).is_file() and (folder / catalog.FRONT).is_file():
         import onnxruntime
 
@@ -105,14 +105,14 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
         for name, point in (("at full length", points[-1]), ("at the cheapest budget", points[0])):
             feed = {**batch, "lengths": np.array([point.config.tokens(count)], np.int64)}
             inputs = {key: value for key, value in feed.items() if key in wanted}
-            found[f"{catalog.GRAPH} {name}"] = np.array(session.run(heads, inputs))
+            outputs[f"{catalog.GRAPH} {name}"] = np.array(session.run(heads, inputs))
     elif not has_tensors(folder) and not (folder / INTEGERS).is_file() and (graph := stock_graph(names_in(folder))):
         lengths = np.full((1, Shape.from_config(read_config(folder)).layers), batch["input_ids"].shape[1], np.int64)
-        found[graph] = open_graph(folder, get_settings().threads).run(batch, lengths).logits
+        outputs[graph] = open_graph(folder, get_settings().threads).run(batch, lengths).logits
     if (folder / INTEGERS).is_file() and not engine_class("onednn").refusal():
         engine = open_graph(folder, get_settings().threads, "onednn")
         lengths = np.full((1, engine.layers), batch["input_ids"].shape[1])
-        found[INTEGERS] = engine.run(batch, lengths).logits
+        outputs[INTEGERS] = engine.run(batch, lengths).logits
     if has_tensors(folder):
         import torch
 
@@ -120,8 +120,8 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
 
         model = LengthAdaptiveModel.load(folder)
         with torch.inference_mode():
-            found[catalog.TENSORS] = model(**{k: torch.from_numpy(v) for k, v in batch.items()}).logits.numpy()
-    return found
+            outputs[catalog.TENSORS] = model(**{k: torch.from_numpy(v) for k, v in batch.items()}).logits.numpy()
+    return outputs
 
 
 def _fixed_input(folder: Path) -> dict[str, np.ndarray]:

@@ -69,12 +69,12 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
 
 def linears(model: LengthAdaptiveModel) -> dict[str, list[torch.nn.Linear]]:
     """Quantized products by their graph name, with the modules that they stand for."""
-    found: dict[str, list[torch.nn.Linear]] = {}
+    layers: dict[str, list[torch.nn.Linear]] = {}
     for i, layer in enumerate(model.blocks):
-        found[f"layers.{i}.qkv"] = [layer.query, layer.key, layer.value]
+        layers[f"layers.{i}.qkv"] = [layer.query, layer.key, layer.value]
         for name in ("project", "expand", "contract"):
-            found[f"layers.{i}.{name}"] = [getattr(layer, name)]
-    return found
+            layers[f"layers.{i}.{name}"] = [getattr(layer, name)]
+    return layers
 
 
 def write(weights: Weights, spec: dict[str, Any], folder: Path) -> Path:

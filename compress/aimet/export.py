@@ -63,8 +63,8 @@ def export(model: Simulated, tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
     off = _distance(model, unfinished, batch)
     if not off <= ALLOWED:
         unfinished.unlink()
-        told = f"not kept: on onnxruntime its logits are off the simulation's by {off:.0%} of their spread"
-        return {"file": told, "distance": off}
+        verdict = f"not kept: on onnxruntime its logits are off the simulation's by {off:.0%} of their spread"
+        return {"file": verdict, "distance": off}
     unfinished.replace(path)
     return {"file": path.name, "bytes": path.stat().st_size, "distance": off}
 
@@ -76,31 +76,31 @@ def _exportable(model: Simulated) -> Any:
         net.words.weight.copy_(net.words(torch.arange(net.words.num_embeddings)).as_subclass(torch.Tensor))
         linears: list[Any] = [module for module in net.modules() if isinstance(module, torch.nn.Linear)]
         for module in linears:
-            held = module.param_quantizers["weight"]
-            if held is not None and held.bitwidth == 7:
-                scale = held.get_scale()
-                module.weight.copy_(held(module.weight).as_subclass(torch.Tensor))
-                held.bitwidth = 8
-                held.set_range(-128 * scale, 127 * scale)
+            quantizer = module.param_quantizers["weight"]
+            if quantizer is not None and quantizer.bitwidth == 7:
+                scale = quantizer.get_scale()
+                module.weight.copy_(quantizer(module.weight).as_subclass(torch.Tensor))
+                quantizer.bitwidth = 8
+                quantizer.set_range(-128 * scale, 127 * scale)
     net.words._forward_hooks.clear()
     return net
 
 
 def examples_for(config: dict[str, Any], tokenizer: Tokenizer) -> dict[str, torch.Tensor]:
     """A batch of bundled questions, each beside its passage, that a model of this configuration has positions for."""
-    held = examples()[:4]
+    texts = examples()[:4]
     longest = most_tokens(config, 128)
-    windows = make_texts(tokenizer, [e["question"] for e in held], [e["context"] for e in held], longest)
-    found = pad(windows, tokenizer.pad_token_id)
-    return {name: torch.from_numpy(found[name]) for name in INPUTS}
+    windows = make_texts(tokenizer, [e["question"] for e in texts], [e["context"] for e in texts], longest)
+    batch = pad(windows, tokenizer.pad_token_id)
+    return {name: torch.from_numpy(batch[name]) for name in INPUTS}
 
 
 def _distance(model: Simulated, path: Path, batch: dict[str, torch.Tensor]) -> float:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    wanted = {held.name for held in session.get_inputs()}
-    got: Any = session.run(None, {name: value.numpy() for name, value in batch.items() if name in wanted})[0]
+    inputs = {port.name for port in session.get_inputs()}
+    got: Any = session.run(None, {name: value.numpy() for name, value in batch.items() if name in inputs})[0]
     with torch.no_grad():
         expected = model(**batch).logits.numpy()
     real = batch["attention_mask"].bool().numpy() if model.head.per_token else slice(None)

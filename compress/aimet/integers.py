@@ -32,7 +32,7 @@ def integers_of(model: Simulated) -> Weights:
             "float. Set aimet.scope to deploy for a model in real integers."
         )
     plain = model.plain()
-    made = integer_weights(float_weights(plain), [], None, reduce_range=True)  # the word embeddings alone
+    weights = integer_weights(float_weights(plain), [], None, reduce_range=True)  # the word embeddings alone
     for name, modules in linears(model).items():  # type: ignore[arg-type]
         if name in model.settings.keep_float:
             continue
@@ -40,17 +40,17 @@ def integers_of(model: Simulated) -> Weights:
         if len(parts) == 3:  # the graph has 1/sqrt(head size) in the query
             integers, scale = parts[0]
             parts[0] = integers, scale * np.float32(head_size(model.config) ** -0.5)
-        made.pop(f"{name}.w")
-        made[f"{name}.q"] = np.concatenate([integers.T for integers, _ in parts], 1)
-        made[f"{name}.scale"] = np.concatenate([scale for _, scale in parts])
+        weights.pop(f"{name}.w")
+        weights[f"{name}.q"] = np.concatenate([integers.T for integers, _ in parts], 1)
+        weights[f"{name}.scale"] = np.concatenate([scale for _, scale in parts])
         first: Any = modules[0]
         entering = first.input_quantizers[0]
         factor: Any = getattr(first, FACTOR, None)
         if factor is not None and (factor != 1).any():
-            made[f"{name}.{FACTOR}"] = factor.numpy().astype(np.float32)
-        made[f"{name}.x_scale"] = np.array(entering.get_scale().item(), np.float32)
-        made[f"{name}.x_zero"] = np.array(round(-entering.get_offset().item()), np.uint8)
-    return made
+            weights[f"{name}.{FACTOR}"] = factor.numpy().astype(np.float32)
+        weights[f"{name}.x_scale"] = np.array(entering.get_scale().item(), np.float32)
+        weights[f"{name}.x_zero"] = np.array(round(-entering.get_offset().item()), np.uint8)
+    return weights
 
 
 def write_graph(model: Simulated, tokenizer: Tokenizer, out: Path) -> dict[str, Any]:

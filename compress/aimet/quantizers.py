@@ -104,8 +104,8 @@ def _round_products(net: Any, settings: Any) -> None:
 
     With smoothing every product has factors for its input's columns, ones until `Simulated.calibrate` settles them.
     """
-    held: Any = SimpleNamespace(blocks=list(net.layers))  # what `linears` asks of a model
-    products: dict[str, list[Any]] = {k: v for k, v in linears(held).items() if k not in settings.keep_float}
+    body: Any = SimpleNamespace(blocks=list(net.layers))  # what `linears` asks of a model
+    products: dict[str, list[Any]] = {k: v for k, v in linears(body).items() if k not in settings.keep_float}
     rounded = {module for modules in products.values() for module in modules}
     for modules in products.values():
         shared = copy.deepcopy(modules[0].output_quantizers[0])  # query, key and value read one tensor, in one range

@@ -151,16 +151,16 @@ class Simulated(nn.Module):
         if clamped and self.settings.scope == "full":
             with torch.no_grad():
                 for layer in self.net.layers:
-                    held = layer.masked.output_quantizers[0]
-                    held.set_range(held.get_min() - BELOW, held.get_max())
+                    quantizer = layer.masked.output_quantizers[0]
+                    quantizer.set_range(quantizer.get_min() - BELOW, quantizer.get_max())
 
     def _smooth(self, windows: Sequence[Window], pad_id: int) -> None:
         """Divides outlying columns of what enters products down, and multiplies the weights that they meet."""
         batches = [{key: torch.from_numpy(value) for key, value in pad([one], pad_id).items()} for one in windows]
-        found = calibrate(self.plain(), batches, [])
+        ranges = calibrate(self.plain(), batches, [])
         with torch.no_grad():
             for name, modules in linears(self).items():  # type: ignore[arg-type]
-                by = found[name].smoothed(self.settings.smoothing)[1]
+                by = ranges[name].smoothed(self.settings.smoothing)[1]
                 for module in self._smoothed(modules) if by is not None else ():
                     module.weight.mul_(module.x_factor * torch.from_numpy(by))
                     module.x_factor.copy_(1 / torch.from_numpy(by))
@@ -177,19 +177,19 @@ class Simulated(nn.Module):
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Lowest and highest value of every range by its quantizer's name; over all rows where there is one a row."""
         with torch.no_grad():
-            held = self.quantizers().items()
-            return {name: (float(one.get_min().min()), float(one.get_max().max())) for name, one in held}
+            quantizers = self.quantizers().items()
+            return {name: (float(one.get_min().min()), float(one.get_max().max())) for name, one in quantizers}
 
     def range_rates(self, share: float, learning_rate: float) -> dict[str, float]:
         """By the names of the ranges' ends, `rates` of `compress.learn.loop.train` with which a step moves them by that
         share of their range's width (of the mean one where there is one a row)."""
-        made = {}
-        for name, held in self.quantizers().items():
+        rates = {}
+        for name, quantizer in self.quantizers().items():
             with torch.no_grad():
-                width = float((held.get_max() - held.get_min()).mean())
+                width = float((quantizer.get_max() - quantizer.get_min()).mean())
             if width > 0:
-                made |= {f"net.{name}.{end}": share * width / learning_rate for end in ("min", "max")}
-        return made
+                rates |= {f"net.{name}.{end}": share * width / learning_rate for end in ("min", "max")}
+        return rates
 
     def round_weights(self) -> None:
         """Rounds the weights for good, which every pass would do again; neither trained nor saved afterwards."""
@@ -221,9 +221,11 @@ class Simulated(nn.Module):
             UserError: they are not those of such a simulation.
         """
         path = Path(folder) / STATE
-        state, held = load_file(path), self.held()
+        state, tensors = load_file(path), self.held()
         integers = {name: state[name] for name in state if state[name].dtype is torch.int8}
-        odd = sorted(state.keys() ^ held.keys()) or [key for key in held if held[key].shape != state[key].shape]
+        odd = sorted(state.keys() ^ tensors.keys()) or [
+            key for key in tensors if tensors[key].shape != state[key].shape
+        ]
         if odd:
             raise UserError(
                 f"{path} does not fit its settings, for example {odd[0]}: it was made by another version of "
@@ -231,23 +233,23 @@ class Simulated(nn.Module):
             )
         with torch.no_grad():
             for name in state.keys() - integers.keys():
-                held[name].copy_(state[name])  # which also tells AIMET that a range is settled
+                tensors[name].copy_(state[name])  # which also tells AIMET that a range is settled
             for name, whole in integers.items():  # as `compress.aimet.packing` writes them
                 module: Any = self.net.get_submodule(name.rpartition(".")[0])
-                held[name].copy_(whole * module.param_quantizers["weight"].get_scale())
+                tensors[name].copy_(whole * module.param_quantizers["weight"].get_scale())
 
     def save(self, folder: Path | str) -> None:
         """Writes weights and ranges, what `open_simulated` needs beside them, and AIMET's encodings as JSON."""
         folder = Path(folder)
-        held = {name: value.detach().cpu().contiguous() for name, value in self.held().items()}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.held().items()}
         with atomic(folder / STATE) as draft:
-            save_file(held, draft, metadata={"format": "pt"})
+            save_file(tensors, draft, metadata={"format": "pt"})
         write_json(folder / "config.json", self.config)
         write_json(folder / SETTINGS, {**asdict(self.settings), "aimet_torch": _version()})
         with quiet():
             activations, weights = self.sim.get_activation_param_encodings()
-        made = {"activation_encodings": activations, "param_encodings": weights}
-        write_json(folder / ENCODINGS, json.loads(json.dumps(made)))
+        encodings = {"activation_encodings": activations, "param_encodings": weights}
+        write_json(folder / ENCODINGS, json.loads(json.dumps(encodings)))
 
 
 def open_simulated(folder: Path | str) -> Simulated:

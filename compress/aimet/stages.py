@@ -100,9 +100,9 @@ def aimet(ctx: StageContext[AimetRecipe]) -> dict[str, Any]:
 def quantize(ctx: StageContext[AimetRecipe]) -> dict[str, Any]:
     """Stage `quantize`: what scope `deploy` learned -> the int8 model; of scope `full` there is none, as is said."""
     if ctx.recipe.aimet.scope == "full":
-        told = "none: scope full is a simulation only, set aimet.scope to deploy for a model in real integers"
-        ctx.progress.note(f"int8 model: {told}")
-        return {"int8": told}
+        remark = "none: scope full is a simulation only, set aimet.scope to deploy for a model in real integers"
+        ctx.progress.note(f"int8 model: {remark}")
+        return {"int8": remark}
     ctx.progress.update(0, 1)
     learned = ctx.inputs["aimet"]
     model = open_simulated(learned)
@@ -160,8 +160,8 @@ def _check_head(source: Path, subject: Subject[Any]) -> None:
 
 
 def _tokenizer(ctx: StageContext[AimetRecipe], source: Path) -> Any:
-    given = ctx.recipe.tokenizer if not ctx.recipe.finetune.apply else None
-    return load_tokenizer(checkpoint_of(given) if given else source)
+    tokenizer = ctx.recipe.tokenizer if not ctx.recipe.finetune.apply else None
+    return load_tokenizer(checkpoint_of(tokenizer) if tokenizer else source)
 
 
 def _moved(before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]) -> float:

@@ -91,21 +91,23 @@ def _rows(source: Source, split: str, data: Any) -> Iterator[Row]:
 def _load(source: Source, split: str, config: str | None, streaming: bool) -> Any:
     import datasets
 
-    asked, more = source.config or config, {"streaming": True} if streaming else {}
+    config_name, more = source.config or config, {"streaming": True} if streaming else {}
     load: Any = datasets.load_dataset
     try:
         try:
-            return load(source.name, asked, split=split, **more)
+            return load(source.name, config_name, split=split, **more)
         except ValueError as error:
             # The library raises it for a configuration that is not there or that has to be named.
             names = [str(name) for name in datasets.get_dataset_config_names(source.name)]
-            if asked in names or (asked is None and len(names) < 2) or not names:
+            if config_name in names or (config_name is None and len(names) < 2) or not names:
                 raise
             if source.config or len(names) > 1:
-                stated = f"no configuration {source.config!r}" if source.config else "several configurations"
-                shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+                problem = f"no configuration {source.config!r}" if source.config else "several configurations"
+                listing = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
                 as_this = f"as {source.name}/{names[0]}:{split}"
-                raise UserError(f"The data set {source.name} has {stated}: name one of {shown}, {as_this}.") from error
+                raise UserError(
+                    f"The data set {source.name} has {problem}: name one of {listing}, {as_this}."
+                ) from error
             return load(source.name, names[0], split=split, **more)
     except UserError:
         raise
@@ -114,8 +116,8 @@ def _load(source: Source, split: str, config: str | None, streaming: bool) -> An
 
 
 def _failure(source: Source, split: str, error: Exception) -> UserError:
-    said = (str(error) or repr(error)).splitlines()[0]
+    reason = (str(error) or repr(error)).splitlines()[0]
     return UserError(
-        f"The data set {source} (split {split}) could not be loaded: {said}. Check the name and the network, or give a "
-        "file."
+        f"The data set {source} (split {split}) could not be loaded: {reason}. Check the name and the network, or give "
+        "a file."
     )

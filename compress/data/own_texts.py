@@ -31,8 +31,8 @@ def wanted(task: Task) -> str:
 def columns_of(task: Task) -> Columns:
     """The columns of a task's rows."""
     others = {column: OTHERS[column] for column in (*task.columns, "label") if column in OTHERS}
-    taken = {*task.columns, "label"}
-    free = {column: [name for name in names if name not in taken] for column, names in others.items()}
+    reserved = {*task.columns, "label"}
+    free = {column: [name for name in names if name not in reserved] for column, names in others.items()}
     return Columns((*task.columns, "label"), free, wanted(task))
 
 
@@ -76,8 +76,8 @@ def _label(task: Task, row: Row, needed: str, intake: Intake) -> int | float | N
     if hidden and not intake.complete and "label" in row.value:
         return None
     if label is None or (isinstance(label, str) and not label.strip()):
-        known = "" if intake.complete else " Write -1 where it is not known."
-        raise UserError(f"{row.place}: there is no label. {needed}{known}")
+        hint = "" if intake.complete else " Write -1 where it is not known."
+        raise UserError(f"{row.place}: there is no label. {needed}{hint}")
     number = label_of(task, label)
     if number is None:
         raise UserError(f"{row.place}: the label “{str(label)[:40]}” is not {_choices(task)}. Correct it.")

@@ -45,7 +45,7 @@ class Document:
                 break
             at = values[step]
         if self._breaks is None:
-            self._breaks = array("Q", (found.start() for found in re.finditer("\n", self._text)))
+            self._breaks = array("Q", (match.start() for match in re.finditer("\n", self._text)))
         return bisect_left(self._breaks, at) + 1
 
 

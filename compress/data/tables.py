@@ -100,14 +100,14 @@ def read_rows(text: str, suffix: str, columns: Columns, intake: Intake) -> Itera
     if suffix not in OBJECTS:
         yield from _cells(text, suffix, columns, intake)
         return
-    known: dict[tuple[str, ...], dict[str, str]] = {}
+    headers: dict[tuple[str, ...], dict[str, str]] = {}
     for row in _values(text, columns, intake) if suffix == ".json" else _lines(text, intake):
         value = row.value
         if isinstance(value, dict):
             keys = tuple(map(str, value))
-            if keys not in known:
-                known[keys] = columns.renamed(keys, intake)
-            value = {known[keys].get(key, key): cell for key, cell in value.items()} if known[keys] else value
+            if keys not in headers:
+                headers[keys] = columns.renamed(keys, intake)
+            value = {headers[keys].get(key, key): cell for key, cell in value.items()} if headers[keys] else value
         yield row._replace(value=value)
 
 
@@ -169,9 +169,9 @@ def _between(lines: Sequence[str], suffix: str) -> tuple[int, str]:
     """The number of the first line to read, and what stands between cells: as Excel's `sep=;` says, or most often."""
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
     head = lines[first] if lines else ""
-    stated = head.strip().strip('"')
-    if stated.lower().startswith("sep=") and len(stated) == 5:
-        return first + 1, stated[4]
+    delimiter = head.strip().strip('"')
+    if delimiter.lower().startswith("sep=") and len(delimiter) == 5:
+        return first + 1, delimiter[4]
     if head.strip("\r\n").lower() == "sep=\t":
         return first + 1, "\t"
     usual = ("\t", ",", ";") if suffix in (".tsv", ".txt") else (",", ";", "\t")

@@ -126,8 +126,8 @@ def _texts(data: Dataset | Questions, part: str, length: int) -> tuple[int, int]
 
 @lru_cache(maxsize=16)
 def _counted_texts(task: str, source: str, part: str, length: int) -> tuple[int, int]:
-    known = find_task(task)
-    examples = load_texts(known, source, known.split(part), Intake(skip=True))
+    task_row = find_task(task)
+    examples = load_texts(task_row, source, task_row.split(part), Intake(skip=True))
     tokens = sum(min(length, (len(e.first) + len(e.second or "")) / CHARACTERS + 3) for e in examples)
     return len(examples), max(2, round(tokens / len(examples)))
 

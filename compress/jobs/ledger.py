@@ -247,9 +247,9 @@ class Ledger:
             with suppress(FileNotFoundError):
                 lines = progress.stat()
                 stamp = (*stamp, lines.st_mtime_ns, lines.st_size)
-            seen = self._cache.get(folder)
-            if seen and seen[0] == stamp:
-                return seen[1]
+            cached = self._cache.get(folder)
+            if cached and cached[0] == stamp:
+                return cached[1]
             row = json.loads((folder / JOB).read_text(encoding="utf-8"))
             job = Job(**{key: row[key] for key in row if key in _STORED}, folder=folder, **standing(progress))
         except (OSError, ValueError, TypeError):

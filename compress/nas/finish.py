@@ -47,36 +47,36 @@ def evaluate(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     What the search wrote is left as `search.json` here with the finished model's latency in it.
     """
     facts = report.run(ctx)
-    arch, told = winner_of(ctx.inputs["search"])
+    arch, row = winner_of(ctx.inputs["search"])
     setup = base_of(ctx).setup
     vocabulary = min(1000, read_config(ctx.inputs["finetune"])["vocab_size"])
-    engine = _engine(told["mode"], ctx.inputs["quantize"], ctx.inputs["finetune"], setup.threads)
-    found = time_again(whole_run(engine, setup, vocabulary), ctx.recipe.latency_table)
-    predicted = told["winner"]["predicted_ms"]
+    engine = _engine(row["mode"], ctx.inputs["quantize"], ctx.inputs["finetune"], setup.threads)
+    timing = time_again(whole_run(engine, setup, vocabulary), ctx.recipe.latency_table)
+    predicted = row["winner"]["predicted_ms"]
     latency = {
         "predicted_ms": predicted,
-        "measured_ms": found["p50_ms"],
-        "p90_ms": found["p90_ms"],
-        "noise": found["noise"],
-        "off": predicted / found["p50_ms"] - 1,
-        "limit_ms": told["limit_ms"],
-        "mode": told["mode"],
-        "setup": told["setup"],
+        "measured_ms": timing["p50_ms"],
+        "p90_ms": timing["p90_ms"],
+        "noise": timing["noise"],
+        "off": predicted / timing["p50_ms"] - 1,
+        "limit_ms": row["limit_ms"],
+        "mode": row["mode"],
+        "setup": row["setup"],
         "machine": stamp(),
     }
-    latency["kept"] = found["p50_ms"] <= told["limit_ms"]
+    latency["kept"] = timing["p50_ms"] <= row["limit_ms"]
     if not latency["kept"]:
         ctx.progress.note(
-            f"the finished model takes {found['p50_ms']:.3g} ms, more than the limit of {told['limit_ms']:.3g} ms; "
-            f"in the search it took {told['winner']['measured_ms']:.3g} ms. Measure again while nothing else keeps "
+            f"the finished model takes {timing['p50_ms']:.3g} ms, more than the limit of {row['limit_ms']:.3g} ms; "
+            f"in the search it took {row['winner']['measured_ms']:.3g} ms. Measure again while nothing else keeps "
             "this machine busy, or search with a lower search.limit_ms"
         )
-    told["winner"] |= {"measured_ms": found["p50_ms"], "measured_made_up_ms": told["winner"]["measured_ms"]}
-    write_json(ctx.folder / SEARCHED, told | {"finished": latency})
-    write_json(ctx.folder / PROVENANCE, provenance(ctx, arch.key, latency, told.get("notice", "")))
-    within = {"limit_ms": told["limit_ms"], "limit_kept": latency["kept"]}
-    more = {"notice": told["notice"]} if "notice" in told else {}
-    return {"predicted_ms": predicted, "measured_ms": found["p50_ms"], **within, **facts, "arch": arch.key, **more}
+    row["winner"] |= {"measured_ms": timing["p50_ms"], "measured_made_up_ms": row["winner"]["measured_ms"]}
+    write_json(ctx.folder / SEARCHED, row | {"finished": latency})
+    write_json(ctx.folder / PROVENANCE, provenance(ctx, arch.key, latency, row.get("notice", "")))
+    within = {"limit_ms": row["limit_ms"], "limit_kept": latency["kept"]}
+    more = {"notice": row["notice"]} if "notice" in row else {}
+    return {"predicted_ms": predicted, "measured_ms": timing["p50_ms"], **within, **facts, "arch": arch.key, **more}
 
 
 def provenance(ctx: StageContext[NasRecipe], arch: str, latency: dict[str, Any], notice: str) -> dict[str, Any]:

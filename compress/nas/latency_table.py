@@ -82,11 +82,11 @@ def time_again(call: Callable[[], Any], settings: LatencyTable) -> Measured:
         call: what to time.
         settings: a recipe's `latency_table` group; `turns` says how often after the first.
     """
-    found = [time_call(call, settings)]
+    timings = [time_call(call, settings)]
     for _ in range(settings.turns):
         time.sleep(settings.seconds)
-        found.append(time_call(call, settings))
-    return min(found, key=lambda each: each["p50_ms"])
+        timings.append(time_call(call, settings))
+    return min(timings, key=lambda each: each["p50_ms"])
 
 
 def measure_table(
@@ -121,18 +121,18 @@ def measure_table(
     todo = [job for job in jobs if archive.get(row_key(job)) is None]
     work = spread or (lambda some: (time_row(arch, mode, setup, settings) for mode, arch in some))
     done, since = len(jobs) - len(todo), time.monotonic()
-    for job, found in zip(todo, work(todo), strict=True):
-        archive.add(row_key(job), found)
+    for job, timing in zip(todo, work(todo), strict=True):
+        archive.add(row_key(job), timing)
         done += 1
         pace = 60 * (done - len(jobs) + len(todo)) / (time.monotonic() - since)
-        progress.update(done, len(jobs), rows_a_minute=pace, p50_ms=found["p50_ms"])
+        progress.update(done, len(jobs), rows_a_minute=pace, p50_ms=timing["p50_ms"])
     rows = [Row(arch, mode, **(archive.get(row_key((mode, arch))) or {})) for mode, arch in jobs]
     again = 0
     for turn in range(2, 2 + settings.turns):
         slow = [job for mode in dict.fromkeys(settings.modes) for job in strays([r for r in rows if r.mode == mode])]
         missing = [job for job in slow if archive.get(row_key(job, turn)) is None]
-        for number, (job, found) in enumerate(zip(missing, work(missing), strict=True), 1):
-            archive.add(row_key(job, turn), found)
+        for number, (job, timing) in enumerate(zip(missing, work(missing), strict=True), 1):
+            archive.add(row_key(job, turn), timing)
             progress.update(len(jobs), len(jobs), measured_again=again + number)
         rows = [_settled(row, archive.get(row_key((row.mode, row.arch), turn))) for row in rows]
         again += len(slow)

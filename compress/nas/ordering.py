@@ -83,7 +83,7 @@ def importance(model: Net, batches: Iterable[dict[str, Tensor]]) -> Importance:
     of what it adds to the hidden states. Of a column of hidden states, its mean square at each of the norms times the
     squared weights that read it there, every norm with the same say.
     """
-    encoder, seen = encoder_of(model), _Sums()
+    encoder, sums = encoder_of(model), _Sums()
     handles = []
     readers = {"norm": _attention_reading(encoder.blocks[0])}
     places: dict[str, nn.Module] = {"norm": encoder.norm}
@@ -94,15 +94,15 @@ def importance(model: Net, batches: Iterable[dict[str, Tensor]]) -> Importance:
         readers[f"{i}.output_norm"] = (
             torch.ones_like(encoder.norm.weight) if after is None else _attention_reading(after)
         )
-        handles.append(block.project.register_forward_pre_hook(seen.of_heads(f"{i}.heads", block)))
-        handles.append(block.contract.register_forward_pre_hook(seen.of_channels(f"{i}.channels", block)))
-    handles += [module.register_forward_hook(seen.of_columns(name)) for name, module in places.items()]
+        handles.append(block.project.register_forward_pre_hook(sums.of_heads(f"{i}.heads", block)))
+        handles.append(block.contract.register_forward_pre_hook(sums.of_channels(f"{i}.channels", block)))
+    handles += [module.register_forward_hook(sums.of_columns(name)) for name, module in places.items()]
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
             for batch in batches:
-                seen.real = batch["attention_mask"].bool()
+                sums.real = batch["attention_mask"].bool()
                 if isinstance(model, MaskedLanguageModel):
                     model(batch["input_ids"], batch["attention_mask"], None)
                 else:
@@ -111,11 +111,11 @@ def importance(model: Net, batches: Iterable[dict[str, Tensor]]) -> Importance:
         model.train(was_training)
         for handle in handles:
             handle.remove()
-    shares = [seen.totals[name] * readers[name].detach().double() for name in places]
+    shares = [sums.totals[name] * readers[name].detach().double() for name in places]
     return Importance(
         torch.stack([share / share.sum() for share in shares]).sum(0),
-        [seen.totals[f"{i}.heads"] for i in range(len(encoder.blocks))],
-        [seen.totals[f"{i}.channels"] for i in range(len(encoder.blocks))],
+        [sums.totals[f"{i}.heads"] for i in range(len(encoder.blocks))],
+        [sums.totals[f"{i}.channels"] for i in range(len(encoder.blocks))],
     )
 
 

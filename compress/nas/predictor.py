@@ -88,13 +88,13 @@ def quantities(archs: Sequence[Arch]) -> dict[str, np.ndarray]:
 
 def places(archs: Sequence[Arch]) -> Knots:
     """Where terms may bend and jump: evenly over what occurs."""
-    found = quantities(archs)
+    values = quantities(archs)
     knots: Knots = {}
     for name in ("attention", "feed", "all"):
-        knots[name] = np.unique(np.quantile(found[name], np.linspace(0, 1, BENDS + 2)[1:-1])).tolist()
+        knots[name] = np.unique(np.quantile(values[name], np.linspace(0, 1, BENDS + 2)[1:-1])).tolist()
     for name in ("hidden", "intermediate"):
-        seen = np.unique(found[name])[1:]
-        knots[name] = np.unique(seen[np.linspace(0, len(seen) - 1, JUMPS).astype(int)]).tolist() if len(seen) else []
+        steps = np.unique(values[name])[1:]
+        knots[name] = np.unique(steps[np.linspace(0, len(steps) - 1, JUMPS).astype(int)]).tolist() if len(steps) else []
     return knots
 
 
@@ -102,19 +102,19 @@ def terms(archs: Sequence[Arch], basis: str, knots: Knots) -> np.ndarray:
     """The terms `[archs, terms]`: not negative, and none falls as a size rises."""
     q = quantities(archs)
     layers, hidden, inner = q["layers"], q["hidden"], q["intermediate"]
-    made = [np.ones_like(layers), hidden, layers]
-    made += [layers * q[name] for name in ("hidden", "intermediate", "heads", "attention", "feed")]
+    columns = [np.ones_like(layers), hidden, layers]
+    columns += [layers * q[name] for name in ("hidden", "intermediate", "heads", "attention", "feed")]
     if basis != "physics":
         for name, count in (("attention", layers), ("feed", layers), ("all", 1.0)):
             for knot in knots[name]:
-                made += [count * np.minimum(q[name], knot), count * np.maximum(q[name] - knot, 0)]
+                columns += [count * np.minimum(q[name], knot), count * np.maximum(q[name] - knot, 0)]
     if basis == "steps":
         for knot in knots["hidden"]:
             wide = (hidden >= knot).astype(float)
-            made += [layers * wide, layers * inner * wide, layers * hidden * wide]
+            columns += [layers * wide, layers * inner * wide, layers * hidden * wide]
         for knot in knots["intermediate"]:
-            made += [layers * (inner >= knot), layers * hidden * (inner >= knot)]
-    return np.stack(made, 1)
+            columns += [layers * (inner >= knot), layers * hidden * (inner >= knot)]
+    return np.stack(columns, 1)
 
 
 def fit(archs: Sequence[Arch], times: np.ndarray, basis: str) -> Fit:
@@ -126,9 +126,9 @@ def fit(archs: Sequence[Arch], times: np.ndarray, basis: str) -> Fit:
         basis: one of `BASES`.
     """
     knots = places(archs)
-    made = terms(archs, basis, knots)
-    scales = np.maximum(made.max(0), 1e-12)
-    relative = made / scales / times[:, None]
+    matrix = terms(archs, basis, knots)
+    scales = np.maximum(matrix.max(0), 1e-12)
+    relative = matrix / scales / times[:, None]
     calm = 1e-3 * np.eye(len(scales)) * np.sqrt(len(times)) / np.median(times)  # nearly equal terms share their weight
     trust = np.ones(len(times))
     weights = np.zeros(len(scales))
@@ -157,8 +157,8 @@ def errors(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
 def split(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the rows to learn from and of those to hold out; at least one of these."""
     order = np.random.default_rng(seed).permutation(count)
-    held = max(1, round(share * count))
-    return np.sort(order[held:]), np.sort(order[:held])
+    size = max(1, round(share * count))
+    return np.sort(order[size:]), np.sort(order[:size])
 
 
 def best_basis(archs: Sequence[Arch], times: np.ndarray, seed: int) -> tuple[str, dict[str, float]]:
@@ -167,16 +167,16 @@ def best_basis(archs: Sequence[Arch], times: np.ndarray, seed: int) -> tuple[str
     A fold that holds a largest or smallest encoder is predicted without having seen it: bounds are not asked there.
     """
     turns = np.random.default_rng(seed).permutation(len(archs)) % FOLDS
-    found: dict[str, float] = {}
+    errors: dict[str, float] = {}
     for basis in BASES:
         off = []
         for turn in range(FOLDS):
-            seen, unseen = (np.flatnonzero(part).tolist() for part in (turns != turn, turns == turn))
-            made = fit([archs[i] for i in seen], times[seen], basis)
-            asked = terms([archs[i] for i in unseen], basis, made.knots)
-            off.append(np.abs(asked / np.array(made.scales) @ np.array(made.weights) / times[unseen] - 1))
-        found[basis] = float(100 * np.mean(np.concatenate(off)))
-    return min(BASES, key=lambda basis: found[basis]), found
+            inner, unseen = (np.flatnonzero(part).tolist() for part in (turns != turn, turns == turn))
+            model = fit([archs[i] for i in inner], times[inner], basis)
+            matrix = terms([archs[i] for i in unseen], basis, model.knots)
+            off.append(np.abs(matrix / np.array(model.scales) @ np.array(model.weights) / times[unseen] - 1))
+        errors[basis] = float(100 * np.mean(np.concatenate(off)))
+    return min(BASES, key=lambda basis: errors[basis]), errors
 
 
 @dataclass(frozen=True)
@@ -231,12 +231,12 @@ class Predictor:
         path = path / PREDICTOR if path.is_dir() else path
         data = read_json(path)
         try:
-            fits = {mode: Fit(**held) for mode, held in data["fits"].items()}
-            made = cls(fits, data["error"], data["machine"], data["setup"])
+            fits = {mode: Fit(**row) for mode, row in data["fits"].items()}
+            predictor = cls(fits, data["error"], data["machine"], data["setup"])
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is no latency predictor: {error!r}. Make one with the stage predictor.") from error
-        refuse_foreign(made.machine, "The latency predictor")
-        return made
+        refuse_foreign(predictor.machine, "The latency predictor")
+        return predictor
 
 
 def train(table: Table, settings: LatencyPredictor) -> tuple[Predictor, dict[str, list[tuple[str, float, float]]]]:
@@ -251,7 +251,7 @@ def train(table: Table, settings: LatencyPredictor) -> tuple[Predictor, dict[str
     """
     fits: dict[str, Fit] = {}
     error: dict[str, dict[str, Any]] = {}
-    held: dict[str, list[tuple[str, float, float]]] = {}
+    residuals: dict[str, list[tuple[str, float, float]]] = {}
     for mode in table.modes:
         rows = table.of(mode)
         archs, times = [row.arch for row in rows], np.array([row.p50_ms for row in rows])
@@ -260,17 +260,17 @@ def train(table: Table, settings: LatencyPredictor) -> tuple[Predictor, dict[str
         if len(inner) < 10:
             raise UserError(f"The latency table has {len(rows)} rows of {mode}: measure 20 at least.")
         known, unknown = split(len(inner), settings.held_out, settings.seed)
-        seen = sorted([*edge, *(inner[i] for i in known)])
+        chosen = sorted([*edge, *(inner[i] for i in known)])
         basis, scores = settings.basis, {}
         if basis == "auto":
-            basis, scores = best_basis([archs[i] for i in seen], times[seen], settings.seed)
-        fits[mode] = fit([archs[i] for i in seen], times[seen], basis)
-        asked = [archs[inner[i]] for i in unknown]
-        predicted, measured = fits[mode].predict(asked), times[[inner[i] for i in unknown]]
-        error[mode] = {**errors(predicted, measured), "basis": basis, "folds_mape": scores, "learned_from": len(seen)}
-        pairs = zip(asked, predicted.tolist(), measured.tolist(), strict=True)
-        held[mode] = [(arch.key, guess, real) for arch, guess, real in pairs]
-    return Predictor(fits, error, table.machine, table.setup), held
+            basis, scores = best_basis([archs[i] for i in chosen], times[chosen], settings.seed)
+        fits[mode] = fit([archs[i] for i in chosen], times[chosen], basis)
+        targets = [archs[inner[i]] for i in unknown]
+        predicted, measured = fits[mode].predict(targets), times[[inner[i] for i in unknown]]
+        error[mode] = {**errors(predicted, measured), "basis": basis, "folds_mape": scores, "learned_from": len(chosen)}
+        pairs = zip(targets, predicted.tolist(), measured.tolist(), strict=True)
+        residuals[mode] = [(arch.key, guess, real) for arch, guess, real in pairs]
+    return Predictor(fits, error, table.machine, table.setup), residuals
 
 
 def _at_edge(arch: Arch, archs: Sequence[Arch]) -> bool:
@@ -286,18 +286,18 @@ def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     """Stage `predictor`: `table.json` -> `predictor.json`, and `held_out.json` with what it was tested on."""
     table = Table.load(ctx.inputs["latency_table"])
     ctx.progress.update(0, 1)
-    predictor, held = train(table, ctx.recipe.predictor)
+    predictor, residuals = train(table, ctx.recipe.predictor)
     predictor.save(ctx.folder / PREDICTOR)
-    write_json(ctx.folder / "held_out.json", held)
+    write_json(ctx.folder / "held_out.json", residuals)
     ctx.progress.update(1, 1)
     notices = {mode: notice for mode in predictor.error if (notice := predictor.notice(mode))}
     for notice in notices.values():
         ctx.progress.note(notice)
-    shown = ("mape", "spearman", "rmse_ms", "n", "basis", "learned_from")
+    keys = ("mape", "spearman", "rmse_ms", "n", "basis", "learned_from")
     return {
         mode: {
-            **{key: found[key] for key in shown if key in found},
+            **{key: errors[key] for key in keys if key in errors},
             **({"notice": notices[mode]} if mode in notices else {}),
         }
-        for mode, found in predictor.error.items()
+        for mode, errors in predictor.error.items()
     }

@@ -235,8 +235,10 @@ class Space:
 
     def within(self, **limits: Sequence[int]) -> Space:
         """The part of the space with sizes of these names between a smallest and a largest."""
-        kept = {name: tuple(s for s in getattr(self, name) if low <= s <= high) for name, (low, high) in limits.items()}
-        return replace(self, **kept)
+        sizes = {
+            name: tuple(s for s in getattr(self, name) if low <= s <= high) for name, (low, high) in limits.items()
+        }
+        return replace(self, **sizes)
 
     def check(self, config: dict[str, Any], name: str = "the checkpoint") -> None:
         """Makes sure that every encoder of the space can be cut out of a checkpoint.

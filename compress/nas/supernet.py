@@ -163,8 +163,8 @@ def shaped(model: Net, arch: Arch) -> Net:
     if any(getattr(arch, size) > getattr(own, size) for size in (*GENES, "heads")):
         raise UserError(f"{arch} is larger than the supernet, {own}. Choose smaller sizes.")
     with torch.device("meta"):
-        made = LengthAdaptiveModel(config_at(encoder.config, arch), encoder.dropout)
-        return MaskedLanguageModel(made) if isinstance(model, MaskedLanguageModel) else made
+        smaller = LengthAdaptiveModel(config_at(encoder.config, arch), encoder.dropout)
+        return MaskedLanguageModel(smaller) if isinstance(model, MaskedLanguageModel) else smaller
 
 
 def cut(model: Net, arch: Arch) -> Net:
@@ -173,13 +173,13 @@ def cut(model: Net, arch: Arch) -> Net:
     Raises:
         UserError: as `shaped`.
     """
-    made = shaped(model, arch)
-    weights = {name: part.detach().clone() for name, part in leading(model, made).items()}
-    made = made.to_empty(device=next(model.parameters()).device)
-    made.load_state_dict(weights, strict=True)
-    if isinstance(made, MaskedLanguageModel):
-        made.has_head = cast(MaskedLanguageModel, model).has_head
-    return made.train(model.training)
+    smaller = shaped(model, arch)
+    weights = {name: part.detach().clone() for name, part in leading(model, smaller).items()}
+    smaller = smaller.to_empty(device=next(model.parameters()).device)
+    smaller.load_state_dict(weights, strict=True)
+    if isinstance(smaller, MaskedLanguageModel):
+        smaller.has_head = cast(MaskedLanguageModel, model).has_head
+    return smaller.train(model.training)
 
 
 def config_at(config: dict[str, Any], arch: Arch) -> dict[str, Any]:
@@ -190,13 +190,13 @@ def config_at(config: dict[str, Any], arch: Arch) -> dict[str, Any]:
         "intermediate_size": arch.intermediate,
         "num_attention_heads": arch.heads,
     }
-    made = renamed({**config, **sizes})
-    made.pop("attention_head_size", None)
+    smaller = renamed({**config, **sizes})
+    smaller.pop("attention_head_size", None)
     if arch.qkv != arch.hidden:
-        made["attention_head_size"] = arch.head_size
+        smaller["attention_head_size"] = arch.head_size
     drops = [layer for layer in config.get("length_drop_layers") or () if layer < arch.layers]
-    made.pop("length_drop_layers", None)
-    return {**made, "length_drop_layers": drops} if drops else made
+    smaller.pop("length_drop_layers", None)
+    return {**smaller, "length_drop_layers": drops} if drops else smaller
 
 
 def check_space(wanted: Space, trained: Space, name: Path) -> None:
@@ -213,8 +213,8 @@ def check_space(wanted: Space, trained: Space, name: Path) -> None:
     for gene in GENES:
         lacking = sorted({*getattr(wanted, gene)} - {*getattr(trained, gene)})
         if lacking:
-            shown = ", ".join(map(str, getattr(trained, gene)))
+            sizes = ", ".join(map(str, getattr(trained, gene)))
             raise UserError(
                 f"The supernet {name} is of another space: {gene} {', '.join(map(str, lacking[:5]))} was never "
-                f"trained in it. It has {gene} {shown}. Make the space narrower, or train a supernet of this space."
+                f"trained in it. It has {gene} {sizes}. Make the space narrower, or train a supernet of this space."
             )

@@ -67,8 +67,8 @@ def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     minutes, pad_id = settings.max_minutes or 0, tokenizer.pad_token_id
     schedule = replace(schedule_on(Workplace.of(ctx), settings, len(data)), minutes=minutes, pad_id=pad_id)
     loss = taught(settings, space, Masking(tokenizer), teacher)
-    found = train(learner, data, loss, schedule, ctx.folder, ctx.progress)
-    return _save(ctx, net, tokenizer, {**found, "trained": True, "blocks": len(data)})
+    figures = train(learner, data, loss, schedule, ctx.folder, ctx.progress)
+    return _save(ctx, net, tokenizer, {**figures, "trained": True, "blocks": len(data)})
 
 
 def _save(ctx: StageContext[NasRecipe], net: SuperNet, tokenizer: Tokenizer, facts: dict[str, Any]) -> dict[str, Any]:
@@ -93,8 +93,8 @@ def open_teacher(recipe: NasRecipe, ordered: Path, tokenizer: Tokenizer) -> Mask
             f"{settings.teacher or recipe.model} has no head for masked words, so that it cannot teach them. Set "
             "supernet.teacher_weight to 0: hidden states and relations are learned from it all the same."
         )
-    known = load_tokenizer(folder) if settings.teacher else tokenizer
-    check_reading(model.encoder, known, tokenizer, recipe.generate_data.block_tokens)
+    vocabulary = load_tokenizer(folder) if settings.teacher else tokenizer
+    check_reading(model.encoder, vocabulary, tokenizer, recipe.generate_data.block_tokens)
     return model.eval().requires_grad_(False)
 
 
@@ -135,26 +135,26 @@ class Learner(nn.Module):
             values of the last layer; `words`, logits at the holes. Nothing else: what is returned has to be learned
             from, or processes would wait for gradients that never come.
         """
-        with last_attention(self.net.body(arch)) as seen:
+        with last_attention(self.net.body(arch)) as attention:
             hidden, words = self.net(ids, alive, holes, arch=arch)
-        told: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         if fitted:
-            told["hidden"] = F.linear(hidden, self.fit.weight[:, : arch.hidden], self.fit.bias)
+            figures["hidden"] = F.linear(hidden, self.fit.weight[:, : arch.hidden], self.fit.bias)
         if related:
-            told["relations"] = list(seen)
+            figures["relations"] = list(attention)
         if words is not None:
-            told["words"] = words
-        return told
+            figures["words"] = words
+        return figures
 
 
 @contextmanager
 def last_attention(model: Net) -> Generator[list[Any]]:
     """Within it, the queries, keys and values of a model's last layer are noted in the list that it gives."""
-    block, seen = encoder_of(model).blocks[-1], []
+    block, caught = encoder_of(model).blocks[-1], []
     parts = (block.query, block.key, block.value)
-    handles = [part.register_forward_hook(lambda _m, _a, out: seen.append(out)) for part in parts]
+    handles = [part.register_forward_hook(lambda _m, _a, out: caught.append(out)) for part in parts]
     try:
-        yield seen
+        yield caught
     finally:
         for handle in handles:
             handle.remove()
@@ -190,9 +190,9 @@ def taught(
             ids, holes = masking(batch, chance)
         goals: dict[str, Any] = {}
         teacher.to(ids.device)
-        with torch.no_grad(), last_attention(teacher) as seen:
+        with torch.no_grad(), last_attention(teacher) as attention:
             goals["hidden"], goals["words"] = teacher(ids, alive, holes if weights["teacher"] else None)
-            goals["relations"] = list(seen)
+            goals["relations"] = list(attention)
         networks = sandwich(space, settings.random_networks, chance)
         for name, arch in networks:
             out = model(ids, alive, holes, arch, bool(weights["hidden"]), bool(weights["relations"]))

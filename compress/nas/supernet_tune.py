@@ -66,11 +66,11 @@ def in_place(task_loss: Loss, settings: Tune, space: Space) -> Loss:
         for name, arch in networks:
             heard = LogitsRecorder(partial(model, arch=arch))
             passes = task_loss(heard, batch, chance)
-            task, told = next(passes)
+            task, figures = next(passes)
             passes.close()  # type: ignore[attr-defined]
             if name == "largest":
                 goal = heard.logits.detach()
-                yield task / len(networks), {**told, "largest_loss": task.item()}
+                yield task / len(networks), {**figures, "largest_loss": task.item()}
                 continue
             far = divergence(heard.logits, goal, settings.temperature)
             value = (settings.label_weight * task + settings.teacher_weight * far) / total

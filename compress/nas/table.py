@@ -67,13 +67,13 @@ class Table:
         Raises:
             UserError: it was not measured.
         """
-        found = [row for row in self.rows if row.mode == mode]
-        if not found:
+        rows = [row for row in self.rows if row.mode == mode]
+        if not rows:
             raise UserError(
                 f"The latency table holds nothing of {mode}: it has {', '.join(self.modes)}. Add the mode to "
                 "latency_table.modes, or search by another one."
             )
-        return found
+        return rows
 
     def save(self, path: Path) -> None:
         """Writes `table.json`: one line a row."""
@@ -111,12 +111,12 @@ class Table:
             differs = ", ".join(f"{key} {self.setup.get(key)} instead of {value}" for key, value in other.items())
             raise UserError(f"The latency table was measured with {differs}. Measure one, or change the recipe.")
         for name in GENES:
-            seen = [getattr(row.arch, name) for row in self.rows]
-            wanted = getattr(space, name)
-            if min(seen) > wanted[0] or max(seen) < wanted[-1]:
+            sizes = [getattr(row.arch, name) for row in self.rows]
+            limits = getattr(space, name)
+            if min(sizes) > limits[0] or max(sizes) < limits[-1]:
                 raise UserError(
-                    f"The latency table goes from {min(seen)} to {max(seen)} in {name}, the search space from "
-                    f"{wanted[0]} to {wanted[-1]}. Measure a table for this space, or make the space smaller."
+                    f"The latency table goes from {min(sizes)} to {max(sizes)} in {name}, the search space from "
+                    f"{limits[0]} to {limits[-1]}. Measure a table for this space, or make the space smaller."
                 )
 
 
@@ -131,8 +131,8 @@ def refuse_foreign(other: dict[str, Any], what: str) -> None:
     here = stamp()
     differs = [key for key in STAMP if other.get(key) != here[key]]
     if differs:
-        told = ", ".join(f"{key}: {other.get(key)} there, {here[key]} here" for key in differs)
-        raise UserError(f"{what} is from another machine ({told}). Latencies do not carry over: measure them here.")
+        listing = ", ".join(f"{key}: {other.get(key)} there, {here[key]} here" for key in differs)
+        raise UserError(f"{what} is from another machine ({listing}). Latencies do not carry over: measure them here.")
 
 
 def setup_json(setup: Setup) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def quantize_exported(
     kind, layers = settings.backend, model.shape.layers
     with quiet():
         exact = exported(model)
-        names, kept = {node.name for node in exact.graph.node}, _kept(exact, model, plan, settings)
+        names, floats = {node.name for node in exact.graph.node}, _kept(exact, model, plan, settings)
         subject = _opened(exact, kind)
         arguments = options(nncf, plan, settings)
         weights = plan.weights
@@ -85,20 +85,20 @@ def quantize_exported(
             )
         arguments |= {
             "subset_size": len(batches),
-            "ignored_scope": nncf.IgnoredScope(names=sorted(names - kept), validate=False),
+            "ignored_scope": nncf.IgnoredScope(names=sorted(names - floats), validate=False),
         }
         data = nncf.Dataset(list(batches))
         facts: dict[str, Any] = {}
         try:
             if guard is None:
-                made = nncf.quantize(subject, data, **arguments)
+                quantized = nncf.quantize(subject, data, **arguments)
             else:
                 advanced = arguments.pop("advanced_parameters")
 
                 def validate(candidate: Any, places: Iterable[int]) -> float:
                     return guard.score(_engine(candidate, kind, layers), [guard.examples[i] for i in places]) / 100
 
-                made = nncf.quantize_with_accuracy_control(
+                quantized = nncf.quantize_with_accuracy_control(
                     subject,
                     data,
                     nncf.Dataset(list(range(len(guard.examples)))),
@@ -111,7 +111,9 @@ def quantize_exported(
                     ),
                     **arguments,
                 )
-                before, after = (guard.score(_engine(part, kind, layers), guard.examples) for part in (subject, made))
+                before, after = (
+                    guard.score(_engine(part, kind, layers), guard.examples) for part in (subject, quantized)
+                )
                 facts = {"float": before, "int8": after, "drop": before - after}
         except (nncf.ValidationError, nncf.InternalError, RuntimeError, ValueError) as error:
             raise UserError(f"NNCF cannot quantize this model so: {error}") from error
@@ -123,15 +125,15 @@ def quantize_exported(
                     f"Accuracy control could not keep the loss below {allowed:g} points: {facts['drop']:.2f} are lost "
                     "with control.max_restored operators in float. Allow more of one of these."
                 )
-        path = _store(made, kind, folder)
+        path = _store(quantized, kind, folder)
     return {**facts, "file": path.name, "bytes": sum(f.stat().st_size for f in folder.glob("model.nncf.*"))}
 
 
 def exported(model: LengthAdaptiveModel) -> Any:
     """The float model as the house's graph at full length, an ONNX model of standard operators."""
-    made = build(float_weights(model), spec_of(model), active=())
-    made.graph.input.remove(next(part for part in made.graph.input if part.name == "lengths"))
-    return made
+    graph = build(float_weights(model), spec_of(model), active=())
+    graph.graph.input.remove(next(part for part in graph.graph.input if part.name == "lengths"))
+    return graph
 
 
 def open_exported(folder: Path, threads: int, layers: int) -> Any:
@@ -143,10 +145,10 @@ def open_exported(folder: Path, threads: int, layers: int) -> Any:
 
 def _kept(exact: Any, model: LengthAdaptiveModel, plan: Plan, settings: Rounding) -> set[str]:
     """Names of the nodes that may be quantized."""
-    named = operators(model.config)
-    left = set(matching(plan.targets, named)) if plan.targets else set(named)
-    left -= set(matching(plan.ignored, named))
-    kept, tied = set(), set()
+    aliases = operators(model.config)
+    left = set(matching(plan.targets, aliases)) if plan.targets else set(aliases)
+    left -= set(matching(plan.ignored, aliases))
+    floats, tied = set(), set()
     for product, modules in linears(model).items():
         layer = product.rpartition(".")[0]
         parts = {f"{layer}.{part}" for part in ("query", "key", "value")} if len(modules) == 3 else {product}
@@ -154,18 +156,18 @@ def _kept(exact: Any, model: LengthAdaptiveModel, plan: Plan, settings: Rounding
         if parts & left and not parts <= left:
             raise UserError(f"{', '.join(sorted(parts))} are one product here: ignore all of them, or none.")
         if parts <= left:
-            kept |= {node.name for node in exact.graph.node if f"{product}.w" in node.input}
+            floats |= {node.name for node in exact.graph.node if f"{product}.w" in node.input}
     if "words" in left:
-        kept |= {node.name for node in exact.graph.node if "words.w" in node.input}
+        floats |= {node.name for node in exact.graph.node if "words.w" in node.input}
     if settings.placement == "graph":
-        held = {part.name for part in exact.graph.initializer}
+        initializers = {part.name for part in exact.graph.initializer}
         spared = "MatMul" if overflow(plan, settings) == "enable" else ""  # of two inputs: both take eight bits
-        kept |= {
+        floats |= {
             node.name
             for node in exact.graph.node
-            if not tied & set(node.input) and (node.op_type != spared or held & set(node.input))
+            if not tied & set(node.input) and (node.op_type != spared or initializers & set(node.input))
         }
-    return kept
+    return floats
 
 
 def _refuse(plan: Plan) -> None:

@@ -52,16 +52,16 @@ def graph_weights(model: LengthAdaptiveModel, batch: dict[str, Tensor]) -> Weigh
         Unfit: the graph has no place for something that the model rounds.
     """
     hooks = dict(getattr(model, HOOKS).named_hooks(remove_duplicate=False))
-    held = {name: _hooks_of(hooks, node) for name, node in operations(_bare(model), batch).items()}
-    known = {name for name, parts in held.items() if parts != (None, None, None)}
+    hooked = {name: _hooks_of(hooks, node) for name, node in operations(_bare(model), batch).items()}
+    known = {name for name, parts in hooked.items() if parts != (None, None, None)}
     if sum(at.startswith("pre_hooks.") for at in hooks) != len(hooks):
         raise Unfit("it rounds what comes out of operations")
-    made = float_weights(model)
+    weights = float_weights(model)
     scale = head_size(model.config) ** -0.5
     for product, modules in linears(model).items():
         layer = product.rpartition(".")[0]
         names = [f"{layer}.{part}" for part in ("query", "key", "value")] if len(modules) == 3 else [product]
-        parts = [held[name] for name in names]
+        parts = [hooked[name] for name in names]
         known -= set(names)
         if all(part == (None, None, None) for part in parts):
             continue
@@ -70,18 +70,18 @@ def graph_weights(model: LengthAdaptiveModel, batch: dict[str, Tensor]) -> Weigh
             part[1] is None or part[2] is None or part[1] is not entering or part[0] is not factor for part in parts
         ):
             raise Unfit(f"{product}: not everything of it is rounded together")
-        made |= _product(product, modules, factor, entering, [part[2] for part in parts], scale)
-        del made[f"{product}.w"]
+        weights |= _product(product, modules, factor, entering, [part[2] for part in parts], scale)
+        del weights[f"{product}.w"]
     if "words" in known:
-        integers, step, zero = _integers(held["words"][2], model.words.weight)
-        made |= {"words.q": integers, "words.scale": step[:, None]}
+        integers, step, zero = _integers(hooked["words"][2], model.words.weight)
+        weights |= {"words.q": integers, "words.scale": step[:, None]}
         if zero.any():
-            made["words.zero"] = zero[:, None]
-        del made["words.w"]
+            weights["words.zero"] = zero[:, None]
+        del weights["words.w"]
         known.discard("words")
     if known:
         raise Unfit(f"it rounds {', '.join(sorted(known))}")
-    return made
+    return weights
 
 
 def _product(
@@ -143,9 +143,9 @@ def _hooks_of(hooks: dict[str, Any], node: str) -> tuple[Any, Any, Any]:
 
 
 def _bare(model: LengthAdaptiveModel) -> LengthAdaptiveModel:
-    made = LengthAdaptiveModel(model.config)
-    made.load_state_dict({key: value for key, value in model.state_dict().items() if not key.startswith(HOOKS)})
-    return made.eval()
+    bare = LengthAdaptiveModel(model.config)
+    bare.load_state_dict({key: value for key, value in model.state_dict().items() if not key.startswith(HOOKS)})
+    return bare.eval()
 
 
 def export_onnx(model: LengthAdaptiveModel, path: Path, batches: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
@@ -226,13 +226,13 @@ def compare(model: LengthAdaptiveModel, engine: Engine, batches: Sequence[dict[s
     quantizers = [hook for _, hook in getattr(model, HOOKS).named_hooks() if hasattr(hook, "disable_quantization")]
     simulated, real, exact = [], [], []
     for batch in batches:
-        said = _said(model, batch)
-        real.append(np.abs(_run(engine, batch) - said).ravel())
-        simulated.append(said.ravel())
+        logits = _said(model, batch)
+        real.append(np.abs(_run(engine, batch) - logits).ravel())
+        simulated.append(logits.ravel())
         for quantizer in quantizers:
             quantizer.enabled.fill_(0)
         try:
-            exact.append(np.abs(_said(model, batch) - said).ravel())
+            exact.append(np.abs(_said(model, batch) - logits).ravel())
         finally:
             for quantizer in quantizers:
                 quantizer.enabled.fill_(1)

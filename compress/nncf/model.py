@@ -36,23 +36,23 @@ class Scopes:
         Raises:
             UserError: a scope names nothing, or nothing is left.
         """
-        named = operators(config)
+        aliases = operators(config)
         for override in plan.overrides:
-            matching([override.scope], named)
+            matching([override.scope], aliases)
         heads = ("qa_outputs", "dense", "classifier", "positions", "types")  # of these only NNCF's own placement rounds
-        able = {name for name in named if ": " not in name and (placement == "graph" or name not in heads)}
+        able = {name for name in aliases if ": " not in name and (placement == "graph" or name not in heads)}
 
         def left(ignored: Sequence[str], targets: Sequence[str]) -> set[str]:
-            return (set(matching(targets, named)) if targets else able) - set(matching(ignored, named))
+            return (set(matching(targets, aliases)) if targets else able) - set(matching(ignored, aliases))
 
         both = able & left(plan.ignored, plan.targets)
-        found = cls(
+        scopes = cls(
             frozenset(both & left(plan.ignored_weights, plan.target_weights)),
             frozenset(both & left(plan.ignored_activations, plan.target_activations)),
         )
-        if not any("layers." in name for name in found.weights | found.inputs):
+        if not any("layers." in name for name in scopes.weights | scopes.inputs):
             raise UserError("ignored_scopes and target_scopes leave nothing to quantize: narrow the first.")
-        return found
+        return scopes
 
 
 def quantized(model: LengthAdaptiveModel, plan: Plan, settings: Rounding, batches: Sequence[dict[str, Tensor]]) -> Any:
@@ -78,16 +78,16 @@ def quantized(model: LengthAdaptiveModel, plan: Plan, settings: Rounding, batche
     plain = model.eval()
     with quiet():
         nodes = operations(plain, batches[0])
-        kept = {nodes[name] for name in scopes.weights | scopes.inputs if name in nodes}
+        names = {nodes[name] for name in scopes.weights | scopes.inputs if name in nodes}
         every = _names(plain, batches[0])
         half = narrow(plan, settings)
-        out = every - kept
+        out = every - names
         if settings.placement == "graph":  # both sides of attention's products take eight bits, which overflow, too
             out &= set(nodes.values()) | (
                 _names(plain, batches[0], ["scaled_dot_product_attention"]) if half else set()
             )
         try:
-            made = nncf.quantize(
+            result = nncf.quantize(
                 plain,
                 nncf.Dataset(list(batches)),
                 subset_size=len(batches),
@@ -97,13 +97,13 @@ def quantized(model: LengthAdaptiveModel, plan: Plan, settings: Rounding, batche
         except (nncf.ValidationError, nncf.InternalError, RuntimeError, ValueError) as error:
             raise UserError(f"NNCF cannot quantize this model so: {error}") from error
         if settings.placement == "products":
-            made = _settled(plain, made, batches[0], nodes, scopes, plan)
-        _round_weights(made, nodes, scopes, plan, half, settings.placement)
-    for name, part in made.named_modules():
+            result = _settled(plain, result, batches[0], nodes, scopes, plan)
+        _round_weights(result, nodes, scopes, plan, half, settings.placement)
+    for name, part in result.named_modules():
         if type(part).__name__ == "SQMultiply":
             part.requires_grad_(False)
             assert HOOKS in name
-    return made.eval()
+    return result.eval()
 
 
 def options(nncf: ModuleType, plan: Plan, settings: Rounding) -> dict[str, Any]:
@@ -126,16 +126,16 @@ def options(nncf: ModuleType, plan: Plan, settings: Rounding) -> dict[str, Any]:
             mode=QuantizationScheme(numbers.mode) if numbers.mode else None, signedness_to_force=numbers.signed
         )
     if estimator:
-        known = {"min_max": "MINMAX", "mean_min_max": "MEAN_MINMAX", "histogram": "HISTOGRAM"}
-        found = getattr(RangeEstimatorParametersSet, known.get(estimator, "MEAN_QUANTILE"))
-        if found.min.statistics_type == StatisticsType.QUANTILE:
+        types = {"min_max": "MINMAX", "mean_min_max": "MEAN_MINMAX", "histogram": "HISTOGRAM"}
+        parameters = getattr(RangeEstimatorParametersSet, types.get(estimator, "MEAN_QUANTILE"))
+        if parameters.min.statistics_type == StatisticsType.QUANTILE:
             low, high = plan.percentiles
-            found = replace(
-                found,
-                min=replace(found.min, quantile_outlier_prob=low / 100),
-                max=replace(found.max, quantile_outlier_prob=(100 - high) / 100),
+            parameters = replace(
+                parameters,
+                min=replace(parameters.min, quantile_outlier_prob=low / 100),
+                max=replace(parameters.max, quantile_outlier_prob=(100 - high) / 100),
             )
-        advanced["activations_range_estimator_params"] = found
+        advanced["activations_range_estimator_params"] = parameters
     return {
         "preset": nncf.QuantizationPreset(preset) if preset else None,
         "target_device": nncf.TargetDevice(plan.device or settings.target_device),
@@ -158,12 +158,12 @@ def narrow(plan: Plan, settings: Rounding) -> bool:
 def operations(model: LengthAdaptiveModel, batch: dict[str, Tensor]) -> dict[str, str]:
     """NNCF's name of the operation that each embedding and linear layer is used in."""
     graph = _graph(model, batch)
-    found = {}
+    nodes = {}
     for node in graph.get_nodes_by_types(["linear", "embedding"]):
         for before in graph.get_previous_nodes(node):
             if before.node_name.endswith(".weight"):
-                found[before.node_name.removesuffix(".weight")] = node.node_name
-    return found
+                nodes[before.node_name.removesuffix(".weight")] = node.node_name
+    return nodes
 
 
 def _names(model: LengthAdaptiveModel, batch: dict[str, Tensor], kinds: Sequence[str] = ()) -> set[str]:
@@ -227,11 +227,11 @@ def _quantizer_before(made: Any, graph: Any, node: Any) -> Any:
 
 def _numbers(plan: Plan, group: str, name: str, model: LengthAdaptiveModel) -> Numbers:
     """How one operator's weights or inputs are rounded: by the last override that names it, else as all."""
-    found = getattr(plan, group)
+    numbers = getattr(plan, group)
     for override in plan.overrides:
         if override.group == group and name in matching([override.scope], operators(model.config)):
-            found = override.numbers
-    return found
+            numbers = override.numbers
+    return numbers
 
 
 def _resized(quantizer: Any, numbers: Numbers) -> Any:
@@ -245,14 +245,14 @@ def _resized(quantizer: Any, numbers: Numbers) -> Any:
         raise UserError("scope_overrides.activations: the mode is one for all inputs: set activations.mode instead.")
     if numbers.bits == quantizer.num_bits:
         return quantizer
-    made = type(quantizer).from_config({**quantizer.get_config(), "num_bits": numbers.bits})
+    resized = type(quantizer).from_config({**quantizer.get_config(), "num_bits": numbers.bits})
     with torch.no_grad():
-        for mine, found in zip(made.parameters(), quantizer.parameters(), strict=True):
+        for mine, theirs in zip(resized.parameters(), quantizer.parameters(), strict=True):
             if mine.is_floating_point():
-                mine.copy_(found)
+                mine.copy_(theirs)
     if mode == "symmetric":
-        made.signed = quantizer.signed
-    return made
+        resized.signed = quantizer.signed
+    return resized
 
 
 def _round_weights(made: Any, nodes: dict[str, str], scopes: Scopes, plan: Plan, half: bool, placement: str) -> None:
@@ -262,10 +262,12 @@ def _round_weights(made: Any, nodes: dict[str, str], scopes: Scopes, plan: Plan,
     storage = getattr(made, HOOKS)
     for name, node in nodes.items():
         port = 1
-        held = [at for at, _ in storage.named_hooks() if at.startswith(f"pre_hooks.{node.replace('.', ':')}__{port}.")]
-        for at in held:
+        places = [
+            at for at, _ in storage.named_hooks() if at.startswith(f"pre_hooks.{node.replace('.', ':')}__{port}.")
+        ]
+        for at in places:
             storage.delete_hook(at)
-        if name in scopes.weights and (held or placement == "products"):
+        if name in scopes.weights and (places or placement == "products"):
             linear = name.rpartition(".")[2] in LINEARS or name in ("qa_outputs", "dense", "classifier")
             weight = made.get_submodule(name).weight.detach()
             numbers = _numbers(plan, "weights", name, made)
@@ -295,11 +297,11 @@ def weight_quantizer(weight: Tensor, numbers: Numbers, half: bool = False) -> An
     low, high = (weight.amin(1, True), weight.amax(1, True)) if by_row else (weight.min()[None], weight.max()[None])
     with torch.no_grad():
         if symmetric:
-            made: Any = SymmetricQuantizer(spec)
-            made.signed = True
-            made.scale.copy_(torch.maximum(-low, high).clamp_min(1e-8))
+            quantizer: Any = SymmetricQuantizer(spec)
+            quantizer.signed = True
+            quantizer.scale.copy_(torch.maximum(-low, high).clamp_min(1e-8))
         else:
-            made = AsymmetricQuantizer(spec)
-            made.input_low.copy_(low.clamp_max(0))
-            made.input_range.copy_((high.clamp_min(0) - low.clamp_max(0)).clamp_min(1e-8))
-    return made
+            quantizer = AsymmetricQuantizer(spec)
+            quantizer.input_low.copy_(low.clamp_max(0))
+            quantizer.input_range.copy_((high.clamp_min(0) - low.clamp_max(0)).clamp_min(1e-8))
+    return quantizer

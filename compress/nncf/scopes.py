@@ -37,10 +37,10 @@ def operators(config: Mapping[str, Any]) -> dict[str, list[str]]:
     tables = family_of(family).tables
     heads = head.layers
     names = [*tables, *(f"layers.{i}.{part}" for i in range(layers) for part in LINEARS), *heads]
-    found = {name: _aliases(name, family, head, "embedding" if name in tables else "linear") for name in names}
+    aliases = {name: _aliases(name, family, head, "embedding" if name in tables else "linear") for name in names}
     for i in range(layers):
-        found |= {f"layers.{i}: {name}": [name] for name in _floats(i, family, head)}
-    return found
+        aliases |= {f"layers.{i}: {name}": [name] for name in _floats(i, family, head)}
+    return aliases
 
 
 def matching(scopes: Iterable[str], named: Mapping[str, list[str]]) -> list[str]:
@@ -59,13 +59,13 @@ def matching(scopes: Iterable[str], named: Mapping[str, list[str]]) -> list[str]
             fits = _fitting(scope)
         except re.error as error:
             raise UserError(f"The scope {scope!r} is no regular expression: {error}. Correct it.") from error
-        found = {operator for operator, names in named.items() if any(map(fits, names))}
-        if not found:
+        matches = {operator for operator, names in named.items() if any(map(fits, names))}
+        if not matches:
             raise UserError(
                 f"The scope {scope!r} matches nothing in this model. It has {', '.join(list(named)[:4])} and so on; "
                 "names of transformers and of NNCF's older versions are understood, too."
             )
-        chosen |= found
+        chosen |= matches
     return [operator for operator in named if operator in chosen]
 
 
@@ -91,7 +91,7 @@ def _classes(parts: list[str], family: str, prefix: str, leaf: str) -> str:
     row = family_of(family)
     distil, own = row.stem != LAYERS, row.classes
     inner = "Transformer" if distil else f"{prefix}Layer"
-    known = {
+    classes = {
         family: f"{own}Model",
         "embeddings": "Embeddings" if distil else f"{own}Embeddings",
         "encoder": f"{prefix}Encoder",
@@ -104,7 +104,7 @@ def _classes(parts: list[str], family: str, prefix: str, leaf: str) -> str:
         "pooler": f"{own}Pooler",
         "classifier": f"{own}ClassificationHead",
     }
-    made = []
+    rows = []
     for place, part in enumerate(parts):
         if place == len(parts) - 1:
             kind = leaf
@@ -113,14 +113,14 @@ def _classes(parts: list[str], family: str, prefix: str, leaf: str) -> str:
         elif part == "output":
             kind = f"{prefix}SelfOutput" if parts[place - 1] == "attention" else f"{prefix}Output"
         else:
-            kind = known[part]
-        made.append(f"{kind}[{part}]")
-    return "/".join(made)
+            kind = classes[part]
+        rows.append(f"{kind}[{part}]")
+    return "/".join(rows)
 
 
 def _floats(i: int, family: str, head: TaskType) -> list[str]:
     """Operators of a layer that stay in float in any case, as NNCF 1 and 2 named them."""
-    row, made = family_of(family), []
+    row, floats = family_of(family), []
     for prefix in dict.fromkeys((family_of(family).classes, "Bert")):
         stem = [family, *row.stem.split("."), str(i), "x"]
         above = _classes(stem, family, prefix, "x").rpartition("/")[0]
@@ -132,5 +132,5 @@ def _floats(i: int, family: str, head: TaskType) -> list[str]:
             inside = prefix + inside if inside.startswith(("Intermediate", "Output")) else inside
             for kind in kinds:
                 for norm in ("NNCFLayerNorm[LayerNorm]", "LayerNorm[LayerNorm]") if "{norm}" in kind else ("",):
-                    made.append(f"{architecture(family, head)}/{above}/{inside}/{kind.replace('{norm}', norm)}")
-    return made
+                    floats.append(f"{architecture(family, head)}/{above}/{inside}/{kind.replace('{norm}', norm)}")
+    return floats

@@ -135,14 +135,14 @@ def run(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
 def range_rates(model: torch.nn.Module, share: float, learning_rate: float) -> dict[str, float]:
     """By the names of what NNCF's ranges are made of, `rates` of `learn.loop.train` with which a step moves them
     by that share of their range's width (of the mean one where there is one a row)."""
-    made = {}
+    rates = {}
     for name, module in model.named_modules():
         for width, ends in WIDTHS.items():
             if hasattr(module, width):
-                held = float(getattr(module, width).detach().abs().mean())
-                if held > 0:
-                    made |= {f"{name}.{end}": share * held / learning_rate for end in ends}
-    return made
+                size = float(getattr(module, width).detach().abs().mean())
+                if size > 0:
+                    rates |= {f"{name}.{end}": share * size / learning_rate for end in ends}
+    return rates
 
 
 def _save(model: LengthAdaptiveModel, placement: str, folder: Path) -> None:
@@ -182,10 +182,10 @@ def quantize(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
         wrote by itself; or `none`, where nothing runs it and it is simulated only, with `why`.
     """
     tokenizer = load_tokenizer(ctx.inputs["finetune"])
-    made = ctx.inputs["nncf"]
-    if not (made / FACTS).is_file():
+    figures = ctx.inputs["nncf"]
+    if not (figures / FACTS).is_file():
         return {"graph": "own"}
-    model, _ = load_model(made)
+    model, _ = load_model(figures)
     write_json(ctx.folder / "config.json", model.config)
     tokenizer.save_pretrained(str(ctx.folder))
     batches = windows_to_check(ctx.recipe, tokenizer)

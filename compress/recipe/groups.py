@@ -64,17 +64,17 @@ class Tasked(Group):
     @model_validator(mode="after")
     def _texts_have_no_titles(self) -> Tasked:
         parts = [part for part in ("train", "validation", "evaluation") if part in type(self).model_fields]
-        held = {part: getattr(self, part) for part in parts}
+        titles = {part: getattr(self, part) for part in parts}
         if self.type.has_articles:
-            if HELD_OUT in held.values():
+            if HELD_OUT in titles.values():
                 raise ValueError(f"{HELD_OUT} is for texts: for {self.type.noun} name a file or a data set")
             if getattr(self, "labels", None):
                 raise ValueError(f"labels are those of a classifier: leave them out for {self.task}")
             return self
         for part in parts:
-            if held[part] == "examples":  # the bundled questions, which are the default
+            if titles[part] == "examples":  # the bundled questions, which are the default
                 setattr(self, part, OWN)
-        if HELD_OUT in (held["train"], held["evaluation"]):
+        if HELD_OUT in (titles["train"], titles["evaluation"]):
             raise ValueError(f"{HELD_OUT} texts are for dataset.validation alone")
         for key in ("titles", "validation_titles", "evaluation_titles", "version_2"):
             if getattr(self, key, None):

@@ -176,14 +176,14 @@ def plan_of(data: object) -> Plan:
         parts = {f"{kind}_{group}": inner.scopes(f"{kind}_scopes") for kind in ("ignored", "target")}
         plan = replace(plan, **parts, **{group: _numbers(inner, group)})
     overrides = Keys(keys.take("scope_overrides") or {}, "compression.scope_overrides.")
-    made = [
+    groups = [
         Override(group, scope, _numbers(Keys(inner, f"compression.scope_overrides.{group}."), group))
         for group in ("weights", "activations")
         for scope, inner in (overrides.take(group) or {}).items()
     ]
     overrides.close()
     keys.close()
-    return replace(plan, overrides=tuple(made))
+    return replace(plan, overrides=tuple(groups))
 
 
 def _initialized(plan: Plan, keys: Keys) -> Plan:

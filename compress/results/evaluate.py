@@ -143,9 +143,9 @@ def evaluate(
     settings, subject = ctx.recipe.evaluate, subject_of(ctx.recipe, task=task)
     primary = subject.primary
     examples = subject.load("evaluation", settings.max_questions, ctx.recipe.seed)
-    seen = trained_on(ctx)
-    subject.refuse_overlap(seen, examples)
-    others, lacking = beside(ctx, subject, seen) if models else ([], "")
+    fingerprints = trained_on(ctx)
+    subject.refuse_overlap(fingerprints, examples)
+    others, lacking = beside(ctx, subject, fingerprints) if models else ([], "")
     judge = Judge(ctx.inputs["quantize"], ctx.recipe, examples) if "int8" in models else None
     searched = _searched(ctx) if judge else {}
     padded = LengthConfig.parse(settings.length_config, subject.padded) if judge and settings.length_config else None
@@ -253,11 +253,11 @@ def timed(judge: Judge, points: list[Point], settings: Evaluate) -> tuple[list[P
     """The points with their median latency, all measured in turn on one input, and how many tokens that has."""
     configs = {str(i): point.config for i, point in enumerate(points)}
     timings, tokens = judge.latencies(configs, settings.latency_rounds, settings.latency_tokens)
-    made = [
+    calls = [
         replace(p, p50_ms=timings[str(i)].p50_ms, extra={**p.extra, "p90_ms": timings[str(i)].p90_ms})
         for i, p in enumerate(points)
     ]
-    return made, tokens
+    return calls, tokens
 
 
 def score_float(

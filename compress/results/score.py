@@ -111,8 +111,8 @@ def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str |
         UserError: a classifier that does not say what it was trained for, or a task that is not the entry's.
     """
     asked = task if isinstance(task, Asked) else Asked(task)
-    found = kind_of(entry.type).task_of(entry.name, {**settings, "squad_v2": entry.no_answer}, asked)
-    return subject_for(found.name, most_tokens(settings, found.type.padded), asked.labels)
+    task_row = kind_of(entry.type).task_of(entry.name, {**settings, "squad_v2": entry.no_answer}, asked)
+    return subject_for(task_row.name, most_tokens(settings, task_row.type.padded), asked.labels)
 
 
 def choose(

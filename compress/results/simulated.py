@@ -69,8 +69,8 @@ def score_simulated(
     intake = source if isinstance(source, Intake) else Intake(source)
     source = intake.name
     examples = subject.read(source, intake)
-    known = load_fingerprints(entry.folder) | load_fingerprints(place) | load_fingerprints(place.parent)
-    subject.refuse_overlap(known, examples)
+    fingerprints = load_fingerprints(entry.folder) | load_fingerprints(place) | load_fingerprints(place.parent)
+    subject.refuse_overlap(fingerprints, examples)
     if max_questions and max_questions < len(examples):
         examples = random.Random(seed).sample(examples, max_questions)
     threads, tokenizer = get_settings().threads, load_tokenizer(entry.folder)
@@ -119,13 +119,13 @@ def told(report: dict[str, Any]) -> str:
     noun = find_task(report["task"]).type.noun
     one = next(one for one in SIMULATIONS.values() if one.by == report["by"])
     part = part_of(one)
-    named = part.named(report["simulation"])
-    width = len(named)
+    title = part.named(report["simulation"])
+    width = len(title)
     beside, label = ("float", "fp32") if "float" in report else ("int8", "int8")
     lines = [
         *report["notices"],
         f"{label:{width}}  {listed(report[beside])}",
-        f"{named}  {listed(report['simulated'])}",
+        f"{title}  {listed(report['simulated'])}",
         f"on {report['n']} {noun}; lost {report['loss']:.2f}",
     ]
     return "\n".join(lines)

@@ -71,7 +71,7 @@ def verify_loading(entry_folder: Path, trained: Path | LengthAdaptiveModel) -> d
         windows = make_texts(tokenizer, firsts, seconds, entry.type.padded)
     else:
         windows = make_windows(tokenizer, firsts, seconds)
-    found: dict[str, float] = {}
+    distances: dict[str, float] = {}
     for name in engines:
         engine = open_engine(name, entry)
         for budget, config in configs.items():
@@ -80,18 +80,18 @@ def verify_loading(entry_folder: Path, trained: Path | LengthAdaptiveModel) -> d
                 got, expected = run_one(engine, window, config).logits[0], _logits(model, window, config, torch)
                 far.append(np.abs(got - expected))
                 spread.append(expected)
-            said = np.concatenate(spread)
+            logits = np.concatenate(spread)
             # Scores of a model that has learned little hardly differ: then a tenth of their size counts.
-            scale = max(float(said.std()), 0.1 * float(np.abs(said).mean()), LEAST)
+            scale = max(float(logits.std()), 0.1 * float(np.abs(logits).mean()), LEAST)
             share = float(np.median(np.concatenate(far))) / scale
-            found[f"{name} at {budget}"] = share
+            distances[f"{name} at {budget}"] = share
             if not share <= tolerance:
                 raise UserError(
                     f"{entry.name} says something else on {name} at {budget} than what was trained: its logits are off "
                     f"by {share:.2%} of their spread, {tolerance:.1%} is allowed. Do not use it: delete the folder "
                     f"{entry.folder.parent} and run the recipe again, which packages it anew."
                 )
-    return found
+    return distances
 
 
 def _logits(model: LengthAdaptiveModel, window: Window, config: LengthConfig, torch: Any) -> np.ndarray:

@@ -43,8 +43,8 @@ class Inputs:
     def are_in(self, file: Path) -> bool:
         """Whether this file tells of a stage with these inputs. What is gone does not undo what was made of it."""
         facts = read_json(file) if file.is_file() else {}
-        known = facts.get("contents") or {}
-        same = all(known.get(name, content) == content for name, content in self.contents.items())
+        contents = facts.get("contents") or {}
+        same = all(contents.get(name, content) == content for name, content in self.contents.items())
         return facts.get("inputs") == self.inputs and same
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,8 +18,8 @@ def ratios(bound: float | Sequence[float], drop_layers: Sequence[int], layers: i
     each = [bound] * len(drop_layers) if isinstance(bound, int | float) else list(bound)
     if len(each) != len(drop_layers):
         raise ValueError(f"{len(each)} bounds for {len(drop_layers)} drop layers")
-    found = dict(zip(drop_layers, each, strict=True))
-    return [found.get(i, 0.0) for i in range(layers)]
+    shares = dict(zip(drop_layers, each, strict=True))
+    return [shares.get(i, 0.0) for i in range(layers)]
 
 
 def smallest(count: Tensor, bounds: Sequence[float]) -> Tensor:

@@ -71,13 +71,13 @@ def cluster(workers: int, threads: int) -> Generator[Any]:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
-    kept = environment({"BUDGET_ZOO_THREADS": threads, "OMP_NUM_THREADS": threads})
+    variables = environment({"BUDGET_ZOO_THREADS": threads, "OMP_NUM_THREADS": threads})
     ray.init(
         address=address or "local",  # without a word it would join any cluster that it finds here
         num_cpus=None if address else workers,
         include_dashboard=None if address else False,
         log_to_driver=False,
-        runtime_env={"env_vars": {key: kept[key] for key in kept if key not in ("PATH", "RAY_ADDRESS")}},
+        runtime_env={"env_vars": {key: variables[key] for key in variables if key not in ("PATH", "RAY_ADDRESS")}},
     )
     try:
         yield ray

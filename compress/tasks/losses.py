@@ -33,12 +33,12 @@ def span(significance_weight: float = 0.0, bounds: Sequence[float] = ()):
         inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
         out = model(**inputs, scored=significance_weight > 0)
         value = span_loss(out.logits, batch["start"], batch["end"])
-        told = {"loss": value.item()}
+        figures = {"loss": value.item()}
         if significance_weight:
             goal = dropping.smallest(batch["attention_mask"].sum(1), bounds)
             hinge = attention_hinge(out.significance, batch["start"], batch["end"], goal)
-            value, told["hinge_full"] = value + significance_weight * hinge, hinge.item()
-        yield value, told
+            value, figures["hinge_full"] = value + significance_weight * hinge, hinge.item()
+        yield value, figures
 
     return loss
 

@@ -38,8 +38,8 @@ class Questions(Subject[Example]):
 
     def __init__(self, task: Task, reading: Reading, recipe: About | None = None):
         super().__init__(task, reading, recipe)
-        stated = recipe is not None and recipe.dataset.version_2
-        self._no_answer = task.name == "squad_v2" or bool(stated)  # some questions have no answer
+        version_2 = recipe is not None and recipe.dataset.version_2
+        self._no_answer = task.name == "squad_v2" or bool(version_2)  # some questions have no answer
 
     @classmethod
     def task_of(cls, entry: str, config: Mapping[str, Any], asked: Asked) -> Task:
@@ -60,8 +60,8 @@ class Questions(Subject[Example]):
         return random.Random(self.recipe.seed).sample(examples, min(len(examples), count))
 
     def windows(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Window]:
-        asked, contexts = [e.question for e in examples], [e.context for e in examples]
-        return make_windows(tokenizer, asked, contexts, self.reading.max_length, self.reading.stride)
+        texts, contexts = [e.question for e in examples], [e.context for e in examples]
+        return make_windows(tokenizer, texts, contexts, self.reading.max_length, self.reading.stride)
 
     def samples(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Sample]:
         if not any(e.answers for e in examples):

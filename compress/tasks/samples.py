@@ -39,14 +39,14 @@ def samples(
     A window that lacks an existing answer is left out: it would teach "no answer" where there is one. With the
     examples' `ids`, a sample's key is its example's and the place of its first token in the passage.
     """
-    made = []
+    rows = []
     for window in windows:
         answer = answers[window.example]
         start, end = label(window, *answer) if answer else (0, 0)
         if answer is None or (start, end) != (0, 0):
             at = next((offset[0] for offset in window.offsets if offset), 0)
-            made.append(Sample(window, start, end, key=f"{ids[window.example]}@{at}" if ids else ""))
-    return made
+            rows.append(Sample(window, start, end, key=f"{ids[window.example]}@{at}" if ids else ""))
+    return rows
 
 
 def collate(rows: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:

@@ -111,9 +111,9 @@ def trained_on(ctx: StageContext[Any]) -> set[str]:
     if learns and not subject.task.type.has_articles:
         source |= {"task": data.task, "kept_out": [data.validation, data.evaluation]}
     if not path.is_file() or any(read_json(path).get(key) != value for key, value in source.items()):
-        seen = load_fingerprints(checkpoint_of(ctx.recipe.model))
-        seen |= load_fingerprints(checkpoint_of(teacher)) if teacher else set()
-        seen |= subject.everything_learned() if learns else set()
-        save_fingerprints(path, seen, **source)
+        fingerprints = load_fingerprints(checkpoint_of(ctx.recipe.model))
+        fingerprints |= load_fingerprints(checkpoint_of(teacher)) if teacher else set()
+        fingerprints |= subject.everything_learned() if learns else set()
+        save_fingerprints(path, fingerprints, **source)
     averaged = load_fingerprints(ctx.inputs["average"]) if "average" in ctx.inputs else set()
     return load_fingerprints(ctx.root) | averaged

@@ -36,9 +36,9 @@ def build_compare(desk: Desk) -> CompareTab:
     p.many.input(h.count, {p.many}, p.rows, **QUICK)
     p.example.input(h.pick, {p.example, p.models[0]}, [p.question, p.passage, p.notice], **QUICK)
     p.models[0].input(h.choose, {*p.models, p.reads}, [*p.models[1:], *p.boxes, p.notice], **QUICK)
-    shown = [p.notice, p.verdict, p.table, p.plot, p.stamp, p.csv, p.csv_text]
-    asked = {p.many, p.question, p.passage, *p.models, *p.budgets}
-    gr.on([p.go.click, p.question.submit], h.run, asked, shown, **RAW, **DEVICE)
+    outputs = [p.notice, p.verdict, p.table, p.plot, p.stamp, p.csv, p.csv_text]
+    inputs = {p.many, p.question, p.passage, *p.models, *p.budgets}
+    gr.on([p.go.click, p.question.submit], h.run, inputs, outputs, **RAW, **DEVICE)
     p.csv.click(None, p.csv_text, None, js="(text) => { budgetZoo.save('comparison', text); }", **QUICK)
     return CompareTab(p, h)
 

@@ -73,8 +73,8 @@ def draw_front(
         kind = "current" if point is current or point == current else "free" if i < free else "dominated"
         size = {"current": 8, "free": 5.5, "dominated": 3.5}[kind]
         circle = f'cx="{across:.1f}" cy="{up:.1f}"'
-        drawn = f'<circle class="reach" {circle} r="11"/><circle {circle} r="{size}"/>'
-        lines.append(_mark(kind, i, drawn, name(point, x) + (", dominated" if i >= free else "")))
+        circles = f'<circle class="reach" {circle} r="11"/><circle {circle} r="{size}"/>'
+        lines.append(_mark(kind, i, circles, name(point, x) + (", dominated" if i >= free else "")))
     for i, rival, x in others:
         across, up = at(x, rival.point.score)
         kind, shape = ("searched", "m0 -8l8 8l-8 8l-8 -8z") if rival.searched else ("plain", "m-6 -6h12v12h-12z")

@@ -123,7 +123,7 @@ class Running(Speaker[Parts]):
     ) -> Updates:
         p = self.parts
         precision = "fp32" if in_float else engine_class(engine).precision
-        shown: Updates = {
+        updates: Updates = {
             p.answer: text.show_answer("At this budget", reply, engine_class(engine).precision),
             p.full_answer: text.show_answer("At full length", full, precision),
             p.verdict: gr.update(
@@ -132,8 +132,8 @@ class Running(Speaker[Parts]):
             ),
         }
         if reply.labels or reply.score is not None:
-            return shown | {p.bars: labels.draw_labels(reply, full, scale)}
-        return shown | {
+            return updates | {p.bars: labels.draw_labels(reply, full, scale)}
+        return updates | {
             p.marked: tokens.mark_answers(reply.texts[0], reply.span, full.span),
             p.n_best: text.list_answers(reply.answers),
         }

@@ -45,8 +45,8 @@ class Selection:
     def inputs(p: Parts) -> Inputs:
         """The components that `of` reads."""
         s = p.states
-        shown = {p.model, p.engine, p.unit, p.slider, p.question, p.passage, p.axis, p.layer, p.no_answer}
-        return {*shown, s.pin, s.full_ms, s.tokens, s.rivals}
+        components = {p.model, p.engine, p.unit, p.slider, p.question, p.passage, p.axis, p.layer, p.no_answer}
+        return {*components, s.pin, s.full_ms, s.tokens, s.rivals}
 
     @classmethod
     def of(cls, p: Parts, values: Values) -> Selection:

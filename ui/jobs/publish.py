@@ -206,9 +206,11 @@ def repo_id(namespace: str | None, name: str | None) -> str:
 def describe_preview(preview: Preview) -> str:
     """What would be sent, and to where."""
     where = "exists already: only what has changed is sent" if preview.exists else "will be made"
-    seen = "private" if preview.private else "public"
+    visibility = "private" if preview.private else "public"
     new = [(path, count) for path, count in preview.files if path not in set(preview.unchanged)]
-    text = f"**{escape(preview.repo_id)}** {where}, {seen}. {len(new)} files to send, {size(sum(c for _, c in new))}"
+    text = (
+        f"**{escape(preview.repo_id)}** {where}, {visibility}. {len(new)} files to send, {size(sum(c for _, c in new))}"
+    )
     text += f" of {size(preview.total)}.\n\n" if new else "; everything is there already.\n\n"
     rows = ["| file | size | |", "|:--|--:|:--|"]
     for path, count in preview.files[:SHOWN_FILES]:

@@ -143,8 +143,8 @@ class Pruner(Hook):
     def complete(self) -> bool:
         """Whether the masks are the last ones."""
         ends = {name: (due == KEPT).to(self.masks[name].device) for name, due in self._due.items()}
-        drawn = bool(ends) and all(self.masks[name].equal(end) for name, end in ends.items())
-        return drawn and (self.settings.approach == LOCK or self._way == 1)
+        equal = bool(ends) and all(self.masks[name].equal(end) for name, end in ends.items())
+        return equal and (self.settings.approach == LOCK or self._way == 1)
 
     def report(self) -> dict[str, Any]:
         """`sparsity_of` the model and the masks, with the approach, the pattern and the target."""
