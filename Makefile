@@ -4,7 +4,8 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv)
 # Where builds of torch are linked that go before the default one, which brings gigabytes for CUDA on Linux.
 LINKS := $(if $(BUDGET_ZOO_TORCH_LINKS),--find-links $(BUDGET_ZOO_TORCH_LINKS))
-INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install) $(LINKS)
+# Compiled as pip does it: what compiles itself in a test warns there of its own faults, and warnings are errors.
+INSTALL := $(if $(UV),$(UV) pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install) $(LINKS)
 # Alone and first, with what its build needs; all else is in the locks, one version each.
 TORCH = $(shell grep '^torch==' requirements.lock)
 RESOLVE := --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command 'make lock'
