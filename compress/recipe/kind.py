@@ -35,7 +35,8 @@ PACKAGE = Stage(
 
 def int8(*parts: str) -> Stage:
     """The stage that quantizes by our own eight bits, of which these keys decide what comes out."""
-    return Stage("compress.int8.stage:run", parts, mark="compress.methods.quantize:run")
+    scored = (("evaluate.engine", "criterion.apply"),)  # by the engine that runs the report, too
+    return Stage("compress.int8.stage:run", parts, also=scored, mark="compress.methods.quantize:run")
 
 
 @dataclass(frozen=True)

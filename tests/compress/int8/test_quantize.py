@@ -123,4 +123,5 @@ def test_its_faults_are_told_like_any_recipes():
 
 
 def test_every_key_is_read(made):
-    assert unread(QuantizeRecipe, made[0]) == {"quantize.percentile"}  # heard for calibration_method percentile
+    # Heard for texts, and for calibration_method percentile.
+    assert unread(QuantizeRecipe, made[0]) == {"dataset.labels", "quantize.percentile"}

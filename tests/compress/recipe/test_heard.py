@@ -167,6 +167,6 @@ def test_a_run_that_an_earlier_version_began_has_all_of_its_stages():
 
 
 def test_every_key_of_length_adaptive_is_read(finished_run, searched):
-    # Shares are heard where there are checkpoints to average with: tests/compress/learn/test_average.py
-    assert unread(LengthAdaptiveRecipe, finished_run, searched[0] / "run") == {"average.shares"}
+    # Shares are heard where there are checkpoints to average with (test_average.py), labels for texts.
+    assert unread(LengthAdaptiveRecipe, finished_run, searched[0] / "run") == {"average.shares", "dataset.labels"}
     assert np.isfinite(read_json(finished_run / "result.json")["stages"]["search"]["points"])
