@@ -268,5 +268,6 @@ def command(
             f"\n\n{speed.direct:.1f} rows a minute, {speed.exported:.1f} with {speed.encoders} models exported by "
             f"themselves: {speed.ratio:.1f} times; medians {speed.apart:.1f} % apart"
         )
-    figures = {"rows": [asdict(row) for row in scores], "pace": asdict(speed) if speed else None}
+    rows_of = [{k: None if v != v else v for k, v in asdict(row).items()} for row in scores]
+    figures = {"rows": rows_of, "pace": asdict(speed) if speed else None}
     report(text, path, {**figures, "machine": machine()})

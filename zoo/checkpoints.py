@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UserError
 from zoo.families import FAMILIES, Family, family_of
@@ -13,6 +13,9 @@ from zoo.files import read_json
 from zoo.foreign import refuse_settings
 from zoo.tasks import TASK_TYPES, TaskType, are_unnamed
 from zoo.tensors import Tensors, has_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
@@ -218,3 +221,29 @@ def _outside(row: Family) -> dict[str, str]:
     if row.distances:
         names["distances"] = f"{row.name}.{row.distances}"
     return names | {"qa_outputs": "qa_outputs", "dense": row.dense, "classifier": row.classifier}
+
+
+def with_heads(
+    weights: dict[str, Tensor], config: dict[str, Any], pruned: Mapping[str | int, Sequence[int]]
+) -> dict[str, Tensor]:
+    """Weights with the attention heads that were cut out of them, as zeros, which add nothing to what is computed.
+
+    Args:
+        weights: by our names.
+        config: sizes of the whole model.
+        pruned: by layer the heads that are not there, `pruned_heads` of a `config.json`.
+    """
+    import torch
+
+    config, weights = normalized(config), dict(weights)
+    heads, size = config["num_attention_heads"], head_size(config)
+    for layer, gone in pruned.items():
+        columns = [i for head in range(heads) if head not in gone for i in range(head * size, (head + 1) * size)]
+        for name, axis in (("query", 0), ("key", 0), ("value", 0), ("project", 1)):
+            for kind in ("weight", "bias") if axis == 0 else ("weight",):
+                key = f"layers.{layer}.{name}.{kind}"
+                part = weights.get(key)
+                if part is not None and part.shape[axis] == len(columns) < heads * size:
+                    whole = torch.zeros(*(heads * size if at == axis else n for at, n in enumerate(part.shape)))
+                    weights[key] = whole.index_copy(axis, torch.tensor(columns, dtype=torch.long), part)
+    return weights

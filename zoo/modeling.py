@@ -10,7 +10,7 @@ the copying.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from zoo.checkpoints import (
     pad_of,
     read_config,
     theirs,
+    with_heads,
 )
 from zoo.errors import UserError
 from zoo.families import family_of
@@ -331,30 +332,6 @@ def _misfit(folder: Path, name: str, weights: Sequence[int], stated: Sequence[in
     if name.startswith("classifier"):
         return text + "Name every output of the classifier in id2label."
     return text + "Take the config.json that was saved with these weights."
-
-
-def with_heads(
-    weights: dict[str, Tensor], config: dict[str, Any], pruned: Mapping[str | int, Sequence[int]]
-) -> dict[str, Tensor]:
-    """Weights with the attention heads that were cut out of them, as zeros, which add nothing to what is computed.
-
-    Args:
-        weights: by our names.
-        config: sizes of the whole model.
-        pruned: by layer the heads that are not there, `pruned_heads` of a `config.json`.
-    """
-    config, weights = normalized(config), dict(weights)
-    heads, size = config["num_attention_heads"], head_size(config)
-    for layer, gone in pruned.items():
-        columns = [i for head in range(heads) if head not in gone for i in range(head * size, (head + 1) * size)]
-        for name, axis in (("query", 0), ("key", 0), ("value", 0), ("project", 1)):
-            for kind in ("weight", "bias") if axis == 0 else ("weight",):
-                key = f"layers.{layer}.{name}.{kind}"
-                part = weights.get(key)
-                if part is not None and part.shape[axis] == len(columns) < heads * size:
-                    whole = torch.zeros(*(heads * size if at == axis else n for at, n in enumerate(part.shape)))
-                    weights[key] = whole.index_copy(axis, torch.tensor(columns, dtype=torch.long), part)
-    return weights
 
 
 def segments(types: nn.Embedding, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:

@@ -85,6 +85,12 @@ class Opened(ABC):
     def shape(self) -> Shape:
         return Shape.from_config(self.config)
 
+    @cached_property
+    def remarks(self) -> list[str]:
+        """What a reader should know of the model whatever it is asked."""
+        remark = case_remark(self.entry.folder, self.tokenizer)
+        return [remark] if remark else []
+
     def checked(self, config: LengthConfig | None) -> LengthConfig:
         """The configuration, full length for None."""
         config = config or LengthConfig.full(self.engine.layers)
@@ -128,8 +134,7 @@ class Opened(ABC):
         tokens = [len(window.input_ids) for window in inputs.windows]
         full = sum(macs(self.shape, n) for n in tokens)
         ratio = sum(macs(self.shape, n, config.tokens(n)) for n in tokens) / full
-        remark = case_remark(self.entry.folder, self.tokenizer)
-        return outputs, Reply(inputs.texts, tokens, kept, ratio, [*inputs.notices, *([remark] if remark else [])])
+        return outputs, Reply(inputs.texts, tokens, kept, ratio, [*inputs.notices, *self.remarks])
 
     def runner(self, first: str, second: str | None = None, config: LengthConfig | None = None) -> Runner:
         """What runs the engine over this input, to be timed."""

@@ -110,12 +110,8 @@ class Dataset(Tasked):
     titles: list[str] | None = Field(
         default=None, description="glob patterns of article titles to train on; null takes all"
     )
-    validation_titles: list[str] | None = Field(
-        default=None, description="glob patterns of article titles to search on"
-    )
-    evaluation_titles: list[str] | None = Field(
-        default=None, description="glob patterns of article titles to report on"
-    )
+    validation_titles: list[str] | None = Field(default=None, description="globs of article titles to search on")
+    evaluation_titles: list[str] | None = Field(default=None, description="globs of article titles to report on")
     version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
     labels: Annotated[list[str] | None, Mark.OF_MODEL] = Field(
         default=None,
@@ -137,9 +133,7 @@ class Questions(Tasked):
     titles: list[str] | None = Field(
         default=None, description="glob patterns of article titles to calibrate with; null takes all"
     )
-    evaluation_titles: list[str] | None = Field(
-        default=None, description="glob patterns of article titles to report on"
-    )
+    evaluation_titles: list[str] | None = Field(default=None, description="globs of article titles to report on")
     version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
     labels: Annotated[list[str] | None, Mark.OF_MODEL] = Field(
         default=None,
@@ -179,9 +173,7 @@ class Learning(Group):
     max_grad_norm: MaxNorm = 1.0
     max_length: int = Field(default=384, ge=128, le=512, description="tokens of a window at most")
     stride: int = Field(default=128, ge=0, le=384, description="tokens that neighbouring windows share")
-    max_minutes: float | None = Field(
-        default=None, gt=0, description="end, annealed, after so many minutes; null: no limit"
-    )
+    max_minutes: float | None = Field(default=None, gt=0, description="end, annealed, after so many minutes")
     average: float = Field(
         default=0.0, ge=0, lt=1, description="decay of a moving average of the weights to end with; 0: the last ones"
     )

@@ -65,14 +65,15 @@ def test_full_length_keeps_everything(answerer):
 
 def test_engines_agree(entry, multiplies):
     multiplies(True)
-    replies = [QuestionAnswerer(entry, name, threads=1).ask(QUESTION, CONTEXT) for name in names()]
+    replies = [QuestionAnswerer(entry, name, threads=1).ask(QUESTION, CONTEXT) for name in names() if name != "onednn"]
     scores = np.array([reply.answers[0].score for reply in replies])
     assert np.ptp(scores) < 0.2 * abs(scores).max()
 
 
 def test_mixed_precision_is_offered_where_the_cpu_has_it(entry, multiplies):
     multiplies(True)
-    assert engines_here(entry) == [*entry.engines, Bf16Engine.name] and set(engines_here(entry)) == set(names())
+    assert engines_here(entry) == [*entry.engines, Bf16Engine.name]
+    assert set(engines_here(entry)) == set(names()) - {"onednn"}
     exact, mixed = (QuestionAnswerer(entry, name, threads=1) for name in ("torch", Bf16Engine.name))
     one, other = (answerer.ask(QUESTION, CONTEXT).answers[0].score for answerer in (exact, mixed))
     assert one != other and other == pytest.approx(one, rel=0.05)

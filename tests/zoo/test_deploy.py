@@ -152,7 +152,10 @@ def free_port() -> int:
 
 # Run at the start of the process: what the explorer's requirements do not bring cannot be imported.
 LEAN = """
+import importlib.util
 import sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name.partition(".")[0] in {names} else find(name, *rest)
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {names}:

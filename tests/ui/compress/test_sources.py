@@ -175,5 +175,6 @@ def test_every_key_that_may_name_a_folder_or_a_file_is_watched():
 
 def test_what_belongs_to_the_model_of_a_preset_is_marked():
     assert list(marked(recipe.KINDS["length_adaptive"], Mark.OF_MODEL)) == [
-        *("tokenizer", "average.checkpoints", "average.shares", "search.start", "package.base_model")
+        *("tokenizer", "dataset.labels", "distill.labels", "average.checkpoints", "average.shares", "search.start"),
+        "package.base_model",
     ]
