@@ -138,6 +138,7 @@ class AimetRecipe(Trained):
             "compress.aimet.stages:aimet",
             ("dataset", "aimet", "quantize.reduce_range", "quantize.keep_float", "training"),
             spread=True,
+            also=(("distill", "distill.apply"),),
             mark="compress.methods.quantize_aimet:aimet",
         ),
         "quantize": Stage(
