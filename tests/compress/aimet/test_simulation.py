@@ -306,14 +306,14 @@ def test_the_integers_are_what_was_simulated(model, data, tmp_path, tiny_model, 
     expected = said(made, batch)
     assert distance(said(made.plain(), batch), expected, batch) > 0.01  # rounding is felt
     facts = write_graph(made, load_tokenizer(tiny_model), tmp_path / "int8")
-    assert facts["weight_bits"] == bits
     weights, _ = read(tmp_path / "int8" / MODEL_FILE)
     assert ("layers.0.expand.x_factor" in weights) == bool(smoothing) and "layers.0.project.x_factor" not in weights
     held = weights["layers.0.expand.q"]
-    assert held.min() >= -(2 ** (bits - 1)) and held.max() <= 2 ** (bits - 1) - 1
+    assert facts["weight_bits"] == bits and held.min() >= -(2 ** (bits - 1)) and held.max() <= 2 ** (bits - 1) - 1
     twin = simulate(model, {name: value.copy() for name, value in weights.items()})
     assert distance(said(twin, batch), expected, batch) < 1e-4
-    assert distance(said(of_graph(tmp_path / "int8"), batch), expected, batch) < 3e-3  # an edge may round either way
+    most = 1e-4 if bits == 7 else 3e-3  # 8: a value on an edge may round either way
+    assert distance(said(of_graph(tmp_path / "int8"), batch), expected, batch) < most
     if bits == 7:  # with 8, CPUs without VNNI overflow
         engine = OnnxEngine.open(tmp_path / "int8", 1)
         inputs = {key: value.numpy() for key, value in batch.items()}
