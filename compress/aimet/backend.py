@@ -88,6 +88,9 @@ def load() -> ModuleType:
         UserError: it is not installed, or does not work beside the torch that is.
     """
     torchvision_fix.mend()
+    if "aimet_torch" not in sys.modules:  # an import that failed leaves parts, which would not be bound to a new root
+        for name in [name for name in sys.modules if name.startswith("aimet_torch.")]:
+            del sys.modules[name]
     try:
         with quiet(), torchvision_stand_in():
             root = import_module("aimet_torch")
