@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UserError
-from zoo.families import FAMILIES, Family, family_of
+from zoo.families import CURVES, FAMILIES, Family, family_of
 from zoo.files import read_json
 from zoo.foreign import refuse_settings
 from zoo.tasks import TASK_TYPES, TaskType, are_unnamed
@@ -49,9 +49,9 @@ def _outputs(config: dict[str, Any], tensors: Tensors) -> int | None:
 def normalized(config: dict[str, Any]) -> dict[str, Any]:
     """A `config.json` with the sizes under the names that BERT gives them, the family's own beside them."""
     family = FAMILIES.get(str(config.get("model_type")))
-    if family is None or not family.sizes:
+    if family is None or not (family.sizes or family.defaults):
         return config
-    return {**config, **{name: config[own] for own, name in family.sizes.items() if own in config}}
+    return {**family.defaults, **config, **{name: config[own] for own, name in family.sizes.items() if own in config}}
 
 
 def renamed(config: dict[str, Any]) -> dict[str, Any]:
@@ -169,14 +169,26 @@ def check_simulable(name: str | None) -> None:
     """Refuses what AIMET and NNCF are given no names for here.
 
     Raises:
-        UserError: attention in this family depends on distances.
+        UserError: the family computes something that they would not see.
     """
     family = FAMILIES.get(str(name))
-    if family is not None and family.distances:
+    if family is not None and family.peculiarity:
         raise UserError(
-            f"An {family.title} model cannot learn ranges here: its attention depends on how far apart tokens are. Use "
-            "the recipe static_int8 or dynamic_int8, or let it teach a BERT, RoBERTa or DistilBERT checkpoint."
+            f"Checkpoints of {family.title} cannot learn ranges here: {family.peculiarity}. Use the recipe "
+            "static_int8 or dynamic_int8, or let it teach a BERT, RoBERTa or DistilBERT checkpoint."
         )
+
+
+def curve_of(config: Mapping[str, Any]) -> str:
+    """What the activation of the layers computes, one of the values of `CURVES`.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    name = str(config.get("hidden_act", "gelu"))
+    if name not in CURVES:
+        raise UserError(f"Activation {name!r} is not supported: use a checkpoint with one of {', '.join(CURVES)}.")
+    return CURVES[name]
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -184,8 +196,7 @@ def check_config(config: dict[str, Any]) -> None:
     family_of(config.get("model_type"))
     refuse_settings(config)
     config = normalized(config)
-    if config.get("hidden_act", "gelu") != "gelu":
-        raise UserError(f"Activation {config['hidden_act']!r} is not supported: use a checkpoint with hidden_act gelu.")
+    curve_of(config)
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise UserError("Relative position embeddings are not supported: use a checkpoint with absolute ones.")
 
@@ -193,7 +204,7 @@ def check_config(config: dict[str, Any]) -> None:
 def ours(key: str, family: str) -> str:
     """A Hugging Face parameter name of this family as our encoder spells it."""
     row = family_of(family)
-    key = key.removeprefix(f"{family}.")
+    key = key.removeprefix(f"{row.root}.")
     key = key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
     if match := re.fullmatch(rf"{re.escape(row.stem)}\.(\d+)\.(.+)\.(weight|bias)", key):
         names = {there: here for here, there in row.layer.items()}
@@ -201,7 +212,7 @@ def ours(key: str, family: str) -> str:
     part, _, kind = key.rpartition(".")
     # A bare encoder's pooler is where a classifier starts.
     names = {"pooler.dense": "dense"} | {
-        there.removeprefix(f"{family}."): here for here, there in _outside(row).items()
+        there.removeprefix(f"{row.root}."): here for here, there in _outside(row).items()
     }
     return f"{names[part]}.{kind}" if part in names else key
 
@@ -210,16 +221,16 @@ def theirs(key: str, family: str) -> str:
     """Our parameter name as Hugging Face spells it for this family."""
     row = family_of(family)
     if match := re.fullmatch(r"layers\.(\d+)\.(\w+)\.(weight|bias)", key):
-        return f"{family}.{row.stem}.{match[1]}.{row.layer[match[2]]}.{match[3]}"
+        return f"{row.root}.{row.stem}.{match[1]}.{row.layer[match[2]]}.{match[3]}"
     part, _, kind = key.rpartition(".")
     return f"{_outside(row)[part]}.{kind}"
 
 
 def _outside(row: Family) -> dict[str, str]:
     """Names of the weights outside the layers, by ours."""
-    names = {here: f"{row.name}.{there}" for here, there in row.embeddings.items()}
+    names = {here: f"{row.root}.{there}" for here, there in row.embeddings.items()}
     if row.distances:
-        names["distances"] = f"{row.name}.{row.distances}"
+        names["distances"] = f"{row.root}.{row.distances}"
     return names | {"qa_outputs": "qa_outputs", "dense": row.dense, "classifier": row.classifier}
 
 

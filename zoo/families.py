@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from zoo.errors import UserError
 
+# Names that transformers has for activations -> what they compute; those of one curve differ in rounding alone.
+CURVES = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
 # Hugging Face's name of a weight within a layer, by ours
 LAYER = {
     "query": "attention.self.query",
@@ -31,22 +46,26 @@ class Family:
     """What sets the encoders of a family apart. Names are Hugging Face's, by ours.
 
     Attributes:
-        name: `model_type` in a `config.json`; the names of the encoder's weights begin with it.
+        name: `model_type` in a `config.json`.
         title: what people call it.
         classes: how the names of transformers' classes begin.
+        prefix: how the names of the encoder's weights begin; with `name` where it is empty.
         layer: names of the weights within a layer.
         stem: where the layers are in the encoder.
         embeddings: names of the tables and the norm above them.
         dense, classifier: names of a classifier's two matrices.
         words_head: names for predicting masked words: the transform, its norm, the words' bias.
-        bend: activation between a classifier's matrices, "tanh" or "relu".
+        words_curve: activation in that head, where it is not the one of the layers.
+        bend: activation between a classifier's matrices, one of `CURVES`.
         sizes: its own names of the sizes in `config.json` -> BERT's.
+        defaults: what transformers assumes where `config.json` is silent, by BERT's names.
         token_types: whether it has a table of token types.
         segments: whether that table tells two texts apart.
         pad: id of the padding token where the configuration has none.
         counts_tokens: positions count the real tokens, from the one behind padding's; else they follow the places.
         first: position of the first token, where positions follow the places.
         distances: name of the table of what attention adds for the distance of two tokens; empty where there is none.
+        peculiarity: why recipes that take an encoder apart (AIMET, NNCF, architecture search) cannot take this one.
     """
 
     name: str
@@ -55,17 +74,26 @@ class Family:
     dense: str
     classifier: str
     words_head: tuple[str, str, str]
+    prefix: str = ""
+    words_curve: str = ""
     layer: Mapping[str, str] = field(default_factory=lambda: LAYER)
     stem: str = "encoder.layer"
     embeddings: Mapping[str, str] = field(default_factory=lambda: EMBEDDINGS)
     bend: str = "tanh"
     sizes: Mapping[str, str] = field(default_factory=dict[str, str])
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     token_types: bool = True
     segments: bool = False
     pad: int = 0
     counts_tokens: bool = False
     first: int = 0
     distances: str = ""
+    peculiarity: str = ""
+
+    @property
+    def root(self) -> str:
+        """How the names of the encoder's weights begin."""
+        return self.prefix or self.name
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -73,6 +101,17 @@ class Family:
         return ("words", "positions", *(["types"] if self.token_types else []))
 
 
+ROBERTA = Family(
+    "roberta",
+    "RoBERTa",
+    "Roberta",
+    dense="classifier.dense",
+    classifier="classifier.out_proj",
+    words_head=("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    words_curve="gelu",
+    pad=1,
+    counts_tokens=True,
+)
 FAMILIES = {
     family.name: family
     for family in (
@@ -89,16 +128,9 @@ FAMILIES = {
             ),
             segments=True,
         ),
-        Family(
-            "roberta",
-            "RoBERTa",
-            "Roberta",
-            dense="classifier.dense",
-            classifier="classifier.out_proj",
-            words_head=("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
-            pad=1,
-            counts_tokens=True,
-        ),
+        ROBERTA,
+        replace(ROBERTA, name="xlm-roberta", title="XLM-R", classes="XLMRoberta", prefix="roberta"),
+        replace(ROBERTA, name="camembert", title="CamemBERT", classes="Camembert", prefix="roberta"),
         Family(
             "distilbert",
             "DistilBERT",
@@ -145,6 +177,8 @@ FAMILIES = {
             token_types=False,
             first=2,  # transformers has it in the code, whatever stands for padding in the vocabulary
             distances="encoder.relative_attention_bias",
+            peculiarity="its attention depends on how far apart tokens are",
+            words_curve="gelu",
         ),
     )
 }

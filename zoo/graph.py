@@ -144,7 +144,7 @@ class Graph(Nodes):
                 places = self.op("Sub", self.op("Mul", self.op("Add", where, self.const(1)), lives), self.const(1))
             self.results[f"kept_{i}"] = places
         x = self.add_norm(f"layers.{i}.attention_norm", self.linear(f"layers.{i}.project", mixed), skip)
-        inner = self.gelu(self.linear(f"layers.{i}.expand", x))
+        inner = self.curve(self.spec.get("curve", "gelu"), self.linear(f"layers.{i}.expand", x))
         x = self.add_norm(f"layers.{i}.output_norm", self.linear(f"layers.{i}.contract", inner), x)
         return State(x, alive, where, bias, restored)
 
@@ -209,7 +209,8 @@ def build(
 
     Args:
         weights: initializers by name, as `compress.int8.rounding` makes them.
-        spec: `layers, heads, eps, family, pad, drop_layers, keep_first` and `head` ("qa" where absent).
+        spec: `layers, heads, eps, family, pad, drop_layers, keep_first`, `head` ("qa" where absent) and `curve`, the
+            activation ("gelu" where absent).
         dialect: "portable", "openvino" or "onnxruntime".
         active: drop layers that get drop operators; None gives them to every drop layer.
         padded: whether inputs may be padded. Without padding there is no mask to add.
@@ -254,7 +255,7 @@ def _apart(g: Graph, x: str, where: str | None) -> str:
 def _classify(g: Graph, x: str) -> str:
     """The logits `[batch, labels]`, from the first token, which is at place 0 after every drop."""
     first = g.linear("dense", g.op("Gather", x, g.const(0), axis=1))
-    return g.linear("classifier", g.op(g.family.bend.capitalize(), first))
+    return g.linear("classifier", g.curve(g.family.bend, first))
 
 
 def _real(g: Graph, logits: str) -> str:

@@ -25,7 +25,6 @@ from zoo.checkpoints import (
     check_config,
     first_position,
     head_of,
-    head_size,
     labels_of,
     normalized,
     ours,
@@ -37,12 +36,11 @@ from zoo.checkpoints import (
 from zoo.errors import UserError
 from zoo.families import family_of
 from zoo.files import atomic, write_json
+from zoo.layers import CURVES, MASK, Layer
 from zoo.lengths import Shape
-from zoo.recompute import Recomputable
 from zoo.tasks import TASK_TYPES, TaskType
 from zoo.tensors import Tensors
 
-MASK = -1e4  # exp(MASK) is exactly 0 in float32, and unlike the smallest float it survives a later quantization
 LOST = -1e4  # logit of a padded position
 HEAD_LAYERS = tuple(f"{name}." for kind in TASK_TYPES.values() for name in kind.layers)
 
@@ -63,59 +61,8 @@ class Output:
     significance: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
 
 
-class Layer(Recomputable):
-    def __init__(self, config: dict[str, Any]):
-        super().__init__()
-        hidden, inner, eps = config["hidden_size"], config["intermediate_size"], config.get("layer_norm_eps", 1e-12)
-        self.heads, self.size = config["num_attention_heads"], head_size(config)
-        mixed = self.heads * self.size
-        self.query, self.key, self.value = (nn.Linear(hidden, mixed) for _ in range(3))
-        self.project = nn.Linear(mixed, hidden)
-        self.attention_norm = nn.LayerNorm(hidden, eps=eps)
-        self.expand, self.contract = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
-        self.output_norm = nn.LayerNorm(hidden, eps=eps)
-
-    def attend(
-        self, x: Tensor, bias: Tensor, dropout: float, scored: bool, unheeded: float = 0.0
-    ) -> tuple[Tensor, Tensor | None]:
-        """Self-attention with residual: `[batch, tokens, hidden]`, and the probabilities where they are asked for.
-
-        Args:
-            x: hidden states.
-            bias: added to the scores.
-            dropout: of what comes out, in training mode.
-            scored: whether probabilities are asked for; they come without dropout.
-            unheeded: dropout of the probabilities, in training mode.
-        """
-        unheeded = unheeded if self.training else 0.0
-        batch, tokens, _ = x.shape
-        q, k, v = (
-            part(x).view(batch, tokens, self.heads, self.size).transpose(1, 2)
-            for part in (self.query, self.key, self.value)
-        )
-        if scored:  # a fused attention does not give its probabilities away
-            scores = q @ k.transpose(2, 3) * self.size**-0.5 + bias
-            probabilities = scores.softmax(-1)
-            mixed = F.dropout(probabilities, unheeded) @ v
-        else:
-            probabilities = None
-            if q.requires_grad and q.dtype is torch.bfloat16 and q.device.type == "cpu":
-                # Backwards, torch 2.13 takes twice as long in bf16 as in float32 here (16 inputs of 170 tokens).
-                with torch.autocast("cpu", enabled=False):
-                    mixed = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), bias.float(), unheeded).to(
-                        q.dtype
-                    )
-            else:
-                mixed = F.scaled_dot_product_attention(q, k, v, bias, unheeded)
-        mixed = self.project(mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.size))
-        return self.attention_norm(x + F.dropout(mixed, dropout, self.training)), probabilities
-
-    def feed(self, x: Tensor, dropout: float) -> Tensor:
-        return self.output_norm(x + F.dropout(self.contract(F.gelu(self.expand(x))), dropout, self.training))
-
-
 class LengthAdaptiveModel(nn.Module):
-    """BERT, RoBERTa, DistilBERT or MPNet with a question-answering or classification head and drop-and-restore.
+    """An encoder of a family in `zoo.families` with a question-answering or classification head and drop-and-restore.
 
     Args:
         config: the checkpoint's `config.json`. Two keys are ours: `length_drop_layers` (the layers at which tokens may
@@ -243,8 +190,7 @@ class LengthAdaptiveModel(nn.Module):
             logits = self.restore(restored, x, alive, where, tokens)
             out.logits = logits.masked_fill(~attention_mask.bool()[..., None], LOST)
         else:
-            bend = getattr(torch, self.row.bend)
-            first = F.dropout(bend(self.dense(x[:, 0])), self.dropout, self.training)
+            first = F.dropout(CURVES[self.row.bend](self.dense(x[:, 0])), self.dropout, self.training)
             out.logits = self.last(first).float()
         return out
 

@@ -93,8 +93,15 @@ class Nodes:
             return self.op("SkipLayerNormalization", x, y, weight, bias, domain="com.microsoft", epsilon=eps)
         return self.op("LayerNormalization", self.op("Add", x, y), weight, bias, axis=-1, epsilon=eps)
 
-    def gelu(self, x: str) -> str:
-        return self.op("Gelu", x, domain="com.microsoft") if self.ort else self.op("Gelu", x)
+    def curve(self, kind: str, x: str) -> str:
+        """An activation, one of the values of `zoo.families.CURVES`."""
+        if kind == "gelu":
+            return self.op("Gelu", x, domain="com.microsoft" if self.ort else "")
+        if kind == "gelu_tanh":
+            return self.op("Gelu", x, approximate="tanh")
+        if kind == "silu":
+            return self.op("Mul", x, self.op("Sigmoid", x))
+        return self.op({"relu": "Relu", "tanh": "Tanh"}[kind], x)
 
     def size(self, x: str, axis: int) -> str:
         return self.op("Shape", x, start=axis, end=axis + 1)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import torch
 
-from zoo.checkpoints import first_position, head_size, most_tokens, pad_of
+from zoo.checkpoints import curve_of, first_position, head_size, most_tokens, pad_of
 from zoo.files import atomic
 from zoo.graph import MODEL_FILE
 from zoo.graph import build as build_graph
@@ -29,6 +29,7 @@ def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
         "family": model.family,
         "head": model.head.name,
         "pad": pad_of(config),
+        "curve": curve_of(config),
         "drop_layers": list(model.drop_layers),
         "keep_first": bool(model.keep_first),
     }

@@ -18,7 +18,8 @@ from compress.aimet.backend import load, quiet
 from compress.aimet.simulable import FACTOR, MASKS, Simulable
 from compress.learn.aware import round_rows
 from zoo.errors import UserError
-from zoo.modeling import MASK, LengthAdaptiveModel
+from zoo.layers import MASK
+from zoo.modeling import LengthAdaptiveModel
 from zoo.weights import linears
 
 SCHEMES = {  # our names of AIMET's ways to take ranges

@@ -7,14 +7,26 @@ the simulation runs at full length.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compress.aimet.backend import load
-from zoo.checkpoints import pad_of
-from zoo.modeling import MASK, Layer, LengthAdaptiveModel, segments
+from zoo.checkpoints import curve_of, pad_of
+from zoo.layers import MASK, Layer
+from zoo.modeling import LengthAdaptiveModel, segments
 from zoo.recompute import Recomputable
+
+MODULES: Mapping[str, Callable[[], nn.Module]] = {  # activations, by the values of `zoo.families.CURVES`
+    "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
 
 
 class SimulableLayer(Recomputable):
@@ -22,6 +34,7 @@ class SimulableLayer(Recomputable):
 
     Args:
         layer: whose modules are taken over.
+        curve: its activation.
         whole: attention is taken apart into modules; else it stays one function, which is faster and is not rounded.
     """
 
@@ -34,7 +47,7 @@ class SimulableLayer(Recomputable):
     contract: nn.Module
     output_norm: nn.Module
 
-    def __init__(self, layer: Layer, whole: bool):
+    def __init__(self, layer: Layer, curve: str, whole: bool):
         super().__init__()
         self.heads, self.size, self.whole = layer.heads, layer.size, whole
         for name, module in layer.named_children():
@@ -42,7 +55,7 @@ class SimulableLayer(Recomputable):
         ops = load()._base.nn.modules.custom
         if whole:
             self.scores, self.masked, self.softmax, self.mix = ops.MatMul(), ops.Add(), nn.Softmax(-1), ops.MatMul()
-        self.attention_sum, self.gelu, self.output_sum = ops.Add(), nn.GELU(), ops.Add()
+        self.attention_sum, self.gelu, self.output_sum = ops.Add(), MODULES[curve](), ops.Add()
 
     def forward(self, x: Tensor, bias: Tensor, dropout: float) -> Tensor:
         return self.run(self._forward, x, bias, dropout)
@@ -88,13 +101,14 @@ class Simulable(nn.Module):
         for name, module in model.named_children():
             if name != "layers":
                 self.add_module(name, module)
-        self.layers = nn.ModuleList(SimulableLayer(layer, whole) for layer in model.blocks)
+        curve = curve_of(model.config)
+        self.layers = nn.ModuleList(SimulableLayer(layer, curve, whole) for layer in model.blocks)
         add = load()._base.nn.modules.custom.Add
         if self.row.token_types:
             self.type_sum = add()
         self.position_sum = add()
         if not self.head.per_token:
-            self.bend = nn.ReLU() if self.row.bend == "relu" else nn.Tanh()
+            self.bend = MODULES[self.row.bend]()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Logits `[batch, tokens, 2]`, or `[batch, labels]` of a classifier, from int64 `[batch, tokens]`."""

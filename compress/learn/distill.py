@@ -33,7 +33,8 @@ from zoo.catalog import checkpoint_of
 from zoo.devices import compute_device
 from zoo.errors import UserError
 from zoo.features import Tokenizer, load_tokenizer
-from zoo.modeling import MASK, LengthAdaptiveModel, Output
+from zoo.layers import MASK
+from zoo.modeling import LengthAdaptiveModel, Output
 
 Taught = LengthAdaptiveRecipe | TrainRecipe | PruneOnceRecipe | NncfRecipe  # kinds with a stage `teacher`
 

@@ -25,7 +25,8 @@ from compress.tasks.subjects import subject_of, training_samples
 from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
 from zoo.features import Tokenizer, check_vocabulary, load_tokenizer
-from zoo.modeling import Layer, LengthAdaptiveModel
+from zoo.layers import Layer
+from zoo.modeling import LengthAdaptiveModel
 
 
 def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.checkpoints import theirs
+from zoo.checkpoints import curve_of, theirs
 from zoo.families import family_of
 from zoo.files import atomic, write_json
+from zoo.layers import CURVES
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import QUESTIONS
 from zoo.tensors import Tensors
@@ -35,6 +36,7 @@ class MaskedLanguageModel(nn.Module):
         nn.init.normal_(self.transform.weight, std=config.get("initializer_range", 0.02))
         nn.init.zeros_(self.transform.bias)
         self.bias = nn.Parameter(torch.zeros(config["vocab_size"]))
+        self.curve = CURVES[family_of(encoder.family).words_curve or curve_of(config)]
         self.has_head = False
         for name, parameter in encoder.named_parameters():
             if name.startswith(OWN_HEAD):
@@ -54,7 +56,7 @@ class MaskedLanguageModel(nn.Module):
             x = layer.run(layer.feed, x, encoder.dropout)
         if holes is None:
             return x, None
-        words = self.norm(F.gelu(self.transform(x[holes])))
+        words = self.norm(self.curve(self.transform(x[holes])))
         return x, F.linear(words, encoder.words.weight, self.bias)
 
     @classmethod

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.checkpoints import head_size, renamed
-from zoo.modeling import Layer, LengthAdaptiveModel
+from zoo.layers import Curve, Layer
+from zoo.modeling import LengthAdaptiveModel
 
 
 def shrink(model: LengthAdaptiveModel, multiple: int = 1) -> tuple[LengthAdaptiveModel, dict[str, Any]]:
@@ -47,7 +47,7 @@ def shrink(model: LengthAdaptiveModel, multiple: int = 1) -> tuple[LengthAdaptiv
     small = LengthAdaptiveModel(renamed(config), model.dropout)
     state = {key: value.detach().cpu() for key, value in model.state_dict().items()}
     for i, (channels, heads_left) in enumerate(zip(busy, awake, strict=True)):
-        state |= _cut(state, f"layers.{i}.", channels.cpu(), size)
+        state |= _cut(state, f"layers.{i}.", channels.cpu(), size, model.blocks[i].curve)
         if heads < before_heads:
             state |= _cut_heads(state, f"layers.{i}.", heads_left.repeat_interleave(width).cpu(), heads * width)
     small.load_state_dict(state)
@@ -64,11 +64,11 @@ def _idle(expand: Tensor, contract: Tensor) -> Tensor:
     return (contract == 0).all(0) | (expand == 0).all(1)
 
 
-def _cut(state: dict[str, Tensor], at: str, busy: Tensor, size: int) -> dict[str, Tensor]:
+def _cut(state: dict[str, Tensor], at: str, busy: Tensor, size: int, curve: Curve) -> dict[str, Tensor]:
     """The feed-forward of a layer with its busy channels first and zeros up to `size`."""
     expand, bias = state[f"{at}expand.weight"], state[f"{at}expand.bias"]
     contract, shift = state[f"{at}contract.weight"], state[f"{at}contract.bias"]
-    constant = contract[:, ~busy].double() @ F.gelu(bias[~busy].double())
+    constant = contract[:, ~busy].double() @ curve(bias[~busy].double())
     places = torch.nonzero(busy).flatten()
     cut = {
         "expand.weight": expand.new_zeros(size, expand.shape[1]),

@@ -27,7 +27,7 @@ from compress.tasks.samples import collate
 from zoo.catalog import checkpoint_of
 from zoo.checkpoints import read_config
 from zoo.files import write_json
-from zoo.modeling import Layer
+from zoo.layers import Layer
 
 BATCH = 8
 FACTS = "order.json"

@@ -248,14 +248,18 @@ class Space:
             name: what a message calls it.
 
         Raises:
-            UserError: it is too small, its heads have another size, or it is an MPNet.
+            UserError: it is too small, its heads have another size, or its family computes what could not be cut out.
         """
-        if family_of(
-            config.get("model_type")
-        ).distances:  # heads are put in order layer by layer, its layers share their bias
+        family = family_of(config.get("model_type"))
+        if family.peculiarity:
             raise UserError(
-                f"{name[:1].upper()}{name[1:]} is an MPNet: what it learned of distances belongs to its heads, in all "
-                "layers together, and could not be cut out. Take a BERT, RoBERTa or DistilBERT checkpoint."
+                f"{name[:1].upper()}{name[1:]} is of the family {family.title}, of which no encoders can be cut: "
+                f"{family.peculiarity}. Take a BERT, RoBERTa or DistilBERT checkpoint."
+            )
+        if normalized(config).get("hidden_act", "gelu") != "gelu":
+            raise UserError(
+                f"{name[:1].upper()}{name[1:]} has the activation {normalized(config)['hidden_act']}; encoders are cut "
+                "and timed with gelu only. Take a BERT, RoBERTa or DistilBERT checkpoint that has it."
             )
         own, most = Arch.from_config(config), self.largest
         for gene, what in (("layers", "layers"), ("hidden", "hidden width"), ("intermediate", "feed-forward width")):

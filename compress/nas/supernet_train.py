@@ -39,7 +39,7 @@ from zoo.checkpoints import read_config
 from zoo.errors import UserError
 from zoo.features import Tokenizer, load_tokenizer
 from zoo.files import read_json
-from zoo.modeling import MASK
+from zoo.layers import MASK
 
 
 def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:

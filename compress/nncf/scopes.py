@@ -92,7 +92,7 @@ def _classes(parts: list[str], family: str, prefix: str, leaf: str) -> str:
     distil, own = row.stem != LAYERS, row.classes
     inner = "Transformer" if distil else f"{prefix}Layer"
     classes = {
-        family: f"{own}Model",
+        row.root: f"{own}Model",
         "embeddings": "Embeddings" if distil else f"{own}Embeddings",
         "encoder": f"{prefix}Encoder",
         "transformer": "Transformer",
@@ -122,7 +122,7 @@ def _floats(i: int, family: str, head: TaskType) -> list[str]:
     """Operators of a layer that stay in float in any case, as NNCF 1 and 2 named them."""
     row, floats = family_of(family), []
     for prefix in dict.fromkeys((family_of(family).classes, "Bert")):
-        stem = [family, *row.stem.split("."), str(i), "x"]
+        stem = [row.root, *row.stem.split("."), str(i), "x"]
         above = _classes(stem, family, prefix, "x").rpartition("/")[0]
         for place, kinds in (FLOAT_BERT if row.stem == LAYERS else FLOAT_DISTIL).items():
             inside = place.replace("{attention}Self[self]", f"{prefix}Attention[attention]/{prefix}SelfAttention[self]")

@@ -116,7 +116,7 @@ def test_first_token_is_kept_for_classification(tmp_path):
     ("change", "message"),
     [
         ({"model_type": "gpt2"}, "not supported"),
-        ({"hidden_act": "relu"}, "not supported"),
+        ({"hidden_act": "mish"}, "not supported"),
         ({"architectures": ["BertModel"]}, "head"),
         ({"position_embedding_type": "relative_key"}, "not supported"),
         ({"id2label": {"a": "x"}, "architectures": ["BertForSequenceClassification"]}, "number from 0"),
@@ -141,8 +141,8 @@ def test_missing_weights_are_named(tmp_path):
 def test_distilbert_is_refused_for_its_own_reasons(tmp_path):
     both("distilbert-qa", tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"activation": "relu"}))
-    with pytest.raises(UserError, match="'relu' is not supported"):
+    (tmp_path / "config.json").write_text(json.dumps(config | {"activation": "mish"}))
+    with pytest.raises(UserError, match="'mish' is not supported"):
         LengthAdaptiveModel.load(tmp_path)
 
 

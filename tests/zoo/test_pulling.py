@@ -172,10 +172,10 @@ def resolved(hub) -> list[str]:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "xlm-roberta", "architectures": ["XLMRobertaForQuestionAnswering"]}, "'xlm-roberta'"),
+        ({"model_type": "deberta-v2", "architectures": ["DebertaV2ForQuestionAnswering"]}, "'deberta-v2'"),
         ({"model_type": "electra", "architectures": ["ElectraForQuestionAnswering"]}, "'electra'"),
         ({"model_type": "modernbert", "architectures": ["ModernBertForSequenceClassification"]}, "'modernbert'"),
-        ({"model_type": "bert", "hidden_act": "relu", "architectures": ["BertForQuestionAnswering"]}, "'relu'"),
+        ({"model_type": "bert", "hidden_act": "mish", "architectures": ["BertForQuestionAnswering"]}, "'mish'"),
         ({"model_type": "bert", "architectures": ["BertForTokenClassification"]}, "BertForTokenClassification"),
         ({"model_type": "bert", "architectures": ["BertModel"]}, "BertModel"),
         ([], "no JSON object"),

@@ -38,7 +38,8 @@ PLAN = Schedule(learning_rate=2e-3, epochs=1, batch_size=4, precision="fp32", ch
 FAMILIES = {
     "bert": {"architectures": ["BertForQuestionAnswering"]},
     "roberta": {"architectures": ["RobertaForSequenceClassification"], "type_vocab_size": 1, "pad_token_id": 1},
-    "distilbert": {"architectures": ["DistilBertForSequenceClassification"]},
+    "distilbert": {"architectures": ["DistilBertForSequenceClassification"], "activation": "relu"},
+    "xlm-roberta": {"architectures": ["XLMRobertaForQuestionAnswering"], "pad_token_id": 1, "hidden_act": "gelu_new"},
 }
 SIZES = {
     "bert": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),

@@ -43,8 +43,11 @@ def family(name: str):
 
     torch.manual_seed(0)
     config = {
-        "Bert": lambda: transformers.BertConfig(**SIZES, **BERT, initializer_range=0.3),
+        "Bert": lambda: transformers.BertConfig(**SIZES, **BERT, hidden_act="silu", initializer_range=0.3),
         "Roberta": lambda: transformers.RobertaConfig(**SIZES, **BERT, type_vocab_size=1, initializer_range=0.3),
+        "XLMRoberta": lambda: transformers.XLMRobertaConfig(
+            **SIZES, **BERT, type_vocab_size=1, hidden_act="relu", initializer_range=0.3
+        ),
         "MPNet": lambda: transformers.MPNetConfig(**SIZES, **BERT, initializer_range=0.3),
         "DistilBert": lambda: transformers.DistilBertConfig(**SIZES, **DISTIL, initializer_range=0.3),
     }[name]()
@@ -56,7 +59,7 @@ def family(name: str):
     return model
 
 
-@pytest.mark.parametrize("name", ["Bert", "Roberta", "DistilBert", "MPNet"])
+@pytest.mark.parametrize("name", ["Bert", "Roberta", "XLMRoberta", "DistilBert", "MPNet"])
 def test_heads_come_from_checkpoints_and_go_into_them(name, tmp_path):
     original = family(name)
     original.save_pretrained(str(tmp_path / "a"))

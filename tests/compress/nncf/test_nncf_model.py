@@ -68,6 +68,17 @@ def learn(model, data, folder, progress=None, loss=None, plan=PLAN):
     return train(model, data, loss or span(), plan, folder, progress or Progress(None, "tune", bar=False))
 
 
+def test_the_activation_is_the_checkpoints(model, data, tmp_path):
+    other = LengthAdaptiveModel({**model.config, "hidden_act": "relu"}).eval()
+    other.load_state_dict(model.state_dict())
+    made = quantized(other, Plan(), PRODUCTS, inputs(data))
+    assert (logits(made, data) - logits(other, data)).abs().mean() < (
+        logits(made, data) - logits(model, data)
+    ).abs().mean()
+    write(graph_weights(made, inputs(data)[0]), spec_of(made), tmp_path)
+    assert compare(made, open_graph(tmp_path, 1, "onnxruntime"), inputs(data, 8)) < 0.1
+
+
 def test_what_is_simulated_is_what_every_engine_computes(model, data, tmp_path, capsys):
     made = quantized(model, Plan(), PRODUCTS, inputs(data))
     weights = graph_weights(made, inputs(data)[0])

@@ -18,6 +18,7 @@ FAMILIES = {
     "bert": "BertForQuestionAnswering",
     "roberta": "RobertaForSequenceClassification",
     "distilbert": "DistilBertForSequenceClassification",
+    "xlm-roberta": "XLMRobertaForQuestionAnswering",
 }
 
 
@@ -136,6 +137,10 @@ def test_operators_go_by_their_names_of_all_versions(family):
     paths = {
         "bert": ("bert.encoder.layer.1.attention.output.dense", "{re}BertLayer\\[1\\].*SelfOutput.*NNCFLinear"),
         "roberta": ("roberta.encoder.layer.1.attention.output.dense", "{re}BertLayer\\[1\\].*SelfOutput.*NNCFLinear"),
+        "xlm-roberta": (
+            "roberta/encoder/layer/1/attention/output/dense",
+            "{re}XLMRobertaLayer\\[1\\].*SelfOutput.*NNCFLinear",
+        ),
         "distilbert": ("distilbert/transformer/layer/1/attention/out_lin", "{re}Block\\[1\\].*NNCFLinear\\[out_lin"),
     }[family]
     for scope in ("layers.1.project", *paths):

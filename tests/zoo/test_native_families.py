@@ -1,0 +1,57 @@
+"""Every native family with every head: transformers' own numbers, and the same budgets on every engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.zoo.family_kit import CASES, VARIANTS, batch_of, expected, made
+from tests.zoo.model_kit import CONFIGS, arrays, transformers
+from zoo.checkpoints import architecture
+from zoo.engines.onnx import OnnxEngine
+from zoo.engines.openvino import OpenVinoEngine
+from zoo.families import FAMILIES
+from zoo.lengths import LengthConfig
+from zoo.tasks import TASK_TYPES
+from zoo.weights import float_weights, spec_of, write
+
+
+def test_every_family_is_tested():
+    assert {family for family, _ in VARIANTS.values()} == set(FAMILIES)
+
+
+@pytest.mark.parametrize(("variant", "head"), CASES)
+def test_says_what_transformers_says_and_is_saved_as_transformers_has_it(variant, head, tmp_path):
+    reference, model = made(variant, head, tmp_path / "a")
+    batch = batch_of(model)
+    right = expected(reference, head, batch)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**batch).logits, right, atol=1e-4, rtol=0)
+    model.save(tmp_path / "b")
+    cls = getattr(transformers, architecture(model.family, TASK_TYPES[head]))
+    again, report = cls.from_pretrained(tmp_path / "b", output_loading_info=True)
+    assert not report["unexpected_keys"] and not {k for k in report["missing_keys"] if "pooler" not in k}
+    torch.testing.assert_close(expected(again.eval(), head, batch), right, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("variant", "head"), CASES)
+def test_engines_keep_the_same_tokens_and_say_the_same(variant, head, tmp_path):
+    _, model = made(variant, head, tmp_path)
+    batch = batch_of(model)
+    folder = write(float_weights(model), spec_of(model), tmp_path / "float").parent
+    counts = batch["attention_mask"].sum(1).tolist()
+    for config in (LengthConfig.full(3), *CONFIGS[:2]):
+        lengths = torch.tensor([config.tokens(count) for count in counts])
+        with torch.no_grad():
+            right = model(**batch, lengths=lengths)
+            for row, count in enumerate(counts):  # what an input is batched with does not matter
+                alone = {name: value[row : row + 1, :count] for name, value in batch.items()}
+                logits = model(**alone, lengths=lengths[row : row + 1]).logits[0]
+                together = right.logits[row, :count] if model.head.per_token else right.logits[row]
+                torch.testing.assert_close(together, logits, atol=1e-4, rtol=0)
+        for engine in (OnnxEngine, OpenVinoEngine):
+            out = engine.open(folder, 1).run(arrays(batch), lengths.numpy())
+            np.testing.assert_allclose(out.logits, right.logits, atol=1e-4, err_msg=engine.name)
+            for got, kept in zip(out.kept, right.kept, strict=True):
+                assert (got == kept.numpy()).all()

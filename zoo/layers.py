@@ -1,0 +1,82 @@
+"""A layer of the encoder in torch: attention, then feed-forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.checkpoints import curve_of, head_size
+from zoo.recompute import Recomputable
+
+MASK = -1e4  # exp(MASK) is exactly 0 in float32, and unlike the smallest float it survives a later quantization
+Curve = Callable[[Tensor], Tensor]
+CURVES: Mapping[str, Curve] = {  # activations, by the values of `zoo.families.CURVES`
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+class Layer(Recomputable):
+    """A layer of the encoder, in two parts: between them tokens may be dropped.
+
+    Args:
+        config: of the checkpoint, by BERT's names of the sizes.
+    """
+
+    def __init__(self, config: dict[str, Any]):
+        super().__init__()
+        hidden, inner, eps = config["hidden_size"], config["intermediate_size"], config.get("layer_norm_eps", 1e-12)
+        self.heads, self.size = config["num_attention_heads"], head_size(config)
+        mixed = self.heads * self.size
+        self.query, self.key, self.value = (nn.Linear(hidden, mixed) for _ in range(3))
+        self.project = nn.Linear(mixed, hidden)
+        self.attention_norm = nn.LayerNorm(hidden, eps=eps)
+        self.expand, self.contract = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
+        self.output_norm = nn.LayerNorm(hidden, eps=eps)
+        self.curve = CURVES[curve_of(config)]
+
+    def attend(
+        self, x: Tensor, bias: Tensor, dropout: float, scored: bool, unheeded: float = 0.0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Self-attention with residual: `[batch, tokens, hidden]`, and the probabilities where they are asked for.
+
+        Args:
+            x: hidden states.
+            bias: added to the scores.
+            dropout: of what comes out, in training mode.
+            scored: whether probabilities are asked for; they come without dropout.
+            unheeded: dropout of the probabilities, in training mode.
+        """
+        unheeded = unheeded if self.training else 0.0
+        batch, tokens, _ = x.shape
+        q, k, v = (
+            part(x).view(batch, tokens, self.heads, self.size).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )
+        if scored:  # a fused attention does not give its probabilities away
+            scores = q @ k.transpose(2, 3) * self.size**-0.5 + bias
+            probabilities = scores.softmax(-1)
+            mixed = F.dropout(probabilities, unheeded) @ v
+        else:
+            probabilities = None
+            if q.requires_grad and q.dtype is torch.bfloat16 and q.device.type == "cpu":
+                # Backwards, torch 2.13 takes twice as long in bf16 as in float32 here (16 inputs of 170 tokens).
+                with torch.autocast("cpu", enabled=False):
+                    mixed = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), bias.float(), unheeded).to(
+                        q.dtype
+                    )
+            else:
+                mixed = F.scaled_dot_product_attention(q, k, v, bias, unheeded)
+        mixed = self.project(mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.size))
+        return self.attention_norm(x + F.dropout(mixed, dropout, self.training)), probabilities
+
+    def feed(self, x: Tensor, dropout: float) -> Tensor:
+        return self.output_norm(x + F.dropout(self.contract(self.curve(self.expand(x))), dropout, self.training))
