@@ -35,9 +35,10 @@ lint: $(VENV)/.dev ## Check style, format and types
 bench: $(VENV)/.run ## Time this program beside what one would use instead
 	$(BIN)/python -m bench latency
 
-lock: ## Resolve requirements.txt and requirements-dev.txt anew into the two locks (needs uv)
+lock: ## Resolve what is asked for here, by developers and on a Space anew into the three locks (needs uv)
 	uv pip compile $(RESOLVE) requirements.txt --output-file requirements.lock
 	uv pip compile $(RESOLVE) --constraints requirements.lock requirements-dev.txt --output-file requirements-dev.lock
+	uv pip compile $(RESOLVE) --constraints requirements.lock spaces/requirements.txt --output-file spaces/requirements.lock
 
 $(BIN)/python:
 	$(if $(UV),$(UV) venv --seed --python $(PYTHON),$(PYTHON) -m venv) $(VENV)

@@ -1,4 +1,4 @@
-"""The locks hold what `requirements.txt` asks for and all that this needs in turn, one version each."""
+"""The locks hold what is asked for beside them and all that this needs in turn, one version each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -36,7 +37,7 @@ def pins(name: str, python: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize("kind", ["requirements", "requirements-dev"])
+@pytest.mark.parametrize("kind", ["requirements", "requirements-dev", "spaces/requirements"])
 def test_a_lock_fits_what_is_asked_for(kind, python):
     lock = pins(f"{kind}.lock", python)
     for line in lines(f"{kind}.txt"):
@@ -49,17 +50,27 @@ def test_developers_run_the_versions_of_users(python):
     assert users.items() <= developers.items()
 
 
-def test_a_lock_brings_no_cuda_beside_a_build_for_the_cpu():
-    names = {canonicalize_name(line.name) for line in lines("requirements-dev.lock")}
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_space_runs_the_versions_of_users(python):
+    users, space = pins("requirements.lock", python), pins("spaces/requirements.lock", python)
+    assert set(space) - set(users) == {"spaces"} and space.items() - users.items() == {("spaces", space["spaces"])}
+    matter = yaml.safe_load((ROOT / "spaces" / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert space["gradio"] == matter["sdk_version"], "installed before the lock, by the Space itself"
+
+
+@pytest.mark.parametrize("lock", ["requirements-dev.lock", "spaces/requirements.lock"])
+def test_a_lock_brings_no_cuda_beside_a_build_for_the_cpu(lock):
+    names = {canonicalize_name(line.name) for line in lines(lock)}
     assert not [name for name in names if name.startswith(("nvidia-", "cuda-", "triton"))]
     assert not names & ABSENT
 
 
-def test_the_lock_is_complete():
+@pytest.mark.parametrize("kind", ["requirements-dev", "spaces/requirements"])
+def test_the_lock_is_complete(kind):
     """Whatever an installed package needs in turn stands in the lock too, since pip adds nothing to it."""
-    lock = pins("requirements-dev.lock", ".".join(map(str, sys.version_info[:2])))
+    lock = pins(f"{kind}.lock", ".".join(map(str, sys.version_info[:2])))
     missing = set[str]()
-    for name in lock:
+    for name in set(lock) - {"spaces"}:  # installed on a Space alone
         for text in metadata.requires(name) or ():
             need = Requirement(text)
             needed = canonicalize_name(need.name)

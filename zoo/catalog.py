@@ -109,9 +109,7 @@ def find(name: str, revision: str | None = None, token: str | None = None) -> En
     Raises:
         UserError: not found, no network, no weights, only pickled ones, too large, or no model that this program runs.
     """
-    name = name.strip()
-    if not name:
-        raise UserError("No model is given. Pick a bundled one, or write a folder or a Hub id (owner/name).")
+    name = _clean(name)
     if name in (path.parent.name for path in MODELS.glob("*/entry.json")):
         return _read(MODELS / name, name)
     if (result := _registered(name)) is not None:
@@ -121,8 +119,7 @@ def find(name: str, revision: str | None = None, token: str | None = None) -> En
         folder = Path(name).expanduser()
         if folder.is_dir():
             return _read(safety.check_folder(folder), name)
-        if folder.is_absolute() or not safety.is_hub_id(name):
-            raise UserError(f"There is no folder {name}. Check the path, or write a Hub id as owner/name.")
+        _check_hub_id(name)
     folder, commit = _pulled(name, revision, token, _check_entry)
     return _read(folder, name, commit)
 
@@ -161,6 +158,13 @@ def look_at(folder: str | Path, name: str) -> Entry:
         UserError: it is none.
     """
     return _read(Path(folder), name)
+
+
+def stated(folder: Path) -> dict[str, Any]:
+    """What `entry.json` states of a model of this machine; empty where there is none."""
+    path = folder / "entry.json"
+    facts = read_json(path) if path.is_file() else {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _registered(name: str) -> Path | None:
@@ -280,16 +284,39 @@ def _task(config: dict[str, Any], name: str) -> str:
 
 
 def checkpoint_of(name: str) -> Path:
-    """The folder of a checkpoint: a local folder, a bundled entry or a Hub id (downloaded, safetensors only).
+    """The folder of a checkpoint: a folder, a bundled entry, a local result or a Hub id (downloaded, safetensors).
 
     Raises:
         UserError: see `find`.
     """
+    name = _clean(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return safety.check_folder(folder)
-    if any(entry.name == name for entry in bundled()):
+    if any(entry.name == name for entry in bundled()) or (not get_settings().on_space and _registered(name)):
         return find(name).float_folder
-    if folder.is_absolute() or not safety.is_hub_id(name):
-        raise UserError(f"There is no folder {name}. Check the path, or write a Hub id as owner/name.")
+    _check_hub_id(name)
     return _pulled(name)[0]
+
+
+def _clean(name: str) -> str:
+    """A model's name without blanks around it.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    if name := name.strip():
+        return name
+    raise UserError("No model is given. Pick a bundled one, or write a folder or a Hub id (owner/name).")
+
+
+def _check_hub_id(name: str) -> None:
+    """Refuses what is no folder and cannot be a Hub id.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if Path(name).expanduser().is_absolute() or not safety.is_hub_id(name):
+        raise UserError(
+            f"There is no folder {name}. Check the path, or write a Hub id: owner/name or owner/name@revision."
+        )

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("compress", "ui", "zoo")
 FILES = ("LICENSE", "app.py")
 # Data for a Space; as a folder in the bundle it would be taken for the package `spaces` that gradio looks for there.
-CARD, NEEDS, LOCK = "spaces/README.md", "spaces/requirements.txt", "requirements.lock"
+CARD, LOCK, EXPLORER_LOCK = "spaces/README.md", "requirements.lock", "spaces/requirements.lock"
 PRESET = "BUDGET_ZOO_PRESET"
 Preset = Literal["explorer", "full"]
 
@@ -173,19 +173,17 @@ def _check_card(text: str) -> None:
 
 
 def _requirements(preset: str, root: Path) -> str:
-    """What the Space installs: the explorer's few packages, else the whole program's lock with what only a Space needs.
+    """What the Space installs, a version each: the explorer's lock, or the program's with what only a Space needs.
 
     With `BUDGET_ZOO_TORCH_LINKS` pip prefers the builds of torch that are linked there.
     """
-    served = (root / NEEDS).read_text(encoding="utf-8")
+    lock = (root / EXPLORER_LOCK).read_text(encoding="utf-8")
+    if preset == "full":
+        whole = (root / LOCK).read_text(encoding="utf-8")
+        here = set(whole.splitlines())
+        lock = whole + "".join(f"{line}\n" for line in lock.splitlines() if line not in here)
     links = get_settings().torch_links
-    first = f"--find-links {links}\n" if links else ""
-    if preset == "explorer":
-        return first + served
-    whole = (root / "requirements.txt").read_text(encoding="utf-8")
-    here = set(whole.splitlines())
-    extra = [line for line in served.splitlines() if line and not line.startswith("#") and line not in here]
-    return first + (root / LOCK).read_text(encoding="utf-8") + "\n".join(extra) + "\n"
+    return f"--find-links {links}\n{lock}" if links else lock
 
 
 def _outdated(state: State | None, items: Sequence[Item]) -> list[str]:

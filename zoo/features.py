@@ -63,7 +63,12 @@ class Tokenizer(Protocol):
 
 
 def load_tokenizer(folder: Path | str) -> Tokenizer:
-    """The fast tokenizer of a checkpoint folder.
+    """The fast tokenizer of a checkpoint folder, see `tokenizer_of`."""
+    return tokenizer_of(folder)[0]
+
+
+def tokenizer_of(folder: Path | str) -> tuple[Tokenizer, str]:
+    """The fast tokenizer of a checkpoint folder, and what is to be said of it, as a warning too; empty for nothing.
 
     Raises:
         UserError: the folder holds none, or one with more entries than its model has embeddings.
@@ -90,7 +95,7 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
         check_vocabulary(tokenizer, read_json(folder / "config.json").get("vocab_size"), str(folder))
     if remark := case_remark(folder, tokenizer):
         log.warning("%s", remark)
-    return tokenizer
+    return tokenizer, remark
 
 
 def clean_text(text: str, limit: int = MAX_CONTEXT) -> tuple[str, str | None]:

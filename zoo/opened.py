@@ -15,7 +15,7 @@ from zoo.checkpoints import read_config
 from zoo.engines import DEFAULT_ENGINE, open_engine
 from zoo.engines.base import Batch, Engine, EngineOutput
 from zoo.errors import UserError
-from zoo.features import Tokenizer, Window, case_remark, load_tokenizer, pad
+from zoo.features import Tokenizer, Window, pad, tokenizer_of
 from zoo.lengths import LengthConfig, Lengths, Shape, macs
 
 if TYPE_CHECKING:
@@ -74,8 +74,12 @@ class Opened(ABC):
         self.engine = open_engine(engine, entry, threads)
 
     @cached_property
+    def _tokenizer(self) -> tuple[Tokenizer, str]:
+        return tokenizer_of(self.entry.folder)
+
+    @property
     def tokenizer(self) -> Tokenizer:
-        return load_tokenizer(self.entry.folder)
+        return self._tokenizer[0]
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -85,10 +89,10 @@ class Opened(ABC):
     def shape(self) -> Shape:
         return Shape.from_config(self.config)
 
-    @cached_property
+    @property
     def remarks(self) -> list[str]:
         """What a reader should know of the model whatever it is asked."""
-        remark = case_remark(self.entry.folder, self.tokenizer)
+        _, remark = self._tokenizer
         return [remark] if remark else []
 
     def checked(self, config: LengthConfig | None) -> LengthConfig:

@@ -77,10 +77,7 @@ def pull(
     record = get_settings().home / "pulled-from-hub" / f"{_digest(repo_id, revision or 'main')}.json"
     try:
         with explained(repo_id, revision, bool(token)):
-            api = client(token)
-            info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=15)
-            options: dict[str, Any] = {"token": token or False, "endpoint": api.endpoint}
-            _check_config(info, options, check)
+            api, info, options = _look(repo_id, revision, token, check)
             try:
                 names, size = wanted(info, options)
             except PickledWeights:
@@ -118,10 +115,7 @@ def fetch_pickles(
     repo_id, revision = revision_of(name, None)
     try:
         with explained(repo_id, revision, bool(token)):
-            api = client(token)
-            info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=15)
-            options: dict[str, Any] = {"token": token or False, "endpoint": api.endpoint}
-            _check_config(info, options, check_type)
+            _, info, options = _look(repo_id, revision, token, check_type)
             files = _sizes(info)
             if SINGLE in files or INDEX in files:
                 raise UserError(
@@ -170,9 +164,11 @@ def pickles_among(names: Collection[str], where: str) -> list[str]:
     others = [name for name in root if safety.matches(name, safety.PICKLES) and not safety.matches(name, NO_WEIGHTS)]
     if len(others) == 1:
         return others
+    if not others:
+        raise UserError(f"{where} has no pickled weights, so there is nothing to convert. Take a complete checkpoint.")
     raise UserError(
-        f"{where} has {'several pickles: ' + ', '.join(sorted(others)[:5]) if others else 'no pickled weights'}. "
-        "Give a folder with the one that holds the weights, named pytorch_model.bin."
+        f"{where} has several pickles: {', '.join(sorted(others)[:5])}. Give a folder with the one that holds the "
+        "weights, named pytorch_model.bin."
     )
 
 
@@ -201,6 +197,17 @@ def wanted(info: ModelInfo, options: Mapping[str, Any]) -> tuple[list[str], int]
         raise UserError(f"{info.id} lacks {absent[0]}, a part of its weights. Take another revision or model.")
     safety.check_size([files[name] for name in names], info.id)
     return names, sum(files[name] or 0 for name in names)
+
+
+def _look(
+    repo_id: str, revision: str | None, token: str | None, check: Check
+) -> tuple[HfApi, ModelInfo, dict[str, Any]]:
+    """The Hub, what it says of a model whose configuration is fit, and the options of every download of it."""
+    api = client(token)
+    info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=15)
+    options: dict[str, Any] = {"token": token or False, "endpoint": api.endpoint}
+    _check_config(info, options, check)
+    return api, info, options
 
 
 def _sizes(info: ModelInfo) -> dict[str, int | None]:

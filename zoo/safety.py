@@ -104,7 +104,7 @@ def split_revision(name: str) -> tuple[str, str | None]:
         UserError: it is not of the form `owner/name` or `owner/name@revision`.
     """
     repo_id, at, revision = name.strip().partition("@")
-    repo_id = check_repo_id(repo_id)
+    repo_id, revision = check_repo_id(repo_id), revision.strip()
     if at and (".." in revision or not re.fullmatch(r"\w[\w./+-]{0,199}", revision)):
         raise UserError(f"“{revision[:80]}” is no revision of {repo_id}. Write a branch, a tag, a commit or refs/pr/1.")
     return repo_id, revision or None

@@ -15,10 +15,12 @@ HIDDEN = -1  # the Hub's label of rows whose label is kept secret
 DISAGREED = "-"  # the label of SNLI's and MultiNLI's own files where annotators had no majority
 NO_MAJORITY = "texts have the label “-”, on which annotators did not agree: they were left out, as is usual"
 OTHERS = {  # what people call a column beside its own name
-    "label": ("gold_label",),
+    "label": ("gold_label", "is_duplicate", "quality", "score"),  # of GLUE's own files: MNLI, QQP, MRPC, STS-B
     "premise": ("sentence1",),
     "hypothesis": ("sentence2",),
     "sentence": ("text",),
+    "sentence1": ("#1 string",),
+    "sentence2": ("#2 string",),
 }
 
 

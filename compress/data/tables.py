@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ KINDS = {
 }
 OBJECTS = (".json", ".jsonl")
 MAX_FIELD = 100_000
+QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a cell of CSV
 REREAD = 4  # times that the lines of a table with broken quotes may be read again, all in all
 
 
@@ -148,8 +150,10 @@ def is_nan(value: object) -> bool:
 def _cells(text: str, suffix: str, columns: Columns, intake: Intake) -> Iterator[Row]:
     lines = list(io.StringIO(text))
     begin, between = _between(lines, suffix)
+    if literal := between == "\t" and _is_literal(lines[begin:]):
+        intake.note("Double quotes were read as part of the text, since some of them have no second one.")
     names: list[str] | None = None
-    for line, cells in _records(lines, begin, between, suffix, intake):
+    for line, cells in _records(lines, begin, _dialect(between, literal), suffix, intake):
         if not any(cell.strip() for cell in cells):
             continue
         if names is None:
@@ -178,8 +182,38 @@ def _between(lines: Sequence[str], suffix: str) -> tuple[int, str]:
     return first, max(usual, key=head.count)
 
 
+def _dialect(between: str, literal: bool) -> type[csv.Dialect]:
+    """How lines are cut into cells."""
+
+    class Cells(csv.excel):
+        delimiter, strict = between, True
+        quoting = csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL
+
+    return Cells
+
+
+def _is_literal(lines: Sequence[str]) -> bool:
+    """Whether double quotes in a table with tabs are characters like all others, as in the files of GLUE.
+
+    So it is where a cell begins with a quote that does not end it, though its line and the next have all their cells,
+    and no cell has what only quoting writes: a doubled quote, a tab or a line break.
+    """
+    rows = [line.rstrip("\r\n").split("\t") for line in lines if line.strip()]
+    literal = False
+    for row, after in zip(rows, [*rows[1:], rows[-1]] if rows else [], strict=True):
+        begun = [cell for cell in row if cell.startswith('"')]
+        whole = [cell for cell in begun if QUOTED.fullmatch(cell)]
+        if any('""' in cell[1:-1] for cell in whole):
+            return False
+        if len(whole) < len(begun):
+            if {len(row), len(after)} != {len(rows[0])}:
+                return False
+            literal = True
+    return literal
+
+
 def _records(
-    lines: Sequence[str], begin: int, between: str, suffix: str, intake: Intake
+    lines: Sequence[str], begin: int, dialect: type[csv.Dialect], suffix: str, intake: Intake
 ) -> Iterator[tuple[int, list[str]]]:
     """The records of CSV, each with the number of its first line.
 
@@ -188,7 +222,7 @@ def _records(
     budget = REREAD * len(lines)
     while begin < len(lines):
         first, rest = begin, (lines[at] for at in range(begin, len(lines)))
-        table = csv.reader(rest, delimiter=between, strict=True)
+        table = csv.reader(rest, dialect=dialect)
         try:
             for cells in table:
                 yield begin + 1, cells

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ def _nncf(model: str, recipe: str, task: str, metric: str, full: float, small: f
 
 def _sparse(model: str, recipe: str, f1: float, note: str) -> Published:
     system = f"Prune Once for All, {model}"
-    return Published(system, "prune_once", recipe, "squad", "f1", None, f1, f"({note}, before quantization)")
+    return Published(system, "prune_once", recipe, "squad", "f1", None, f1, f"with {note}, before quantization")
 
 
 PUBLISHED = (
@@ -91,16 +91,21 @@ def beside(facts: Mapping[str, Any]) -> list[Published]:
     if not isinstance(provenance, Mapping) or not isinstance(metrics, Mapping):
         return []
     title = metrics.get("metric")
-    tasks = {task.name for task in TASKS.values() if task.title == title}
+    # Of a task that is reported beside another, such as MNLI's mismatched pairs, the metrics stand under its name.
+    tasks = {name for name, task in TASKS.items() if task.title == title or isinstance(metrics.get(name), Mapping)}
     return [one for one in PUBLISHED if one.kind == provenance.get("recipe") and one.task in tasks]
 
 
-def told(rows: Iterable[Published]) -> str:
-    """The same as a sentence; empty for none."""
+def remark(facts: Mapping[str, Any]) -> str:
+    """What was published for the kind of recipe and the task of an entry, in a sentence; empty where nothing was.
+
+    Args:
+        facts: as of `beside`.
+    """
     parts = [
         f"{one.system}: {shown(one.metric)} "
-        + (f"{one.full:.2f} → {one.small:.2f}" if one.full is not None else f"{one.small:.2f}")
-        + (f" {one.note}" if one.note else "")
-        for one in rows
+        + (f"{one.full:.2f} in full precision, " if one.full is not None else "")
+        + f"{one.small:.2f} compressed{f' {one.note}' if one.note else ''}"
+        for one in beside(facts)
     ]
-    return f"Published with this method and task: {'; '.join(parts)}." if parts else ""
+    return f"Published for this method and task: {'; '.join(parts)}." if parts else ""

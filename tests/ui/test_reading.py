@@ -5,6 +5,7 @@ import pytest
 from tests.zoo.classifier_kit import LABELS, OTHER, TEXT, make_entry
 from ui import reading, samples
 from ui.desk import Desk
+from zoo.errors import UserError
 from zoo.lengths import LengthConfig
 from zoo.measuring import BUDGET, FULL
 from zoo.tasks import TASKS, TEXTS
@@ -79,6 +80,18 @@ def test_a_real_classifier_is_asked_compared_and_timed_like_a_questioner(real, t
 def test_the_second_text_is_left_out_where_none_is_read(real, tiny):
     assert real.ask(tiny, "torch", TEXT, "", None).tokens == real.runner(tiny, "torch", TEXT, " ", None).tokens
     assert real.ask(tiny, "torch", TEXT, " ", None).texts == (TEXT,)
+
+
+def test_a_classifier_is_opened_for_as_many_texts_as_it_reads(tiny_model, tmp_path):
+    one = make_entry(tiny_model, tmp_path / "one", {"0": "negative", "1": "positive"})
+    pair = make_entry(tiny_model, tmp_path / "pair", {"0": "contradiction", "1": "entailment", "2": "neutral"})
+    either = make_entry(tiny_model, tmp_path / "either", {"0": "no", "1": "yes"})
+    opened = [reading.open_model(entry, "torch") for entry in (one, pair, either)]
+    assert [getattr(model, "texts", 0) for model in opened] == [1, 2, None]
+    assert [model.prepare(TEXT, OTHER).texts for model in opened] == [(TEXT,), (TEXT, OTHER), (TEXT, OTHER)]
+    with pytest.raises(UserError, match="second text is empty"):
+        opened[1].prepare(TEXT, " ")
+    assert opened[0].prepare(TEXT, "").texts == opened[2].prepare(TEXT, None).texts == (TEXT,)
 
 
 def test_models_for_questions_stay_what_they_were():

@@ -29,8 +29,7 @@ def small(tmp_path) -> Path:
     """A program of a few lines with the real files for a Space."""
     root = tmp_path / "program"
     shutil.copytree(ROOT / "spaces", root / "spaces")
-    for name in ("requirements.txt", "requirements.lock"):
-        shutil.copyfile(ROOT / name, root / name)
+    shutil.copyfile(ROOT / "requirements.lock", root / "requirements.lock")
     for name in ("app.py", "ui/__init__.py", "ui/old.py", "zoo/__init__.py", "compress/__init__.py"):
         path = root / name
         path.parent.mkdir(exist_ok=True)
@@ -62,15 +61,19 @@ def test_the_card_asks_for_what_signing_in_needs():
     assert matter["hf_oauth"] is True and "write-repos" in matter["hf_oauth_scopes"]
 
 
-def test_a_full_space_installs_the_whole_program():
+def test_a_space_installs_one_version_of_each_package():
     def needs(preset):
         (found,) = (item.source for item in deploy.bundle(preset) if item.path == "requirements.txt")
         assert isinstance(found, bytes)
         return {line for line in found.decode().splitlines() if line and not line.startswith("#")}
 
-    whole = {line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and line[0] != "#"}
-    assert whole < needs("full") and "pymoo" not in str(needs("explorer"))
-    assert all(any(line.startswith("spaces") for line in needs(preset)) for preset in ("explorer", "full"))
+    def lock(path):
+        return {line for line in (ROOT / path).read_text().splitlines() if line and line[0] != "#"}
+
+    assert needs("explorer") == lock("spaces/requirements.lock") and "pymoo" not in str(needs("explorer"))
+    (extra,) = needs("full") - lock("requirements.lock")
+    assert needs("full") > lock("requirements.lock") and extra.startswith("spaces==")
+    assert all("==" in line for preset in ("explorer", "full") for line in needs(preset))
 
 
 @pytest.mark.parametrize("preset", ["explorer", "full"])

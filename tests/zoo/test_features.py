@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
-from zoo import catalog
+from zoo import catalog, features
 from zoo.ask import QuestionAnswerer
 from zoo.errors import UserError
 from zoo.features import MAX_QUESTION_TOKENS, Window, clean_text, label, load_tokenizer, make_windows, pad
@@ -115,8 +116,11 @@ def test_a_cased_vocabulary_that_is_read_in_small_letters_is_told_of(tiny_model,
         cased = load_tokenizer(tmp_path / "cased")
     assert cased.convert_ids_to_tokens(cased("Paris is")["input_ids"]) == ["[CLS]", "[UNK]", "is", "[SEP]"]
     assert "does not say do_lower_case" in caplog.text and "Qatown" in caplog.text
-    reply = QuestionAnswerer(catalog.find(str(tmp_path / "cased")), "torch", 1).ask("Paris ?", "is Paris")
-    assert any("do_lower_case" in notice for notice in reply.notices)
+    answerer = QuestionAnswerer(catalog.find(str(tmp_path / "cased")), "torch", 1)
+    with patch.object(features, "case_remark", wraps=features.case_remark) as scan:
+        replies = [answerer.ask("Paris ?", "is Paris") for _ in range(2)]
+    assert all(any("do_lower_case" in notice for notice in reply.notices) for reply in replies)
+    assert scan.call_count == 1, "the vocabulary is gone through once"
     caplog.clear()
     (tmp_path / "cased" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     cased = load_tokenizer(tmp_path / "cased")

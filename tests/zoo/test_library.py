@@ -77,6 +77,12 @@ def test_taken_names_get_a_number(models):  # noqa: F811
     assert catalog.find("plain").folder == models / "plain" and catalog.find("plain-3").folder == second
 
 
+def test_a_recipe_may_start_from_a_registered_result(models):  # noqa: F811
+    folder = result(models)
+    library.register(folder)
+    assert catalog.checkpoint_of(" mine ") == folder.resolve() == catalog.find("mine").folder
+
+
 def test_results_that_are_gone_are_dropped(models):  # noqa: F811
     folder = result(models)
     library.register(folder)

@@ -217,6 +217,50 @@ def test_a_revision_behind_the_name_is_meant_everywhere(local_hub, model):
             catalog.find(wrong)
 
 
+@pytest.mark.parametrize("name", [" ann/one ", "ann/one @v1", "ann/one@ v1 ", "\tann/one@v1\n"])
+def test_blanks_around_a_name_are_none_of_it(local_hub, model, name):
+    local_hub.repo("ann/one").tags["v1"] = local_hub.put("ann/one", files_of(model))
+    folder = catalog.find(name).folder
+    assert folder == checkpoint_of(name) == pulling.pull(name)[0] == checkpoint_of("ann/one")
+
+
+@pytest.mark.parametrize("name", ["ann/my model", "ann/one/two", "ann/one@v 1", "https://hub.test/ann/one", "ann/one@"])
+@pytest.mark.parametrize("door", [catalog.find, checkpoint_of], ids=["entry", "checkpoint"])
+def test_what_is_no_name_is_refused_with_how_to_write_one(local_hub, door, name):
+    with pytest.raises(UserError, match=r"There is no folder .*owner/name or owner/name@revision"):
+        door(name)
+    assert not local_hub.log, "nobody was asked"
+
+
+@pytest.mark.parametrize(
+    ("files", "message", "conversion_message"),
+    [
+        (("config.json", "tokenizer.json"), r"ann/bare has no weights \(model.safetensors", "nothing to convert"),
+        (("tokenizer.json",), "no config.json, so it is no checkpoint", "no config.json, so it is no checkpoint"),
+    ],
+)
+def test_a_name_without_weights_is_told_of_at_every_door(local_hub, model, files, message, conversion_message):
+    all_files = files_of(model)
+    local_hub.put("ann/bare", {name: all_files[name] for name in files})
+    for door in (catalog.find, checkpoint_of, pulling.pull):
+        for name in ("ann/bare", f"ann/bare@{local_hub.repo('ann/bare').head}"):
+            with pytest.raises(UserError, match=message):
+                door(name)
+    with pytest.raises(UserError, match=conversion_message):
+        conversion.convert("ann/bare")
+
+
+def test_a_pickle_at_a_revision_is_converted_and_found_by_it(local_hub, model):
+    old = pickled(model)
+    first = local_hub.put("ann/old", old)
+    local_hub.repo("ann/old").tags["v1"] = first
+    local_hub.put("ann/old", {"README.md": b"# later"})
+    folder = conversion.convert(" ann/old@v1 ")
+    assert folder == checkpoint_of("ann/old@v1") == catalog.find(f"ann/old@{first}").folder
+    with pytest.raises(PickledWeights, match="zoo convert ann/old"):
+        checkpoint_of("ann/old")
+
+
 def test_the_conversion_bots_weights_are_found_by_themselves(local_hub, model):
     old, weights = pickled(model), (model / SINGLE).read_bytes()
     main = local_hub.put("ann/old", old)

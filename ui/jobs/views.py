@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from compress.recipe import published
 from ui.text import escape, size
 
 if TYPE_CHECKING:
@@ -69,8 +70,14 @@ def short(model: str) -> str:
     return parts[-1] if is_path and len(parts) > 0 else model
 
 
-def describe(job: Job, now: float | None = None) -> str:
-    """The head of a job's details: what it is, how it stands, and why where it failed."""
+def describe(job: Job, now: float | None = None, results: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The head of a job's details: what it is, how it stands, why where it failed, and what was published of its kind.
+
+    Args:
+        job: the job.
+        now: seconds since 1970.
+        results: what the `entry.json` of each entry states that it made.
+    """
     facts = [f"**{job.state}**", escape(short(job.model)), f"started {ago(job.created, now)}"]
     if job.owner:
         facts.append(f"by {escape(job.owner)}")
@@ -83,6 +90,8 @@ def describe(job: Job, now: float | None = None) -> str:
     text = f"## {SIGNS.get(job.state, '')} {escape(job.name)}\n\n{' · '.join(facts)}"
     if job.reason:
         text += f"\n\n**{'What went wrong' if job.state == 'failed' else 'Note'}:** {escape(job.reason)}"
+    if beside := next(filter(None, map(published.remark, results)), ""):
+        text += f"\n\n{escape(beside)}"
     return text
 
 

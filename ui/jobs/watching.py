@@ -13,6 +13,7 @@ from ui import curves, people
 from ui.events import Speaker, Updates, Values, spoken
 from ui.jobs import sensitivity, views
 from ui.jobs.parts import JobParts
+from zoo import catalog
 from zoo.errors import UserError
 
 SHOWN, LOG_LINES, LONGEST_ID = 200, 200, 80
@@ -93,7 +94,7 @@ class Watching(Speaker[JobParts]):
         able = views.actions(job, len(results))
         updates: Updates = {
             p.details: gr.update(visible=True),
-            p.head: views.describe(job),
+            p.head: views.describe(job, results=[catalog.stated(folder) for folder in results]),
             p.stages: views.list_stages(stages, job),
             p.log: jobs.logs(job.id, LOG_LINES),
             p.load: views.describe_load() if job.state in views.LIVE else "",

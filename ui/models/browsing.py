@@ -17,9 +17,8 @@ from ui.events import Speaker, Updates, Values, spoken
 from ui.models import views
 from ui.models.parts import ModelParts
 from ui.reading import NAMES
-from zoo import card, library
+from zoo import card, catalog, library
 from zoo.errors import UserError
-from zoo.files import read_json
 from zoo.library import Listing, Query
 from zoo.shelf import Row
 
@@ -82,7 +81,7 @@ class Browsing(Speaker[ModelParts]):
         return {
             p.name: row.name,
             p.detail: gr.update(visible=True),
-            p.head: views.describe(row, _facts(row)),
+            p.head: views.describe(row, catalog.stated(Path(row.folder)) if row.folder else None),
             p.card: body,
             p.explore: gr.update(interactive=row.task in (*NAMES, "")),
             p.hub: gr.update(link=row.url or None, visible=bool(row.url)),
@@ -152,13 +151,6 @@ def _card(row: Row) -> str:
     """The card's text where it lies on this machine, empty elsewhere."""
     path = Path(row.folder) / "README.md" if row.folder else None
     return path.read_text(encoding="utf-8", errors="replace") if path and path.is_file() else ""
-
-
-def _facts(row: Row) -> dict[str, Any]:
-    """What `entry.json` states of a model of this machine; empty elsewhere."""
-    path = Path(row.folder) / "entry.json" if row.folder else None
-    stated = read_json(path) if path and path.is_file() else {}
-    return stated if isinstance(stated, dict) else {}
 
 
 def _number(raw: object) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from compress.recipe.published import beside, told
+from compress.recipe import published
 from ui.text import escape, predicted, size
 from zoo.metrics import shown
 
@@ -78,6 +78,6 @@ def describe(row: Row, facts: Mapping[str, Any] | None = None) -> str:
     parts += [f"{row.p50_ms:.1f} ms (median)"] if row.p50_ms is not None else []
     parts += [str(row.license)] if row.license else []
     parts += [latency] if (latency := predicted(provenance)) else []
-    published = told(beside(entry))
+    beside = published.remark(entry)
     head = f"## {escape(row.title or row.name)}\n\n{' · '.join(escape(part) for part in parts)}"
-    return f"{head}\n\n{escape(published)}" if published else head
+    return f"{head}\n\n{escape(beside)}" if beside else head

@@ -93,7 +93,7 @@ def test_labels_are_numbers_or_names(task, label, number):
         ("sst2", "csv", "sentence,label\na,1\nb,", "line 3: there is no label"),
         ("sst2", "csv", 'sentence,label\n"a\nb",1\n"  ",1', "line 4: there is no text under “sentence”"),
         ("rte", "tsv", "sentence1\tsentence2\tlabel\na\t\t1", "line 2: there is no text under “sentence2”"),
-        ("rte", "tsv", 'sentence1\tsentence2\tlabel\n"a" b\tc\t1', "line 2: this is no TSV"),
+        ("rte", "tsv", 'sentence1\tsentence2\tlabel\n"""a"""\tb\t0\n"a" b\tc\t1', "line 3: this is no TSV"),
         ("sst2", "csv", "sentence,label\nyes, fine,1", "line 2: 3 cells under 2 columns"),
         ("stsb", "csv", "sentence1,sentence2,label\na,b,much", "line 2: the label “much” is not a number from 0 to 5"),
         ("stsb", "jsonl", '{"sentence1": "a", "sentence2": "b", "label": 9}', "line 1: the label “9” is not a number"),

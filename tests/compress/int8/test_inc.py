@@ -113,7 +113,7 @@ def test_its_integers_run_on_an_engine_of_their_own(static):
         OneDnnEngine.open(folder.parent, 1)
 
 
-def test_what_it_made_is_scored_packaged_and_answers(tiny_model, tiny_data, tmp_path):
+def test_what_it_made_is_scored_packaged_pulled_and_answers(tiny_model, tiny_data, tmp_path, local_hub):
     changes = [
         f"model={tiny_model}",
         f"dataset.train={tiny_data.train}",
@@ -137,6 +137,13 @@ def test_what_it_made_is_scored_packaged_and_answers(tiny_model, tiny_data, tmp_
     assert reply.answers[0].text in "Marie Curie was born in Warsaw."
     told = (entry.folder / "README.md").read_text()
     assert "onednn" in told and "AutoModel" not in told and "quantized from it" in told
+
+    local_hub.put("ann/inc", {path.name: path.read_bytes() for path in entry.folder.iterdir() if path.is_file()})
+    pulled = catalog.find("ann/inc")
+    assert pulled.engines == entry.engines and pulled.folder != entry.folder
+    assert (pulled.folder / INTEGERS).read_bytes() == (entry.folder / INTEGERS).read_bytes()
+    again = QuestionAnswerer(pulled, "onednn", 1).ask("Who?", "Marie Curie was born in Warsaw.")
+    assert again.answers == reply.answers
 
 
 def test_ranges_of_every_run_need_no_windows_and_products_may_stay_float(tiny_model, tmp_path):
