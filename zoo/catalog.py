@@ -12,7 +12,8 @@ from typing import Any
 from zoo import pulling, safety, shelf
 from zoo.abstaining import folder_abstains
 from zoo.checkpoints import activation_of, labels_of, read_config
-from zoo.engines import GRAPH, INTEGERS, TENSORS, running
+from zoo.encoders import ENCODERS
+from zoo.engines import GRAPH, INTEGERS, TENSORS, float_weights, running
 from zoo.errors import UserError
 from zoo.families import FAMILIES
 from zoo.files import read_json
@@ -43,6 +44,7 @@ class Entry:
     `front` is there for int8 length-adaptive entries; `engines` are the names that `zoo.engines.open_engine` takes;
     `labels` name a classifier's outputs in their order (one where it gives a score), `activation` says what turns these
     into what is said, see `zoo.checkpoints.activation_of`. `no_answer`: it was trained to say that there is none.
+    `family` is the `model_type` of its `config.json`.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Entry:
     labels: list[str] = field(default_factory=list)
     activation: str = ""
     no_answer: bool = False
+    family: str = ""
 
     @property
     def type(self) -> TaskType:
@@ -220,10 +223,9 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         if facts.get(key) is not None and not isinstance(facts[key], kind):
             raise UserError(f"“{key}” in {path} should be of the kind {kind.__name__}. Correct the file.")
     family = config.get("model_type")
-    if family not in FAMILIES:
-        raise UserError(
-            f"{name} is of the type {family!r}; this program runs {', '.join(FAMILIES)} encoders. Take one."
-        )
+    if family not in FAMILIES and family not in ENCODERS:
+        runs = ", ".join([*FAMILIES, *ENCODERS])
+        raise UserError(f"{name} is of the type {family!r}; this program runs {runs} encoders. Take one.")
     refuse_settings(config)
     task = facts.get("task") or _task(config, name)
     if task not in TASK_TYPES:
@@ -234,9 +236,9 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
     integer_files = [path.name for path in ([graph] if front else []) + [folder / INTEGERS] if path.is_file()]
     sibling = facts.get("full_precision")
     tensors = Tensors.of(folder) if has_tensors(folder) else None
-    runs_float = tensors or (integer_files and sibling)
     stock = None if tensors or graph.is_file() or integer_files else stock_graph(names_in(folder))
-    engines = running(*([GRAPH] if stock else integer_files), *([TENSORS] if runs_float else []))
+    runs_float = tensors or ((integer_files or stock) and sibling)
+    engines = running(*([GRAPH] if stock else integer_files), *([float_weights(config)] if runs_float else []))
     if not engines:
         raise UserError(f"{name} has neither {TENSORS} nor {GRAPH} with its {FRONT}. Save it again as one of these.")
     card = folder / "README.md"
@@ -267,6 +269,7 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         labels=labels_of(config) if TASK_TYPES[task].has_labels else [],
         activation=activation_of(config) if TASK_TYPES[task].has_labels else "",
         no_answer=task == QUESTIONS.name and folder_abstains(folder, config, name),
+        family=family,
     )
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.encoders import SIZES, encoder_of, encoder_titles
 from zoo.errors import UserError
-from zoo.families import CURVES, FAMILIES, Family, family_of
+from zoo.families import CURVES, FAMILIES, Family, family_of, titles
 from zoo.files import read_json
 from zoo.foreign import refuse_settings
 from zoo.tasks import TASK_TYPES, TaskType, are_unnamed
@@ -153,16 +154,16 @@ def most_tokens(config: Mapping[str, Any], limit: int | None = None) -> int:
 
 def first_position(config: Mapping[str, Any]) -> int:
     """Where the positions of tokens begin: some families leave the first ones to padding."""
-    family = FAMILIES.get(str(config.get("model_type")))
-    if family is None:
+    row = FAMILIES.get(str(config.get("model_type"))) or encoder_of(config)
+    if row is None:
         return 0
-    return pad_of(config) + 1 if family.counts_tokens else family.first
+    return pad_of(config) + 1 if row.counts_tokens else row.first
 
 
 def pad_of(config: Mapping[str, Any]) -> int:
     """The id that stands for padding; the family's where the configuration has none."""
     pad = config.get("pad_token_id")
-    return family_of(config.get("model_type")).pad if pad is None else int(pad)
+    return (encoder_of(config) or family_of(config.get("model_type"))).pad if pad is None else int(pad)
 
 
 def check_simulable(name: str | None) -> None:
@@ -199,6 +200,29 @@ def check_config(config: dict[str, Any]) -> None:
     curve_of(config)
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise UserError("Relative position embeddings are not supported: use a checkpoint with absolute ones.")
+
+
+def check_checkpoint(config: dict[str, Any]) -> None:
+    """Refuses what neither this program's encoder nor transformers' own runs here, by its configuration.
+
+    Raises:
+        UserError: it names the family and what to take instead.
+    """
+    row, name = encoder_of(config), str(config.get("model_type"))
+    if row is None and name not in FAMILIES:
+        raise UserError(
+            f"Model type {name!r} is not supported: it is no encoder of text that runs here. Use a {titles()} "
+            f"checkpoint, or one of {encoder_titles()}, which transformers computes."
+        )
+    if row is None:
+        check_config(config)
+        return
+    refuse_settings(config)
+    architecture = str((config.get("architectures") or [""])[0])
+    if architecture.endswith(row.lacks or ("\n",)):
+        raise UserError(f"transformers has no {architecture}: take a {row.title} checkpoint with another head.")
+    if absent := [size for size in SIZES if not isinstance(config.get(size), int)]:
+        raise UserError(f"config.json does not say {', '.join(absent)} of this {row.title} checkpoint. Restore it.")
 
 
 def ours(key: str, family: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from zoo import pulling, safety
-from zoo.checkpoints import check_config, read_config
+from zoo.checkpoints import check_checkpoint, read_config
 from zoo.errors import UserError
 from zoo.files import atomic, sha256, write_json
 from zoo.tensors import SINGLE, Tensors, has_tensors
@@ -61,7 +61,7 @@ def _convert_folder(source: Path, out: Path | None, tell: Callable[[str], None])
         raise UserError(f"{source} has its weights in safetensors: there is nothing to convert. Open it as it is.")
     names = [path.name for path in source.iterdir() if path.is_file()]
     safety.check_adapter(names, str(source))
-    check_config(read_config(source))
+    check_checkpoint(read_config(source))
     pickles = [source / name for name in pulling.pickles_among(names, str(source))]
     safety.check_size((path.stat().st_size for path in pickles), str(source))
     if out is not None:

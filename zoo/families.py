@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from zoo.encoders import as_a_whole, encoder_of
 from zoo.errors import UserError
 
 # Names that transformers has for activations -> what they compute; those of one curve differ in rounding alone.
@@ -191,6 +192,8 @@ def family_of(name: object) -> Family:
         UserError: there is none.
     """
     row = FAMILIES.get(str(name))
+    if row is None and (other := encoder_of({"model_type": name})):
+        raise UserError(f"{as_a_whole(other, titles())}. Take the recipe static_int8 or dynamic_int8 for it.")
     if row is None:
         raise UserError(f"Model type {name!r} is not supported: use a {titles()} checkpoint.")
     return row

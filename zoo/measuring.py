@@ -107,4 +107,4 @@ def reference_of(
     except UserError as error:
         log.info("No fp32 to stand beside %s: %s", entry.name, error)
         other = None
-    return (other, engines.full_precision()) if other else (entry, engine)
+    return (other, engines.full_precision(other.folder)) if other else (entry, engine)

@@ -14,7 +14,7 @@ from huggingface_hub import errors as hub
 from huggingface_hub import hf_hub_download, snapshot_download
 
 from zoo import safety
-from zoo.checkpoints import check_config
+from zoo.checkpoints import check_checkpoint
 from zoo.errors import PickledWeights, UserError
 from zoo.files import read_json, write_json
 from zoo.hub import client, hub_settings
@@ -45,7 +45,7 @@ def check_type(config: dict[str, Any], names: Collection[str]) -> None:
         config: its `config.json`.
         names: of its files.
     """
-    check_config(config)
+    check_checkpoint(config)
 
 
 def pull(

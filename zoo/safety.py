@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from zoo.encoders import encoder_of
 from zoo.errors import PickledWeights, UserError
 from zoo.families import titles
 from zoo.files import read_json
@@ -85,12 +86,14 @@ def check_adapter(names: Iterable[str], where: str, base: str = "its base") -> N
 def check_code(settings: dict[str, Any], where: str, name: str) -> None:
     """Refuse a configuration that wants code of the model's own to be run.
 
+    A family that transformers has learned since needs none of it, and gets none: its weights have to fit all the same.
+
     Args:
         settings: what the file holds.
         where: whose it is.
         name: of the file.
     """
-    if "auto_map" in settings:
+    if "auto_map" in settings and encoder_of(settings) is None:
         raise UserError(
             f"{where} brings code of its own (auto_map in {name}), which is never run here. "
             f"Take a checkpoint of a standard {titles()} architecture."

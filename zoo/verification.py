@@ -116,9 +116,9 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
     if has_tensors(folder):
         import torch
 
-        from zoo.modeling import LengthAdaptiveModel
+        from zoo.pretrained import load_any
 
-        model = LengthAdaptiveModel.load(folder)
+        model = load_any(folder)
         with torch.inference_mode():
             outputs[catalog.TENSORS] = model(**{k: torch.from_numpy(v) for k, v in batch.items()}).logits.numpy()
     return outputs

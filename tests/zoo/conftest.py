@@ -25,7 +25,7 @@ def multiplies(monkeypatch) -> Callable[[bool], None]:
     return lambda able: monkeypatch.setattr(torch_engine, "multiplies_bf16", lambda: able)
 
 
-@pytest.fixture(scope="module", params=[name for name in engines.names() if name != "onednn"])
+@pytest.fixture(scope="module", params=engines.names(engines.GRAPH, engines.TENSORS))
 def any_engine(request) -> Iterator[str]:
     """Each engine in turn, on a CPU that has them all."""
     with pytest.MonkeyPatch.context() as patch:

@@ -25,8 +25,8 @@ BATCH = {
 }
 
 
-def test_every_engine_declares_itself():
-    assert engines.names() == ["onednn", "onnxruntime", "openvino", "torch", "torch-bf16"]
+def test_every_engine_declares_itself(tiny_model):
+    assert engines.names() == ["onednn", "onnxruntime", "openvino", "torch", "torch-bf16", "transformers"]
     assert engines.names(engines.GRAPH) == ["onnxruntime", "openvino"]
     assert [engines.engine_class(name).precision for name in engines.names()] == [
         "int8",
@@ -34,8 +34,10 @@ def test_every_engine_declares_itself():
         "int8",
         "fp32",
         "bf16",
+        "fp32",
     ]
-    assert engines.full_precision() == "torch" and engines.engine_class("inductor").opens == "qconfig.json"
+    assert engines.full_precision(tiny_model) == "torch"
+    assert engines.engine_class("inductor").opens == "qconfig.json"
 
 
 def test_the_registry_loads_no_runtime():

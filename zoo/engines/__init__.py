@@ -5,13 +5,16 @@ A file of this folder that registers a class adds an engine: nothing else has to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from zoo.engines.base import GRAPH, INTEGERS, REGISTRY, TENSORS, Engine, EngineClass, GraphEngine
+from zoo.checkpoints import read_config
+from zoo.encoders import encoder_of
+from zoo.engines.base import GRAPH, INTEGERS, REGISTRY, TENSORS, THEIRS, Engine, EngineClass, GraphEngine
 from zoo.engines.stock import StockGraph, read_bytes
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -27,7 +30,7 @@ for _module in iter_modules(__path__):
 
 def names(*weights: str) -> list[str]:
     """The engines that open one of these files of weights; those of every entry where none is given."""
-    weights = weights or (GRAPH, INTEGERS, TENSORS)
+    weights = weights or (GRAPH, INTEGERS, TENSORS, THEIRS)
     return [name for name, engine in REGISTRY.items() if engine.opens in weights]
 
 
@@ -53,9 +56,15 @@ def runs_int8(entry: Entry) -> bool:
     return INTEGERS in opened or (GRAPH in opened and (entry.front is not None or "int8" in entry.weights_dtype))
 
 
-def full_precision() -> str:
-    """The engine that runs an entry's float32 weights."""
-    return next(name for name, engine in REGISTRY.items() if engine.precision == "fp32")
+def full_precision(folder: Path) -> str:
+    """The engine that runs the float32 weights in a folder."""
+    weights = float_weights(read_config(folder))
+    return next(name for name, engine in REGISTRY.items() if (engine.precision, engine.opens) == ("fp32", weights))
+
+
+def float_weights(config: Mapping[str, object]) -> str:
+    """What stands for a checkpoint's float weights in `EngineClass.opens`, by its `config.json`."""
+    return THEIRS if encoder_of(config) else TENSORS
 
 
 def running(*weights: str) -> list[str]:
@@ -88,7 +97,7 @@ def open_engine(name: str, entry: Entry, threads: int | None = None) -> Engine:
     able = engines_here(entry)
     if name not in able:
         raise UserError(f"{entry.name} cannot run on {name}: it runs on {', '.join(able) or 'nothing here'}.")
-    folder = entry.float_folder if engine.opens == TENSORS else entry.folder
+    folder = entry.float_folder if engine.opens in (TENSORS, THEIRS) else entry.folder
     return _open(engine, folder, threads or get_settings().threads)
 
 
@@ -98,6 +107,11 @@ def open_graph(folder: Path, threads: int, engine: str = DEFAULT_ENGINE) -> Engi
     The engines "onednn" and, at full length only, "inductor" run what neural-compressor quantized, others the graph.
     """
     return _open(engine_class(engine), folder, threads)
+
+
+def open_float(folder: Path, threads: int) -> Engine:
+    """The float checkpoint in `folder`, of whatever family."""
+    return _open(engine_class(full_precision(folder)), folder, threads)
 
 
 def _open(engine: type[EngineClass], folder: Path, threads: int) -> Engine:

@@ -16,6 +16,7 @@ from zoo.operators import Weights
 from zoo.tensors import INTEGERS as INTEGERS
 
 GRAPH, TENSORS = MODEL_FILE, "model.safetensors"  # the forms of weights that an entry may hold, beside `INTEGERS`
+THEIRS = "model.safetensors of transformers"  # the same file, of a family that transformers computes
 Batch = dict[str, np.ndarray]
 Properties = dict[str, Any]  # of a runtime, by its own names
 
@@ -66,7 +67,8 @@ class EngineClass(ABC):
         label: what the page calls it.
         package: the package that has to be installed, by the name that Python imports.
         precision: "int8", "fp32" or "bf16".
-        opens: the file of weights that it runs: `GRAPH`, `TENSORS`, `INTEGERS`, or another that no entry holds.
+        opens: the file of weights that it runs: `GRAPH`, `TENSORS`, `THEIRS`, `INTEGERS`, or another that no entry
+            holds.
         beside: the engine of the same weights that every machine has, where this one needs more of the machine.
         device: what it computes on, as torch calls it.
     """

@@ -1,0 +1,140 @@
+"""An encoder of transformers with its head, called as this program's own is: the families of `zoo.encoders`."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo import torchvision_fix
+from zoo.checkpoints import check_checkpoint, head_of, read_config
+from zoo.encoders import encoder_of
+from zoo.errors import UserError
+from zoo.files import write_json
+from zoo.lengths import Shape
+from zoo.modeling import LOST, LengthAdaptiveModel, Output
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class Pretrained(nn.Module):
+    """A model of transformers that is called as a `LengthAdaptiveModel` is, at full length only.
+
+    Args:
+        inner: the model.
+        config: its `config.json`.
+
+    Attributes:
+        inputs: those of `INPUTS` that it takes, in their order.
+    """
+
+    def __init__(self, inner: PreTrainedModel, config: dict[str, Any]):
+        super().__init__()
+        self.inner, self.config = inner.eval(), config
+        self.head, self.shape = head_of(config), Shape.from_config(config)
+        takes = inspect.signature(inner.forward).parameters
+        has_types = config.get("type_vocab_size", 2) > 1
+        self.inputs = tuple(n for n in INPUTS if n in takes and (has_types or n != "token_type_ids"))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> Output:
+        """What `LengthAdaptiveModel.forward` gives.
+
+        Raises:
+            UserError: the lengths ask for tokens to be dropped.
+        """
+        mask = attention_mask.bool()
+        if lengths is not None and bool((lengths < mask.sum(1)[:, None]).any()):
+            raise UserError("transformers computes this encoder at full length only. Leave the budget out.")
+        if token_type_ids is None:
+            token_type_ids = torch.zeros_like(input_ids)
+        values = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        parts = self.answer({name: values[name] for name in self.inputs})
+        logits = (parts[0] if len(parts) == 1 else torch.stack(parts, -1)).float()
+        if self.head.per_token:
+            logits = logits.masked_fill(~mask[..., None], LOST)
+        return Output(logits, [mask] * self.shape.layers)
+
+    def answer(self, feed: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """What the model says, an output of its task each."""
+        out = self.inner(**feed, return_dict=True)
+        return tuple(out[name] for name in self.head.outputs)
+
+    @classmethod
+    def load(cls, folder: Path | str, **overrides: Any) -> Pretrained:
+        """Reads a checkpoint folder by transformers, computing in float32; code that lies in it is never run.
+
+        Args:
+            folder: `config.json` and safetensors.
+            **overrides: keys of the configuration to set.
+
+        Raises:
+            UserError: it is of no family of `zoo.encoders`, transformers cannot load it, or weights are missing.
+        """
+        folder = Path(folder)
+        config = {**read_config(folder), **overrides}
+        check_checkpoint(config)
+        row, head = encoder_of(config), head_of(config)
+        title = row.title if row else "this"
+        torchvision_fix.mend()
+        import transformers
+
+        auto = getattr(transformers, f"AutoModel{head.ending.removeprefix('Model')}")
+        options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True, "use_safetensors": True}
+        try:
+            with _quiet():
+                inner, report = auto.from_pretrained(
+                    str(folder), dtype=torch.float32, output_loading_info=True, **options
+                )
+        except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+            raise UserError(
+                f"transformers cannot load {folder} as {title}: {reason}. Take another checkpoint."
+            ) from error
+        lost = sorted(report["missing_keys"])
+        if lost:
+            raise UserError(f"{folder}: the checkpoint lacks {len(lost)} weights, for example {lost[0]}.")
+        return cls(inner, config)
+
+    def save(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
+        """Writes a checkpoint folder in a type of numbers."""
+        folder = Path(folder)
+        state = {name: v.to(dtype) if v.is_floating_point() else v for name, v in self.inner.state_dict().items()}
+        with _quiet():
+            self.inner.save_pretrained(str(folder), state_dict=state, max_shard_size="100GB")
+        config = {key: value for key, value in self.config.items() if key != "auto_map"}
+        write_json(folder / "config.json", {**config, "dtype": str(dtype).removeprefix("torch.")})
+
+
+def load_any(folder: Path | str) -> LengthAdaptiveModel | Pretrained:
+    """The float model in a folder, by this program's own encoder where it has the family, else by transformers."""
+    return Pretrained.load(folder) if encoder_of(read_config(folder)) else LengthAdaptiveModel.load(folder)
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without what transformers says of a checkpoint while it loads: what matters of it is raised."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
