@@ -172,7 +172,10 @@ def resolved(hub) -> list[str]:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "deberta-v2", "architectures": ["DebertaV2ForQuestionAnswering"]}, "'deberta-v2'"),
+        ({"model_type": "longformer", "architectures": ["LongformerForQuestionAnswering"]}, "'longformer'"),
+        ({"model_type": "gpt2", "architectures": ["GPT2ForSequenceClassification"]}, "'gpt2'"),
+        ({"model_type": "vit", "architectures": ["ViTForImageClassification"]}, "'vit'"),
+        ({"model_type": "new", "auto_map": {"AutoModel": "a--b.Model"}}, "code of its own"),
         ({"model_type": "electra", "architectures": ["ElectraForQuestionAnswering"]}, "'electra'"),
         ({"model_type": "modernbert", "architectures": ["ModernBertForSequenceClassification"]}, "'modernbert'"),
         ({"model_type": "bert", "hidden_act": "mish", "architectures": ["BertForQuestionAnswering"]}, "'mish'"),
