@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ui.samples import GENERAL, SAMPLES
 from zoo import catalog
-from zoo.ask import QuestionAnswerer
+from zoo.asking import open_entry
 from zoo.catalog import Entry
 from zoo.checkpoints import SIGMOID, labels_of
 from zoo.classify import TextClassifier
@@ -132,7 +132,7 @@ def open_model(entry: Entry, engine: str) -> Opened:
     Raises:
         UserError: it does not run on this engine.
     """
-    opened = {opened.task: opened for opened in (QuestionAnswerer, TextClassifier)}[entry.task](entry, engine)
+    opened = open_entry(entry, engine)
     if isinstance(opened, TextClassifier):
         opened.texts = reading_of(entry).texts
     return opened

@@ -40,6 +40,29 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Tag:
+    """A labelled span of a text, `text[start:end] == text`; `probability` is the mean of its words'."""
+
+    text: str
+    start: int
+    end: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Match:
+    """A text that was compared with another: its place among those compared, and how well it fits.
+
+    `score` is a cosine of embeddings (-1 to 1), or what a model that ranks says.
+    """
+
+    text: str
+    index: int
+    score: float
+
+
+@dataclass(frozen=True)
 class KeptWindow:
     """Which tokens of a window survived.
 
@@ -74,6 +97,8 @@ class Reply:
         labels: of classification, from likely to unlikely.
         several: several of the labels may hold at once, or none; each has a probability of its own.
         score: of a model with one output.
+        tags: labelled spans of the text, in their order.
+        matches: texts[1:], which were compared with texts[0], the best first.
     """
 
     texts: tuple[str, ...]
@@ -85,6 +110,8 @@ class Reply:
     labels: list[Label] = field(default_factory=list[Label])
     score: float | None = None
     several: bool = False
+    tags: list[Tag] = field(default_factory=list[Tag])
+    matches: list[Match] = field(default_factory=list[Match])
 
     @property
     def chosen(self) -> list[Label]:

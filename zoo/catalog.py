@@ -11,7 +11,7 @@ from typing import Any
 
 from zoo import pulling, safety, shelf
 from zoo.abstaining import folder_abstains
-from zoo.checkpoints import activation_of, labels_of, read_config
+from zoo.checkpoints import activation_of, head_of, labels_of, read_config
 from zoo.encoders import ENCODERS
 from zoo.engines import GRAPH, INTEGERS, TENSORS, float_weights, running
 from zoo.errors import UserError
@@ -274,16 +274,10 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
 
 
 def _task(config: dict[str, Any], name: str) -> str:
-    architectures = config.get("architectures") or []
-    for architecture in architectures:
-        for kind in TASK_TYPES.values():
-            if architecture.endswith(kind.ending):
-                return kind.name
-    titles = " nor for ".join(kind.title for kind in TASK_TYPES.values())
-    raise UserError(
-        f"{name} is a {', '.join(architectures) or 'model without a head'}: neither for {titles}. Take a checkpoint "
-        "that was trained for one of these."
-    )
+    try:
+        return head_of(config).name
+    except UserError as error:
+        raise UserError(f"{name}: {error} Take a checkpoint that was trained for one of these.") from error
 
 
 def checkpoint_of(name: str) -> Path:

@@ -12,11 +12,14 @@ from zoo.errors import UserError
 from zoo.families import CURVES, FAMILIES, Family, family_of, titles
 from zoo.files import read_json
 from zoo.foreign import refuse_settings
-from zoo.tasks import TASK_TYPES, TaskType, are_unnamed
+from zoo.pooling import KEY, Pooling, stated_in
+from zoo.tasks import EMBEDDINGS, TASK_TYPES, TaskType, are_unnamed
 from zoo.tensors import Tensors, has_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+DECODER = "LMHeadModel"  # how transformers ends names that would pass for those of encoders without a head
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
@@ -34,6 +37,18 @@ def read_config(folder: Path | str) -> dict[str, Any]:
         outputs = _outputs(config, Tensors.of(folder))
         if outputs not in (None, 2):  # transformers leaves its default of two unnamed labels out
             config["id2label"] = {str(i): f"LABEL_{i}" for i in range(outputs)}
+    return _pooled(config, folder)
+
+
+def _pooled(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A configuration with what a folder of sentence-transformers says of the vectors that its encoder is for."""
+    pooling = None if KEY in config else stated_in(folder)
+    if pooling is None:
+        return config
+    name, config = (config.get("architectures") or [""])[0], {**config, KEY: pooling}
+    heads = [kind.ending for kind in TASK_TYPES.values() if kind.layers]
+    if not name.endswith(tuple(heads)):  # some are saved as what they were trained from: MPNetForMaskedLM
+        config["architectures"] = [re.sub("(For[A-Z].*|Model)?$", EMBEDDINGS.ending, name, count=1)]
     return config
 
 
@@ -69,11 +84,14 @@ def head_of(config: dict[str, Any]) -> TaskType:
     """
     name = (config.get("architectures") or [""])[0]
     for head in TASK_TYPES.values():
-        if name.endswith(head.ending):
+        if (
+            name.endswith(head.ending)
+            and not name.endswith(DECODER)
+            and (not head.by_name or config.get("finetuning_task") == head.name)
+        ):
             return head
-    raise UserError(
-        f"This checkpoint is a {name or 'bare encoder'}: it needs a question-answering or classification head."
-    )
+    titles = ", ".join(head.title for head in TASK_TYPES.values())
+    raise UserError(f"This checkpoint is a {name or 'model without a name'}, which is for none of {titles}.")
 
 
 def architecture(family: str, head: TaskType) -> str:
@@ -166,6 +184,14 @@ def pad_of(config: Mapping[str, Any]) -> int:
     return (encoder_of(config) or family_of(config.get("model_type"))).pad if pad is None else int(pad)
 
 
+def keeps_first(config: dict[str, Any]) -> bool:
+    """Whether the first token is never dropped: where a head reads it."""
+    head = head_of(config)
+    if head.reads == "pooled":
+        return Pooling.of(config).mode == "cls"
+    return head.reads == "first" or bool(config.get("always_keep_first_token", False))
+
+
 def check_simulable(name: str | None) -> None:
     """Refuses what AIMET and NNCF are given no names for here.
 
@@ -225,8 +251,8 @@ def check_checkpoint(config: dict[str, Any]) -> None:
         raise UserError(f"config.json does not say {', '.join(absent)} of this {row.title} checkpoint. Restore it.")
 
 
-def ours(key: str, family: str) -> str:
-    """A Hugging Face parameter name of this family as our encoder spells it."""
+def ours(key: str, family: str, head: TaskType) -> str:
+    """A Hugging Face parameter name of this family, with this head, as our encoder spells it."""
     row = family_of(family)
     key = key.removeprefix(f"{row.root}.")
     key = key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
@@ -236,7 +262,7 @@ def ours(key: str, family: str) -> str:
     part, _, kind = key.rpartition(".")
     # A bare encoder's pooler is where a classifier starts.
     names = {"pooler.dense": "dense"} | {
-        there.removeprefix(f"{row.root}."): here for here, there in _outside(row).items()
+        there.removeprefix(f"{row.root}."): here for here, there in _outside(row, head).items()
     }
     return f"{names[part]}.{kind}" if part in names else key
 
@@ -247,15 +273,16 @@ def theirs(key: str, family: str) -> str:
     if match := re.fullmatch(r"layers\.(\d+)\.(\w+)\.(weight|bias)", key):
         return f"{row.root}.{row.stem}.{match[1]}.{row.layer[match[2]]}.{match[3]}"
     part, _, kind = key.rpartition(".")
-    return f"{_outside(row)[part]}.{kind}"
+    return f"{_outside(row, *TASK_TYPES.values())[part]}.{kind}"
 
 
-def _outside(row: Family) -> dict[str, str]:
-    """Names of the weights outside the layers, by ours."""
+def _outside(row: Family, *heads: TaskType) -> dict[str, str]:
+    """Names of the weights outside the layers, by ours; several heads may call different things the same."""
     names = {here: f"{row.root}.{there}" for here, there in row.embeddings.items()}
     if row.distances:
         names["distances"] = f"{row.root}.{row.distances}"
-    return names | {"qa_outputs": "qa_outputs", "dense": row.dense, "classifier": row.classifier}
+    own = {"qa_outputs": "qa_outputs", "tags": "classifier", "dense": row.dense, "classifier": row.classifier}
+    return names | {name: own[name] for head in heads for name in head.layers}
 
 
 def with_heads(

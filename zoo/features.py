@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 MAX_CONTEXT, MAX_QUESTION = 20_000, 512  # characters of a passage, or a text, and of a question
 MAX_QUESTION_TOKENS = 64
 VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))  # files that hold one
+WORD = re.compile(r"\w+(?:[-'’.]\w+)*|[^\w\s]")  # with what stands inside of one: e-mail, O’Neill, 3.5
+Span = tuple[int, int]  # places of the first character and of the one behind the last
 CAPITALS = 20  # so many words with capital letters make a vocabulary cased
 
 
@@ -33,6 +37,7 @@ class Window:
         offsets: for every token its character span in the passage, None for question and special tokens; of texts to
             classify in the text that it is of.
         parts: for every token which of two texts to classify it is of, 0 or 1, None for special tokens.
+        words: for every token the number of the word that it is of, where words are labelled; None for special tokens.
     """
 
     example: int
@@ -40,6 +45,7 @@ class Window:
     token_type_ids: list[int] | None
     offsets: list[tuple[int, int] | None]
     parts: list[int | None] = field(default_factory=list)
+    words: list[int | None] = field(default_factory=list)
 
 
 class Tokenizer(Protocol):
@@ -217,6 +223,55 @@ def make_texts(
         ]
         windows.append(Window(i, ids, segments[i] if segments else None, offsets, parts))
     return windows
+
+
+def make_parts(
+    tokenizer: Tokenizer, texts: Sequence[str], words: Sequence[Sequence[Span]], max_length: int, stride: int
+) -> list[Window]:
+    """Cuts texts whose words are labelled into windows of at most `max_length` tokens that overlap by `stride`.
+
+    A token is of the first word that it shares a character with.
+
+    Args:
+        tokenizer: of the model.
+        texts: as a person would write them; they are not taken apart into words before.
+        words: of each text the places of its words, in order.
+        max_length: tokens of a window, special ones included.
+        stride: tokens that neighbouring windows share.
+    """
+    if not texts:
+        return []
+    tokens = tokenizer(
+        list(texts),
+        truncation=True,
+        max_length=max_length,
+        stride=max(0, min(stride, max_length // 2)),
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    segments, windows = tokens.get("token_type_ids"), list[Window]()
+    for i, example in enumerate(tokens["overflow_to_sample_mapping"]):
+        parts = tokens.sequence_ids(i)
+        offsets = [
+            (int(o[0]), int(o[1])) if part is not None else None
+            for o, part in zip(tokens["offset_mapping"][i], parts, strict=True)
+        ]
+        ends = [end for _, end in words[example]]
+        numbers = [None if o is None else _word_at(o, words[example], ends) for o in offsets]
+        ids = tokens["input_ids"][i]
+        windows.append(Window(example, ids, segments[i] if segments else None, offsets, parts, numbers))
+    return windows
+
+
+def _word_at(token: Span, words: Sequence[Span], ends: Sequence[int]) -> int | None:
+    """The number of the first word that shares a character with a token; None for what stands between words."""
+    place = bisect_right(ends, token[0])
+    return place if place < len(words) and words[place][0] < token[1] else None
+
+
+def words_in(text: str) -> list[Span]:
+    """Places of the words and punctuation marks of a text."""
+    return [match.span() for match in WORD.finditer(text)]
 
 
 def pad(windows: Sequence[Window], pad_id: int = 0, length: int | None = None) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ import numpy as np
 
 from zoo.errors import UserError
 from zoo.families import family_of
+from zoo.graph_heads import class_logits, gone_states, named_outputs, real_logits, text_vector, token_logits
 from zoo.onnx_files import OURS, whole
 from zoo.operators import Nodes, Weights
 from zoo.tasks import QUESTIONS, TASK_TYPES
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     import onnx
 
 MASK = -1e4
-LOST = -1e4
 OPSET = 20
 META = "budget_zoo"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "lengths")
@@ -45,7 +45,8 @@ class State:
         alive: 1 for real tokens and 0 for others, `[batch, tokens]`; None where inputs are never padded.
         where: their places in the input; None while all are left.
         bias: what is added to scores of attention; None where the next layer makes it.
-        restored: logits of every token so far; None while all are left.
+        restored: logits of every token so far, or what the states of dropped tokens add to a vector; None while all
+            are left.
     """
 
     x: str
@@ -63,7 +64,8 @@ class Graph(Nodes):
         self.spec, self.padded = spec, padded
         self.family = family_of(spec["family"])
         self.task = TASK_TYPES[spec.get("head", QUESTIONS.name)]
-        self.width = len(weights[f"{self.task.layers[-1]}.bias"])  # of the logits
+        last = self.task.layers[-1] if self.task.layers else "norm"
+        self.width = len(weights[f"{last}.bias"])  # of what comes out
         self.results: dict[str, str] = {}  # outputs of the graph, by their names
 
     def embed(self) -> str:
@@ -132,8 +134,11 @@ class Graph(Nodes):
         if drops:
             assert probabilities is not None
             if self.task.per_token:
-                restored = _restore(self, restored, self.linear(self.task.layers[-1], x), where, alive)
+                restored = token_logits(self, restored, self.linear(self.task.layers[-1], x), where, alive)
+            before = alive
             pick, where, alive = _choose(self, i, probabilities, alive, where)
+            if self.task.reads == "pooled":
+                restored = gone_states(self, restored, x, before, pick, alive)
             bias = None
             rows = self.op("Unsqueeze", pick, self.const([2]))
             mixed, skip = (self.op("GatherND", part, rows, batch_dims=1) for part in (mixed, x))
@@ -163,10 +168,12 @@ class Graph(Nodes):
         """The logits, which stand before the places that were kept."""
         if self.task.per_token:
             fresh = self.linear(self.task.layers[-1], state.x)
-            logits = _real(self, _restore(self, state.restored, fresh, state.where, state.alive))
+            logits = real_logits(self, token_logits(self, state.restored, fresh, state.where, state.alive))
+        elif self.task.reads == "pooled":
+            logits = text_vector(self, state)
         else:
-            logits = _classify(self, state.x)
-        self.results = {**_outputs(self, logits), **self.results}
+            logits = class_logits(self, state.x)
+        self.results = {**named_outputs(self, logits), **self.results}
 
     def model(self) -> onnx.ModelProto:
         """The graph as a file's content."""
@@ -184,7 +191,7 @@ class Graph(Nodes):
             [helper.make_tensor_value_info(n, TensorProto.INT64, sizes.get(n, ["batch", "tokens"])) for n in INPUTS],
             [
                 helper.make_tensor_value_info(n, TensorProto.FLOAT, columns)
-                if "logits" in n
+                if n in self.task.outputs
                 else helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", n])
                 for n in self.results
             ],
@@ -250,41 +257,6 @@ def _apart(g: Graph, x: str, where: str | None) -> str:
     middle = g.const(len(g.weights["distances.w"]) // 2)
     rows = g.op("Gather", g.weight("distances.w"), g.op("Add", far, middle))
     return g.op("Transpose", rows, perm=[0, 3, 1, 2])
-
-
-def _classify(g: Graph, x: str) -> str:
-    """The logits `[batch, labels]`, from the first token, which is at place 0 after every drop."""
-    first = g.linear("dense", g.op("Gather", x, g.const(0), axis=1))
-    return g.linear("classifier", g.curve(g.family.bend, first))
-
-
-def _real(g: Graph, logits: str) -> str:
-    """The logits of every token, those of padding lost."""
-    if not g.padded:
-        return logits
-    real = g.op("Unsqueeze", g.op("Cast", "attention_mask", to=9), g.const([2]))
-    return g.op("Where", real, logits, g.const(LOST, np.float32))
-
-
-def _outputs(g: Graph, logits: str) -> dict[str, str]:
-    """Results by the names of the outputs that they go to."""
-    count = len(g.task.outputs)
-    if count == 1:
-        return {g.task.outputs[0]: logits}
-    parts = g.op("Split", logits, outputs=count, axis=-1, num_outputs=count)
-    return {name: g.op("Squeeze", part, g.const([2])) for name, part in zip(g.task.outputs, parts, strict=True)}
-
-
-def _restore(g: Graph, restored: str | None, fresh: str, where: str | None, alive: str | None) -> str:
-    """The logits `[batch, tokens, values]` with those of the tokens that are left written over the earlier ones."""
-    if restored is None or where is None:
-        return fresh
-    column = g.op("Unsqueeze", where, g.const([2]))
-    index = g.op("Concat", *([column] * g.width), axis=2)
-    if alive is not None:  # dead rows ride along with longer batch-mates: their earlier logits stand
-        keep = g.op("Cast", g.op("Unsqueeze", alive, g.const([2])), to=9)
-        fresh = g.op("Where", keep, fresh, g.op("GatherElements", restored, index, axis=1))
-    return g.op("ScatterElements", restored, index, fresh, axis=1)
 
 
 def _choose(g: Graph, i: int, probabilities: str, alive: str | None, where: str | None) -> tuple[str, str, str | None]:

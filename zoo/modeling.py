@@ -2,9 +2,7 @@
 
 Drop-and-restore follows the Length-Adaptive Transformer (Kim and Cho, arXiv 2010.07003): between attention and
 feed-forward of a layer only the most significant tokens go on, where the significance of a token is the attention it
-receives, summed over heads and over real query tokens. A dropped token keeps its last state. As the question-answering
-head is linear per token, its logits are restored instead of its hidden state: the same numbers at a fraction of
-the copying.
+receives, summed over heads and over real query tokens. What becomes of a dropped token's last state: `zoo.heads`.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ from zoo.checkpoints import (
     check_config,
     first_position,
     head_of,
+    keeps_first,
     labels_of,
     normalized,
     ours,
@@ -36,12 +35,12 @@ from zoo.checkpoints import (
 from zoo.errors import UserError
 from zoo.families import family_of
 from zoo.files import atomic, write_json
-from zoo.layers import CURVES, MASK, Layer
+from zoo.heads import outcome
+from zoo.layers import MASK, Layer
 from zoo.lengths import Shape
 from zoo.tasks import TASK_TYPES, TaskType
 from zoo.tensors import Tensors
 
-LOST = -1e4  # logit of a padded position
 HEAD_LAYERS = tuple(f"{name}." for kind in TASK_TYPES.values() for name in kind.layers)
 
 
@@ -50,7 +49,8 @@ class Output:
     """What a forward pass gives.
 
     Attributes:
-        logits: `[batch, tokens, 2]` (start, end) for question answering, `[batch, labels]` for classification.
+        logits: `[batch, tokens, 2]` (start, end) for question answering, `[batch, tokens, labels]` for token labels,
+            `[batch, labels]` for classification, `[batch, hidden]` for embeddings, which are what they give.
         kept: for every layer, which tokens are alive after it, `[batch, tokens]` bool.
         significance: for every layer that scored its tokens, (layer, share of all attention received, token
             positions), the two `[batch, tokens alive]`; differentiable.
@@ -62,12 +62,13 @@ class Output:
 
 
 class LengthAdaptiveModel(nn.Module):
-    """An encoder of a family in `zoo.families` with a question-answering or classification head and drop-and-restore.
+    """An encoder of a family in `zoo.families` with the head of a task and drop-and-restore.
 
     Args:
         config: the checkpoint's `config.json`. Two keys are ours: `length_drop_layers` (the layers at which tokens may
             be dropped; every layer where absent) and `always_keep_first_token` (SQuAD v2 needs it, its null score is
-            read there; a classifier keeps that token in any case, its head reads nothing else).
+            read there; a classifier keeps that token in any case, its head reads nothing else). `pooling` is what
+            `zoo.pooling` has for embeddings.
         dropout: probability used in training mode, of hidden states. Attention has none by default, since on a CPU the
             random numbers for its probabilities cost half of the speed: see `attention_dropout`.
 
@@ -76,6 +77,7 @@ class LengthAdaptiveModel(nn.Module):
     """
 
     qa_outputs: nn.Linear
+    tags: nn.Linear
     dense: nn.Linear
     classifier: nn.Linear
 
@@ -89,7 +91,7 @@ class LengthAdaptiveModel(nn.Module):
         self.head = head_of(config)
         self.shape = Shape.from_config(config)
         self.drop_layers = tuple(config.get("length_drop_layers") or range(self.shape.layers))
-        self.keep_first = not self.head.per_token or config.get("always_keep_first_token", False)
+        self.keep_first = keeps_first(config)
         hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
         self.words = nn.Embedding(config["vocab_size"], hidden, padding_idx=pad_of(config))
         self.positions = nn.Embedding(config["max_position_embeddings"], hidden)
@@ -101,10 +103,10 @@ class LengthAdaptiveModel(nn.Module):
             )
         self.norm = nn.LayerNorm(hidden, eps=eps)
         self.layers = nn.ModuleList(Layer(config) for _ in range(self.shape.layers))
-        *before, last = self.head.layers
-        for name in before:
+        for name in self.head.layers[:-1]:
             self.add_module(name, nn.Linear(hidden, hidden))
-        self.add_module(last, nn.Linear(hidden, self.head.values or len(labels_of(config))))
+        for name in self.head.layers[-1:]:
+            self.add_module(name, nn.Linear(hidden, self.head.values or len(labels_of(config))))
 
     @property
     def blocks(self) -> list[Layer]:
@@ -159,7 +161,7 @@ class LengthAdaptiveModel(nn.Module):
         x = self.embed(input_ids, token_type_ids)
         where = torch.arange(tokens, device=x.device).expand(batch, tokens)
         bias = self.attention_bias(alive, where[:1], x.dtype)  # all rows have their tokens in the same places
-        restored: Tensor | None = None
+        gathered = outcome(self, alive)
         out = Output(logits=x)
         for i, layer in enumerate(self.blocks):
             if layers is not None and not layers[i]:
@@ -178,20 +180,14 @@ class LengthAdaptiveModel(nn.Module):
                 received = attention_received(probabilities, alive)
                 out.significance.append((i, received / (layer.heads * count)[:, None], where))
                 if goal is not None:
-                    if self.head.per_token:
-                        restored = self.restore(restored, inside, alive, where, tokens)
                     pick, lives = choose(received, alive, goal, self.keep_first)
+                    gathered.drop(inside, alive, where, torch.zeros_like(alive).scatter(1, pick, lives))
                     x = x.gather(1, pick[..., None].expand(-1, -1, x.shape[2]))
                     where, alive = where.gather(1, pick), lives
                     bias = self.attention_bias(alive, where, x.dtype)
             x = layer.run(layer.feed, x, self.dropout)
             out.kept.append(_spread(alive, where, tokens))
-        if self.head.per_token:
-            logits = self.restore(restored, x, alive, where, tokens)
-            out.logits = logits.masked_fill(~attention_mask.bool()[..., None], LOST)
-        else:
-            first = F.dropout(CURVES[self.row.bend](self.dense(x[:, 0])), self.dropout, self.training)
-            out.logits = self.last(first).float()
+        out.logits = gathered.logits(x, alive, where)
         return out
 
     def attention_bias(self, alive: Tensor, where: Tensor, dtype: torch.dtype) -> Tensor:
@@ -209,15 +205,6 @@ class LengthAdaptiveModel(nn.Module):
             return bias
         buckets = distance_buckets(where[:, None, :] - where[:, :, None], self.distances.num_embeddings)
         return bias + self.distances(buckets).permute(0, 3, 1, 2).to(dtype)
-
-    def restore(self, restored: Tensor | None, x: Tensor, alive: Tensor, where: Tensor, tokens: int) -> Tensor:
-        """Writes the logits of tokens that are alive over those of earlier states: `[batch, tokens, values]`."""
-        fresh = self.last(x).float()
-        if restored is None:
-            return fresh
-        index = where[..., None].expand(-1, -1, fresh.shape[-1])
-        # A row that is shorter than its batch-mates carries dead tokens along: their earlier logits stand.
-        return restored.scatter(1, index, torch.where(alive[..., None], fresh, restored.gather(1, index)))
 
     @classmethod
     def load(
@@ -244,7 +231,7 @@ class LengthAdaptiveModel(nn.Module):
         model = cls(config, dropout)
         state = model.state_dict()
         tensors = Tensors.of(folder)
-        names = {ours(name, model.family): name for name in tensors.stored}
+        names = {ours(name, model.family, model.head): name for name in tensors.stored}
         weights = tensors.load(names[key] for key in state if key in names)
         found = {key: weights[names[key]] for key in state if key in names}
         if pruned:

@@ -10,6 +10,7 @@ from typing import Any
 from zoo.errors import UserError
 
 ENTAILMENT = ("entailment", "neutral", "contradiction")
+LOST = -1e4  # logit of a padded position
 XNLI_LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
 
 
@@ -26,8 +27,9 @@ class TaskType:
         padded: tokens that papers pad its inputs to.
         layers: linear layers of the head, as the model and the graph name them, the one that gives the logits last.
         outputs: of a graph; several share out the values of the last layer.
-        per_token: every token has logits, not the first alone.
-        values: numbers that the last layer gives, where these are not the labels of the task.
+        reads: "every" token, which each has logits; the "first" alone; or all, "pooled" to a vector.
+        values: numbers that the last layer gives, where these are not the labels of the task; 0 where there is none.
+        by_name: a checkpoint is of this type only if its `finetuning_task` says so, since it has another type's head.
         has_articles: data come in articles with titles, in SQuAD's format, with a bundled sample; else in rows with
             labels, some of which can be held out.
         has_spans: what is learned is a span of the input, to which attention can be guided.
@@ -42,8 +44,9 @@ class TaskType:
     padded: int
     layers: tuple[str, ...]
     outputs: tuple[str, ...] = ("logits",)
-    per_token: bool = False
+    reads: str = "first"
     values: int | None = None
+    by_name: bool = False
     has_articles: bool = False
     has_spans: bool = False
     compared: int = 64
@@ -51,6 +54,11 @@ class TaskType:
     def split(self, logits: Any) -> list[Any]:
         """Logits of the model as the outputs of its graph."""
         return [logits] if len(self.outputs) == 1 else [logits[..., i] for i in range(len(self.outputs))]
+
+    @property
+    def per_token(self) -> bool:
+        """Whether every token has logits."""
+        return self.reads == "every"
 
     @property
     def has_labels(self) -> bool:
@@ -67,7 +75,7 @@ QUESTIONS = TaskType(
     padded=384,
     layers=("qa_outputs",),
     outputs=("start_logits", "end_logits"),
-    per_token=True,
+    reads="every",
     values=2,
     has_articles=True,
     has_spans=True,
@@ -82,7 +90,40 @@ TEXTS = TaskType(
     padded=128,
     layers=("dense", "classifier"),
 )
-TASK_TYPES = {kind.name: kind for kind in (QUESTIONS, TEXTS)}
+TOKENS = TaskType(
+    "tokens",
+    "token classification",
+    "sentences",
+    "ForTokenClassification",
+    "token-classification",
+    padded=128,
+    layers=("tags",),
+    reads="every",
+    compared=4,
+)
+RANKING = TaskType(
+    "ranking",
+    "ranking",
+    "queries",
+    "ForSequenceClassification",
+    "text-ranking",
+    padded=256,
+    layers=("dense", "classifier"),
+    by_name=True,
+)
+EMBEDDINGS = TaskType(
+    "embeddings",
+    "sentence embeddings",
+    "pairs",
+    "Model",
+    "sentence-similarity",
+    padded=128,
+    layers=(),
+    outputs=("embedding",),
+    reads="pooled",
+    values=0,
+)
+TASK_TYPES = {kind.name: kind for kind in (QUESTIONS, RANKING, TEXTS, TOKENS, EMBEDDINGS)}
 
 
 @dataclass(frozen=True)

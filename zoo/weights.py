@@ -15,6 +15,7 @@ from zoo.graph import MODEL_FILE
 from zoo.graph import build as build_graph
 from zoo.modeling import LengthAdaptiveModel, distance_buckets
 from zoo.operators import Weights
+from zoo.pooling import KEY
 
 
 def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
         "curve": curve_of(config),
         "drop_layers": list(model.drop_layers),
         "keep_first": bool(model.keep_first),
+        **({KEY: model.config[KEY]} if model.head.reads == "pooled" and KEY in model.config else {}),
     }
 
 

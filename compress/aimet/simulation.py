@@ -25,7 +25,8 @@ from zoo.errors import UserError
 from zoo.families import family_of
 from zoo.features import Window, pad
 from zoo.files import atomic, read_json, write_json
-from zoo.modeling import LOST, LengthAdaptiveModel, Output
+from zoo.modeling import LengthAdaptiveModel, Output
+from zoo.tasks import LOST
 from zoo.weights import linears
 
 STATE, SETTINGS, ENCODINGS = "aimet.safetensors", "aimet.json", "aimet_encodings.json"

@@ -20,8 +20,8 @@ from zoo.checkpoints import labels_of, most_tokens
 from zoo.errors import UserError
 from zoo.features import Tokenizer
 from zoo.files import read_json, sha256, write_json
-from zoo.modeling import LOST, LengthAdaptiveModel, Output
-from zoo.tasks import TASK_TYPES
+from zoo.modeling import LengthAdaptiveModel, Output
+from zoo.tasks import LOST, TASK_TYPES
 from zoo.tensors import weight_files
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class TeacherLogits:
         """Logits of the samples at `rows` of `data`.
 
         Returns:
-            float32 `[batch, tokens, 2]`, padded with `zoo.modeling.LOST` to the longest of them, or `[batch, labels]`.
+            float32 `[batch, tokens, 2]`, padded with `zoo.tasks.LOST` to the longest of them, or `[batch, labels]`.
         """
         places = [self._places[int(row)] for row in rows]
         counts = [self._tokens[place] for place in places]

@@ -45,6 +45,15 @@ KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "mpnet-qa": (transformers.MPNetConfig, transformers.MPNetForQuestionAnswering, {}),
     "mpnet-classification": (transformers.MPNetConfig, transformers.MPNetForSequenceClassification, {"num_labels": 3}),
 }
+MORE: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # heads beside the two that came first
+    f"{family.lower()}-{head}": (
+        getattr(transformers, f"{family}Config"),
+        getattr(transformers, f"{family}{ending}"),
+        {"num_labels": 5} if head == "tokens" else {},
+    )
+    for family in ("Bert", "Roberta", "DistilBert", "MPNet")
+    for head, ending in (("tokens", "ForTokenClassification"), ("embeddings", "Model"))
+}
 CONFIGS = [LengthConfig((1.0, 1.0, 0.5)), LengthConfig((0.6, 0.4, 0.2)), LengthConfig((0.1, 0.05, 0.05))]
 OTHERS = [  # than the two that questions are answered with
     "bert-classification",
@@ -70,7 +79,7 @@ def inputs(shifted: bool = False) -> dict[str, torch.Tensor]:
 
 def both(kind: str, folder: Path) -> tuple[transformers.PreTrainedModel, LengthAdaptiveModel]:
     """A random model of that kind, as transformers has it and as this program loads it from `folder`."""
-    config, cls, extra = KINDS[kind]
+    config, cls, extra = {**KINDS, **MORE}[kind]
     torch.manual_seed(1)
     reference = cls(config(**(DISTIL if "distilbert" in kind else SIZES), **extra)).eval()
     for parameter in reference.parameters():  # far from initialization, where every token looks alike

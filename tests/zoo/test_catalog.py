@@ -104,8 +104,8 @@ def test_nothing_given(models):
     ("config", "message"),
     [
         ({**CONFIG, "model_type": "t5"}, "'t5'"),
-        ({**CONFIG, "architectures": ["BertModel"]}, "BertModel"),
-        ({"model_type": "bert"}, "without a head"),
+        ({**CONFIG, "architectures": ["BertForMaskedLM"]}, "BertForMaskedLM"),
+        ({"model_type": "bert"}, "without a name"),
         ([], "JSON object"),
     ],
 )

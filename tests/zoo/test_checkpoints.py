@@ -9,7 +9,7 @@ from compress.tasks.lengths import drop_layers_of
 from zoo.checkpoints import architecture, labels_of, most_tokens, normalized, ours, theirs
 from zoo.errors import UserError
 from zoo.lengths import Shape, ladder
-from zoo.tasks import TEXTS
+from zoo.tasks import TEXTS, TOKENS
 
 DISTIL = {"model_type": "distilbert", "dim": 8, "hidden_dim": 16, "n_layers": 3, "n_heads": 2, "activation": "gelu"}
 
@@ -49,15 +49,16 @@ def test_roberta_s_first_positions_are_not_for_tokens():
     "key", ["words.weight", "norm.bias", "layers.11.query.weight", "layers.0.contract.bias", "dense.bias"]
 )
 def test_names_go_there_and_back(family, key):
-    assert ours(theirs(key, family), family) == key
+    assert ours(theirs(key, family), family, TEXTS) == key
+    assert ours(theirs("tags.bias", family), family, TOKENS) == "tags.bias"
 
 
 def test_known_names():
     assert theirs("layers.2.expand.weight", "distilbert") == "distilbert.transformer.layer.2.ffn.lin1.weight"
     assert theirs("dense.weight", "distilbert") == "pre_classifier.weight"
     assert theirs("classifier.bias", "roberta") == "classifier.out_proj.bias"
-    assert ours("transformer.layer.2.sa_layer_norm.bias", "distilbert") == "layers.2.attention_norm.bias"
-    assert ours("bert.embeddings.LayerNorm.gamma", "bert") == "norm.weight"
+    assert ours("transformer.layer.2.sa_layer_norm.bias", "distilbert", TEXTS) == "layers.2.attention_norm.bias"
+    assert ours("bert.embeddings.LayerNorm.gamma", "bert", TEXTS) == "norm.weight"
     assert theirs("layers.2.query.weight", "mpnet") == "mpnet.encoder.layer.2.attention.attn.q.weight"
-    assert ours("encoder.relative_attention_bias.weight", "mpnet") == "distances.weight"
+    assert ours("encoder.relative_attention_bias.weight", "mpnet", TEXTS) == "distances.weight"
     assert architecture("distilbert", TEXTS) == "DistilBertForSequenceClassification"

@@ -179,8 +179,8 @@ def resolved(hub) -> list[str]:
         ({"model_type": "electra", "architectures": ["ElectraForQuestionAnswering"]}, "'electra'"),
         ({"model_type": "modernbert", "architectures": ["ModernBertForSequenceClassification"]}, "'modernbert'"),
         ({"model_type": "bert", "hidden_act": "mish", "architectures": ["BertForQuestionAnswering"]}, "'mish'"),
-        ({"model_type": "bert", "architectures": ["BertForTokenClassification"]}, "BertForTokenClassification"),
-        ({"model_type": "bert", "architectures": ["BertModel"]}, "BertModel"),
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "BertForMaskedLM"),
+        ({"model_type": "bert", "architectures": ["BertLMHeadModel"]}, "BertLMHeadModel"),
         ([], "no JSON object"),
     ],
 )

@@ -21,12 +21,12 @@ from zoo.ask import QuestionAnswerer
 from zoo.classify import TextClassifier
 from zoo.commits import follow
 from zoo.engines import open_engine, runs_int8
-from zoo.engines.stock import LOST
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_texts, pad
 from zoo.files import read_json
 from zoo.graph import read
 from zoo.lengths import LengthConfig
+from zoo.tasks import LOST
 
 ENGINES = ["onnxruntime", "openvino"]
 SMALL: dict[str, Any] = dict(

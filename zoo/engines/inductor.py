@@ -11,8 +11,7 @@ from zoo import torchvision_fix
 from zoo.checkpoints import read_config
 from zoo.engines.base import Batch, EngineClass, EngineOutput, register, torch_threads
 from zoo.errors import UserError
-
-LOST = -1e4  # logit of a padded position
+from zoo.tasks import LOST
 
 
 @register

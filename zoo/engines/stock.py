@@ -10,8 +10,7 @@ from zoo.checkpoints import head_of, normalized, read_config
 from zoo.engines.base import Batch, EngineOutput, Session, logits_of
 from zoo.errors import UserError
 from zoo.onnx_files import names_in, stock_graph, whole
-
-LOST = -1e4  # logit of a padded position
+from zoo.tasks import LOST
 
 
 def graph_of(folder: Path) -> Path:

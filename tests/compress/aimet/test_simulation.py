@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import subprocess
 import sys
 
 import numpy as np
@@ -26,7 +25,6 @@ from compress.recipe.groups import Training
 from compress.recipe.load import load
 from compress.tasks.losses import span
 from tests.compress.training_kit import Interrupting, Stop, windows
-from tests.conftest import ROOT
 from zoo.engines.onnx import OnnxEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
@@ -338,20 +336,6 @@ def test_budgets_are_refused(model, data):
         simulated(model, data)(**batch_of(data), lengths=torch.full((6, 2), 4))
 
 
-LOADED = """
-import logging
-closed = []
-class Handler(logging.StreamHandler):
-    def close(self):
-        closed.append(self)
-handler = Handler()
-from compress.aimet import backend
-from compress.aimet.engine import SimulatedEngine
-backend.load()
-print("closed" if closed else "open", logging.getLogger().level)
-"""
-
-
 def test_aimet_keeps_quiet(model, data, capfd):
     backend.load()
     root = logging.getLogger()
@@ -360,30 +344,6 @@ def test_aimet_keeps_quiet(model, data, capfd):
     said(simulated(model, data), batch_of(data))
     assert capfd.readouterr() == ("", "")
     assert (root.level, list(root.handlers), logging.root.manager.disable) == before
-
-
-def test_loading_aimet_leaves_the_handlers_of_others_open():
-    told = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, cwd=ROOT, timeout=120)
-    assert told.stdout == "open 30\n", told.stderr
-
-
-BARE = """
-import sys
-sys.modules["torchvision"] = None
-try:
-    import aimet_torch
-except ImportError:
-    pass
-del sys.modules["torchvision"]
-assert "aimet_torch" not in sys.modules and "aimet_torch.common" in sys.modules
-from compress.aimet import backend
-print(backend.load().common.utils.AimetLogger.__name__)
-"""
-
-
-def test_an_import_of_aimet_that_failed_before_does_not_matter():
-    told = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, cwd=ROOT, timeout=120)
-    assert told.stdout == "AimetLogger\n", told.stderr
 
 
 @pytest.mark.parametrize("fault", [None, "broken"])

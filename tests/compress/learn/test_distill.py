@@ -28,7 +28,8 @@ from tests.compress import recipe_kit
 from tests.compress.learn.distill_kit import disturbed, question_samples
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
-from zoo.modeling import LOST, LengthAdaptiveModel
+from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import LOST
 
 
 @pytest.fixture(scope="module")

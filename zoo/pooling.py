@@ -1,0 +1,101 @@
+"""How the states of tokens become one vector: what a folder of sentence-transformers says, and what an entry keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import UserError
+from zoo.files import read_json
+
+MODES = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
+OVER = ("restored", "left")
+LONGEST = 512
+KEY = "pooling"  # of config.json
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """How a text's vector is made of the states of its tokens.
+
+    Attributes:
+        mode: "mean", "max", or "cls", which takes the first token's.
+        normalize: whether the vector gets the length 1.
+        over: "restored", every token with its last state, or "left", those that were never dropped.
+        max_length: tokens of a text at most.
+    """
+
+    mode: str = "mean"
+    normalize: bool = True
+    over: str = "restored"
+    max_length: int = LONGEST
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Pooling:
+        """What a `config.json` of ours says; the mean where it says nothing.
+
+        Raises:
+            UserError: it names something that is not computed here.
+        """
+        stated = config.get(KEY) or {}
+        if fault := stated.get("fault"):
+            raise UserError(f"{fault}: its vectors cannot be computed here. Take a model that pools by {_listed()}.")
+        pooling = cls(**{key: stated[key] for key in asdict(cls()) if key in stated})
+        if pooling.mode not in MODES or pooling.over not in OVER:
+            raise UserError(
+                f"pooling in config.json is {dict(stated)}: mode is one of {', '.join(MODES)}, over one of "
+                f"{', '.join(OVER)}. Correct it."
+            )
+        return pooling
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def stated_in(folder: Path) -> dict[str, Any] | None:
+    """What the files of sentence-transformers in a folder say, as our key of `config.json`; None where there are none.
+
+    What cannot be computed here stands in it as `fault`, since the encoder itself may still be of use.
+    """
+    if not (folder / "modules.json").is_file():
+        return None
+    try:
+        modules = [(str(m["type"]).rpartition(".")[2], str(m["path"])) for m in read_json(folder / "modules.json")]
+        pooling = Pooling(normalize=False)
+        for kind, path in modules[1:]:
+            if kind == "Pooling":
+                pooling = Pooling(_mode(read_json(folder / path / "config.json")), False)
+            elif kind == "Normalize":
+                pooling = Pooling(pooling.mode, True)
+            else:
+                return {"fault": f"The model has a layer {kind} ({path}) above its encoder"}
+        if modules and modules[0][0] != "Transformer":
+            return {"fault": f"The model begins with {modules[0][0]}, not with a Transformer"}
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(f"modules.json in {folder} is no list of sentence-transformers' modules: {error!r}.") from error
+    most = _most_tokens(folder)
+    return {"mode": pooling.mode, "normalize": pooling.normalize, **({"max_length": most} if most else {})} | (
+        {} if pooling.mode in MODES else {"fault": f"The model pools by {pooling.mode}"}
+    )
+
+
+def _mode(stated: Mapping[str, Any]) -> str:
+    """The mode of a `1_Pooling/config.json`, by its older keys (one for each mode) or its newer one."""
+    if isinstance(stated.get("pooling_mode"), str):
+        return stated["pooling_mode"]
+    chosen = [key for key, value in stated.items() if key.startswith("pooling_mode_") and value is True]
+    names = {key: mode for mode, key in MODES.items()}
+    return " and ".join(names.get(key, key.removeprefix("pooling_mode_")) for key in chosen) or "mean"
+
+
+def _most_tokens(folder: Path) -> int | None:
+    path = folder / "sentence_bert_config.json"
+    most = read_json(path).get("max_seq_length") if path.is_file() else None
+    return most if isinstance(most, int) and most > 2 else None
+
+
+def _listed() -> str:
+    *most, last = MODES
+    return f"{', '.join(most)} or {last}"

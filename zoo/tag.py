@@ -1,0 +1,185 @@
+"""Label tokens: features -> engine -> spans of the text, each with its label (names, places, personal data)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+
+from zoo.answers import Reply, Tag
+from zoo.checkpoints import labels_of, most_tokens
+from zoo.engines.base import Engine
+from zoo.errors import UserError
+from zoo.features import Span, Tokenizer, Window, clean_text, make_parts, words_in
+from zoo.lengths import LengthConfig, Lengths
+from zoo.opened import Inputs, Opened, run_all
+from zoo.tasks import TOKENS
+
+MAX_LENGTH, STRIDE = 384, 64  # tokens of a window of a long text, and those that neighbours share
+OUTSIDE = "O"
+
+
+class TokenTagger(Opened):
+    """An entry on an engine, ready for texts whose words it labels."""
+
+    task = TOKENS.name
+    refusal = "not for labelling tokens. Choose a token-classification model."
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The labels in the order of the logits."""
+        return labels_of(self.config)
+
+    @cached_property
+    def max_length(self) -> int:
+        """The most tokens of a window."""
+        return most_tokens(self.config, MAX_LENGTH)
+
+    def ask(
+        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: bool | None = None
+    ) -> Reply:
+        """Labels the words of a text (`first`); a long one is read in overlapping windows.
+
+        Raises:
+            UserError: an empty text, or what only other tasks have.
+        """
+        if no_answer is not None:
+            raise UserError(f"{self.entry.name} labels tokens: “no answer” is for questions.")
+        inputs = self.prepare(first, second)
+        outputs, reply = self.run(inputs, config)
+        logits = [output.logits[0] for output in outputs]
+        text, rows = inputs.texts[0], word_logits(inputs.windows, logits)
+        words = words_in(text)
+        return replace(reply, tags=find_tags(text, [words[i] for i in rows], [*rows.values()], self.names))
+
+    def prepare(self, first: str, second: str | None) -> Inputs:
+        text, notice = clean_text(first)
+        if not text.strip():
+            raise UserError("There is no text to label: write one, or pick an example.")
+        if (second or "").strip():
+            raise UserError(f"{self.entry.name} reads one text: leave the second one empty.")
+        windows = make_parts(self.tokenizer, [text], [words_in(text)], self.max_length, STRIDE)
+        notices = [notice] if notice else []
+        if len(windows) > 1:
+            notices.append(f"The text is long: it was read in {len(windows)} overlapping windows.")
+        return Inputs((text,), windows, notices)
+
+
+def word_logits(windows: Sequence[Window], logits: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    """The logits of each word of one text, `[labels]`, by the word's number, in order.
+
+    They are those of its first token, on which models are trained. A word that stands in several windows is read where
+    it has most around it; one of which no token is left (a blank of an odd kind) has none.
+    """
+    best: dict[int, tuple[int, np.ndarray]] = {}
+    for window, rows in zip(windows, logits, strict=True):
+        last = len(window.words) - 1
+        seen: set[int] = set()
+        for place, word in enumerate(window.words):
+            if word is None or word in seen:
+                continue
+            seen.add(word)
+            around = min(place, last - place)
+            if word not in best or around > best[word][0]:
+                best[word] = around, rows[place]
+    return {word: best[word][1] for word in sorted(best)}
+
+
+def find_tags(text: str, words: Sequence[Span], logits: Sequence[np.ndarray], names: Sequence[str]) -> list[Tag]:
+    """Spans of the text: neighbouring words of one entity together, in their order.
+
+    Labels are read as IOB has them (`B-PER` begins, `I-PER` goes on, `O` is nothing); those without a mark go on where
+    the word before has the same.
+
+    Args:
+        text: whose words they are.
+        words: their places.
+        logits: of each word, `[labels]`.
+        names: of the labels.
+    """
+    if not words:
+        return []
+    scores = np.stack(logits).astype(np.float64)
+    chances = np.exp(scores - scores.max(1, keepdims=True))
+    chances /= chances.sum(1, keepdims=True)
+    best = chances.argmax(1)
+    groups: list[tuple[str, int, int, list[float]]] = []
+    for kind, first, last in spans_of([names[int(i)] for i in best]):
+        groups.append((kind, first, last, [float(chances[i, best[i]]) for i in range(first, last + 1)]))
+    return [
+        Tag(text[words[first][0] : words[last][1]], words[first][0], words[last][1], kind, sum(chance) / len(chance))
+        for kind, first, last, chance in groups
+    ]
+
+
+def spans_of(labels: Sequence[str]) -> list[tuple[str, int, int]]:
+    """The entities in a sequence of labels: kind, first and last word. As conlleval and seqeval count by default.
+
+    A new one begins at `B-` and `S-`, where the kind changes, and after `E-`, `S-` and `O`.
+    """
+    spans: list[tuple[str, int, int]] = []
+    kind_before, mark_before = "", OUTSIDE
+    for place, label in enumerate(labels):
+        mark, kind = _parted(label)
+        if mark != OUTSIDE:
+            if mark in "BS" or mark_before in ("O", "E", "S", "L", "U") or kind != kind_before or mark == "U":
+                spans.append((kind, place, place))
+            else:
+                spans[-1] = (kind, spans[-1][1], place)
+        kind_before, mark_before = kind, mark
+    return spans
+
+
+def _parted(label: str) -> tuple[str, str]:
+    """`B-PER` -> ("B", "PER"); a label without a mark goes on like an `I`."""
+    if label in (OUTSIDE, ""):
+        return OUTSIDE, ""
+    mark, dash, kind = label.partition("-")
+    return (mark, kind) if dash and mark in ("B", "I", "E", "S", "L", "U") else ("I", label)
+
+
+def predict(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    sentences: Sequence[Sequence[str]],
+    config: Lengths | None = None,
+    max_length: int = MAX_LENGTH,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[int, np.ndarray]]:
+    """Logits of the words of many sentences, by the words' numbers, see `word_logits`.
+
+    Args:
+        engine: a loaded model.
+        tokenizer: its tokenizer.
+        sentences: their words; a long one is read in overlapping windows.
+        config: length configuration; None for full length.
+        max_length: tokens of a window, special ones included.
+        progress: called with (windows done, windows in all).
+    """
+    windows = windows_of(tokenizer, sentences, max_length)
+    rows: list[np.ndarray] = [np.empty(0)] * len(windows)
+    for alike, out in run_all(engine, windows, config, progress):
+        for i, logits in zip(alike, out.logits, strict=True):
+            rows[i] = logits
+    by_sentence: dict[int, list[int]] = {}
+    for i, window in enumerate(windows):
+        by_sentence.setdefault(window.example, []).append(i)
+    return [
+        word_logits([windows[i] for i in own], [rows[i] for i in own])
+        for own in (by_sentence.get(at, []) for at in range(len(sentences)))
+    ]
+
+
+def windows_of(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_length: int = MAX_LENGTH) -> list[Window]:
+    """Windows of sentences that come in words: they are written with a blank between two."""
+    texts, places = list[str](), list[list[Span]]()
+    for words in sentences:
+        spans, at = list[Span](), 0
+        for word in words:
+            spans.append((at, at + len(word)))
+            at += len(word) + 1
+        texts.append(" ".join(words))
+        places.append(spans)
+    return make_parts(tokenizer, texts, places, max_length, STRIDE)
