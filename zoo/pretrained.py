@@ -19,7 +19,8 @@ from zoo.encoders import encoder_of
 from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.lengths import Shape
-from zoo.modeling import LOST, LengthAdaptiveModel, Output
+from zoo.modeling import LengthAdaptiveModel, Output
+from zoo.tasks import LOST
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

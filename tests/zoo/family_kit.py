@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from tests.zoo.model_kit import DISTIL, SIZES, transformers
 from zoo.checkpoints import architecture, pad_of
 from zoo.families import FAMILIES
-from zoo.modeling import LOST, LengthAdaptiveModel
-from zoo.tasks import TASK_TYPES
+from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import LOST, TASK_TYPES
 
 # family -> variants of it: what its configuration holds beside the sizes
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
