@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zoo.errors import UserError
@@ -144,6 +144,8 @@ class Task:
         title: as people write it.
         rows: texts in the validation set that the published figures are on; 0 where that does not matter.
         beside: another task on whose data a model of this one is reported, too.
+        is_open: its labels are not known before: they are those of a person's data, or of a model; see `with_labels`.
+        several: several of the labels may hold at once, or none.
         type: what it has in common with others.
     """
 
@@ -163,7 +165,13 @@ class Task:
     title: str = ""
     rows: int = 0
     beside: str = ""
+    is_open: bool = False
+    several: bool = False
     type: TaskType = TEXTS
+
+    def with_labels(self, labels: Sequence[str], columns: Sequence[str] = ()) -> Task:
+        """The task with these labels, and with other columns where some are named."""
+        return replace(self, labels=tuple(labels), columns=tuple(columns) or self.columns)
 
     def split(self, part: str) -> str:
         """The Hub's split to learn from ("train"), to choose by ("validation") or to report on ("evaluation")."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
@@ -23,6 +23,8 @@ class Intake:
     Attributes:
         name: what people call the source; begins what is said about it.
         skip: lines that are wrong are left out and counted; else the first of them is an error.
+        columns: what the source calls a column, by our name of it, as a person says.
+        values: what the source has for a label, by the label's name, as a person says.
         complete: every text and every label has to be there, and none is too long, as in data that people bring to
             learn from; else labels may be unknown, as in test sets.
         repairs: what was mended, and how often.
@@ -33,6 +35,8 @@ class Intake:
 
     name: str = ""
     skip: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    values: Mapping[str, str] = field(default_factory=dict[str, str])
     complete: bool = False
     repairs: Counter[str] = field(default_factory=Counter[str])
     notes: list[str] = field(default_factory=list[str])

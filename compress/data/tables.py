@@ -54,10 +54,14 @@ class Columns:
 
     def renamed(self, keys: Sequence[str], intake: Intake) -> dict[str, str]:
         """What columns are to be called that go by another name; a column of the right name goes before others."""
-        names: dict[str, str] = {}
+        lower = {key.lower(): key for key in keys}
+        stated = {column: lower.get(theirs.lower()) for column, theirs in intake.columns.items()}
+        if absent := [intake.columns[column] for column, key in stated.items() if key is None]:
+            raise UserError(f"{intake.name} has no column “{absent[0]}”: its columns are {', '.join(keys)[:300]}.")
+        names = {key: column for column, key in stated.items() if key is not None}
         for column, others in self.others.items():
             other = next((key for key in others if key in keys), None)
-            if column not in keys and other:
+            if column not in keys and other and column not in stated:
                 names[other] = column
                 intake.note(f"“{other}” was read as `{column}`.")
         return names

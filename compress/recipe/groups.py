@@ -32,7 +32,7 @@ class Group(BaseModel):
 
 
 # Keys of the data that decide what is learned from them.
-LEARNED = ("max_train_examples", "skip", "titles", "train", "version_2")
+LEARNED = ("columns", "label_values", "max_train_examples", "skip", "titles", "train", "version_2")
 
 
 class Tasked(Group):
@@ -46,6 +46,15 @@ class Tasked(Group):
     skip: bool = Field(
         default=False,
         description="lines of the data that are wrong are left out and counted; false: the first stops it",
+    )
+
+    columns: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="what your data call a column, by its name here, where it is not guessed: {text: review}",
+    )
+    label_values: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="what your data have for a label, by the label's name: {positive: '1'}",
     )
 
     @field_validator("task")
@@ -80,7 +89,7 @@ class Tasked(Group):
             if getattr(self, key, None):
                 raise ValueError(f"{key} is for questions: leave it out for {self.task}")
         labels: list[str] | None = getattr(self, "labels", None)
-        if labels and find_task(self.task).order_of(labels) is None:
+        if labels and not find_task(self.task).is_open and find_task(self.task).order_of(labels) is None:
             wanted = ", ".join(find_task(self.task).labels) or "none, since it gives a score"
             raise ValueError(f"labels of {self.task} are {wanted}: write each of them once")
         return self

@@ -112,7 +112,7 @@ def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str |
     """
     asked = task if isinstance(task, Asked) else Asked(task)
     task_row = kind_of(entry.type).task_of(entry.name, {**settings, "squad_v2": entry.no_answer}, asked)
-    return subject_for(task_row.name, most_tokens(settings, task_row.type.padded), asked.labels)
+    return subject_for(task_row, most_tokens(settings, task_row.type.padded), asked.labels)
 
 
 def choose(

@@ -56,7 +56,7 @@ def verify_loading(entry_folder: Path, trained: Path | LengthAdaptiveModel) -> d
     if not engines and rounded.is_file():
         engines, tolerance, model = [OneDnnEngine.name], INTEGER, open_integers(rounded, real=False)
     elif not engines:
-        engines = [full_precision()]
+        engines = [full_precision(entry.folder)]
         if entry.weights_dtype == "f16":
             model = copy.deepcopy(model).half().float()  # another entry may be compared with it, too
     else:

@@ -126,6 +126,19 @@ class Subject(ABC, Generic[E]):
         return self.task.type.noun
 
     @classmethod
+    def settled(cls, task: Task, recipe: About) -> Task:
+        """The task with the labels that a recipe's data have, or its model; others than open tasks are as they are.
+
+        Args:
+            task: whose labels are not known before (`Task.is_open`).
+            recipe: with `model` and `dataset`.
+
+        Raises:
+            UserError: nobody says what the labels are.
+        """
+        return task
+
+    @classmethod
     @abstractmethod
     def task_of(cls, entry: str, config: Mapping[str, Any], asked: Asked) -> Task:
         """The task that an entry is scored on.
@@ -165,7 +178,8 @@ class Subject(ABC, Generic[E]):
         """All examples that the recipe names for a split; recipes that choose by nothing name "train" alone for it."""
         if split not in SPLITS:
             raise ValueError(f"there is no split {split!r}")
-        intake = Intake(skip=self.recipe.dataset.skip)
+        data = self.recipe.dataset
+        intake = Intake(skip=data.skip, columns=data.columns, values=data.label_values)
         examples = self.of_split(split if hasattr(self.recipe.dataset, split) else "train", intake)
         intake.log()
         if split == "evaluation":

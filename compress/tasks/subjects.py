@@ -13,7 +13,7 @@ from compress.tasks.subject import About, Reading, Subject
 from zoo.catalog import checkpoint_of
 from zoo.features import Tokenizer
 from zoo.files import read_json
-from zoo.tasks import TaskType, find_task
+from zoo.tasks import Task, TaskType, find_task
 
 
 class Windowed(Protocol):
@@ -47,18 +47,20 @@ def subject_of(recipe: Read, reading: Windowed | None = None, task: str | None =
         task: name of what is reported on where it is another task than the one that is learned.
     """
     about, windowed = find_task(task or recipe.dataset.task), reading or recipe.reading
-    return kind_of(about.type)(about, Reading(windowed.max_length, windowed.stride), recipe)
+    kind = kind_of(about.type)
+    about = kind.settled(about, recipe) if about.is_open else about
+    return kind(about, Reading(windowed.max_length, windowed.stride), recipe)
 
 
-def subject_for(task: str, max_length: int | None = None, labels: Sequence[str] | None = None) -> Subject[Any]:
+def subject_for(task: str | Task, max_length: int | None = None, labels: Sequence[str] | None = None) -> Subject[Any]:
     """A task without a recipe, for scoring and reading; `load` has nothing to load from.
 
     Args:
-        task: a name of `zoo.tasks`.
+        task: a name of `zoo.tasks`, or a task whose labels are settled.
         max_length: tokens of a window at most; by default as the published results have it.
         labels: what a classifier's outputs are called, in their order, where it does not say so itself.
     """
-    about = find_task(task)
+    about = find_task(task) if isinstance(task, str) else task
     subject = kind_of(about.type)(about, Reading(max_length or about.type.padded))
     subject.labels = labels
     return subject

@@ -38,11 +38,11 @@ TYPE = TaskType(
     "tagging",
     "labels of words",
     "tags",
-    "ForTokenClassification",
+    "ForLabelsOfWords",
     "token-classification",
     padded=32,
     layers=("classifier",),
-    per_token=True,
+    reads="every",
     compared=4,
 )
 TASK = Task("long_words", ("text",), ("short", "long"), ("accuracy",), "accuracy", title="Long words", type=TYPE)
