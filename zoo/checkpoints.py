@@ -170,6 +170,29 @@ def most_tokens(config: Mapping[str, Any], limit: int | None = None) -> int:
     return most if limit is None else min(limit, most)
 
 
+def embedding_size(config: Mapping[str, Any]) -> int:
+    """Width of the embeddings, by BERT's names of the sizes."""
+    return config.get("embedding_size") or config["hidden_size"] if is_widened(config) else config["hidden_size"]
+
+
+def is_widened(config: Mapping[str, Any]) -> bool:
+    """Whether embeddings are brought to the width of the layers."""
+    family, hidden = family_of(config.get("model_type")), config["hidden_size"]
+    return bool(family.widening) and (family.widens_always or config.get("embedding_size", hidden) != hidden)
+
+
+def groups_of(config: Mapping[str, Any]) -> list[int]:
+    """For every layer the number of the weights that it has, as checkpoints count them."""
+    family, layers = family_of(config.get("model_type")), int(config["num_hidden_layers"])
+    groups = int(config[family.groups]) if family.groups else layers
+    return [int(i / (layers / groups)) for i in range(layers)]
+
+
+def in_group(key: str, groups: Sequence[int]) -> str:
+    """The name of a weight with the number of its layer's weights in place of that of the layer, see `groups_of`."""
+    return re.sub(r"^layers\.(\d+)\.", lambda match: f"layers.{groups[int(match[1])]}.", key)
+
+
 def first_position(config: Mapping[str, Any]) -> int:
     """Where the positions of tokens begin: some families leave the first ones to padding."""
     row = FAMILIES.get(str(config.get("model_type"))) or encoder_of(config)
@@ -220,10 +243,16 @@ def curve_of(config: Mapping[str, Any]) -> str:
 
 def check_config(config: dict[str, Any]) -> None:
     """Refuses what this encoder would compute wrongly."""
-    family_of(config.get("model_type"))
+    family = family_of(config.get("model_type"))
     refuse_settings(config)
     config = normalized(config)
     curve_of(config)
+    for key, value in family.only.items():
+        if config.get(key, value) != value:
+            raise UserError(
+                f"{key} is {config[key]} in config.json, but {family.title} checkpoints run with {value} only. "
+                "Take one that has it."
+            )
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise UserError("Relative position embeddings are not supported: use a checkpoint with absolute ones.")
 
@@ -279,8 +308,8 @@ def theirs(key: str, family: str) -> str:
 def _outside(row: Family, *heads: TaskType) -> dict[str, str]:
     """Names of the weights outside the layers, by ours; several heads may call different things the same."""
     names = {here: f"{row.root}.{there}" for here, there in row.embeddings.items()}
-    if row.distances:
-        names["distances"] = f"{row.root}.{row.distances}"
+    tables = {"distances": row.distances, "widen": row.widening}
+    names |= {here: f"{row.root}.{there}" for here, there in tables.items() if there}
     own = {"qa_outputs": "qa_outputs", "tags": "classifier", "dense": row.dense, "classifier": row.classifier}
     return names | {name: own[name] for head in heads for name in head.layers}
 

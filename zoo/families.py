@@ -59,12 +59,16 @@ class Family:
         words_curve: activation in that head, where it is not the one of the layers.
         bend: activation between a classifier's matrices, one of `CURVES`.
         sizes: its own names of the sizes in `config.json` -> BERT's.
+        only: keys of `config.json`, and the one value of each that is computed here.
         defaults: what transformers assumes where `config.json` is silent, by BERT's names.
         token_types: whether it has a table of token types.
         segments: whether that table tells two texts apart.
         pad: id of the padding token where the configuration has none.
         counts_tokens: positions count the real tokens, from the one behind padding's; else they follow the places.
         first: position of the first token, where positions follow the places.
+        widening: name of what brings embeddings to the width of the layers where they are narrower.
+        widens_always: it is there where they are not narrower, too.
+        groups: key of `config.json` that says how many layers there are whose weights are others; the rest repeat them.
         distances: name of the table of what attention adds for the distance of two tokens; empty where there is none.
         peculiarity: why recipes that take an encoder apart (AIMET, NNCF, architecture search) cannot take this one.
     """
@@ -82,12 +86,16 @@ class Family:
     embeddings: Mapping[str, str] = field(default_factory=lambda: EMBEDDINGS)
     bend: str = "tanh"
     sizes: Mapping[str, str] = field(default_factory=dict[str, str])
+    only: Mapping[str, Any] = field(default_factory=dict[str, Any])
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     token_types: bool = True
     segments: bool = False
     pad: int = 0
     counts_tokens: bool = False
     first: int = 0
+    widening: str = ""
+    widens_always: bool = False
+    groups: str = ""
     distances: str = ""
     peculiarity: str = ""
 
@@ -180,6 +188,52 @@ FAMILIES = {
             distances="encoder.relative_attention_bias",
             peculiarity="its attention depends on how far apart tokens are",
             words_curve="gelu",
+        ),
+        Family(
+            "electra",
+            "ELECTRA",
+            "Electra",
+            dense="classifier.dense",
+            classifier="classifier.out_proj",
+            words_head=(
+                "generator_predictions.dense",
+                "generator_predictions.LayerNorm",
+                "generator_lm_head.bias",
+            ),
+            words_curve="gelu",
+            bend="gelu",
+            defaults={"embedding_size": 128},
+            segments=True,
+            widening="embeddings_project",
+        ),
+        Family(
+            "albert",
+            "ALBERT",
+            "Albert",
+            dense="albert.pooler",
+            classifier="classifier",
+            words_head=("predictions.dense", "predictions.LayerNorm", "predictions.bias"),
+            layer={
+                name: f"albert_layers.0.{there}"
+                for name, there in {
+                    "query": "attention.query",
+                    "key": "attention.key",
+                    "value": "attention.value",
+                    "project": "attention.dense",
+                    "attention_norm": "attention.LayerNorm",
+                    "expand": "ffn",
+                    "contract": "ffn_output",
+                    "output_norm": "full_layer_layer_norm",
+                }.items()
+            },
+            stem="encoder.albert_layer_groups",
+            only={"inner_group_num": 1},
+            defaults={"embedding_size": 128, "hidden_act": "gelu_new", "num_hidden_groups": 1},
+            segments=True,
+            widening="encoder.embedding_hidden_mapping_in",
+            widens_always=True,
+            groups="num_hidden_groups",
+            peculiarity="its layers share their weights",
         ),
     )
 }

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MASK = -1e4
 OPSET = 20
 META = "budget_zoo"
+SAME = "same"  # in what META holds: names of weights that are others under another name
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "lengths")
 
 
@@ -90,7 +91,8 @@ class Graph(Nodes):
             position = self.op("Gather", self.weight("positions.w"), span)
         if "types.w" in self.weights:
             words = self.op("Add", words, self.op("Gather", self.weight("types.w"), types))
-        return self.add_norm("norm", words, position)
+        x = self.add_norm("norm", words, position)
+        return self.linear("widen", x) if "widen.w" in self.weights else x
 
     def split_heads(self, x: str, order: Sequence[int]) -> str:
         heads = self.spec["heads"]
@@ -199,7 +201,8 @@ class Graph(Nodes):
         )
         domains = [helper.make_opsetid("", OPSET)] + ([helper.make_opsetid("com.microsoft", 1)] if self.ort else [])
         model = helper.make_model(graph, opset_imports=domains, ir_version=10, producer_name="budget-zoo")
-        helper.set_model_props(model, {META: json.dumps(self.spec, sort_keys=True)})
+        same = {SAME: self.same} if self.same else {}
+        helper.set_model_props(model, {META: json.dumps({**self.spec, **same}, sort_keys=True)})
         if not self.ort:
             onnx.checker.check_model(model)
         return model
@@ -307,6 +310,7 @@ def read(path: Path) -> tuple[Weights, dict[str, Any]]:
             f"{path} is no length-adaptive model of this project: make one with `python -m compress run`."
         ) from error
     weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if not t.name.startswith("const_")}
+    weights |= {name: weights[other] for name, other in spec.pop(SAME, {}).items()}
     return weights, spec
 
 

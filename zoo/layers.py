@@ -80,3 +80,11 @@ class Layer(Recomputable):
 
     def feed(self, x: Tensor, dropout: float) -> Tensor:
         return self.output_norm(x + F.dropout(self.contract(self.curve(self.expand(x))), dropout, self.training))
+
+
+def share(source: nn.Module, other: nn.Module) -> None:
+    """Gives a module the very weights of another one that is built alike."""
+    parts = dict(source.named_modules())
+    for name, module in other.named_modules():
+        for kind, weight in parts[name].named_parameters(recurse=False):
+            setattr(module, kind, weight)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from zoo.checkpoints import head_size, normalized
+from zoo.checkpoints import embedding_size, head_size, is_widened, normalized
 from zoo.errors import UserError
 from zoo.families import FAMILIES
 from zoo.files import read_json, write_json
@@ -105,6 +105,7 @@ class Shape:
     intermediate: int
     counts_positions: bool = False
     attention: int | None = None  # width of all heads together, where some were removed
+    embedding: int | None = None  # width of embeddings that are brought to that of the layers
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Shape:
@@ -115,6 +116,7 @@ class Shape:
             config["intermediate_size"],
             family is not None and family.counts_tokens,
             config["num_attention_heads"] * head_size(config) if "attention_head_size" in config else None,
+            embedding_size(config) if family is not None and is_widened(config) else None,
         )
 
 
@@ -132,6 +134,8 @@ def macs(shape: Shape, tokens: int, lengths: Sequence[int] | None = None) -> int
     """
     h, f, a = shape.hidden, shape.intermediate, shape.attention or shape.hidden
     total = tokens * h + 2 * tokens * h + (2 * tokens if shape.counts_positions else 0)
+    if e := shape.embedding:
+        total += tokens * e * h + tokens * (e - h)  # and the norm of embeddings is as wide as they are
     before = tokens
     for after in lengths or (tokens,) * shape.layers:
         total += 4 * before * h * a + 2 * before * before * a + 2 * after * h * f + (before + after) * h

@@ -7,6 +7,7 @@ receives, summed over heads and over real query tokens. What becomes of a droppe
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,12 @@ from torch import Tensor, nn
 from zoo.checkpoints import (
     architecture,
     check_config,
+    embedding_size,
     first_position,
+    groups_of,
     head_of,
+    in_group,
+    is_widened,
     keeps_first,
     labels_of,
     normalized,
@@ -36,7 +41,7 @@ from zoo.errors import UserError
 from zoo.families import family_of
 from zoo.files import atomic, write_json
 from zoo.heads import outcome
-from zoo.layers import MASK, Layer
+from zoo.layers import MASK, Layer, share
 from zoo.lengths import Shape
 from zoo.tasks import TASK_TYPES, TaskType
 from zoo.tensors import Tensors
@@ -93,16 +98,22 @@ class LengthAdaptiveModel(nn.Module):
         self.drop_layers = tuple(config.get("length_drop_layers") or range(self.shape.layers))
         self.keep_first = keeps_first(config)
         hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
-        self.words = nn.Embedding(config["vocab_size"], hidden, padding_idx=pad_of(config))
-        self.positions = nn.Embedding(config["max_position_embeddings"], hidden)
+        width = embedding_size(config)
+        self.words = nn.Embedding(config["vocab_size"], width, padding_idx=pad_of(config))
+        self.positions = nn.Embedding(config["max_position_embeddings"], width)
         if row.token_types:
-            self.types = nn.Embedding(config.get("type_vocab_size", 2), hidden)
+            self.types = nn.Embedding(config.get("type_vocab_size", 2), width)
         if row.distances:
             self.distances = nn.Embedding(
                 config.get("relative_attention_num_buckets", 32), config["num_attention_heads"]
             )
-        self.norm = nn.LayerNorm(hidden, eps=eps)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        if is_widened(config):
+            self.widen = nn.Linear(width, hidden)
         self.layers = nn.ModuleList(Layer(config) for _ in range(self.shape.layers))
+        self.groups = groups_of(config)
+        for layer, source in zip(self.blocks, self.sources, strict=True):
+            share(self.blocks[source], layer)
         for name in self.head.layers[:-1]:
             self.add_module(name, nn.Linear(hidden, hidden))
         for name in self.head.layers[-1:]:
@@ -111,6 +122,18 @@ class LengthAdaptiveModel(nn.Module):
     @property
     def blocks(self) -> list[Layer]:
         return list(self.layers)  # type: ignore[arg-type]
+
+    @property
+    def sources(self) -> list[int]:
+        """For every layer the first one that has its weights: itself, where no layers share theirs."""
+        return [self.groups.index(group) for group in self.groups]
+
+    def untied(self) -> LengthAdaptiveModel:
+        """A copy in which every layer has weights of its own."""
+        twin = copy.deepcopy(self)
+        for layer in twin.blocks if len(set(self.groups)) < len(self.groups) else ():
+            share(copy.deepcopy(layer), layer)
+        return twin
 
     @property
     def last(self) -> nn.Linear:
@@ -133,7 +156,8 @@ class LengthAdaptiveModel(nn.Module):
         x = self.words(input_ids)
         if self.row.token_types:
             x = x + self.types(segments(self.types, input_ids, token_type_ids))
-        return F.dropout(self.norm(x + self.positions(position)), self.dropout, self.training)
+        x = F.dropout(self.norm(x + self.positions(position)), self.dropout, self.training)
+        return self.widen(x) if is_widened(self.config) else x
 
     def forward(
         self,
@@ -231,9 +255,10 @@ class LengthAdaptiveModel(nn.Module):
         model = cls(config, dropout)
         state = model.state_dict()
         tensors = Tensors.of(folder)
-        names = {ours(name, model.family, model.head): name for name in tensors.stored}
-        weights = tensors.load(names[key] for key in state if key in names)
-        found = {key: weights[names[key]] for key in state if key in names}
+        stored = {ours(name, model.family, model.head): name for name in tensors.stored}
+        names = {key: stored[other] for key in state if (other := in_group(key, model.groups)) in stored}
+        weights = tensors.load(names.values())
+        found = {key: weights[name] for key, name in names.items()}
         if pruned:
             found = with_heads(found, config, pruned)
         new_head = HEAD_LAYERS if head else ()
@@ -253,7 +278,8 @@ class LengthAdaptiveModel(nn.Module):
         """Writes a checkpoint folder that transformers loads too."""
         folder = Path(folder)
         tensors = self.state_dict().items()
-        state = {theirs(key, self.family): value.detach().to(dtype).contiguous() for key, value in tensors}
+        names = {key: theirs(in_group(key, self.groups), self.family) for key, _ in tensors}
+        state = {names[key]: value.detach().to(dtype).contiguous() for key, value in tensors}
         with atomic(folder / "model.safetensors") as draft:
             save_file(state, draft, metadata={"format": "pt"})
         write_json(folder / "config.json", {**self.config, "dtype": str(dtype).removeprefix("torch.")})

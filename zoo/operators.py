@@ -30,6 +30,8 @@ class Nodes:
         self.weights, self.eps, self.ort = weights, eps, dialect == "onnxruntime"
         self.nodes: list[Any] = []
         self.used: dict[str, np.ndarray] = {}
+        self.same: dict[str, str] = {}
+        self._names: dict[int, str] = {}
         self.serial = 0
 
     def op(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
@@ -47,8 +49,12 @@ class Nodes:
         return name
 
     def weight(self, name: str) -> str:
-        self.used[name] = self.weights[name]
-        return name
+        """The name of an initializer; of one array under several names there is one, the others are in `same`."""
+        first = self._names.setdefault(id(self.weights[name]), name)
+        if first != name:
+            self.same[name] = first
+        self.used[first] = self.weights[first]
+        return first
 
     def linear(self, name: str, x: str, bias: bool = True) -> str:
         """`x @ w + b`, with integer products where the weights are integers."""

@@ -52,10 +52,13 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
         buckets = distance_buckets(torch.arange(1 - most, most), model.distances.num_embeddings)
         weights["distances.w"] = state["distances.weight"][buckets.numpy()]
     weights |= {f"norm.{k}": state[f"norm.{k}"] for k in ("weight", "bias")}
-    for name in model.head.layers:
+    for name in (*(["widen"] if "widen.weight" in state else []), *model.head.layers):
         weights |= {f"{name}.w": state[f"{name}.weight"].T.copy(), f"{name}.bias": state[f"{name}.bias"]}
     for i in range(model.shape.layers):
-        at = f"layers.{i}."
+        at, source = f"layers.{i}.", f"layers.{model.sources[i]}."
+        if source != at:  # the very same arrays, which a file then holds once
+            weights |= {at + key.removeprefix(source): w for key, w in weights.items() if key.startswith(source)}
+            continue
         weights[f"{at}qkv.w"] = np.concatenate(
             [state[f"{at}query.weight"].T * scale, state[f"{at}key.weight"].T, state[f"{at}value.weight"].T], 1
         )

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compress.aimet.backend import load
-from zoo.checkpoints import curve_of, pad_of
+from zoo.checkpoints import curve_of, is_widened, pad_of
 from zoo.layers import MASK, Layer
 from zoo.modeling import LengthAdaptiveModel, segments
 from zoo.recompute import Recomputable
@@ -90,6 +90,7 @@ class Simulable(nn.Module):
     positions: nn.Module
     types: nn.Embedding
     norm: nn.Module
+    widen: nn.Module
     qa_outputs: nn.Module
     dense: nn.Module
     classifier: nn.Module
@@ -98,6 +99,7 @@ class Simulable(nn.Module):
         super().__init__()
         self.row, self.head, self.pad = model.row, model.head, pad_of(model.config)
         self.dropout, self.mask = model.dropout, mask
+        self.is_widened = is_widened(model.config)
         for name, module in model.named_children():
             if name != "layers":
                 self.add_module(name, module)
@@ -121,6 +123,7 @@ class Simulable(nn.Module):
         if self.row.token_types:
             x = self.type_sum(x, self.types(segments(self.types, input_ids, token_type_ids)))
         x = _dropped(self.norm(self.position_sum(x, self.positions(position))), self.dropout, self.training)
+        x = self.widen(x) if self.is_widened else x
         bias = (1.0 - attention_mask[:, None, None, :].to(x.dtype)) * self.mask
         for layer in self.layers:
             x = layer(x, bias, self.dropout)

@@ -83,7 +83,7 @@ def build(
             else than its graph.
     """
     quantization, export = backend()
-    model, tokenizer = load(checkpoint), load_tokenizer(checkpoint)
+    model, tokenizer = load(checkpoint).untied(), load_tokenizer(checkpoint)  # each layer has integers of its own
     windows = read(tokenizer) if settings.approach == "static" else []
     floats = float_layers(model, settings.keep_float or ())
     reduce_range = settings.reduce_range is not False

@@ -29,6 +29,9 @@ Numbers = npt.NDArray[np.floating[Any]]
 class Range(NamedTuple):
     """What enters a product: the range to quantize, and of every column its mean, lowest and highest value.
 
+    Where layers share their weights `shared` has the lowest and highest values of each column in all of them, since
+    what columns are divided by goes into the weights.
+
     A range that was learned in training has `by`, which its columns are divided by, once and for all; `low` and
     `high` are then those of the divided input, and nothing is known of single columns.
     """
@@ -39,6 +42,7 @@ class Range(NamedTuple):
     lows: Numbers
     highs: Numbers
     by: Numbers | None = None
+    shared: tuple[Numbers, Numbers] | None = None
 
     def smoothed(self, strength: float) -> tuple[Range, Numbers | None]:
         """The range with outlying columns divided down, and by what `[in]`; None where it would gain little.
@@ -51,11 +55,16 @@ class Range(NamedTuple):
             return self, self.by if (self.by != 1).any() else None
         if not strength:
             return self, None
-        peaks = np.maximum(np.abs(self.lows), np.abs(self.highs))
+        every_low, every_high = self.shared or (self.lows, self.highs)
+        peaks = np.maximum(np.abs(every_low), np.abs(every_high))
         by = np.maximum(1.0, (peaks / max(float(np.median(peaks)), 1e-8)) ** strength).astype(np.float32)
         lows, highs = self.lows / by, self.highs / by
         low, high = max(self.low, float(lows.min())), min(self.high, float(highs.max()))
-        if high - low > (self.high - self.low) / SMOOTH_GAIN:
+        before, after = self.high - self.low, high - low
+        if self.shared:  # all layers decide alike
+            before = float(every_high.max() - every_low.min())
+            after = float((every_high / by).max() - (every_low / by).min())
+        if after > before / SMOOTH_GAIN:
             return self, None
         return Range(low, high, self.mean / by, lows, highs), by
 
@@ -118,7 +127,7 @@ def calibrate(
         for handle in handles:
             handle.remove()
     lowest, highest = (min, max) if percentile >= 100 else (np.mean, np.mean)
-    return {
+    ranges = {
         name: Range(
             float(lowest([r.low for r in runs])),
             float(highest([r.high for r in runs])),
@@ -128,6 +137,16 @@ def calibrate(
         )
         for name, runs in observed.items()
     }
+    return {name: row._replace(shared=_shared(model, name, ranges)) for name, row in ranges.items()}
+
+
+def _shared(model: LengthAdaptiveModel, name: str, ranges: Mapping[str, Range]) -> tuple[Numbers, Numbers] | None:
+    """Lowest and highest values of what enters the product of this name in all layers that share its weights."""
+    _, layer, part = name.split(".")
+    peers = [ranges[f"layers.{i}.{part}"] for i, group in enumerate(model.groups) if group == model.groups[int(layer)]]
+    if len(peers) == 1:
+        return None
+    return np.min([row.lows for row in peers], axis=0), np.max([row.highs for row in peers], axis=0)
 
 
 def save_ranges(path: Path, ranges: Mapping[str, Range]) -> None:

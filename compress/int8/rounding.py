@@ -65,14 +65,18 @@ def integer_weights(
         smoothing: how far outlying columns of the inputs are divided down, from 0 to 1; see `Range.smoothed`.
         words: quantize the word embeddings.
     """
-    rounded = dict(weights)
+    rounded, columns = dict(weights), dict[tuple[int, bytes], tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]]()
     for name in names:
         w, inputs = rounded.pop(f"{name}.w"), ranges[name] if ranges is not None else None
+        matrix, by = id(w), None
         if inputs is not None:
             inputs, by = inputs.smoothed(smoothing)
             if by is not None:
                 w, rounded[f"{name}.x_factor"] = w * by[:, None], (1 / by).astype(np.float32)
-        rounded[f"{name}.q"], rounded[f"{name}.scale"] = round_columns(w, 7 if reduce_range else 8)
+        key = matrix, b"" if by is None else by.tobytes()
+        if key not in columns:  # layers that share their weights share the integers
+            columns[key] = round_columns(w, 7 if reduce_range else 8)
+        rounded[f"{name}.q"], rounded[f"{name}.scale"] = columns[key]
         if inputs is not None:
             if inputs.by is None:  # where rounding took part in training, the bias has learned this already:
                 # What rounding the weights adds on average goes off the bias (Nagel et al., arXiv 1906.04721).

@@ -94,7 +94,7 @@ def measure(
     """
     if not windows:
         raise UserError("There is nothing to measure the sensitivity on: give at least one question.")
-    model = ready.model.eval()
+    model = ready.model.untied().eval()  # a product's weights, where layers share them, are to change alone
     floats = float_weights(model)
     reduce_range = settings.reduce_range is not False
     integers = integer_weights(floats, linears(model), ready.ranges, reduce_range, settings.smoothing)

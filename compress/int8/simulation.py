@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -33,7 +32,7 @@ def dequantize(model: LengthAdaptiveModel, weights: Weights) -> LengthAdaptiveMo
 
 
 def _twin(model: LengthAdaptiveModel, weights: Weights) -> tuple[LengthAdaptiveModel, list[RemovableHandle]]:
-    twin = copy.deepcopy(model).eval()
+    twin = model.untied().eval()
     products = linears(twin)
     whole = {module for modules in products.values() for module in modules}
     with torch.no_grad():

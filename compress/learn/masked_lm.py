@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.checkpoints import curve_of, theirs
+from zoo.checkpoints import curve_of, embedding_size, in_group, theirs
 from zoo.families import family_of
 from zoo.files import atomic, write_json
 from zoo.layers import CURVES
@@ -32,7 +32,8 @@ class MaskedLanguageModel(nn.Module):
         config = encoder.config
         hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
         self.encoder = encoder
-        self.transform, self.norm = nn.Linear(hidden, hidden), nn.LayerNorm(hidden, eps=eps)
+        width = embedding_size(config)
+        self.transform, self.norm = nn.Linear(hidden, width), nn.LayerNorm(width, eps=eps)
         nn.init.normal_(self.transform.weight, std=config.get("initializer_range", 0.02))
         nn.init.zeros_(self.transform.bias)
         self.bias = nn.Parameter(torch.zeros(config["vocab_size"]))
@@ -80,7 +81,8 @@ class MaskedLanguageModel(nn.Module):
     def save(self, folder: Path) -> None:
         """Writes a checkpoint for masked texts, that transformers and `LengthAdaptiveModel.load(head=…)` read."""
         family, encoder = self.encoder.family, self.encoder
-        state = {theirs(k, family): v for k, v in encoder.state_dict().items() if not k.startswith(OWN_HEAD)}
+        weights = {in_group(k, encoder.groups): v for k, v in encoder.state_dict().items()}
+        state = {theirs(k, family): v for k, v in weights.items() if not k.startswith(OWN_HEAD)}
         own = self.state_dict()
         state |= {name: own[ours] for ours, name in head_names(family).items()}
         with atomic(folder / "model.safetensors") as draft:

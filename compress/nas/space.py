@@ -16,7 +16,7 @@ from itertools import product
 from typing import Any
 
 from compress.recipe.nas_groups import SearchSpace
-from zoo.checkpoints import head_size, normalized
+from zoo.checkpoints import head_size, is_widened, normalized
 from zoo.errors import UserError
 from zoo.families import family_of
 from zoo.lengths import Shape, macs
@@ -260,6 +260,11 @@ class Space:
             raise UserError(
                 f"{name[:1].upper()}{name[1:]} has the activation {normalized(config)['hidden_act']}; encoders are cut "
                 "and timed with gelu only. Take a BERT, RoBERTa or DistilBERT checkpoint that has it."
+            )
+        if is_widened(normalized(config)):
+            raise UserError(
+                f"{name[:1].upper()}{name[1:]} has embeddings that are narrower than its layers; encoders are cut with "
+                "embeddings of their own width. Take a BERT, RoBERTa or DistilBERT checkpoint."
             )
         own, most = Arch.from_config(config), self.largest
         for gene, what in (("layers", "layers"), ("hidden", "hidden width"), ("intermediate", "feed-forward width")):

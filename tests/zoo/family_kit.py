@@ -25,6 +25,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "camembert": ("camembert", {"hidden_act": "gelu_fast"}),
     "distilbert": ("distilbert", {"activation": "gelu_pytorch_tanh"}),
     "mpnet": ("mpnet", {}),
+    "electra": ("electra", {"embedding_size": 16}),
+    "electra-wide": ("electra", {"embedding_size": 32}),
+    "albert": ("albert", {"embedding_size": 16, "num_hidden_groups": 1}),
+    "albert-groups": ("albert", {"embedding_size": 32, "num_hidden_groups": 2, "hidden_act": "gelu"}),
 }
 HEADS = list(TASK_TYPES)
 CASES = [  # the heads do not know which activation a family's layers have

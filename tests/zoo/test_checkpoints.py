@@ -8,6 +8,7 @@ from compress.recipe.groups import Budgets
 from compress.tasks.lengths import drop_layers_of
 from zoo.checkpoints import architecture, labels_of, most_tokens, normalized, ours, theirs
 from zoo.errors import UserError
+from zoo.families import FAMILIES
 from zoo.lengths import Shape, ladder
 from zoo.tasks import TEXTS, TOKENS
 
@@ -44,7 +45,7 @@ def test_roberta_s_first_positions_are_not_for_tokens():
     assert most_tokens({"model_type": "distilbert", "max_position_embeddings": 512, "pad_token_id": 0}) == 512
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "mpnet"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     "key", ["words.weight", "norm.bias", "layers.11.query.weight", "layers.0.contract.bias", "dense.bias"]
 )

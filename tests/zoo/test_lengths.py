@@ -37,6 +37,13 @@ def test_macs_of_the_full_model():
     assert macs_ratio(MINILM, 384, LengthConfig.full(6)) == 1.0
 
 
+def test_macs_of_narrow_embeddings_count_what_widens_them():
+    config = {"model_type": "electra", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128}
+    narrow = Shape.from_config({**config, "num_attention_heads": 4, "embedding_size": 16})
+    wide = Shape.from_config({**config, "num_attention_heads": 4, "embedding_size": 64})
+    assert macs(narrow, 10) - macs(wide, 10) == 10 * 16 * 64 + 10 * 16 - 10 * 64  # a product, and a narrower norm
+
+
 def test_absolute_form_is_read_and_shown():
     text = "(315, 251, 242, 159, 142, 33)"
     config = LengthConfig.parse(text)

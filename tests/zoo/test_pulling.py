@@ -176,7 +176,10 @@ def resolved(hub) -> list[str]:
         ({"model_type": "gpt2", "architectures": ["GPT2ForSequenceClassification"]}, "'gpt2'"),
         ({"model_type": "vit", "architectures": ["ViTForImageClassification"]}, "'vit'"),
         ({"model_type": "new", "auto_map": {"AutoModel": "a--b.Model"}}, "code of its own"),
-        ({"model_type": "electra", "architectures": ["ElectraForQuestionAnswering"]}, "'electra'"),
+        (
+            {"model_type": "albert", "inner_group_num": 2, "architectures": ["AlbertForQuestionAnswering"]},
+            "inner_group_num is 2 .* run with 1 only",
+        ),
         ({"model_type": "modernbert", "architectures": ["ModernBertForSequenceClassification"]}, "'modernbert'"),
         ({"model_type": "bert", "hidden_act": "mish", "architectures": ["BertForQuestionAnswering"]}, "'mish'"),
         ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "BertForMaskedLM"),

@@ -14,6 +14,7 @@ from compress.learn.pruning.masks import KEPT, choose, moves_of
 from compress.learn.pruning.patterns import Units, config_of, shapes_of, units_of
 from compress.learn.pruning.report import sparsity_of
 from compress.learn.pruning.schedules import Plan, criterion_of, needs_gradient, plan_of, reached
+from zoo.checkpoints import groups_of
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,8 +42,15 @@ def check(
 
     Raises:
         UserError: the pattern does not fit a layer's shape or the approach, `excluded` names no layer or all of them,
-            the training ends before the pruning does, or the zeros of a model are to be locked that has none.
+            layers share their weights, the training ends before the pruning does, or the zeros of a model are to be
+            locked that has none.
     """
+    groups = groups_of(config_of(source))
+    if len(set(groups)) < len(groups):
+        raise UserError(
+            "The layers of this checkpoint share their weights, which cannot be pruned layer by layer. Quantize it as "
+            "it is, or prune a BERT, RoBERTa or DistilBERT checkpoint."
+        )
     units = units_of(shapes_of(source), config_of(source)["num_attention_heads"], settings)
     if settings.approach != LOCK:
         if total_steps is not None:

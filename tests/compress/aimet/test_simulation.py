@@ -37,6 +37,7 @@ FAMILIES = {
     "bert": {"architectures": ["BertForQuestionAnswering"]},
     "roberta": {"architectures": ["RobertaForSequenceClassification"], "type_vocab_size": 1, "pad_token_id": 1},
     "distilbert": {"architectures": ["DistilBertForSequenceClassification"], "activation": "relu"},
+    "electra": {"architectures": ["ElectraForSequenceClassification"], "embedding_size": 16},
     "xlm-roberta": {"architectures": ["XLMRobertaForQuestionAnswering"], "pad_token_id": 1, "hidden_act": "gelu_new"},
 }
 SIZES = {

@@ -19,6 +19,8 @@ from tests.conftest import EXAMPLES, TinyData
 from zoo import ask, catalog
 from zoo.engines import open_engine
 from zoo.engines.inductor import InductorEngine
+from zoo.errors import UserError
+from zoo.families import FAMILIES
 from zoo.features import load_tokenizer, make_windows, pad
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
@@ -33,13 +35,20 @@ SIZES = {
         "max_position_embeddings": 514,
     },
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+    "albert": {
+        "embedding_size": 16,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    },
 }
 
 
 PASSAGE = "Ann met Bob in Rome."
 
 
-@pytest.fixture(scope="module", params=list(SIZES))
+@pytest.fixture(scope="module", params=["roberta", "distilbert"])
 def family(request) -> str:
     return request.param
 
@@ -50,8 +59,8 @@ def checkpoint(family, tiny_model, tmp_path_factory) -> Path:
     import torch
     import transformers
 
-    tokenizer: Any = load_tokenizer(tiny_model) if family == "distilbert" else _byte_pairs()
-    cls = {"roberta": "Roberta", "distilbert": "DistilBert"}[family]
+    tokenizer: Any = _byte_pairs() if family == "roberta" else load_tokenizer(tiny_model)
+    cls = FAMILIES[family].classes
     config = getattr(transformers, f"{cls}Config")(
         vocab_size=len(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
@@ -155,6 +164,25 @@ def test_pruned_once_for_all(own_home, family, checkpoint, unanswerable, tmp_pat
     run(settings, tmp_path)
     assert check_zeros(tmp_path / "pretrain", tmp_path / "aware")["sparsity"] == pytest.approx(0.85, abs=0.01)
     look(tmp_path, family)
+
+
+@pytest.mark.parametrize("family", ["albert"], indirect=True)
+def test_layers_that_share_their_weights_are_trained_and_rounded_but_not_pruned(
+    own_home, family, checkpoint, unanswerable, tmp_path
+):
+    settings = changes(checkpoint, unanswerable, f"dataset.validation={unanswerable.validation}")
+    cleared = [f"dataset.{key}titles=null" for key in ("", "validation_", "evaluation_")]
+    run(load("train_tiny", [*settings, *cleared, "prune.apply=false"]), tmp_path / "train")
+    look(tmp_path / "train", family)
+    model = LengthAdaptiveModel.load(tmp_path / "train" / "train")
+    assert model.blocks[0].expand.weight is model.blocks[1].expand.weight
+    run(load("static_int8", changes(checkpoint, unanswerable, "evaluate.latency_rounds=1")), tmp_path / "static")
+    look(tmp_path / "static", family)
+    for preset, more in (("minilm_l6_w8a8_squad", ["finetune.apply=false"]), ("nncf_minilm_l6_squad", [])):
+        with pytest.raises(UserError, match="ALBERT cannot learn ranges here: its layers share"):
+            run(load(preset, [*settings, *cleared, *more]), tmp_path / preset)
+    with pytest.raises(UserError, match="share their weights, which cannot be pruned"):
+        run(load("train_tiny", [*settings, *cleared]), tmp_path / "pruned")
 
 
 def _byte_pairs() -> Any:

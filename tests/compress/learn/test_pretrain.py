@@ -48,6 +48,8 @@ def family(name: str):
         "XLMRoberta": lambda: transformers.XLMRobertaConfig(
             **SIZES, **BERT, type_vocab_size=1, hidden_act="relu", initializer_range=0.3
         ),
+        "Electra": lambda: transformers.ElectraConfig(**SIZES, **BERT, embedding_size=8, initializer_range=0.3),
+        "Albert": lambda: transformers.AlbertConfig(**SIZES, **BERT, embedding_size=8, initializer_range=0.3),
         "MPNet": lambda: transformers.MPNetConfig(**SIZES, **BERT, initializer_range=0.3),
         "DistilBert": lambda: transformers.DistilBertConfig(**SIZES, **DISTIL, initializer_range=0.3),
     }[name]()
@@ -59,7 +61,7 @@ def family(name: str):
     return model
 
 
-@pytest.mark.parametrize("name", ["Bert", "Roberta", "XLMRoberta", "DistilBert", "MPNet"])
+@pytest.mark.parametrize("name", ["Bert", "Roberta", "XLMRoberta", "DistilBert", "MPNet", "Electra", "Albert"])
 def test_heads_come_from_checkpoints_and_go_into_them(name, tmp_path):
     original = family(name)
     original.save_pretrained(str(tmp_path / "a"))

@@ -84,6 +84,9 @@ def test_multiplications_are_those_of_the_zoo():
         (lambda: SPACE.check({**MINILM, "num_hidden_layers": 5}), "goes up to 6 as the layers, the checkpoint has 5"),
         (lambda: SPACE.check({**MINILM, "num_attention_heads": 6}, "X"), "heads of size 32, X has heads of size 64"),
         (lambda: SPACE.check({**MINILM, "model_type": "mpnet"}), "The checkpoint is of the family MPNet.*Take a BERT"),
+        (lambda: SPACE.check({**MINILM, "model_type": "albert"}), "ALBERT, of which .* share their weights"),
+        (lambda: SPACE.check({**MINILM, "model_type": "electra"}), "embeddings that are narrower"),
+        (lambda: SPACE.check({**MINILM, "hidden_act": "relu"}), "has the activation relu"),
     ],
 )
 def test_what_cannot_be_is_refused(make, message):

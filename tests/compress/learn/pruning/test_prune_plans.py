@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from compress.learn.pruning.masks import KEPT, choose, moves_of
 from compress.learn.pruning.patterns import Part, Units, shapes_of, units_of
+from compress.learn.pruning.prune import check
 from compress.learn.pruning.schedules import plan_of, reached
 from compress.recipe.training_groups import Prune
 from zoo.errors import UserError
@@ -215,6 +216,13 @@ def test_excluded_layers_are_left_out():
 def test_distilbert_names_its_sizes_otherwise():
     distil = {"model_type": "distilbert", "dim": 8, "hidden_dim": 32, "n_layers": 1, "n_heads": 2}
     assert shapes_of(distil)["layers.0.expand"] == (32, 8) and len(shapes_of(distil)) == 6
+
+
+def test_layers_that_share_their_weights_are_not_pruned():
+    albert = {"model_type": "albert", "hidden_size": 8, "intermediate_size": 32, "num_attention_heads": 2}
+    with pytest.raises(UserError, match="share their weights, which cannot be pruned"):
+        check({**albert, "num_hidden_layers": 4}, Prune())
+    assert check({**albert, "num_hidden_layers": 4, "num_hidden_groups": 4}, Prune())
 
 
 def test_weights_go_in_equal_moves_lowest_score_first():
