@@ -102,7 +102,7 @@ def calibrate(
             rest = max(1, round(flat.numel() * (100 - percentile) / 100))
             high, low = float(flat.topk(rest).values[-1]), -float((-flat).topk(rest).values[-1])
             observed[name].append(
-                Range(low, high, *(part.cpu().numpy() for part in (rows.mean(0), rows.amin(0), rows.amax(0))))
+                Range(low, high, rows.mean(0).cpu().numpy(), rows.amin(0).cpu().numpy(), rows.amax(0).cpu().numpy())
             )
 
         return hook

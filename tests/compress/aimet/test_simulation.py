@@ -15,7 +15,7 @@ from compress.aimet import backend
 from compress.aimet.engine import SimulatedEngine
 from compress.aimet.integers import integers_of, write_graph
 from compress.aimet.packing import of_graph
-from compress.aimet.simulable import MASKS, Simulable
+from compress.aimet.simulable import MASKS
 from compress.aimet.simulation import SETTINGS, STATE, Settings, Simulated, open_simulated
 from compress.int8.simulation import simulate
 from compress.learn.finetune import freeze
@@ -30,20 +30,8 @@ from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
 from zoo.files import read_json, write_json
 from zoo.graph import MODEL_FILE, read
-from zoo.modeling import LengthAdaptiveModel
 
 PLAN = Schedule(learning_rate=2e-3, epochs=1, batch_size=4, precision="fp32", checkpoint_minutes=0)
-FAMILIES = {
-    "bert": {"architectures": ["BertForQuestionAnswering"]},
-    "roberta": {"architectures": ["RobertaForSequenceClassification"], "type_vocab_size": 1, "pad_token_id": 1},
-    "distilbert": {"architectures": ["DistilBertForSequenceClassification"], "activation": "relu"},
-    "electra": {"architectures": ["ElectraForSequenceClassification"], "embedding_size": 16},
-    "xlm-roberta": {"architectures": ["XLMRobertaForQuestionAnswering"], "pad_token_id": 1, "hidden_act": "gelu_new"},
-}
-SIZES = {
-    "bert": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
-    "distilbert": ("dim", "n_layers", "n_heads", "hidden_dim"),
-}
 
 
 @pytest.fixture
@@ -77,28 +65,6 @@ def distance(a, b, batch):
 
 def learn(model, data, folder, progress=None):
     train(model, data, span(), PLAN, folder, progress or Progress(None, "train", bar=False))
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("whole", [True, False])
-def test_the_encoder_that_aimet_gets_says_what_ours_says(family, whole):
-    keys = SIZES.get(family, SIZES["bert"])
-    config = {"model_type": family, "vocab_size": 60, "max_position_embeddings": 40, "pad_token_id": 0}
-    config |= dict(zip(keys, (32, 2, 4, 64), strict=True)) | {"id2label": {"0": "a", "1": "b", "2": "c"}}
-    torch.manual_seed(0)
-    made = LengthAdaptiveModel(config | FAMILIES[family]).eval()
-    torch.nn.init.normal_(made.blocks[0].query.weight)
-    ids = torch.randint(5, 60, (2, 9))
-    mask = torch.ones_like(ids)
-    mask[1, 6:] = 0
-    ids[1, 6:] = made.config["pad_token_id"]
-    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
-    expected, net = said(made, inputs), Simulable(copy.deepcopy(made), whole).eval()
-    with torch.no_grad():
-        got = net(*inputs.values())
-    rows = mask.bool() if made.head.per_token else slice(None)
-    torch.testing.assert_close(got[rows], expected[rows], atol=1e-5, rtol=0)
-    assert set(made.state_dict()) == set(net.state_dict())
 
 
 def test_full_rounds_every_activation_and_no_bias(model, data):
