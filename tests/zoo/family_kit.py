@@ -35,13 +35,17 @@ CASES = [  # the heads do not know which activation a family's layers have
     (variant, head) for variant in VARIANTS for head in (HEADS if variant in FAMILIES else HEADS[:1])
 ]
 
+OWN_HEADS = ("bert", "electra")  # families whose graphs have heads that the others' do not
+GRAPHS = [(variant, head) for variant, head in CASES if head == HEADS[0] or variant in OWN_HEADS]
+
 
 def made(variant: str, head: str, folder: Path) -> tuple[Any, LengthAdaptiveModel]:
     """A random model, as transformers has it and as this program loads it from `folder`."""
     family, extra = VARIANTS[variant]
     cls = getattr(transformers, architecture(family, TASK_TYPES[head]))
     sizes = DISTIL if family == "distilbert" else SIZES
-    labels = {"num_labels": 3} if TASK_TYPES[head].has_labels else {}
+    labels: dict[str, Any] = {"num_labels": 3} if TASK_TYPES[head].has_labels else {}
+    labels |= {"finetuning_task": head} if TASK_TYPES[head].by_name else {}
     with torch.random.fork_rng():
         torch.manual_seed(1)
         reference = cls(cls.config_class(**{**sizes, **labels, **extra})).eval()

@@ -10,7 +10,7 @@ import torch
 from compress.int8.ranges import calibrate
 from compress.int8.rounding import integer_weights
 from compress.int8.simulation import simulate
-from tests.zoo.family_kit import CASES, batch_of, made
+from tests.zoo.family_kit import GRAPHS, batch_of, made
 from tests.zoo.model_kit import CONFIGS, arrays
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
@@ -19,7 +19,7 @@ from zoo.lengths import LengthConfig
 from zoo.weights import float_weights, linears, spec_of, write
 
 
-@pytest.mark.parametrize(("variant", "head"), CASES)
+@pytest.mark.parametrize(("variant", "head"), GRAPHS)
 def test_int8_engines_equal_the_simulation_and_are_near_float(variant, head, tmp_path):
     _, model = made(variant, head, tmp_path)
     batch = batch_of(model)
