@@ -8,7 +8,7 @@ from typing import Any
 from zoo.answers import Answer, Reply
 from zoo.catalog import Entry
 from zoo.encoders import ENCODERS, as_a_whole
-from zoo.engines import GRAPH, engine_class, names
+from zoo.engines import engine_class, names, runs_graph
 from zoo.families import titles
 from zoo.lengths import PAPER_TOKENS, Choice, Shape, macs_ratio
 from zoo.measuring import BUDGET, FLOAT, FULL, Measured
@@ -119,7 +119,7 @@ def why_no_budget(entry: Entry) -> str:
     """Why an entry without a front runs at full length only."""
     if row := ENCODERS.get(entry.family):
         return as_a_whole(row, titles())
-    if any(engine_class(name).opens == GRAPH for name in entry.engines):
+    if runs_graph(entry):
         return "its ONNX graph was exported without inputs for lengths"
     return "no lengths were searched for it"
 

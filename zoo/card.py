@@ -9,7 +9,7 @@ import yaml
 
 from zoo import card_files
 from zoo.checkpoints import SIGMOID
-from zoo.engines import runs_int8
+from zoo.engines import runs_graph, runs_int8
 from zoo.errors import UserError
 from zoo.hub import TAG
 from zoo.lengths import PAPER_TOKENS
@@ -146,12 +146,14 @@ def _mappings(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 def _metadata(entry: Entry, license: str | None = None) -> dict[str, Any]:
     int8 = runs_int8(entry)
+    is_graph = entry.front is not None or runs_graph(entry)
+    tags = ["int8", "onnx", "openvino", *(["length-adaptive"] if entry.front else [])] if int8 and is_graph else []
     data: dict[str, Any] = {
         "license": entry.license or license or "other",
         "language": "en",
         "pipeline_tag": entry.type.pipeline,
-        "library_name": "onnx" if entry.front else "pytorch" if int8 else "transformers",
-        "tags": [TAG, entry.method, *(["int8", "onnx", "openvino", "length-adaptive"] if int8 and entry.front else [])],
+        "library_name": "onnx" if is_graph else "pytorch" if int8 else "transformers",
+        "tags": [TAG, entry.method, *tags],
     }
     if entry.base_model:
         data |= {"base_model": entry.base_model, "base_model_relation": "quantized" if int8 else "finetune"}

@@ -280,6 +280,20 @@ def _task(config: dict[str, Any], name: str) -> str:
         raise UserError(f"{name}: {error} Take a checkpoint that was trained for one of these.") from error
 
 
+def config_of(name: str) -> dict[str, Any]:
+    """The `config.json` of what `checkpoint_of` takes, its weights left where they are; empty where it is not at hand.
+
+    Of a model of the Hub that file alone is downloaded.
+    """
+    try:
+        folders = [Path(name).expanduser(), MODELS / name]
+        if folder := next((each for each in folders if (each / "config.json").is_file()), None):
+            return read_config(folder)
+        return pulling.config_of(name) if safety.is_hub_id(name) else {}
+    except (UserError, OSError, RuntimeError):  # whoever opens it tells
+        return {}
+
+
 def checkpoint_of(name: str) -> Path:
     """The folder of a checkpoint: a folder, a bundled entry, a local result or a Hub id (downloaded, safetensors).
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 OURS = "model.int8.onnx"  # what this program writes; stock graphs have other names
 FOLDER = "onnx"
 # As optimum and the Hub's conversions name them, the one to take first.
-PLACES = ("onnx/model_quantized.onnx", "model_quantized.onnx", "onnx/model.onnx", "model.onnx")
+EXPORTED = "onnx/model_quantized.onnx"  # what this program writes of an encoder that transformers computes
+PLACES = (EXPORTED, "model_quantized.onnx", "onnx/model.onnx", "model.onnx")
 ROUNDED = {"DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "QAttention"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -122,7 +121,10 @@ class Pretrained(nn.Module):
         write_json(folder / "config.json", {**config, "dtype": str(dtype).removeprefix("torch.")})
 
 
-def load_any(folder: Path | str) -> LengthAdaptiveModel | Pretrained:
+FloatModel = LengthAdaptiveModel | Pretrained
+
+
+def load_any(folder: Path | str) -> FloatModel:
     """The float model in a folder, by this program's own encoder where it has the family, else by transformers."""
     return Pretrained.load(folder) if encoder_of(read_config(folder)) else LengthAdaptiveModel.load(folder)
 
@@ -130,12 +132,16 @@ def load_any(folder: Path | str) -> LengthAdaptiveModel | Pretrained:
 @contextmanager
 def _quiet() -> Generator[None]:
     """Without what transformers says of a checkpoint while it loads: what matters of it is raised."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    from transformers.utils import logging as theirs
+
+    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity_error()
+    theirs.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        theirs.set_verbosity(level)
+        if bars:
+            theirs.enable_progress_bar()

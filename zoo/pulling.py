@@ -101,6 +101,18 @@ def pull(
         return _cached(repo_id, revision, record, away)
 
 
+def config_of(name: str) -> dict[str, Any]:
+    """`config.json` alone of a model of the Hub; empty where the Hub does not give it."""
+    repo_id, revision = revision_of(name, None)
+    try:
+        with explained(repo_id, revision, with_token=False):
+            options: dict[str, Any] = {"token": False, "endpoint": client(None).endpoint}
+            config = read_json(hf_hub_download(repo_id, CONFIG, revision=revision, **options))
+    except (UserError, Away):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
 def fetch_pickles(
     name: str, token: str | None = None, tell: Callable[[str], None] | None = None
 ) -> tuple[Path, list[Path], str]:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from compress.int8 import sensitivity
 from compress.int8.graph import Calibrated, ReadWindows, store_graph
@@ -24,12 +24,10 @@ from compress.tasks.subjects import subject_of
 from zoo import engines
 from zoo.checkpoints import read_config
 from zoo.engines.base import Engine
-from zoo.engines.torch import TorchEngine
 from zoo.features import load_tokenizer
 from zoo.files import Archive, write_json
 from zoo.settings import get_settings
 
-SENSITIVITY_WINDOWS = 32
 REPORT = CRITERION
 
 
@@ -132,28 +130,61 @@ def meet(
     return Outcome(best, trials, float_score)
 
 
+class Quantizable(Protocol):
+    """A checkpoint that is ready to be quantized, in one way or several."""
+
+    def store(self, out: Path, keep_float: Sequence[str] = ()) -> dict[str, Any]:
+        """Writes it with these operators in float into a folder, beside those that the recipe names; facts of it."""
+        ...
+
+    def sensitivities(self) -> sensitivity.Report:
+        """How much each operator suffers from eight bits."""
+        ...
+
+    def floats(self) -> Sequence[str]:
+        """Operators that stay in float in any case."""
+        ...
+
+
+@dataclass(frozen=True)
+class Own:
+    """A checkpoint of this program's own encoder, calibrated.
+
+    Attributes:
+        ready: the checkpoint.
+        settings: how it is quantized.
+        read: reads what sensitivities are measured on, where they are asked for.
+    """
+
+    ready: Calibrated
+    settings: Quantize
+    read: ReadWindows
+
+    def store(self, out: Path, keep_float: Sequence[str] = ()) -> dict[str, Any]:
+        return store_graph(self.ready, out, self.settings, keep_float)
+
+    def sensitivities(self) -> sensitivity.Report:
+        windows = self.read(self.ready.tokenizer)[: sensitivity.WINDOWS]
+        return sensitivity.measure(self.ready, self.settings, windows)
+
+    def floats(self) -> Sequence[str]:
+        return matching(operators(self.ready.model), self.settings.keep_float or ())
+
+
 def within(
-    criterion: Criterion,
-    ready: Calibrated,
-    settings: Quantize,
-    scorer: Scorer,
-    read: ReadWindows,
-    folder: Path,
-    progress: Progress,
+    criterion: Criterion, model: Quantizable, scorer: Scorer, folder: Path, progress: Progress
 ) -> dict[str, Any]:
     """Stores the graph that meets a criterion, or the best one, and `criterion.json` with all trials.
 
     Args:
         criterion: of the recipe.
-        ready: the checkpoint, calibrated.
-        settings: how it is quantized.
+        model: the checkpoint, calibrated.
         scorer: scores a quantized model.
-        read: reads what sensitivities are measured on, where they are asked for.
         folder: of the stage; its `trials.jsonl` holds what was scored before an interruption.
         progress: hears of every trial.
 
     Returns:
-        As `store_graph`, with `criterion`: whether it holds, scores and trials.
+        As `Quantizable.store`, with `criterion`: whether it holds, scores and trials.
     """
     archive, draft = Archive(folder / "trials.jsonl"), folder / "draft"
     report: dict[str, Any] = {}
@@ -166,22 +197,22 @@ def within(
 
     def score(floats: tuple[str, ...]) -> float:
         def fresh() -> float:
-            store_graph(ready, draft, settings, floats)
+            model.store(draft, floats)
             return scorer.quantized(draft)
 
         return archived(" ".join(["int8", *floats]), fresh)
 
     def order() -> list[str]:
         progress.note("the loss is too large: measuring which products are sensitive")
-        sensitivities = sensitivity.measure(ready, settings, read(ready.tokenizer)[:SENSITIVITY_WINDOWS])
+        sensitivities = model.sensitivities()
         report["sensitivity"] = sensitivities.to_dict()
-        already = matching(operators(ready.model), settings.keep_float or ())
+        already = model.floats()
         return [row.name for row in sensitivities.rows if row.name not in already]
 
     float_score = archived("float", scorer.exact)
     outcome = meet(criterion, score, float_score, order, progress.update)
     best = outcome.best
-    facts = store_graph(ready, folder, settings, best.kept_float)
+    facts = model.store(folder, best.kept_float)
     summary = {
         "holds": outcome.holds,
         "metric": scorer.metric,
@@ -223,7 +254,7 @@ def answering(recipe: Kind, checkpoint: Path, most: int) -> Scorer:
         return subject.score(engine, load_tokenizer(folder), examples, settings=settings)[subject.primary]
 
     def exact() -> float:
-        return score(TorchEngine.open(checkpoint, threads), checkpoint)
+        return score(engines.open_float(checkpoint, threads), checkpoint)
 
     def quantized(folder: Path) -> float:
         return score(engines.open_graph(folder, threads, recipe.evaluate.engine), folder)

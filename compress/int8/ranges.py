@@ -29,7 +29,7 @@ Numbers = npt.NDArray[np.floating[Any]]
 class Range(NamedTuple):
     """What enters a product: the range to quantize, and of every column its mean, lowest and highest value.
 
-    Where layers share their weights `shared` has the lowest and highest values of each column in all of them, since
+    Where products share their weights `shared` has the lowest and highest values of each column in all of them, since
     what columns are divided by goes into the weights.
 
     A range that was learned in training has `by`, which its columns are divided by, once and for all; `low` and
@@ -97,13 +97,7 @@ def calibrate(
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            x = args[0].detach()
-            flat, rows = x.flatten(), x.flatten(0, 1)
-            rest = max(1, round(flat.numel() * (100 - percentile) / 100))
-            high, low = float(flat.topk(rest).values[-1]), -float((-flat).topk(rest).values[-1])
-            observed[name].append(
-                Range(low, high, rows.mean(0).cpu().numpy(), rows.amin(0).cpu().numpy(), rows.amax(0).cpu().numpy())
-            )
+            observed[name].append(seen(args[0].detach(), percentile))
 
         return hook
 
@@ -126,24 +120,39 @@ def calibrate(
         model.to(home)
         for handle in handles:
             handle.remove()
-    lowest, highest = (min, max) if percentile >= 100 else (np.mean, np.mean)
-    ranges = {
-        name: Range(
-            float(lowest([r.low for r in runs])),
-            float(highest([r.high for r in runs])),
-            np.mean([r.mean for r in runs], axis=0),
-            np.min([r.lows for r in runs], axis=0),
-            np.max([r.highs for r in runs], axis=0),
-        )
-        for name, runs in observed.items()
-    }
+    ranges = {name: over(runs, percentile) for name, runs in observed.items()}
     return {name: row._replace(shared=_shared(model, name, ranges)) for name, row in ranges.items()}
+
+
+def seen(x: Tensor, percentile: float = 100.0) -> Range:
+    """The range of one input of a product, `[..., in]`; see `calibrate`."""
+    flat, rows = x.flatten(), x.flatten(0, -2)
+    rest = max(1, round(flat.numel() * (100 - percentile) / 100))
+    high, low = float(flat.topk(rest).values[-1]), -float((-flat).topk(rest).values[-1])
+    return Range(low, high, *(part.cpu().numpy() for part in (rows.mean(0), rows.amin(0), rows.amax(0))))
+
+
+def over(runs: Sequence[Range], percentile: float = 100.0) -> Range:
+    """The range of a product over several inputs; see `calibrate`."""
+    lowest, highest = (min, max) if percentile >= 100 else (np.mean, np.mean)
+    return Range(
+        float(lowest([r.low for r in runs])),
+        float(highest([r.high for r in runs])),
+        np.mean([r.mean for r in runs], axis=0),
+        np.min([r.lows for r in runs], axis=0),
+        np.max([r.highs for r in runs], axis=0),
+    )
 
 
 def _shared(model: LengthAdaptiveModel, name: str, ranges: Mapping[str, Range]) -> tuple[Numbers, Numbers] | None:
     """Lowest and highest values of what enters the product of this name in all layers that share its weights."""
     _, layer, part = name.split(".")
     peers = [ranges[f"layers.{i}.{part}"] for i, group in enumerate(model.groups) if group == model.groups[int(layer)]]
+    return shared_by(peers)
+
+
+def shared_by(peers: Sequence[Range]) -> tuple[Numbers, Numbers] | None:
+    """`Range.shared` of products with the same weights; None for one alone."""
     if len(peers) == 1:
         return None
     return np.min([row.lows for row in peers], axis=0), np.max([row.highs for row in peers], axis=0)

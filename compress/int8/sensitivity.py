@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -26,6 +26,8 @@ from zoo.features import Window, load_tokenizer, pad
 from zoo.modeling import LengthAdaptiveModel
 from zoo.operators import Weights, dequantized
 from zoo.weights import float_weights, linears
+
+WINDOWS = 32  # that a criterion measures on, at most
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,15 @@ class Report:
     together: float
     windows: int
     approach: str
+
+    @classmethod
+    def of(
+        cls, divergences: Mapping[str, float], sizes: Mapping[str, int], together: float, windows: int, approach: str
+    ) -> Report:
+        """A report from each product's divergence and number of weights."""
+        everything = max(sum(divergences.values()), 1e-12)
+        rows = [Row(name, kl, kl / everything, sizes[name]) for name, kl in divergences.items()]
+        return cls(sorted(rows, key=lambda row: -row.kl), together, windows, approach)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -107,11 +118,10 @@ def measure(
             divergences[name] = divergence(answers(model, batches), exact)
         if progress:
             progress(done + 1, len(names))
-    everything = max(sum(divergences.values()), 1e-12)
-    rows = [Row(name, kl, kl / everything, floats[f"{name}.w"].size) for name, kl in divergences.items()]
     together = divergence(answers(simulate(model, integers), batches), exact)
     approach = "dynamic" if ready.ranges is None else "static"
-    return Report(sorted(rows, key=lambda row: -row.kl), together, len(windows), approach)
+    sizes = {name: floats[f"{name}.w"].size for name in names}
+    return Report.of(divergences, sizes, together, len(windows), approach)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from compress.int8 import inc
-from compress.int8.criterion import Scorer, answering, within
+from compress.int8.criterion import Own, Quantizable, Scorer, answering, within
+from compress.int8.exported import Exported
 from compress.int8.graph import calibrate_checkpoint, calibration_windows, loader, store_graph
 from compress.int8.ranges import RANGES_FILE, Range, load_ranges
 from compress.recipe.kind import Kind
@@ -18,7 +19,10 @@ from compress.recipe.prune_once import PruneOnceRecipe
 from compress.recipe.quantize import QuantizeRecipe
 from compress.recipe.stage import StageContext, trained_in
 from compress.recipe.train import TrainRecipe
+from compress.tasks.subjects import subject_of
 from zoo.checkpoints import read_config
+from zoo.encoders import encoder_of
+from zoo.features import load_tokenizer
 from zoo.files import write_json
 from zoo.lengths import Front, LengthConfig, ladder
 
@@ -76,12 +80,18 @@ def write_int8(
     if settings.neural_compressor:
         inc.backend()  # absent, it is said before anything is computed
     read = partial(calibration_windows, recipe)
-    ready = calibrate_checkpoint(checkpoint, settings, read, configs, ranges, loader(recipe))
+    model: Quantizable
+    if encoder_of(read_config(checkpoint)):
+        loaded = subject_of(recipe).load_whole(checkpoint)
+        model = Exported(loaded, load_tokenizer(checkpoint), settings, read)
+    else:
+        ready = calibrate_checkpoint(checkpoint, settings, read, configs, ranges, loader(recipe))
+        model = Own(ready, settings, read)
     if criterion is None or not criterion.apply:
-        facts = store_graph(ready, ctx.folder, settings)
+        facts = model.store(ctx.folder)
     else:
         scorer = scorer or answering(recipe, checkpoint, criterion.max_questions)
-        facts = within(criterion, ready, settings, scorer, read, ctx.folder, ctx.progress)
+        facts = within(criterion, model, scorer, ctx.folder, ctx.progress)
     if settings.neural_compressor:
         facts["neural_compressor"] = inc.build(checkpoint, ctx.folder / inc.FOLDER, settings, read, loader(recipe))
     return facts

@@ -20,7 +20,10 @@ from compress.recipe.place import Mark, Place
 from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Aware, Distill, Prune
 from compress.recipe.work import BACKWARD, INT8, TORCH, TRAINING, Counts, Size, Work
+from zoo.catalog import config_of
+from zoo.encoders import Encoder, as_a_whole, encoder_of
 from zoo.engines import engine_class
+from zoo.families import titles
 
 KINDS: dict[str, type[Kind]] = {}  # by name; a class enters itself as soon as it is defined
 
@@ -84,6 +87,7 @@ class Kind(Group, ABC):
     """
 
     trains: ClassVar[bool] = True
+    takes_any_encoder: ClassVar[bool] = False  # its `model` may be one that transformers computes, see `zoo.encoders`
     stages: ClassVar[Mapping[str, Stage]] = MappingProxyType({})
     simulation: ClassVar[Simulation | None] = None
     suffix: ClassVar[str] = "-int8"  # of the name of the int8 entry
@@ -112,6 +116,10 @@ class Kind(Group, ABC):
     def unheard(self) -> Iterator[str]:
         """Sentences on keys that are set and that nothing would hear, each with what to do; such a recipe is refused
         before it runs, and opens still where it was run before."""
+        yield from ()
+
+    def unheard_of(self, encoder: Encoder) -> Iterator[str]:
+        """As `unheard`, of a `model` that transformers computes, where the kind takes one."""
         yield from ()
 
     @abstractmethod
@@ -231,14 +239,32 @@ def applied(**groups: Prune | Distill | Aware) -> str:
     return "-".join(word.replace("_", "-") for word, group in groups.items() if group.apply) or "fine-tuned"
 
 
+def unfit(recipe: Kind) -> Iterator[str]:
+    """Why a recipe cannot take the models that it names, as `Kind.unheard`; what is not at hand is not looked at."""
+    distill = getattr(recipe, "distill", None)
+    teacher = distill.teacher if distill and distill.apply else None
+    for key, name in (("model", recipe.model), ("distill.teacher", teacher)):
+        if not name:
+            continue
+        row = encoder_of(config_of(name))
+        if row and key == "model" and recipe.takes_any_encoder:
+            yield from recipe.unheard_of(row)
+        elif row:
+            yield (
+                f"{as_a_whole(row, titles())}, and the recipe {recipe.kind} needs that of its {key}: {shown(name)} "
+                "cannot be taken. Take the recipe static_int8 or dynamic_int8 for it, or another checkpoint."
+            )
+
+
 def missing(recipe: Kind) -> str | None:
-    """Why this recipe cannot run: a key that nothing would hear, or a package that is not installed.
+    """Why this recipe cannot run: a model that it cannot take, a key that nothing would hear, or a package that is not
+    installed.
 
     Returns:
         A sentence with what to do; None where it can run.
     """
     lacking = (need.advice for need in recipe.needs() if find_spec(need.module) is None)
-    return next(chain(recipe.unheard(), lacking), None)
+    return next(chain(unfit(recipe), recipe.unheard(), lacking), None)
 
 
 def training(learned: float, part: Learning, passes: float = BACKWARD) -> Work:

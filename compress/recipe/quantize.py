@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -13,12 +14,15 @@ from compress.recipe.place import Place
 from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Criterion
 from compress.recipe.work import TORCH, Counts, Work
+from zoo.encoders import Encoder, as_a_whole
+from zoo.families import titles
 
 
 class QuantizeRecipe(Kind):
     """quantize -> evaluate -> package: a checkpoint as it is in eight-bit integers, without training."""
 
     trains: ClassVar[bool] = False
+    takes_any_encoder: ClassVar[bool] = True
     stages: ClassVar = {
         "quantize": int8(
             *("model", "dataset.train", "dataset.skip", "dataset.titles", "reading", "budgets"),
@@ -46,6 +50,18 @@ class QuantizeRecipe(Kind):
     evaluate: Evaluate = Evaluate()
     package: PackageInt8 = PackageInt8()
     seed: int = Field(default=0, ge=0, description="the same seed draws the same examples")
+
+    def unheard_of(self, encoder: Encoder) -> Iterator[str]:
+        why = as_a_whole(encoder, titles())
+        if self.quantize.neural_compressor:
+            yield (
+                f"quantize.neural_compressor is not heard for {encoder.title}, which is quantized as an ONNX graph "
+                "alone: set it to false."
+            )
+        if self.evaluate.length_config:
+            yield f"evaluate.length_config is not heard: {why}. Set it to null."
+        if self.budgets.points and self.budgets != Budgets():
+            yield f"budgets is not heard: {why}. Leave it out."
 
     def work(self, counts: Counts) -> list[Work]:
         static = self.quantize.approach == "static"

@@ -22,9 +22,9 @@ from compress.tasks.subject import Subject, Tell
 from compress.tasks.subjects import subject_of, trained_on
 from zoo.checkpoints import read_config
 from zoo.devices import compute_device, gpu_name
-from zoo.engines import engine_class, open_graph
+from zoo.encoders import encoder_of
+from zoo.engines import engine_class, full_precision, open_float, open_graph
 from zoo.engines.base import INTEGERS, Engine
-from zoo.engines.torch import TorchEngine
 from zoo.features import load_tokenizer
 from zoo.files import Archive, read_json, write_json
 from zoo.latency import machine
@@ -175,6 +175,7 @@ def evaluate(
         **({"remark": "; ".join(filter(None, [description.get("remark"), lacking]))} if lacking else {}),
         "n": len(examples),
         "engine": settings.engine,
+        **({"float_engine": whole} if "float" in models and (whole := _transformers(ctx)) else {}),
         **machine(),
         "threads": threads,
         **({"float_gpu": gpu} if "float" in models and (gpu := gpu_name(compute_device())) else {}),
@@ -241,6 +242,12 @@ def beside(ctx: StageContext[Any], subject: Subject[Any], seen: set[str]) -> tup
     return draw(examples, ctx.recipe.evaluate.max_questions, ctx.recipe.seed), ""
 
 
+def _transformers(ctx: StageContext[Any]) -> str:
+    """The engine of a float model that transformers computes; empty where this program's own encoder does."""
+    folder, _ = trained_in(ctx)
+    return full_precision(folder) if encoder_of(read_config(folder)) else ""
+
+
 def _searched(ctx: StageContext[Any]) -> dict[LengthConfig, float | None]:
     """The configurations to report on, full length among them, and the score by which a search chose each."""
     if "search" in ctx.inputs and (ctx.inputs["search"] / "front.json").is_file():
@@ -270,7 +277,7 @@ def score_float(
     source, published = trained_in(ctx)
     folder, tokenizer = source if published else ctx.folder / "float", load_tokenizer(source)
     if not published:
-        subject.load_model(source, new_head=False).save(folder, torch.float16)
+        subject.load_float(source).save(folder, torch.float16)
         tokenizer.save_pretrained(str(folder))
     config = read_config(folder)
-    return subject.score(TorchEngine.open(folder, threads), tokenizer, examples, None, progress, config)
+    return subject.score(open_float(folder, threads), tokenizer, examples, None, progress, config)

@@ -25,9 +25,11 @@ from zoo.engines.base import INTEGERS
 from zoo.features import load_tokenizer
 from zoo.files import read_json, write_json
 from zoo.latency import machine
-from zoo.modeling import LengthAdaptiveModel
+from zoo.lengths import Front
+from zoo.onnx_files import EXPORTED
+from zoo.pretrained import FloatModel
 
-WEIGHTS = ("model.int8.onnx", "model.safetensors", INTEGERS)
+WEIGHTS = ("model.int8.onnx", "model.safetensors", INTEGERS, EXPORTED)
 DRAFT = ".float"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
@@ -105,7 +107,7 @@ def package(
 
 
 def pack(
-    folder: Path, about: Mapping[str, Any], contents: Sequence[Content], seen: set[str], trained: LengthAdaptiveModel
+    folder: Path, about: Mapping[str, Any], contents: Sequence[Content], seen: set[str], trained: FloatModel
 ) -> dict[str, Any]:
     """Puts entries together, and loads them back when all of them stand.
 
@@ -130,6 +132,11 @@ def float_content(name: str, source: Path, title: str, method: str, metrics: dic
 
 def int8_content(name: str, quantized: Path, evaluated: Path, facts: dict[str, Any]) -> Content:
     """An int8 entry: the graph with its front."""
+    if (quantized / EXPORTED).is_file():  # at full length only, so there is no front, and its latency is told here
+        files = {file: quantized / file for file in ("config.json", EXPORTED, *TOKENIZER)}
+        p50 = Front.load(evaluated / "front.json").full.p50_ms
+        metrics = {**facts["metrics"], **({"p50_ms": p50} if p50 else {})}
+        return Content(name, files, {"weights_dtype": "int8", **facts, "metrics": metrics})
     files = {file: quantized / file for file in ("config.json", "model.int8.onnx", *TOKENIZER)}
     return Content(name, {**files, "front.json": evaluated / "front.json"}, {"weights_dtype": "int8", **facts})
 
@@ -189,7 +196,7 @@ def measured(evaluated: Path, metrics: Sequence[str]) -> dict[str, dict[str, Any
     data = {key: stamp[key] for key in keys if stamp.get(key)}
     where = {key: stamp[key] for key in ("threads", "cpu", "vnni", "amx", "date")}
     beside = stamp.get("beside", {})
-    engines = {"float": "torch", "int8": stamp["engine"], NEURAL_COMPRESSOR: "onednn"}
+    engines = {"float": stamp.get("float_engine", "torch"), "int8": stamp["engine"], NEURAL_COMPRESSOR: "onednn"}
     return {
         model: {
             **{key: scores[model][key] for key in metrics},
@@ -221,6 +228,7 @@ def assemble(target: Path, files: Mapping[str, Path], facts: Mapping[str, Any], 
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     for name, source in files.items():
+        (draft / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source, draft / name)
     write_json(draft / "entry.json", {"name": target.name, **facts})
     save_fingerprints(draft / TRAINED_ON, seen)

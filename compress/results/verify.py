@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from compress.int8.simulation import simulate
 from zoo import catalog
 from zoo.engines import GRAPH, engine_class, full_precision, is_installed, open_engine
-from zoo.engines.base import INTEGERS
+from zoo.engines.base import INTEGERS, Engine
 from zoo.engines.onednn import OneDnnEngine
+from zoo.engines.onnx import load as load_graph
+from zoo.engines.stock import StockGraph, read_bytes
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, make_texts, make_windows, pad
 from zoo.graph import read
@@ -21,6 +24,8 @@ from zoo.integers import open_integers
 from zoo.lengths import Front, LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 from zoo.opened import run_one
+from zoo.pretrained import FloatModel, load_any
+from zoo.settings import get_settings
 
 # Median distance of logits allowed, as a share of their spread. Weights that were rounded alike, to half precision, say
 # the same up to the order of sums; an input on the edge between two integers may round either way, so single logits of
@@ -29,13 +34,13 @@ HALF, INTEGER = 0.001, 0.15
 LEAST = 0.01  # spread that logits have at least: below, float32's own digits would count
 
 
-def verify_loading(entry_folder: Path, trained: Path | LengthAdaptiveModel) -> dict[str, float]:
+def verify_loading(entry_folder: Path, trained: Path | FloatModel) -> dict[str, float]:
     """Compares an entry, opened as the explorer opens it, with the checkpoint that it was made of.
 
     Float weights are compared with the checkpoint's own, rounded to half precision as the entry's are: what rounding
     changes is no fault, however little a model has learned. An int8 graph is compared, on every engine that is
     installed, at full length and at its cheapest budget, with the checkpoint under the graph's integers simulated in
-    torch.
+    torch; a graph that was exported, with itself as it is written, its integers in float.
 
     Args:
         entry_folder: a packaged entry.
@@ -48,20 +53,26 @@ def verify_loading(entry_folder: Path, trained: Path | LengthAdaptiveModel) -> d
         UserError: one is too far off; the entry should not be used.
     """
     entry = catalog.find(str(entry_folder))
-    model = LengthAdaptiveModel.load(trained) if isinstance(trained, Path) else trained
+    model = load_any(trained) if isinstance(trained, Path) else trained
+    says = partial(_logits, model)
     configs = {"full length": LengthConfig.full(model.shape.layers)}
     engines = [name for name in entry.engines if engine_class(name).opens == GRAPH and is_installed(name)]
     tolerance = INTEGER if engines else HALF
     rounded = entry.folder / INTEGERS
     if not engines and rounded.is_file():
-        engines, tolerance, model = [OneDnnEngine.name], INTEGER, open_integers(rounded, real=False)
+        engines, tolerance = [OneDnnEngine.name], INTEGER
+        says = partial(_logits, open_integers(rounded, real=False))
     elif not engines:
         engines = [full_precision(entry.folder)]
         if entry.weights_dtype == "f16":
-            model = copy.deepcopy(model).half().float()  # another entry may be compared with it, too
-    else:
+            says = partial(_logits, _halved(model))
+    elif entry.front is None:
+        session = load_graph(read_bytes(entry.folder), get_settings().threads, optimized=False)
+        says = partial(_of_engine, StockGraph("as written", session, entry.folder))
+    elif isinstance(model, LengthAdaptiveModel):
         weights, _ = read(entry.folder / catalog.GRAPH)
-        model = simulate(model, {name: value.copy() for name, value in weights.items()})  # as read they are read-only
+        own = {name: value.copy() for name, value in weights.items()}  # as read they are read-only
+        says = partial(_logits, simulate(model, own))
         configs["the cheapest budget"] = Front.load(entry.folder / catalog.FRONT).everything[0].config
     examples, tokenizer = catalog.examples()[: entry.type.compared], load_tokenizer(entry.folder)
     firsts, seconds = [e["question"] for e in examples], [e["context"] for e in examples]
@@ -77,7 +88,7 @@ def verify_loading(entry_folder: Path, trained: Path | LengthAdaptiveModel) -> d
         for budget, config in configs.items():
             far, spread = [], []
             for window in windows:
-                got, expected = run_one(engine, window, config).logits[0], _logits(model, window, config, torch)
+                got, expected = run_one(engine, window, config).logits[0], says(window, config)
                 far.append(np.abs(got - expected))
                 spread.append(expected)
             logits = np.concatenate(spread)
@@ -94,7 +105,19 @@ def verify_loading(entry_folder: Path, trained: Path | LengthAdaptiveModel) -> d
     return distances
 
 
-def _logits(model: LengthAdaptiveModel, window: Window, config: LengthConfig, torch: Any) -> np.ndarray:
+def _halved(model: FloatModel) -> FloatModel:
+    """The model with weights as half precision stores them; buffers are no weights, and are not stored."""
+    copied = copy.deepcopy(model)  # another entry may be compared with it, too
+    for parameter in copied.parameters():
+        parameter.data = parameter.data.half().float()
+    return copied
+
+
+def _of_engine(engine: Engine, window: Window, config: LengthConfig) -> np.ndarray:
+    return run_one(engine, window, config).logits[0]
+
+
+def _logits(model: nn.Module, window: Window, config: LengthConfig) -> np.ndarray:
     batch = {key: torch.from_numpy(value) for key, value in pad([window]).items()}
     lengths = torch.tensor([config.tokens(len(window.input_ids))])
     with torch.inference_mode():

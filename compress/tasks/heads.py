@@ -20,6 +20,7 @@ import torch
 from zoo.checkpoints import head_of, labels_of, read_config
 from zoo.errors import UserError
 from zoo.modeling import LengthAdaptiveModel
+from zoo.pretrained import FloatModel, Pretrained
 from zoo.tasks import Task, TaskType
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Outputs:
 
     task: Task
     stated: Sequence[str] | None = None
-    look: Callable[[LengthAdaptiveModel], list[int] | None] | None = None
+    look: Callable[[FloatModel], list[int] | None] | None = None
     new: bool = True
 
     def order(self, names: Sequence[str]) -> list[int] | None:
@@ -154,6 +155,21 @@ def load_labelled(
     return model
 
 
+def settings_as_labelled(folder: Path | str, outputs: Outputs) -> dict[str, Any]:
+    """What `config.json` says of a head that stays as it is: the task's labels, in the order of its outputs.
+
+    Raises:
+        UserError: other labels than the task's, or in no known order.
+    """
+    task, names = outputs.task, labels_of(read_config(folder))
+    order = outputs.order(names) or _seen_order(outputs, Pretrained.load(folder), names)
+    settings = head_settings(task)
+    if task.regression:
+        return settings
+    own = [task.labels[order.index(place)] for place in range(len(names))]
+    return {**settings, "id2label": dict(enumerate(own)), "label2id": {name: i for i, name in enumerate(own)}}
+
+
 def replace_head(config: Mapping[str, Any], purpose: str, new: bool) -> str:
     """What to say where a checkpoint gets a new head; empty where it has none.
 
@@ -206,7 +222,7 @@ def named(task: Task, order: Sequence[int]) -> str:
     return ", ".join(task.labels[list(order).index(place)] for place in range(task.outputs))
 
 
-def _seen_order(outputs: Outputs, model: LengthAdaptiveModel, names: Sequence[str]) -> list[int]:
+def _seen_order(outputs: Outputs, model: FloatModel, names: Sequence[str]) -> list[int]:
     """The order that labelled examples show of a head without names, which is told."""
     task, called = outputs.task, ", ".join(names)
     order = outputs.look(model) if outputs.look else None

@@ -30,6 +30,7 @@ from zoo.tasks import QUESTIONS, Task, find_task
 
 log = logging.getLogger(__name__)
 
+ABSTAINS = {"squad_v2": True}
 CHUNK = 1024  # questions between two signs of progress
 
 
@@ -95,13 +96,16 @@ class Questions(Subject[Example]):
         config = read_config(folder)
         able = folder_abstains(Path(folder), config)
         if self._no_answer or (able and not new_head):  # what is not trained stays as able as it was
-            overrides = {"always_keep_first_token": True, "squad_v2": True, **overrides}
+            overrides = {"always_keep_first_token": True, **ABSTAINS, **overrides}
         elif able:
             overrides = {"squad_v2": False, **overrides}
         fits = self.has_head(config)
         if not fits and (replaced := replace_head(config, QUESTIONS.title, new_head)):
             log.warning("%s", replaced)
         return LengthAdaptiveModel.load(folder, None if fits else QUESTIONS, dropout, **overrides)
+
+    def stated(self, folder: Path | str, config: dict[str, Any]) -> dict[str, Any]:
+        return ABSTAINS if self._no_answer or folder_abstains(Path(folder), config) else {}
 
     def score(
         self,

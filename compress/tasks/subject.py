@@ -17,14 +17,17 @@ from compress.data.names import OWN
 from compress.data.squad import Example, fingerprint
 from compress.data.texts import draw
 from compress.recipe.groups import Dataset, Evaluate, Questions
+from compress.tasks.heads import replace_head
 from compress.tasks.samples import Loss, Sample
 from zoo.catalog import checkpoint_of
-from zoo.checkpoints import head_of
+from zoo.checkpoints import head_of, read_config
+from zoo.encoders import encoder_of
 from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Tokenizer, Window
 from zoo.lengths import Lengths
 from zoo.modeling import LengthAdaptiveModel
+from zoo.pretrained import FloatModel, Pretrained
 from zoo.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -238,6 +241,26 @@ class Subject(ABC, Generic[E]):
         Raises:
             UserError: the head does not fit, or in no known order, and no new one may be drawn.
         """
+
+    def load_whole(self, folder: Path | str) -> Pretrained:
+        """A checkpoint of a family that transformers computes, as it is, its labels under the task's names.
+
+        Raises:
+            UserError: it has no head for the task, or its outputs are in no known order.
+        """
+        config = read_config(folder)
+        if not self.has_head(config):
+            replace_head(config, self.task.title or self.task.name, new=False)
+        return Pretrained.load(folder, **self.stated(folder, config))
+
+    def stated(self, folder: Path | str, config: dict[str, Any]) -> dict[str, Any]:
+        """What `config.json` of a checkpoint that is taken as it is has to say of the task."""
+        return {}
+
+    def load_float(self, folder: Path | str) -> FloatModel:
+        """A checkpoint as it is, of whatever family."""
+        is_whole = encoder_of(read_config(folder))
+        return self.load_whole(folder) if is_whole else self.load_model(folder, new_head=False)
 
     def load_teacher(self, folder: Path | str, labels: Sequence[str] | None = None) -> LengthAdaptiveModel:
         """A teacher for the task, its outputs in the task's order.

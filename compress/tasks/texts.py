@@ -15,7 +15,16 @@ from compress.data.intake import Intake
 from compress.data.names import HELD_OUT, HELD_PART, OWN
 from compress.data.squad import Example
 from compress.data.texts import TextExample
-from compress.tasks.heads import CHECKED, HEAR, Outputs, check_stated, load_labelled, named, shown_order
+from compress.tasks.heads import (
+    CHECKED,
+    HEAR,
+    Outputs,
+    check_stated,
+    load_labelled,
+    named,
+    settings_as_labelled,
+    shown_order,
+)
 from compress.tasks.losses import class_loss, classes
 from compress.tasks.metrics import task_scores
 from compress.tasks.samples import Loss, Sample
@@ -28,6 +37,7 @@ from zoo.errors import UserError
 from zoo.features import Tokenizer, Window, load_tokenizer, make_texts
 from zoo.lengths import Lengths
 from zoo.modeling import LengthAdaptiveModel
+from zoo.pretrained import FloatModel
 from zoo.settings import get_settings
 from zoo.tasks import TASKS, TEXTS, Task, find_task
 
@@ -116,6 +126,10 @@ class Texts(Subject[TextExample]):
             check_stated(self.task, read_config(folder), self.labels)
         return load_labelled(folder, self._outputs(folder, self.labels, new_head), dropout, **overrides)
 
+    def stated(self, folder: Path | str, config: dict[str, Any]) -> dict[str, Any]:
+        check_stated(self.task, config, self.labels)
+        return settings_as_labelled(folder, self._outputs(folder, self.labels, new=False))
+
     def load_teacher(self, folder: Path | str, labels: Sequence[str] | None = None) -> LengthAdaptiveModel:
         return load_labelled(folder, self._outputs(folder, labels, new=False))
 
@@ -126,7 +140,7 @@ class Texts(Subject[TextExample]):
         """How a checkpoint's outputs are settled: where nobody names them, by examples of the recipe's own."""
         return Outputs(self.task, labels, partial(self._look, folder) if self.has_recipe else None, new)
 
-    def _look(self, folder: Path | str, model: LengthAdaptiveModel) -> list[int] | None:
+    def _look(self, folder: Path | str, model: FloatModel) -> list[int] | None:
         labelled = [e for e in self.part("train") if e.label is not None]
         examples = texts.draw(labelled, CHECKED)
         if not examples:

@@ -24,7 +24,9 @@ _RELATIVE: dict[str, Any] = dict(relative_attention=True, pos_att_type=["p2c", "
 OWN: dict[str, dict[str, Any]] = {
     "deberta": _RELATIVE,
     "deberta-v2": {**_RELATIVE, "share_att_key": True, "position_buckets": 16, "norm_rel_ebd": "layer_norm"},
-    "mobilebert": dict(embedding_size=16, intra_bottleneck_size=16, true_hidden_size=16, num_attention_heads=2),
+    "mobilebert": dict(
+        embedding_size=16, intra_bottleneck_size=16, true_hidden_size=16, num_attention_heads=2, initializer_range=0.05
+    ),
     "rembert": dict(input_embedding_size=16, output_embedding_size=16),
     "squeezebert": dict(embedding_size=32),
     "eurobert": dict(num_key_value_heads=4, head_dim=8),

@@ -56,6 +56,11 @@ def runs_int8(entry: Entry) -> bool:
     return INTEGERS in opened or (GRAPH in opened and (entry.front is not None or "int8" in entry.weights_dtype))
 
 
+def runs_graph(entry: Entry) -> bool:
+    """Whether the entry is an ONNX graph, this program's or another one's."""
+    return any(REGISTRY[name].opens == GRAPH for name in entry.engines)
+
+
 def full_precision(folder: Path) -> str:
     """The engine that runs the float32 weights in a folder."""
     weights = float_weights(read_config(folder))

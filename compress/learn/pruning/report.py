@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.learn.pruning.patterns import shapes_of
+from zoo.checkpoints import read_config
+from zoo.encoders import encoder_of
 from zoo.graph import read
 from zoo.modeling import LengthAdaptiveModel
 
@@ -59,6 +61,8 @@ def zeros_left(checkpoint: Path) -> dict[str, float]:
     Returns:
         `operators` and `model` as in `sparsity_of`; empty where nothing is pruned, or nothing of it is left.
     """
+    if encoder_of(read_config(checkpoint)):
+        return {}  # transformers' own: which of its weights are the encoder's products is not known here
     shares = sparsity_of(LengthAdaptiveModel.load(checkpoint))
     return {key: round(shares[key], 4) for key in ("operators", "model")} if shares["operators"] >= LEAST else {}
 
