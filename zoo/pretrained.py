@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from zoo.checkpoints import check_checkpoint, head_of, read_config
 from zoo.encoders import encoder_of
 from zoo.errors import UserError
 from zoo.files import write_json
+from zoo.heads import Pooled
 from zoo.lengths import Shape
 from zoo.modeling import LengthAdaptiveModel, Output
 from zoo.tasks import LOST
@@ -73,7 +74,12 @@ class Pretrained(nn.Module):
     def answer(self, feed: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """What the model says, an output of its task each."""
         out = self.inner(**feed, return_dict=True)
-        return tuple(out[name] for name in self.head.outputs)
+        if self.head.reads != "pooled":
+            return tuple(out[name] for name in self.head.outputs)
+        states, mask = out.last_hidden_state, feed.get("attention_mask")
+        real = torch.ones_like(feed["input_ids"]).bool() if mask is None else mask.bool()
+        # Nothing is dropped here, and all that it reads of a model is the configuration.
+        return (Pooled(cast("LengthAdaptiveModel", self), real).logits(states, real, real),)
 
     @classmethod
     def load(cls, folder: Path | str, **overrides: Any) -> Pretrained:
@@ -106,7 +112,8 @@ class Pretrained(nn.Module):
             raise UserError(
                 f"transformers cannot load {folder} as {title}: {reason}. Take another checkpoint."
             ) from error
-        lost = sorted(report["missing_keys"])
+        unread = ("pooler.",) if head.reads == "pooled" else ()  # vectors are made of the last states
+        lost = sorted(name for name in report["missing_keys"] if not name.startswith(unread))
         if lost:
             raise UserError(f"{folder}: the checkpoint lacks {len(lost)} weights, for example {lost[0]}.")
         return cls(inner, config)

@@ -85,7 +85,8 @@ class Exported:
         self.graph = export(model)
         self.arrays = {part.name: part for part in self.graph.graph.initializer}
         self.makers = {n.output[0]: n for n in self.graph.graph.node if n.op_type in ("Identity", "Transpose")}
-        prefix = f"{model.inner.base_model_prefix}."
+        has_head = model.inner.base_model is not model.inner
+        prefix = f"{model.inner.base_model_prefix}." * has_head  # a head stays in float
         static = settings.approach == "static"
         self.products = [
             one

@@ -10,6 +10,7 @@ import torch
 
 from tests.zoo.model_kit import transformers
 from zoo.features import load_tokenizer
+from zoo.tasks import TASK_TYPES
 
 SIZES: dict[str, Any] = dict(
     hidden_size=32,
@@ -31,7 +32,8 @@ OWN: dict[str, dict[str, Any]] = {
     "squeezebert": dict(embedding_size=32),
     "eurobert": dict(num_key_value_heads=4, head_dim=8),
 }  # what only the family's configuration has
-ENDINGS = {"qa": "ForQuestionAnswering", "classification": "ForSequenceClassification"}
+TASKS = ("qa", "classification", "tokens", "embeddings")
+ENDINGS = {task: TASK_TYPES[task].ending for task in TASKS}
 
 
 def checkpoint(
@@ -40,12 +42,12 @@ def checkpoint(
     """Writes a tiny random checkpoint with the tokenizer of `tiny_model`; the model as transformers has it."""
     tokenizer = load_tokenizer(tiny_model)
     names = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
-    sizes = {**SIZES, **OWN.get(family, {}), **(names if task == "classification" else {})}
+    sizes = {**SIZES, **OWN.get(family, {}), **(names if TASK_TYPES[task].has_labels else {})}
     config = transformers.AutoConfig.for_model(
         family, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes
     )
     torch.manual_seed(0)
-    model = getattr(transformers, f"AutoModel{ENDINGS[task]}").from_config(config).eval()
+    model = getattr(transformers, f"AutoModel{ENDINGS[task].removeprefix('Model')}").from_config(config).eval()
     with torch.no_grad():  # biases too are other than zero
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

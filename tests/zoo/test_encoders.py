@@ -42,11 +42,18 @@ def test_logits_are_those_of_transformers(tiny_model, tmp_path, family, task):
         del feed["attention_mask"]
     with torch.no_grad():
         out = model(**feed)
-    expected = torch.stack([out.start_logits, out.end_logits], -1).numpy() if task == "qa" else out.logits.numpy()
+    if task == "qa":
+        expected = torch.stack([out.start_logits, out.end_logits], -1).numpy()
+    elif task == "embeddings":  # the mean of the real tokens' states, of length 1
+        share = torch.from_numpy(batch["attention_mask"] if family != "fnet" else np.ones_like(batch["input_ids"]))
+        mean = (out.last_hidden_state * share[..., None]).sum(1) / share.sum(1, keepdim=True)
+        expected = (mean / mean.norm(dim=1, keepdim=True)).numpy()
+    else:
+        expected = out.logits.numpy()
     tokens = batch["input_ids"].shape[1]
     ours = open_engine("transformers", entry, 1).run(batch, np.full((2, 2), tokens, np.int64))
     mask = batch["attention_mask"].astype(bool)
-    if task == "qa":
+    if task in ("qa", "tokens"):
         assert (ours.logits[~mask] == LOST).all() and not mask.all()
         ours.logits[~mask] = expected[~mask] = 0
     np.testing.assert_allclose(ours.logits, expected, atol=1e-4)
@@ -57,7 +64,10 @@ def test_logits_are_those_of_transformers(tiny_model, tmp_path, family, task):
 def test_a_row_says_which_models_transformers_lacks(row):
     from transformers.models.auto import modeling_auto as auto
 
-    has = {"ForQuestionAnswering": auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES}
+    has = {
+        "ForQuestionAnswering": auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
+        "ForTokenClassification": auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+    }
     assert {ending for ending, names in has.items() if row.name not in names} == set(row.lacks)
     assert row.name in auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES and row.name not in FAMILIES
 
