@@ -12,6 +12,7 @@ import torch
 from compress.int8.graph import loader
 from compress.recipe.load import load
 from compress.results.score import score_entry
+from tests.zoo.abstaining_kit import PASSAGE, QUESTION, make_silent
 from ui.desk import Desk
 from zoo import catalog, torchvision_fix
 from zoo.abstaining import may_abstain
@@ -20,31 +21,17 @@ from zoo.classify import TextClassifier
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.lengths import LengthConfig
-from zoo.modeling import LengthAdaptiveModel
 
 torchvision_fix.mend()
 import transformers  # noqa: E402
 
-QUESTION, PASSAGE = "Who plays chess?", "The Angara is the only river that leaves the lake."
 TAGGED = "---\nlicense: mit\ndatasets:\n- rajpurkar/squad_v2\n---\n# A model\n"
 
 
 @pytest.fixture(scope="module")
 def silent(tiny_model, tmp_path_factory) -> Path:
     """A model whose first token beats every span."""
-    folder = tmp_path_factory.mktemp("silent") / "model"
-    shutil.copytree(tiny_model, folder)
-    model = LengthAdaptiveModel.load(folder)
-    with torch.no_grad():  # the head looks for what the first token's last state holds and no other's does
-        ids = load_tokenizer(folder)(QUESTION, PASSAGE, return_tensors="pt")
-        states: list[torch.Tensor] = []
-        hook = model.qa_outputs.register_forward_hook(lambda _m, inputs, _o: states.append(inputs[0]))
-        model(ids["input_ids"], ids["attention_mask"])
-        hook.remove()
-        apart = states[0][0, 0] - states[0][0, 1:].mean(0)
-        model.qa_outputs.weight.copy_(torch.stack([apart, apart]))
-    model.save(folder)
-    return folder
+    return make_silent(tiny_model, tmp_path_factory.mktemp("silent") / "model")
 
 
 @pytest.mark.parametrize(

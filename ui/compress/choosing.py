@@ -37,7 +37,9 @@ class Choosing(Speaker[ComposeParts]):
             p.zoo: gr.update(visible=source == sources.ZOO),
             p.other: gr.update(
                 visible=source in (sources.HUB, sources.FOLDER),
-                label="Hub id (owner/name)" if source == sources.HUB else "Folder with safetensors and config.json",
+                label="Hub id (owner/name or owner/name@revision)"
+                if source == sources.HUB
+                else "Folder with safetensors and config.json",
             ),
             p.hub_data: gr.update(visible=data == sources.HUB),
             p.file_box: gr.update(visible=data == sources.FILE),

@@ -137,7 +137,7 @@ def _place_inputs(p: dict[str, Any], entries: list[Entry], reading: Reading, on_
         )
     p["facts"] = markdown(elem_id="facts")
     with gr.Accordion("Another checkpoint", open=False):
-        what = "Hub id (owner/name or owner/name@revision)" if on_space else "Folder, or Hub id (owner/name)"
+        what = f"{'' if on_space else 'Folder, or '}Hub id (owner/name or owner/name@revision)"
         p["other"] = gr.Textbox(label=what, max_lines=1, max_length=400, elem_id="other-model")
         p["load"] = gr.Button("Load", size="sm", elem_id="load")
         p["convert"] = gr.Button("Convert the pickle, then load", size="sm", visible=False, elem_id="convert")

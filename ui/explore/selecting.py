@@ -62,8 +62,9 @@ class Selecting(Speaker[Parts]):
         """Fetch another checkpoint and pick it; what has its weights as a pickle can be converted at a click."""
         try:
             return self._load(values[self.parts.other], Setting.of(self.parts, values))
-        except PickledWeights as error:
-            return self.note("hint", explain(error)) | {self.parts.convert: gr.update(visible=True)}
+        except UserError as error:
+            shown = isinstance(error, PickledWeights)
+            return self.note("hint", explain(error)) | {self.parts.convert: gr.update(visible=shown)}
 
     @spoken("hint")
     def convert(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
@@ -104,7 +105,7 @@ class Selecting(Speaker[Parts]):
         if entry.name not in [name for _, name, _ in self.bundled]:
             choices = [*choices, [entry.title, entry.name, entry.task]]
         updates = self._select(entry.name, replace(setting, choices=choices), [])
-        updates |= {self.parts.states.choices: choices, self.parts.convert: gr.update(visible=False)}
+        updates |= {self.parts.states.choices: choices}
         return updates | self.note("hint", None)
 
     def _select(self, name: str, setting: Setting, notices: list[str]) -> Updates:
@@ -129,6 +130,7 @@ class Selecting(Speaker[Parts]):
             p.task: gr.update(value=entry.task, visible=len({task for *_, task in everything}) > 1),
             p.model: gr.update(choices=alike, value=name),
             p.no_answer: gr.update(value=entry.no_answer, visible=entry.task == QA),
+            p.convert: gr.update(visible=False),
             **self._set_reading(reading_of(entry), setting.reading),
             **self._set_budget(entry, setting.unit, setting.budget, notices),
         }

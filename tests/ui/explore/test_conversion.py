@@ -45,6 +45,14 @@ def test_a_pickle_is_converted_at_one_click(page, old):
     assert shown(send(selecting.convert, None, other=str(old)), p.model) == str(old), "a second click loads it"
 
 
+def test_the_button_goes_with_what_it_is_for(page, old, tmp_path):
+    p, selecting, send = page
+    assert send(selecting.load, other=str(old))[p.convert]["visible"]
+    other = send(selecting.load, other=str(tmp_path / "absent"))
+    assert "no folder" in words(other, p.hint) and not other[p.convert]["visible"]
+    assert not send(selecting.select, model="minilm-l6-qa")[p.convert]["visible"]
+
+
 def test_it_is_for_those_who_may_start_jobs(page, old, monkeypatch):
     p, selecting, send = page
     monkeypatch.setattr(people, "read_only", lambda: True)
