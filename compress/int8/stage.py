@@ -37,6 +37,11 @@ def run(ctx: StageContext[QuantizeRecipe | TrainRecipe | PruneOnceRecipe | NasRe
     facts = write_int8(ctx, folder, configs[1:], learned)
     write_json(ctx.folder / "configs.json", [config.fractions for config in configs])
     ctx.progress.update(1, 1)
+    asked, field = ctx.recipe.budgets, type(ctx.recipe).model_fields.get("budgets")
+    if len(configs) == 1 and asked.points and field and asked != field.default:
+        ctx.progress.note(
+            "budgets are not heard: the checkpoint was not trained to drop tokens, so that full length is"
+        )
     return {**facts, "configurations": len(configs)}
 
 

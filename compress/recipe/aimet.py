@@ -192,17 +192,6 @@ class AimetRecipe(Trained):
         narrow = self.aimet.scope == "deploy" and self.quantize.reduce_range is not False
         return 7 if narrow else self.aimet.weight_bits
 
-    def unheard(self) -> Iterator[str]:
-        if self.aimet.scope == "deploy":
-            return
-        for key in ("length_config", "engine"):
-            default = Evaluate.model_fields[key].default
-            if getattr(self.evaluate, key) != default:
-                yield (
-                    f"evaluate.{key} is not heard in aimet.scope full, a simulation that no engine runs: leave it at "
-                    f"{default}, or set aimet.scope to deploy."
-                )
-
     def needs(self) -> Iterator[Need]:
         yield from super().needs()
         yield AIMET

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from compress.children import NO_RAY
 from compress.data.names import called, shown
-from compress.recipe import groups
-from compress.recipe.groups import Evaluate, Group, Learning, Quantize, Training
+from compress.recipe import groups, heard
+from compress.recipe.groups import Evaluate, Group, Learning, Training
 from compress.recipe.place import Mark, Place
 from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Aware, Distill, Prune
@@ -28,6 +28,7 @@ from zoo.families import titles
 KINDS: dict[str, type[Kind]] = {}  # by name; a class enters itself as soon as it is defined
 
 # Stages that several kinds have.
+TEACHING = (("training.precision", "distill.apply"),)  # what a teacher says is computed as a training is
 TAUGHT = ("distill.apply", "distill.teacher", "distill.labels", "distill.store_logits")
 LEARNED = tuple(f"dataset.{key}" for key in groups.LEARNED)
 EVALUATE = Stage("compress.results.evaluate:run", ("dataset", "evaluate"), mark="compress.methods.evaluate:run")
@@ -36,10 +37,10 @@ PACKAGE = Stage(
 )
 
 
-def int8(*parts: str) -> Stage:
+def int8(*parts: str, also: tuple[tuple[str, str], ...] = ()) -> Stage:
     """The stage that quantizes by our own eight bits, of which these keys decide what comes out."""
-    scored = (("evaluate.engine", "criterion.apply"),)  # by the engine that runs the report, too
-    return Stage("compress.int8.stage:run", parts, also=scored, mark="compress.methods.quantize:run")
+    scored = ("evaluate.engine", "criterion.apply")  # by the engine that runs the report, too
+    return Stage("compress.int8.stage:run", parts, also=(scored, *also), mark="compress.methods.quantize:run")
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Kind(Group, ABC):
     def unheard(self) -> Iterator[str]:
         """Sentences on keys that are set and that nothing would hear, each with what to do; such a recipe is refused
         before it runs, and opens still where it was run before."""
-        yield from ()
+        yield from heard.unheard(self)
 
     def unheard_of(self, encoder: Encoder) -> Iterator[str]:
         """As `unheard`, of a `model` that transformers computes, where the kind takes one."""
@@ -214,18 +215,6 @@ NEURAL_COMPRESSOR = Need(
     "neural-compressor is not installed: `pip install neural-compressor-pt torchao`, or set "
     "quantize.neural_compressor to false.",
 )
-
-
-def unheard_of_learned_ranges(quantize: Quantize) -> Iterator[str]:
-    """What nothing hears of a group `quantize` where a training with simulated int8 settles ranges: see `unheard`."""
-    fields = type(quantize).model_fields
-    for key in ("approach", "calibration_method", "percentile", "smoothing"):
-        default = fields[key].default
-        if getattr(quantize, key) != default:
-            yield (
-                f"quantize.{key} is not heard where aware.apply is true, since training settles the ranges: set it to "
-                f"{default}, or aware.apply to false; aware.smoothing and aware.calibration_samples are heard."
-            )
 
 
 def taught(learned: float, distill: Distill, part: Learning) -> Work:

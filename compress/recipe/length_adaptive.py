@@ -20,7 +20,7 @@ from compress.recipe.groups import (
     Search,
     Training,
 )
-from compress.recipe.kind import EVALUATE, LEARNED, PACKAGE, RAY, TAUGHT, Need, Trained, training
+from compress.recipe.kind import EVALUATE, LEARNED, PACKAGE, RAY, TAUGHT, TEACHING, Need, Trained, training
 from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Distill
 from compress.recipe.work import BACKWARD, INT8, Counts, Work
@@ -38,6 +38,7 @@ class LengthAdaptiveRecipe(Trained):
         "teacher": Stage(
             "compress.learn.distill:teacher",
             ("model", "tokenizer", *LEARNED, "finetune.max_length", "finetune.stride", *TAUGHT),
+            also=TEACHING,
             only_if="distill.apply",
             mark="compress.methods.distill:teacher",
         ),
@@ -72,6 +73,7 @@ class LengthAdaptiveRecipe(Trained):
         "search": Stage(
             "compress.learn.length_search:run",
             ("dataset", "search", "quantize", "evaluate.engine"),
+            also=(("evaluate.threads", "search.objective != macs"),),
             mark="compress.methods.search:run",
         ),
         "quantize": Stage("compress.int8.stage:at_front", ("quantize",), mark="compress.methods.quantize_onnx:run"),

@@ -18,7 +18,7 @@ from compress.recipe.groups import (
     Quantize,
     Training,
 )
-from compress.recipe.kind import LEARNED, TAUGHT, Need, Simulation, Trained, engine, training
+from compress.recipe.kind import LEARNED, TAUGHT, TEACHING, Need, Simulation, Trained, engine, training
 from compress.recipe.nncf_config import Plan, parse_config, read_text
 from compress.recipe.place import Place
 from compress.recipe.stage import Stage
@@ -149,12 +149,14 @@ class NncfRecipe(Trained):
         "teacher": Stage(
             "compress.nncf.stages:teacher",
             (*LEARNED, "finetune.max_length", "finetune.stride", *TAUGHT),
+            also=TEACHING,
             mark="compress.methods.quantize_nncf:teacher",
         ),
         "nncf": Stage(
             "compress.nncf.stages:run",
             ("dataset", "nncf_config", "nncf", "tune", "distill", "control", "training"),
             spread=True,
+            also=tuple((f"dataset.{key}", "control.apply") for key in ("validation", "validation_titles")),
             mark="compress.methods.quantize_nncf:run",
         ),
         "quantize": Stage("compress.nncf.stages:quantize", (), mark="compress.methods.quantize_nncf:quantize"),
@@ -230,6 +232,23 @@ class NncfRecipe(Trained):
     def quantize(self) -> Quantize:
         """What cards say of the integers."""
         return Quantize(approach="static", reduce_range=self.nncf.overflow_fix != "disable")
+
+    def unheard(self) -> Iterator[str]:
+        yield from super().unheard()
+        plan = self._plan()
+        for key, stated in {
+            "preset": plan.preset,
+            "target_device": plan.device,
+            "subset_size": plan.samples or plan.steps,
+            "estimator": plan.estimator,
+            "overflow_fix": plan.overflow_fix,
+        }.items():
+            default = Rounding.model_fields[key].default
+            if stated is not None and getattr(self.nncf, key) != default:
+                yield (
+                    f"nncf.{key} is not heard where nncf_config says it, which comes first ({stated}): set it to "
+                    f"{default}, or take it out of the configuration."
+                )
 
     def needs(self) -> Iterator[Need]:
         yield from super().needs()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -23,12 +22,12 @@ from compress.recipe.kind import (
     LEARNED,
     PACKAGE,
     TAUGHT,
+    TEACHING,
     Trained,
     applied,
     int8,
     taught,
     training,
-    unheard_of_learned_ranges,
 )
 from compress.recipe.place import Place
 from compress.recipe.stage import Stage
@@ -67,6 +66,7 @@ class PruneOnceRecipe(Trained):
         "teacher": Stage(
             "compress.learn.distill:teacher",
             ("model", "tokenizer", *LEARNED, "lock.max_length", "lock.stride", *TAUGHT),
+            also=TEACHING,
             mark="compress.methods.distill:teacher",
         ),
         "lock": Stage(
@@ -124,10 +124,6 @@ class PruneOnceRecipe(Trained):
     def finetune(self) -> Learning:
         """How questions become windows, for the stage `teacher` and what it stores."""
         return self.lock
-
-    def unheard(self) -> Iterator[str]:
-        if self.aware.apply:
-            yield from unheard_of_learned_ranges(self.quantize)
 
     def work(self, counts: Counts) -> list[Work]:
         learned, report = self.learned(counts), self.reported(counts, 1 + self.budgets.points)

@@ -27,6 +27,7 @@ class QuantizeRecipe(Kind):
         "quantize": int8(
             *("model", "dataset.train", "dataset.skip", "dataset.titles", "reading", "budgets"),
             *("quantize", "criterion", "seed"),
+            also=(("dataset.version_2", ""),),
         ),
         "evaluate": Stage(
             "compress.results.evaluate:run",

@@ -55,12 +55,14 @@ def is_first() -> bool:
 
 
 def holds(condition: str, recipe: Kind) -> bool:
-    """Whether a condition holds for a recipe: a key that is set, or `not` and a key that is not; always if empty."""
-    negated, key = condition.startswith("not "), condition.removeprefix("not ")
+    """Whether a condition holds for a recipe: a key that is set, `not` and a key that is not, or a key, ` != ` and a
+    value that it has not; always if empty."""
+    negated = condition.startswith("not ")
+    key, _, other = condition.removeprefix("not ").partition(" != ")
     value: Any = recipe
     for name in filter(None, key.split(".")):
         value = getattr(value, name)
-    return not condition or bool(value) != negated
+    return not condition or (value != other if other else bool(value) != negated)
 
 
 @dataclass(frozen=True)

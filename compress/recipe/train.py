@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -13,12 +12,12 @@ from compress.recipe.kind import (
     LEARNED,
     PACKAGE,
     TAUGHT,
+    TEACHING,
     Trained,
     applied,
     int8,
     taught,
     training,
-    unheard_of_learned_ranges,
 )
 from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Aware, Criterion, Distill, Prune
@@ -32,6 +31,7 @@ class TrainRecipe(Trained):
         "teacher": Stage(
             "compress.learn.train:teacher",
             ("model", "tokenizer", *LEARNED, "finetune.max_length", "finetune.stride", *TAUGHT),
+            also=TEACHING,
             mark="compress.methods.distill:teacher",
         ),
         "train": Stage(
@@ -60,10 +60,6 @@ class TrainRecipe(Trained):
     evaluate: Evaluate = Evaluate()
     package: Package = Package()
     training: Training = Training()
-
-    def unheard(self) -> Iterator[str]:
-        if self.aware.apply:
-            yield from unheard_of_learned_ranges(self.quantize)
 
     def work(self, counts: Counts) -> list[Work]:
         learned, report = self.learned(counts), self.reported(counts, 1 + self.budgets.points)

@@ -16,7 +16,7 @@ from compress.data.texts import TextExample, draw, fingerprint, has_split, load_
 from compress.progress import Progress
 from compress.recipe.groups import Evaluate
 from compress.recipe.stage import StageContext, trained_in
-from compress.tasks.judge import Judge
+from compress.tasks.judge import Judge, interleaved, nearest
 from compress.tasks.lengths import effective, unheard
 from compress.tasks.subject import Subject, Tell
 from compress.tasks.subjects import subject_of, trained_on
@@ -28,7 +28,8 @@ from zoo.engines.base import INTEGERS, Engine
 from zoo.features import load_tokenizer
 from zoo.files import Archive, read_json, write_json
 from zoo.latency import machine
-from zoo.lengths import Front, LengthConfig, Point, non_dominated
+from zoo.lengths import Front, LengthConfig, Point, Shape, non_dominated
+from zoo.opened import run_one
 from zoo.settings import get_settings
 from zoo.tasks import find_task
 
@@ -44,12 +45,14 @@ class Contender:
         folder: tokenizer and `config.json` of its model.
         open: opens the engine; called when no score of an interrupted run is at hand.
         beside: it is scored on the texts that are reported beside the recipe's, too.
+        timed: its latency is measured where there is no int8 graph whose latency is.
     """
 
     name: str
     folder: Path
     open: Callable[[], Engine]
     beside: bool = False
+    timed: bool = False
 
     def score(self, subject: Subject[Any], examples: Sequence[Any], progress: Tell) -> dict[str, float]:
         """Its scores on the examples, at full length."""
@@ -219,6 +222,10 @@ def evaluate(
             result = tally.score(f"engine {one.name} beside", partial(one.score, subject, others))
             also[one.name] = only_metrics(result)
         facts[f"{one.name}_{primary}"] = contenders[one.name][primary]
+    if not judge and settings.latency_rounds:
+        timings = latencies(ctx, subject, examples, [one for one in extra if one.timed], "float" in models)
+        stamp |= timings
+        facts |= {f"{name}_ms": value for name, value in timings["p50_ms"].items()}
     return Report({**scores, "measured_on": stamp}, contenders, {**facts, "n": len(examples)})
 
 
@@ -267,6 +274,34 @@ def timed(judge: Judge, points: list[Point], settings: Evaluate) -> tuple[list[P
     return calls, tokens
 
 
+def latencies(
+    ctx: StageContext[Any], subject: Subject[Any], examples: Sequence[Any], extra: Sequence[Contender], with_float: bool
+) -> dict[str, Any]:
+    """Where no int8 graph is timed: median latencies of the contenders, and of the float model if it is one of the
+    recipe's own, at full length, all measured in turn on one input; and how many tokens that has."""
+    settings = ctx.recipe.evaluate
+    threads = settings.threads or get_settings().threads
+    opens = {one.name: one.open for one in extra}
+    if with_float:
+        opens["float"] = partial(TorchEngine.open, float_folder(ctx), threads)
+    source, _ = trained_in(ctx)
+    window = nearest(subject.windows(load_tokenizer(source), examples), settings.latency_tokens)
+    whole = LengthConfig.full(Shape.from_config(read_config(source)).layers)
+    calls = {name: partial(run_one, open_it(), window, whole) for name, open_it in opens.items()}
+    return {
+        "latency_tokens": len(window.input_ids),
+        "latency_rounds": settings.latency_rounds,
+        "p50_ms": {name: timing.p50_ms for name, timing in interleaved(calls, settings.latency_rounds).items()},
+    }
+
+
+def float_folder(ctx: StageContext[Any]) -> Path:
+    """Where the float model lies that is scored: a published one as it is, else in half precision in the stage's own
+    `float/`."""
+    source, published = trained_in(ctx)
+    return source if published else ctx.folder / "float"
+
+
 def score_float(
     ctx: StageContext[Any], subject: Subject[Any], examples: Sequence[Any], threads: int, progress: Tell
 ) -> dict[str, float]:
@@ -275,7 +310,7 @@ def score_float(
     A checkpoint that is published already, and was only quantized here, is scored as it is.
     """
     source, published = trained_in(ctx)
-    folder, tokenizer = source if published else ctx.folder / "float", load_tokenizer(source)
+    folder, tokenizer = float_folder(ctx), load_tokenizer(source)
     if not published:
         subject.load_float(source).save(folder, torch.float16)
         tokenizer.save_pretrained(str(folder))

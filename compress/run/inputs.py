@@ -116,12 +116,10 @@ def _parts(recipe: Kind, stage: Stage) -> dict[str, Any]:
     """What of a recipe decides what comes out of a stage, less what is as by default."""
     data, idle = recipe.model_dump(mode="json", exclude_defaults=True), set(marked(type(recipe), Mark.IDLE))
     learned = recipe.dataset.learned_from()
-    if stage.spread:
-        data["dataset"] = learned
     parts: dict[str, Any] = {"dataset": learned} if "dataset.train" in stage.parts and "task" in learned else {}
     also = [key for key, condition in stage.also if holds(condition, recipe)]
     for part in (*stage.parts, *also):
-        value: Any = data
+        value: Any = {**data, "dataset": learned} if part == "dataset" and stage.spread else data
         for key in part.split("."):
             value = value.get(key, {})
         if isinstance(value, dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -78,14 +78,24 @@ class Judge:
 
     def latencies(self, configs: dict[str, LengthConfig], rounds: int, tokens: int) -> tuple[dict[str, Timing], int]:
         """Timings by name, all measured in turn on the input nearest to `tokens` real tokens, and its length."""
-        window = min(self._windows, key=lambda window: abs(len(window.input_ids) - tokens))
+        window = nearest(self._windows, tokens)
         return self.timings(configs, window, rounds), len(window.input_ids)
 
     def timings(self, configs: dict[str, LengthConfig], window: Window, rounds: int) -> dict[str, Timing]:
         """Interleaved timings of the engine on one window; nobody else measures meanwhile."""
-        with device_lock(timeout=600):
-            return measure({name: partial(run_one, self._runner, window, c) for name, c in configs.items()}, rounds)
+        return interleaved({name: partial(run_one, self._runner, window, c) for name, c in configs.items()}, rounds)
 
     @cached_property
     def _runner(self) -> Engine:
         return open_graph(self.folder, self.threads, self.engine)
+
+
+def nearest(windows: Sequence[Window], tokens: int) -> Window:
+    """Of some windows the one whose number of tokens is nearest to this."""
+    return min(windows, key=lambda window: abs(len(window.input_ids) - tokens))
+
+
+def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Timing]:
+    """Timings of calls in turn; nobody else measures meanwhile."""
+    with device_lock(timeout=600):
+        return measure(calls, rounds)

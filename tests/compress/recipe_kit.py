@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from compress.progress import Progress
 from compress.recipe.groups import Group
+from compress.recipe.heard import value_of
 from compress.recipe.kind import Kind
 from compress.recipe.load import load
 from compress.recipe.place import Mark, group_of, marked
@@ -22,13 +23,10 @@ R = TypeVar("R", bound=Kind)
 
 # Read beside what is named: they change nothing of what comes out, or are held otherwise.
 BESIDE = {
-    "evaluate.threads",  # of what is measured, which is this machine's in any case
-    "dataset.version_2",  # refuses questions without an answer, and changes none
-    "training.precision",  # what a teacher says is the same up to rounding
-    "dataset.evaluation_task",  # for texts alone, of which every key of the data counts
+    "evaluate.threads",  # of the engine that scores, whose answers are the same; where time decides it is named
 }
-UNHELD = {"aimet_w8a8", "nas", "nncf", "prune_once"}  # their reads are recorded, and not yet held
-AHEAD = {("train", "teacher")}  # stages that look at what later ones name, to refuse it before anything is computed
+# Stages that look at what later ones name, to refuse it before anything is computed.
+AHEAD = {("train", "teacher"), ("prune_once", "text")}
 READS: dict[Path, set[str]] = {}  # by a run's folder, the keys that its stages have read
 
 
@@ -64,21 +62,35 @@ def switches(kind: type[Kind]) -> set[str]:
 
 
 def unread(kind: type[Kind], *roots: Path) -> set[str]:
-    """Keys of a kind's schema that no stage of these finished runs has read.
+    """Keys of a kind's schema that no stage of these finished runs has read, and that would not be refused there.
 
     Not asked for are keys of groups that none of the runs apply, and the one value that a key can have.
     """
     seen = {key for root in roots for key in READS[root.resolve()]}
     recipes = [load(root) for root in roots]
-    off = {
-        name
-        for name in kind.model_fields
-        if all(getattr(getattr(recipe, name), "apply", True) is False for recipe in recipes)
-    }
     keys = {
         key for key, type_ in leaves(recipes[0]) if not (get_origin(type_) is Literal and len(get_args(type_)) == 1)
     }
-    return {key for key in keys - seen if key.partition(".")[0] not in off or key.endswith(".apply")}
+    applied = {key: [recipe for recipe in recipes if applies(recipe, key)] for key in keys - seen}
+    return {key for key, some in applied.items() if not all(refused(recipe, key) for recipe in some)}
+
+
+def applies(recipe: Kind, key: str) -> bool:
+    """Whether the recipe applies the group of this key."""
+    group = getattr(recipe, key.partition(".")[0])
+    return key.endswith(".apply") or getattr(group, "apply", True) is not False
+
+
+def refused(recipe: Kind, key: str) -> bool:
+    """Whether another value of this key is refused: by what has to fit, or since nothing would hear it."""
+    for value in others(value_of(recipe, key), dict(leaves(recipe))[key]):
+        data = changed_to(recipe, key, value).model_dump(warnings=False)  # of values that fit no key of this type
+        try:
+            return any(True for _ in type(recipe).model_validate(data).unheard())
+        except ValidationError as error:
+            if any(fault["type"] == "value_error" for fault in error.errors()):
+                return True
+    return False  # no value of its type is at hand
 
 
 def decides(recipe: Kind, stage: Stage, key: str) -> bool:
@@ -104,8 +116,6 @@ def watched(load: Callable[[Stage], Callable[..., Any]]) -> Callable[[Stage], Ca
             so_far = [type(ctx.recipe).stages[name] for name in names[:reach]]
             keys -= {"kind", *BESIDE, *marked(type(ctx.recipe), Mark.IDLE), *switches(type(ctx.recipe))}
             unnamed = {key for key in keys if not any(decides(ctx.stated, each, key) for each in so_far)}
-            if ctx.recipe.kind in UNHELD:
-                return result
             assert not unnamed, f"stage {ctx.folder.name} of {ctx.recipe.kind} reads, but does not name, {unnamed}"
             return result
 
@@ -143,22 +153,29 @@ def _groups(group: BaseModel, path: str = "") -> Iterator[tuple[int, str]]:
 
 def _changed(recipe: Any, key: str, annotation: Any) -> Any:
     """A copy of the recipe in which this key has another value."""
+    return changed_to(recipe, key, next(others(value_of(recipe, key), annotation)))
+
+
+def changed_to(recipe: Any, key: str, value: object) -> Any:
+    """A copy of the recipe in which this key has this value."""
     *above, last = key.split(".")
     chain = [recipe]
     for name in above:
         chain.append(getattr(chain[-1], name))
-    value = _other(getattr(chain[-1], last), annotation)
     for name, group in zip([last, *reversed(above)], reversed(chain), strict=True):
         value = group.model_copy(update={name: value})
     return value
 
 
-def _other(value: Any, annotation: Any) -> Any:
-    """A value that is not this one, nor the default of the key."""
+def others(value: Any, annotation: Any) -> Iterator[Any]:
+    """Values that are not this one, nor the default of the key; which of them fits its type and bounds is not known."""
     if get_origin(annotation) is Literal:
-        return next((choice for choice in get_args(annotation) if choice != value), None)
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, list):
-        return [*value, *(value[:1] or ["x"])]
-    return value + 1 if isinstance(value, int | float) else f"{value}x"
+        yield next((choice for choice in get_args(annotation) if choice != value), None)
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, list):
+        yield from ([*value, *(value[:1] or [item])] for item in ("x", 0.5))
+    elif isinstance(value, int | float):
+        yield from (value + 1, value / 2, value - 1)
+    else:
+        yield from (f"{value}x", 1, ["x"], True)

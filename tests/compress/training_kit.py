@@ -54,7 +54,6 @@ def prune_once(model: Path, data: TinyData, **changes: Any) -> PruneOnceRecipe:
         "distill": {"apply": True, "teacher": str(model)},
         "lock": {**short, "average": 0.5, "keep_start": 0.25},
         "aware": {**short, "epochs": 1, "calibration_samples": 4},
-        "quantize": {"calibration_samples": 4},
         "evaluate": {"latency_rounds": 2, "latency_tokens": 150},
         "package": {"name": "tiny-sparse"},
     }

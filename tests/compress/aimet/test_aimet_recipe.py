@@ -19,11 +19,13 @@ from compress.aimet.packing import of_graph
 from compress.aimet.simulation import STATE, Simulated, open_simulated
 from compress.learn import finetune
 from compress.recipe import load as recipes
+from compress.recipe.aimet import AimetRecipe
 from compress.recipe.load import KINDS, load, shipped
 from compress.results import verify
 from compress.results.simulated import score_simulated, told
 from compress.run.inputs import fingerprint
 from compress.run.run import run
+from tests.compress.recipe_kit import unread
 from tests.compress.training_kit import Stop, windows
 from zoo import card, catalog
 from zoo.errors import UserError
@@ -364,3 +366,14 @@ def test_what_it_will_take_is_told(tiny_model, tiny_data):
     whole = estimate(load("minilm_w8a8_squad", changes))["minutes"]
     less = estimate(load("minilm_w8a8_squad", [*changes, "finetune.apply=false", "aimet.learn=false"]))["minutes"]
     assert whole and less and 0 < less < whole
+
+
+def test_every_key_is_read_or_refused(deployed, simulated):
+    assert unread(AimetRecipe, deployed, simulated) == set()
+
+
+def test_full_scope_measures_the_latency_of_the_float_model(simulated):
+    stamp = read_json(simulated / "evaluate/scores.json")["measured_on"]
+    assert stamp["latency_rounds"] == 2 and set(stamp["p50_ms"]) == {"float"} and stamp["p50_ms"]["float"] > 0
+    told = read_json(simulated / "result.json")["stages"]["evaluate"]
+    assert told["float_ms"] == stamp["p50_ms"]["float"] and 2 <= stamp["latency_tokens"] <= 384

@@ -73,7 +73,7 @@ def test_the_card_says_that_it_reports_on_what_it_was_calibrated_with(made):
 
 def test_other_questions_to_report_on_need_no_such_note(checkpoint, tiny_data, tmp_path):
     sources = [f"model={checkpoint}", f"dataset.train={tiny_data.train}", f"dataset.evaluation={tiny_data.evaluation}"]
-    run(load("static_int8", [*sources, *QUICK, "budgets.points=0"]), tmp_path)
+    run(load("static_int8", [*sources, *QUICK, "quantize.calibration_samples=128", "budgets.points=0"]), tmp_path)
     entry = catalog.find(str(tmp_path / "package/tiny-int8"))
     assert "note" not in entry.provenance and entry.metrics["n"] == 10
     assert entry.front and len(entry.front.everything) == 1
@@ -81,7 +81,8 @@ def test_other_questions_to_report_on_need_no_such_note(checkpoint, tiny_data, t
 
 def test_ranges_found_in_every_run_need_no_calibration(checkpoint, tiny_data, tmp_path):
     sources = [f"model={checkpoint}", "dataset.train=no-such.json", f"dataset.evaluation={tiny_data.evaluation}"]
-    result = run(load("dynamic_int8", [*sources, *QUICK, "budgets.points=0"]), tmp_path)
+    off = ["quantize.calibration_samples=128", "budgets.points=0"]  # the first as by default
+    result = run(load("dynamic_int8", [*sources, *QUICK, *off]), tmp_path)
     assert result["quantize"]["calibration_windows"] == 0
     entry = catalog.find(str(tmp_path / "package/tiny-int8"))
     assert entry.method == "dynamic-int8" and "calibrated on" not in entry.provenance
@@ -123,5 +124,4 @@ def test_its_faults_are_told_like_any_recipes():
 
 
 def test_every_key_is_read(made):
-    # Heard for texts, and for calibration_method percentile.
-    assert unread(QuantizeRecipe, made[0]) == {"dataset.labels", "quantize.percentile"}
+    assert unread(QuantizeRecipe, made[0]) == set()

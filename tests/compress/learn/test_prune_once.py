@@ -9,9 +9,11 @@ import torch
 
 from compress.learn.prune_once import check_zeros
 from compress.progress import Progress
+from compress.recipe.prune_once import PruneOnceRecipe
 from compress.recipe.stage import StageContext
 from compress.run.run import run
 from tests.compress.learn.distill_kit import disturbed
+from tests.compress.recipe_kit import unread
 from tests.compress.training_kit import prune_once as recipe
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -195,3 +197,8 @@ def test_a_step_out_of_reach_is_told_before_pre_training(bare, tiny_model, tiny_
 def test_settings_that_cannot_work_are_refused(bare, tiny_data, part, value, message):
     with pytest.raises(ValueError, match=message):
         recipe(bare, tiny_data, **{part: value})
+
+
+def test_every_key_is_read_or_refused(finished):
+    # What is chosen by says something for texts, which are kept out of training, and with a criterion.
+    assert unread(PruneOnceRecipe, finished[0]) == {"dataset.validation"}

@@ -19,7 +19,7 @@ from compress.recipe.train import TrainRecipe
 from compress.recipe.training_groups import PRUNING_TYPES
 from compress.results.verify import verify_loading
 from compress.run.run import run
-from tests.compress.recipe_kit import load_as
+from tests.compress.recipe_kit import load_as, unread
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -200,3 +200,8 @@ def test_sparse_weights_stay_sparse_where_products_share_a_matrix(trained):
     for i, layer in enumerate(model.blocks):
         joined = torch.cat([layer.query.weight, layer.key.weight, layer.value.weight]).T.detach().numpy()
         assert not np.any(weights[f"layers.{i}.qkv.q"][joined == 0])
+
+
+def test_every_key_is_read_or_refused(trained):
+    # What is chosen by says something for texts, which are kept out of training, and with a criterion.
+    assert unread(TrainRecipe, trained) == {"dataset.validation"}

@@ -16,7 +16,7 @@ from compress.recipe.load import KINDS, load
 from compress.recipe.nas import NasRecipe
 from compress.recipe.place import absolute
 from compress.run.run import run
-from tests.compress.recipe_kit import context, load_as
+from tests.compress.recipe_kit import context, load_as, unread
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 
@@ -209,6 +209,7 @@ def test_a_supernet_and_a_table_that_are_there_are_taken(finished, changes, tmp_
         f"supernet.checkpoint={root / 'supernet'}",
         f"latency_table.table={root / 'latency_table' / 'table.json'}",
         "search.approach=fp",
+        "search.calibration_samples=16",
         "search.scoring=finetune",
         "search.population=2",
         "search.generations=0",
@@ -314,3 +315,7 @@ def tiny_changes_of_texts(changes, tmp_path) -> list[str]:
         "search.max_examples=5",
         "quantize.calibration_samples=4",
     ]
+
+
+def test_every_key_is_read_or_refused(finished):
+    assert unread(NasRecipe, finished[0]) == set()

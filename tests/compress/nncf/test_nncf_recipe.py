@@ -18,8 +18,10 @@ from compress.nncf.store import load_model, open_simulated
 from compress.recipe.load import load
 from compress.recipe.nncf import NncfRecipe
 from compress.results.simulated import score_simulated
+from compress.run.inputs import contents, fingerprint
 from compress.run.run import run
-from tests.compress.recipe_kit import load_as
+from compress.tasks.subjects import subject_of
+from tests.compress.recipe_kit import load_as, unread
 from tests.compress.text_kit import mnli
 from zoo import catalog
 from zoo.ask import QuestionAnswerer
@@ -244,9 +246,41 @@ def test_the_published_configuration_for_questions_runs(sources, tmp_path):
     assert entry.engines[:2] == ["onnxruntime", "openvino"] and told[0].answers[0].text == told[1].answers[0].text
 
 
-def test_accuracy_control_keeps_the_loss_below_its_bound(sources, tmp_path):
-    changes = [*sources, "control.max_drop=5", "nncf.subset_size=4"]
-    results = run(load("nncf_post_training", changes), tmp_path / "run")
+@pytest.fixture(scope="module")
+def controlled(sources, tmp_path_factory):
+    """The folder and the results of a run whose accuracy was controlled."""
+    folder = tmp_path_factory.mktemp("controlled")
+    changes = [*sources, "control.max_drop=5", "nncf.subset_size=4", "evaluate.latency_tokens=100"]
+    return folder, run(load("nncf_post_training", changes), folder)
+
+
+def test_accuracy_control_keeps_the_loss_below_its_bound(controlled):
+    folder, results = controlled
     assert results["nncf"]["drop"] <= 5 and results["nncf"]["file"] == "model.nncf.xml"
-    assert set(read_json(tmp_path / "run/evaluate/engines.json")["engines"]) == {"float", "openvino"}
+    assert set(read_json(folder / "evaluate/engines.json")["engines"]) == {"float", "openvino"}
     assert results["package"]["entries"] == []
+
+
+def test_what_is_controlled_by_is_heard(controlled, sources, tiny_data):
+    changes = [*sources, f"dataset.validation={tiny_data.train}"]
+    for name, same in (("nncf_post_training", False), ("nncf_tiny", True)):  # where nothing is controlled by it
+        one, other = (load_as(NncfRecipe, name, more) for more in (sources, changes))
+        stage = one.stages["nncf"]
+        assert (fingerprint(one, stage, "") == fingerprint(other, stage, "")) is same
+        assert (str(tiny_data.validation) in contents(one, stage)) is not same
+
+
+def test_latency_is_measured_of_what_runs_where_there_is_no_graph_of_ours(controlled, sources, tiny_data):
+    folder, results = controlled
+    stamp = read_json(folder / "evaluate/engines.json")["measured_on"]
+    recipe = load_as(NncfRecipe, "nncf_post_training", sources)
+    subject = subject_of(recipe)
+    windows = subject.windows(load_tokenizer(folder / "finetune"), subject.read(str(tiny_data.evaluation)))
+    lengths = [len(window.input_ids) for window in windows]
+    assert abs(stamp["latency_tokens"] - 100) == min(abs(length - 100) for length in lengths)
+    assert stamp["latency_rounds"] == 1 and set(stamp["p50_ms"]) == {"float", "openvino"}
+    assert all(results["evaluate"][f"{name}_ms"] == ms > 0 for name, ms in stamp["p50_ms"].items())
+
+
+def test_every_key_is_read_or_refused(made, controlled):
+    assert unread(NncfRecipe, made[0], controlled[0]) == set()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from compress.int8 import inc
 from compress.recipe import kind
+from compress.recipe.heard import SET, default_of, rules_of, value_of
+from compress.recipe.heard import unheard as unheard_keys
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
-from compress.recipe.load import load, stages_of
+from compress.recipe.load import load, shipped, stages_of
 from compress.run.run import run
 from compress.tasks.lengths import effective, unheard
 from compress.tasks.subjects import subject_of
-from tests.compress.recipe_kit import load_as, unread
+from tests.compress.recipe_kit import changed_to, leaves, load_as, others, unread
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_windows
@@ -28,21 +31,82 @@ SEARCHED = ("average", "search", "quantize", "evaluate", "package")
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
+        (
+            "static_int8",
+            ["quantize.approach=dynamic"],
+            "quantize.calibration_samples is not heard where "
+            "quantize.approach is dynamic: set it to 128, or quantize.approach to static.",
+        ),
+        ("static_int8", ["budgets.points=0", "budgets.drop=0.1"], "or give budgets.points too"),
+        ("static_int8", ["quantize.percentile=99"], "where quantize.calibration_method is minmax"),
+        ("prune_once_tiny", ["quantize.calibration_samples=7"], "aware.calibration_samples is heard"),
+        ("prune_once_tiny", ["pretrain.epochs=2"], "pretrain.epochs is not heard where pretrain.steps is 8: set it to"),
+        (
+            "minilm_w8a8_sst2",
+            ["distill.apply=true", "distill.labels=[a, b]"],
+            "or give distill.teacher too; dataset.labels are",
+        ),
+        ("distill", ["distill.layers=all"], "distill.hidden_weight is 0.0 and distill.attention_weight is 0.0"),
+        ("nas_tiny", ["search.limit_ms=5", "search.limit_share=0.4"], "set it to 0.5, or search.limit_ms to null"),
+        ("nas_tiny", ["search.strategy=random", "search.fresh=0.1"], "search.fresh is not heard where search.strategy"),
+        ("nncf_post_training", ["evaluate.engine=openvino"], "which every engine is scored with at full length"),
+        ("nncf_tiny", ["nncf.placement=graph", "evaluate.length_config=(64, 32)"], "or nncf.placement to products"),
+        ("minilm_w8a8_sst2", ["quantize.reduce_range=true"], "which has eight bits in any case"),
+        ("minilm_w8a8_sst2", ["aimet.scope=deploy", "aimet.mask=clamp"], "aimet.mask is not heard where aimet.scope"),
         ("aware_int8", ["quantize.approach=dynamic"], "quantize.approach is not heard where aware.apply is true"),
         ("aware_int8", ["quantize.percentile=99"], "quantize.percentile is not heard where aware.apply is true"),
         ("aware_int8", ["quantize.smoothing=0.5"], "aware.smoothing and aware.calibration_samples are heard"),
         ("prune_once_tiny", ["quantize.approach=dynamic"], "set it to static, or aware.apply to false"),
-        ("minilm_w8a8_sst2", ["evaluate.engine=openvino"], "evaluate.engine is not heard in aimet.scope full"),
-        ("minilm_w8a8_sst2", ["evaluate.length_config=(64, 32)"], "or set aimet.scope to deploy"),
+        ("minilm_w8a8_sst2", ["evaluate.engine=openvino"], "evaluate.engine is not heard where aimet.scope is full"),
+        ("minilm_w8a8_sst2", ["evaluate.length_config=(64, 32)"], "set it to null, or aimet.scope to deploy"),
     ],
 )
 def test_a_key_that_nothing_would_hear_is_refused_before_anything_runs(name, changes, words, tmp_path, monkeypatch):
     monkeypatch.setattr(kind, "find_spec", lambda name: name)
     assert kind.missing(load(name)) is None, "as it ships it runs"
     recipe = load(name, changes)  # what an earlier version ran still opens
-    with pytest.raises(UserError, match=words.replace(".", r"\.")):
+    with pytest.raises(UserError, match=re.escape(words)):
         run(recipe, tmp_path / "run")
     assert not list((tmp_path / "run").glob("*/started.json"))
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_nothing_that_ships_says_what_nothing_hears(name):
+    assert not list(load(name).unheard())
+
+
+@pytest.mark.parametrize("name", ["length_adaptive", "static_int8", "train_tiny", "prune_once_tiny", "nncf_tiny",
+                                  "aimet_w8a8", "nas_tiny"])  # fmt: skip
+def test_a_rule_refuses_its_keys_where_they_are_not_heard_and_only_there(name):
+    recipe = load(name)
+    types, rules = dict(leaves(recipe)), list(rules_of(type(recipe)))
+    assert rules
+    for rule in rules:
+        deaf = recipe
+        for key, wanted in rule.where.items():
+            others_of = {SET: None, None: 7, True: False, False: True}
+            choices = [choice for choice in get_args(types[key]) if choice != wanted]
+            deaf = changed_to(deaf, key, others_of[wanted] if wanted in others_of else choices[0])
+        for key in rule.keys:
+            value = next(other for other in others(value_of(recipe, key), types[key]) if other != default_of(
+                type(recipe), key))  # fmt: skip
+            group = f"{key.partition('.')[0]}.apply"
+            both = [changed_to(changed_to(one, group, True) if group in types else one, key, value) for one in (
+                deaf, *(changed_to(deaf, other, 1 if wanted is SET else wanted) for other, wanted in rule.where.items())
+            )]  # fmt: skip
+            refusals = [[text for text in unheard_keys(one) if text.startswith(f"{key} is not heard where ")] for one in
+                        both]  # fmt: skip
+            assert refusals[0], (name, key)
+            assert all(len(texts) < len(refusals[0]) for texts in refusals[1:]), (name, key, refusals)
+
+
+def test_what_a_configuration_of_nncf_says_comes_first_and_the_key_is_refused():
+    assert not list(load("nncf_tiny", ["nncf.subset_size=7"]).unheard())
+    (sentence,) = load("nncf_mnli", ["nncf.subset_size=7"]).unheard()
+    assert sentence == (
+        "nncf.subset_size is not heard where nncf_config says it, which comes first (24): set it to 300, or take it "
+        "out of the configuration."
+    )
 
 
 def test_what_would_be_heard_otherwise_is_not_refused(monkeypatch):
@@ -167,6 +231,5 @@ def test_a_run_that_an_earlier_version_began_has_all_of_its_stages():
 
 
 def test_every_key_of_length_adaptive_is_read(finished_run, searched):
-    # Shares are heard where there are checkpoints to average with (test_average.py), labels for texts.
-    assert unread(LengthAdaptiveRecipe, finished_run, searched[0] / "run") == {"average.shares", "dataset.labels"}
+    assert unread(LengthAdaptiveRecipe, finished_run, searched[0] / "run") == set()
     assert np.isfinite(read_json(finished_run / "result.json")["stages"]["search"]["points"])

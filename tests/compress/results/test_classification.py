@@ -240,6 +240,7 @@ def test_pruned_once_for_texts(glue, tiny_model, teacher, tmp_path):
         "dataset.evaluation_titles=null",
         f"distill.teacher={teacher}",
         "pretrain.steps=3",
+        "quantize.calibration_samples=128",  # as by default: training settles the ranges
         "lock.max_length=128",
         "aware.max_length=128",
     ]
