@@ -27,7 +27,7 @@ class QuantizeRecipe(Kind):
         "quantize": int8(
             *("model", "dataset.train", "dataset.skip", "dataset.titles", "reading", "budgets"),
             *("quantize", "criterion", "seed"),
-            also=(("dataset.version_2", ""),),
+            also=tuple((f"dataset.{key}", "") for key in ("columns", "label_values", "version_2")),
         ),
         "evaluate": Stage(
             "compress.results.evaluate:run",

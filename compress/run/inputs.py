@@ -18,7 +18,8 @@ from zoo.errors import UserError
 from zoo.files import read_json, sha256
 
 VERSION = 1  # part of every hash: raise it when old stages no longer fit, as when a default changes
-ADDED = ("dataset.skip", "distill.labels")  # keys that stages named later: as by default they leave no trace in a hash
+# Keys that stages named later: as by default they leave no trace in a hash.
+ADDED = ("dataset.columns", "dataset.label_values", "dataset.skip", "distill.labels")
 WEIGHTS = (".safetensors", ".bin", ".onnx")
 
 

@@ -73,7 +73,7 @@ def test_the_card_says_that_it_reports_on_what_it_was_calibrated_with(made):
 
 def test_other_questions_to_report_on_need_no_such_note(checkpoint, tiny_data, tmp_path):
     sources = [f"model={checkpoint}", f"dataset.train={tiny_data.train}", f"dataset.evaluation={tiny_data.evaluation}"]
-    run(load("static_int8", [*sources, *QUICK, "quantize.calibration_samples=128", "budgets.points=0"]), tmp_path)
+    run(load("static_int8", [*sources, *QUICK, "budgets.points=0"]), tmp_path)
     entry = catalog.find(str(tmp_path / "package/tiny-int8"))
     assert "note" not in entry.provenance and entry.metrics["n"] == 10
     assert entry.front and len(entry.front.everything) == 1
