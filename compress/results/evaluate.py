@@ -283,7 +283,7 @@ def latencies(
     threads = settings.threads or get_settings().threads
     opens = {one.name: one.open for one in extra}
     if with_float:
-        opens["float"] = partial(TorchEngine.open, float_folder(ctx), threads)
+        opens["float"] = partial(open_float, float_folder(ctx), threads)
     source, _ = trained_in(ctx)
     window = nearest(subject.windows(load_tokenizer(source), examples), settings.latency_tokens)
     whole = LengthConfig.full(Shape.from_config(read_config(source)).layers)
