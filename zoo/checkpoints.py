@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.encoders import SIZES, encoder_of, encoder_titles
 from zoo.errors import UserError
 from zoo.families import CURVES, FAMILIES, Family, family_of, titles
+from zoo.families.rotary import turns_of
 from zoo.files import read_json
 from zoo.foreign import refuse_settings
 from zoo.pooling import KEY, Pooling, stated_in
@@ -209,10 +210,10 @@ def pad_of(config: Mapping[str, Any]) -> int:
 
 def keeps_first(config: dict[str, Any]) -> bool:
     """Whether the first token is never dropped: where a head reads it."""
-    head = head_of(config)
-    if head.reads == "pooled":
+    reads = reads_of(config)
+    if reads == "pooled":
         return Pooling.of(config).mode == "cls"
-    return head.reads == "first" or bool(config.get("always_keep_first_token", False))
+    return reads == "first" or bool(config.get("always_keep_first_token", False))
 
 
 def check_simulable(name: str | None) -> None:
@@ -253,6 +254,8 @@ def check_config(config: dict[str, Any]) -> None:
                 f"{key} is {config[key]} in config.json, but {family.title} checkpoints run with {value} only. "
                 "Take one that has it."
             )
+    if family.rotary:
+        turns_of(config)
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise UserError("Relative position embeddings are not supported: use a checkpoint with absolute ones.")
 
@@ -299,8 +302,9 @@ def ours(key: str, family: str, head: TaskType) -> str:
 def theirs(key: str, family: str) -> str:
     """Our parameter name as Hugging Face spells it for this family."""
     row = family_of(family)
-    if match := re.fullmatch(r"layers\.(\d+)\.(\w+)\.(weight|bias)", key):
-        return f"{row.root}.{row.stem}.{match[1]}.{row.layer[match[2]]}.{match[3]}"
+    if match := re.fullmatch(r"layers\.(\d+)\.(.+)\.(weight|bias)", key):
+        places = {part: pack for pack, parts in row.packs.items() for part in (pack, *parts)} | dict(row.layer)
+        return f"{row.root}.{row.stem}.{match[1]}.{places[match[2]]}.{match[3]}"
     part, _, kind = key.rpartition(".")
     return f"{_outside(row, *TASK_TYPES.values())[part]}.{kind}"
 
@@ -308,10 +312,23 @@ def theirs(key: str, family: str) -> str:
 def _outside(row: Family, *heads: TaskType) -> dict[str, str]:
     """Names of the weights outside the layers, by ours; several heads may call different things the same."""
     names = {here: f"{row.root}.{there}" for here, there in row.embeddings.items()}
-    tables = {"distances": row.distances, "widen": row.widening}
+    tables = {"distances": row.distances, "widen": row.widening, "final_norm": row.final_norm}
     names |= {here: f"{row.root}.{there}" for here, there in tables.items() if there}
-    own = {"qa_outputs": "qa_outputs", "tags": "classifier", "dense": row.dense, "classifier": row.classifier}
-    return names | {name: own[name] for head in heads for name in head.layers}
+    own = {"qa_outputs": row.spans, "tags": "classifier", "dense": row.dense, "classifier": row.classifier}
+    names |= {name: own[name] for head in heads for name in head_layers(row, head)}
+    return names | ({"head_norm": row.head_norm} if row.head_norm else {})
+
+
+def head_layers(row: Family, head: TaskType) -> tuple[str, ...]:
+    """Linear layers of a head as a family has it, the one that gives the logits last."""
+    return ("dense", head.layers[-1]) if row.head_norm and head.layers else head.layers
+
+
+def reads_of(config: dict[str, Any]) -> str:
+    """What the head of a checkpoint reads, as `TaskType.reads`, or "mean": a classifier that reads all tokens' mean."""
+    head = head_of(config)
+    mean = head.reads == "first" and normalized(config).get("classifier_pooling") == "mean"
+    return "mean" if mean else head.reads
 
 
 def with_heads(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,16 @@ import numpy as np
 
 from zoo.errors import UserError
 from zoo.families import family_of
-from zoo.graph_heads import class_logits, gone_states, named_outputs, real_logits, text_vector, token_logits
+from zoo.families.rotary import turned, within
+from zoo.graph_heads import (
+    class_logits,
+    every_token,
+    gone_states,
+    named_outputs,
+    real_logits,
+    text_vector,
+    token_logits,
+)
 from zoo.onnx_files import OURS, whole
 from zoo.operators import Nodes, Weights
 from zoo.tasks import QUESTIONS, TASK_TYPES
@@ -65,7 +74,8 @@ class Graph(Nodes):
         self.spec, self.padded = spec, padded
         self.family = family_of(spec["family"])
         self.task = TASK_TYPES[spec.get("head", QUESTIONS.name)]
-        last = self.task.layers[-1] if self.task.layers else "norm"
+        self.reads: str = spec.get("reads", self.task.reads)
+        last = self.task.layers[-1] if self.task.layers else "layers.0.output_norm"
         self.width = len(weights[f"{last}.bias"])  # of what comes out
         self.results: dict[str, str] = {}  # outputs of the graph, by their names
 
@@ -84,6 +94,8 @@ class Graph(Nodes):
             real = self.op("Cast", self.op("Not", self.op("Equal", ids, pad)), to=7)
             count = self.op("CumSum", real, self.const(1))
             position = self.op("Gather", self.weight("positions.w"), self.op("Add", self.op("Mul", count, real), pad))
+        elif self.family.rotary:
+            return self.normed("norm", words)
         else:
             span = self.op(
                 "Range", self.const(0), self.op("Squeeze", self.size(ids, 1), self.const([0])), self.const(1)
@@ -98,10 +110,16 @@ class Graph(Nodes):
         heads = self.spec["heads"]
         return self.op("Transpose", self.op("Reshape", x, self.const([0, 0, heads, -1])), perm=list(order))
 
-    def attention(self, i: int, x: str, bias: str | None, scored: bool) -> tuple[str, str | None]:
+    def attention(
+        self, i: int, x: str, bias: str | None, scored: bool, where: str | None = None
+    ) -> tuple[str, str | None]:
         """Mixed values `[batch, tokens, hidden]` before the output projection, and probabilities where scored."""
         packed = self.linear(f"layers.{i}.qkv", x)
         q, k, v = self.op("Split", packed, outputs=3, axis=-1, num_outputs=3)
+        if self.family.rotary:
+            theta, reach = self.spec["turns"][i]
+            q, k = turned(self, theta, q, where), turned(self, theta, k, where)
+            bias = within(self, reach, bias, x, where) if reach else bias
         if self.ort and not scored:
             extra = ["", "", bias] if bias else []
             mixed = self.op(
@@ -131,16 +149,18 @@ class Graph(Nodes):
         x, alive, where, bias, restored = state.x, state.alive, state.where, state.bias, state.restored
         if bias is None:
             bias = self.bias(state)
-        mixed, probabilities = self.attention(i, x, bias, drops)
+        first = f"layers.{i}.attention_norm"
+        before = self.normed(first, x) if self.family.rotary and f"{first}.weight" in self.weights else x
+        mixed, probabilities = self.attention(i, before, bias, drops, where)
         skip = x
         if drops:
             assert probabilities is not None
             if self.task.per_token:
-                restored = token_logits(self, restored, self.linear(self.task.layers[-1], x), where, alive)
-            before = alive
+                restored = token_logits(self, restored, every_token(self, self.finish(x)), where, alive)
+            lived = alive
             pick, where, alive = _choose(self, i, probabilities, alive, where)
-            if self.task.reads == "pooled":
-                restored = gone_states(self, restored, x, before, pick, alive)
+            if self.reads in ("pooled", "mean"):
+                restored = gone_states(self, restored, self.finish(x), lived, pick, alive)
             bias = None
             rows = self.op("Unsqueeze", pick, self.const([2]))
             mixed, skip = (self.op("GatherND", part, rows, batch_dims=1) for part in (mixed, x))
@@ -150,10 +170,25 @@ class Graph(Nodes):
                 lives = self.op("Cast", alive, to=7)
                 places = self.op("Sub", self.op("Mul", self.op("Add", where, self.const(1)), lives), self.const(1))
             self.results[f"kept_{i}"] = places
-        x = self.add_norm(f"layers.{i}.attention_norm", self.linear(f"layers.{i}.project", mixed), skip)
-        inner = self.curve(self.spec.get("curve", "gelu"), self.linear(f"layers.{i}.expand", x))
-        x = self.add_norm(f"layers.{i}.output_norm", self.linear(f"layers.{i}.contract", inner), x)
+        x = self.feed(i, self.linear(f"layers.{i}.project", mixed), skip)
         return State(x, alive, where, bias, restored)
+
+    def feed(self, i: int, mixed: str, skip: str) -> str:
+        """What a layer makes of the tokens that go on, from what they attended to and what they were before."""
+        curve, norms = self.spec.get("curve", "gelu"), (f"layers.{i}.attention_norm", f"layers.{i}.output_norm")
+        if self.family.rotary:
+            x = self.op("Add", mixed, skip)
+            packed = self.linear(f"layers.{i}.expand", self.normed(norms[1], x))
+            inner, gate = self.op("Split", packed, outputs=2, axis=-1, num_outputs=2)
+            inner = self.op("Mul", self.curve(curve, inner), gate)
+            return self.op("Add", self.linear(f"layers.{i}.contract", inner), x)
+        x = self.add_norm(norms[0], mixed, skip)
+        inner = self.curve(curve, self.linear(f"layers.{i}.expand", x))
+        return self.add_norm(norms[1], self.linear(f"layers.{i}.contract", inner), x)
+
+    def finish(self, x: str) -> str:
+        """States as heads read them."""
+        return self.normed("final_norm", x) if self.family.final_norm else x
 
     def bias(self, state: State) -> str | None:
         """What is added to the scores of the tokens that are left; None where nothing is."""
@@ -168,13 +203,16 @@ class Graph(Nodes):
 
     def head(self, state: State) -> None:
         """The logits, which stand before the places that were kept."""
+        state = replace(state, x=self.finish(state.x))
         if self.task.per_token:
-            fresh = self.linear(self.task.layers[-1], state.x)
+            fresh = every_token(self, state.x)
             logits = real_logits(self, token_logits(self, state.restored, fresh, state.where, state.alive))
-        elif self.task.reads == "pooled":
+        elif self.reads == "pooled":
             logits = text_vector(self, state)
+        elif self.reads == "mean":
+            logits = class_logits(self, text_vector(self, state))
         else:
-            logits = class_logits(self, state.x)
+            logits = class_logits(self, self.op("Gather", state.x, self.const(0), axis=1))
         self.results = {**named_outputs(self, logits), **self.results}
 
     def model(self) -> onnx.ModelProto:

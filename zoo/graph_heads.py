@@ -14,9 +14,15 @@ if TYPE_CHECKING:
 
 
 def class_logits(g: Graph, x: str) -> str:
-    """The logits `[batch, labels]`, from the first token, which is at place 0 after every drop."""
-    first = g.linear("dense", g.op("Gather", x, g.const(0), axis=1))
-    return g.linear("classifier", g.curve(g.family.bend, first))
+    """What both matrices of a head make of states: of the first token, at place 0 after every drop, or of more."""
+    inner = g.curve(g.family.bend, g.linear("dense", x))
+    inner = g.normed("head_norm", inner) if g.family.head_norm else inner
+    return g.linear(g.task.layers[-1], inner)
+
+
+def every_token(g: Graph, x: str) -> str:
+    """The logits `[batch, tokens, values]` of tokens that are left."""
+    return class_logits(g, x) if g.family.head_norm else g.linear(g.task.layers[-1], x)
 
 
 def real_logits(g: Graph, logits: str) -> str:

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.checkpoints import reads_of
 from zoo.layers import CURVES
-from zoo.pooling import Pooling
+from zoo.pooling import MEAN, Pooling
 from zoo.tasks import LOST
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class EveryToken(Outcome):
 
     def _written(self, x: Tensor, alive: Tensor, where: Tensor) -> Tensor:
         """The logits of tokens that are alive over those of earlier states."""
-        fresh = self.model.last(x).float()
+        fresh = _decided(self.model, x) if self.model.row.head_norm else self.model.last(x).float()
         if self._restored is None:
             return fresh
         index = where[..., None].expand(-1, -1, fresh.shape[-1])
@@ -73,9 +74,14 @@ class FirstToken(Outcome):
     """Logits of the input, `[batch, labels]`, from its first token, which is never dropped."""
 
     def logits(self, x: Tensor, alive: Tensor, where: Tensor) -> Tensor:
-        model = self.model
-        bend = CURVES[model.row.bend]
-        return model.last(F.dropout(bend(model.dense(x[:, 0])), model.dropout, model.training)).float()
+        return _decided(self.model, x[:, 0])
+
+
+def _decided(model: LengthAdaptiveModel, x: Tensor) -> Tensor:
+    """What the two matrices of a head make of states."""
+    inner = CURVES[model.row.bend](model.dense(x))
+    inner = model.head_norm(inner) if model.row.head_norm else inner
+    return model.last(F.dropout(inner, model.dropout, model.training)).float()
 
 
 class Pooled(Outcome):
@@ -83,7 +89,7 @@ class Pooled(Outcome):
 
     def __init__(self, model: LengthAdaptiveModel, mask: Tensor):
         super().__init__(model, mask)
-        self.pooling = Pooling.of(model.config)
+        self.pooling = self._pooling()
         self._gone: Tensor | None = None  # sum, or maximum, of the last states of dropped tokens
 
     def drop(self, x: Tensor, alive: Tensor, where: Tensor, left: Tensor) -> None:
@@ -113,8 +119,21 @@ class Pooled(Outcome):
             return (x.float() * chosen[..., None]).sum(1)
         return x.float().masked_fill(~chosen[..., None], -torch.inf).amax(1)
 
+    def _pooling(self) -> Pooling:
+        return Pooling.of(self.model.config)
+
+
+class MeanToken(Pooled):
+    """Logits of the input, `[batch, labels]`, from the mean of all tokens' last states."""
+
+    def logits(self, x: Tensor, alive: Tensor, where: Tensor) -> Tensor:
+        return _decided(self.model, super().logits(x, alive, where))
+
+    def _pooling(self) -> Pooling:
+        return MEAN
+
 
 def outcome(model: LengthAdaptiveModel, mask: Tensor) -> Outcome:
     """What a forward pass of this model gathers."""
-    kinds = {"every": EveryToken, "first": FirstToken, "pooled": Pooled}
-    return kinds[model.head.reads](model, mask)
+    kinds = {"every": EveryToken, "first": FirstToken, "pooled": Pooled, "mean": MeanToken}
+    return kinds[reads_of(model.config)](model, mask)

@@ -79,7 +79,7 @@ def open_integers(path: Path, real: bool = True) -> LengthAdaptiveModel:
     Raises:
         UserError: the file does not hold such a model.
     """
-    state, model = load_file(path), LengthAdaptiveModel(read_config(path.parent))
+    state, model = load_file(path), LengthAdaptiveModel(read_config(path.parent)).untied()
     rounded = [name.removesuffix(".weight") for name, value in state.items() if value.dtype is torch.int8]
     try:
         for name in rounded:

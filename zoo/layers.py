@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.checkpoints import curve_of, head_size
+from zoo.families import Family
 from zoo.recompute import Recomputable
 
 MASK = -1e4  # exp(MASK) is exactly 0 in float32, and unlike the smallest float it survives a later quantization
@@ -29,9 +30,10 @@ class Layer(Recomputable):
 
     Args:
         config: of the checkpoint, by BERT's names of the sizes.
+        index: number of the layer.
     """
 
-    def __init__(self, config: dict[str, Any]):
+    def __init__(self, config: dict[str, Any], index: int = 0):
         super().__init__()
         hidden, inner, eps = config["hidden_size"], config["intermediate_size"], config.get("layer_norm_eps", 1e-12)
         self.heads, self.size = config["num_attention_heads"], head_size(config)
@@ -43,8 +45,19 @@ class Layer(Recomputable):
         self.output_norm = nn.LayerNorm(hidden, eps=eps)
         self.curve = CURVES[curve_of(config)]
 
+    @property
+    def result(self) -> nn.Module:
+        """The module whose output is the layer's."""
+        return self.output_norm
+
     def attend(
-        self, x: Tensor, bias: Tensor, dropout: float, scored: bool, unheeded: float = 0.0
+        self,
+        x: Tensor,
+        bias: Tensor,
+        dropout: float,
+        scored: bool,
+        unheeded: float = 0.0,
+        where: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Self-attention with residual: `[batch, tokens, hidden]`, and the probabilities where they are asked for.
 
@@ -54,13 +67,23 @@ class Layer(Recomputable):
             dropout: of what comes out, in training mode.
             scored: whether probabilities are asked for; they come without dropout.
             unheeded: dropout of the probabilities, in training mode.
+            where: places that the tokens had in the input, `[batch or 1, tokens]`; None: all are there, in their order.
         """
-        unheeded = unheeded if self.training else 0.0
+        mixed, probabilities = self.mix(*self.split(x), bias, scored, unheeded)
+        return self.attention_norm(x + F.dropout(mixed, dropout, self.training)), probabilities
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, `[batch, heads, tokens, size]` each."""
         batch, tokens, _ = x.shape
-        q, k, v = (
-            part(x).view(batch, tokens, self.heads, self.size).transpose(1, 2)
-            for part in (self.query, self.key, self.value)
-        )
+        parts = (part(x).view(batch, tokens, self.heads, self.size) for part in (self.query, self.key, self.value))
+        q, k, v = (part.transpose(1, 2) for part in parts)
+        return q, k, v
+
+    def mix(
+        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scored: bool, unheeded: float
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attention of queries to keys, and what `project` makes of it; the probabilities where they are asked for."""
+        unheeded = unheeded if self.training else 0.0
         if scored:  # a fused attention does not give its probabilities away
             scores = q @ k.transpose(2, 3) * self.size**-0.5 + bias
             probabilities = scores.softmax(-1)
@@ -75,11 +98,36 @@ class Layer(Recomputable):
                     )
             else:
                 mixed = F.scaled_dot_product_attention(q, k, v, bias, unheeded)
-        mixed = self.project(mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.size))
-        return self.attention_norm(x + F.dropout(mixed, dropout, self.training)), probabilities
+        return self.project(mixed.transpose(1, 2).flatten(2)), probabilities
 
     def feed(self, x: Tensor, dropout: float) -> Tensor:
         return self.output_norm(x + F.dropout(self.contract(self.curve(self.expand(x))), dropout, self.training))
+
+
+def unpacked(weights: Mapping[str, Tensor], row: Family) -> dict[str, Tensor]:
+    """Weights in which those that a family's checkpoints have as one are taken apart."""
+    whole: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        layer, _, rest = key.removeprefix("layers.").partition(".")
+        name, _, kind = rest.rpartition(".")
+        parts = row.packs.get(name)
+        if parts is None:
+            whole[key] = value
+        else:
+            whole |= {f"layers.{layer}.{p}.{kind}": v for p, v in zip(parts, value.chunk(len(parts)), strict=True)}
+    return whole
+
+
+def packed(weights: Mapping[str, Tensor], row: Family) -> dict[str, Tensor]:
+    """The reverse of `unpacked`."""
+    whole, places = dict(weights), {part: pack for pack, parts in row.packs.items() for part in parts}
+    for key in weights:
+        at, _, kind = key.rpartition(".")
+        stem, _, name = at.rpartition(".")
+        if name in places and key in whole:
+            pack = places[name]
+            whole[f"{stem}.{pack}.{kind}"] = torch.cat([whole.pop(f"{stem}.{p}.{kind}") for p in row.packs[pack]])
+    return whole
 
 
 def share(source: nn.Module, other: nn.Module) -> None:

@@ -106,6 +106,7 @@ class Shape:
     counts_positions: bool = False
     attention: int | None = None  # width of all heads together, where some were removed
     embedding: int | None = None  # width of embeddings that are brought to that of the layers
+    rotary: bool = False  # layers as ModernBERT's
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Shape:
@@ -117,6 +118,7 @@ class Shape:
             family is not None and family.counts_tokens,
             config["num_attention_heads"] * head_size(config) if "attention_head_size" in config else None,
             embedding_size(config) if family is not None and is_widened(config) else None,
+            family is not None and family.rotary,
         )
 
 
@@ -137,7 +139,11 @@ def macs(shape: Shape, tokens: int, lengths: Sequence[int] | None = None) -> int
     if e := shape.embedding:
         total += tokens * e * h + tokens * (e - h)  # and the norm of embeddings is as wide as they are
     before = tokens
+    if shape.rotary:  # no norm before the first attention; one at the end, one in the head, whose dense matrix is here
+        total += tokens * h + tokens * h * h
     for after in lengths or (tokens,) * shape.layers:
+        if shape.rotary:  # a gate is a third matrix; windows save nothing, since all products are computed and masked
+            total += after * h * f + (before * h * (h + 1) if after < before else 0)  # and the head at each drop
         total += 4 * before * h * a + 2 * before * before * a + 2 * after * h * f + (before + after) * h
         before = after
     return total

@@ -25,6 +25,7 @@ from zoo.checkpoints import (
     embedding_size,
     first_position,
     groups_of,
+    head_layers,
     head_of,
     in_group,
     is_widened,
@@ -39,9 +40,10 @@ from zoo.checkpoints import (
 )
 from zoo.errors import UserError
 from zoo.families import family_of
+from zoo.families.rotary_layer import RotaryLayer
 from zoo.files import atomic, write_json
 from zoo.heads import outcome
-from zoo.layers import MASK, Layer, share
+from zoo.layers import MASK, Layer, packed, share, unpacked
 from zoo.lengths import Shape
 from zoo.tasks import TASK_TYPES, TaskType
 from zoo.tensors import Tensors
@@ -100,22 +102,28 @@ class LengthAdaptiveModel(nn.Module):
         hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
         width = embedding_size(config)
         self.words = nn.Embedding(config["vocab_size"], width, padding_idx=pad_of(config))
-        self.positions = nn.Embedding(config["max_position_embeddings"], width)
+        if not row.rotary:
+            self.positions = nn.Embedding(config["max_position_embeddings"], width)
         if row.token_types:
             self.types = nn.Embedding(config.get("type_vocab_size", 2), width)
         if row.distances:
             self.distances = nn.Embedding(
                 config.get("relative_attention_num_buckets", 32), config["num_attention_heads"]
             )
-        self.norm = nn.LayerNorm(width, eps=eps)
+        self.norm = nn.LayerNorm(width, eps, bias=config.get("norm_bias", True))
         if is_widened(config):
             self.widen = nn.Linear(width, hidden)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(self.shape.layers))
+        kind = RotaryLayer if row.rotary else Layer
+        self.layers = nn.ModuleList(kind(config, i) for i in range(self.shape.layers))
+        if row.final_norm:
+            self.final_norm = nn.LayerNorm(hidden, eps, bias=config["norm_bias"])
         self.groups = groups_of(config)
         for layer, source in zip(self.blocks, self.sources, strict=True):
             share(self.blocks[source], layer)
-        for name in self.head.layers[:-1]:
-            self.add_module(name, nn.Linear(hidden, hidden))
+        for name in head_layers(row, self.head)[:-1]:
+            self.add_module(name, nn.Linear(hidden, hidden, config.get("classifier_bias", True)))
+        if row.head_norm and self.head.layers:
+            self.head_norm = nn.LayerNorm(hidden, eps, bias=config["norm_bias"])
         for name in self.head.layers[-1:]:
             self.add_module(name, nn.Linear(hidden, self.head.values or len(labels_of(config))))
 
@@ -129,10 +137,13 @@ class LengthAdaptiveModel(nn.Module):
         return [self.groups.index(group) for group in self.groups]
 
     def untied(self) -> LengthAdaptiveModel:
-        """A copy in which every layer has weights of its own."""
+        """A copy that can be rounded: every layer has weights of its own, and what has no bias gets one of zeros."""
         twin = copy.deepcopy(self)
         for layer in twin.blocks if len(set(self.groups)) < len(self.groups) else ():
             share(copy.deepcopy(layer), layer)
+        for module in twin.modules():
+            if isinstance(module, (nn.Linear, nn.LayerNorm)) and module.bias is None:  # pyright: ignore
+                module.bias = nn.Parameter(module.weight.new_zeros(len(module.weight)))
         return twin
 
     @property
@@ -156,7 +167,8 @@ class LengthAdaptiveModel(nn.Module):
         x = self.words(input_ids)
         if self.row.token_types:
             x = x + self.types(segments(self.types, input_ids, token_type_ids))
-        x = F.dropout(self.norm(x + self.positions(position)), self.dropout, self.training)
+        x = x if self.row.rotary else x + self.positions(position)
+        x = F.dropout(self.norm(x), self.dropout, self.training)
         return self.widen(x) if is_widened(self.config) else x
 
     def forward(
@@ -184,7 +196,8 @@ class LengthAdaptiveModel(nn.Module):
         batch, tokens = input_ids.shape
         x = self.embed(input_ids, token_type_ids)
         where = torch.arange(tokens, device=x.device).expand(batch, tokens)
-        bias = self.attention_bias(alive, where[:1], x.dtype)  # all rows have their tokens in the same places
+        places = where[:1]  # all rows have their tokens in the same
+        bias = self.attention_bias(alive, places, x.dtype)
         gathered = outcome(self, alive)
         out = Output(logits=x)
         for i, layer in enumerate(self.blocks):
@@ -199,20 +212,25 @@ class LengthAdaptiveModel(nn.Module):
                     goal = None
             inside = x
             is_scored = goal is not None or (scored and i in self.drop_layers)
-            x, probabilities = layer.run(layer.attend, x, bias, self.dropout, is_scored, self.attention_dropout)
+            x, probabilities = layer.run(layer.attend, x, bias, self.dropout, is_scored, self.attention_dropout, places)
             if probabilities is not None:
                 received = attention_received(probabilities, alive)
                 out.significance.append((i, received / (layer.heads * count)[:, None], where))
                 if goal is not None:
                     pick, lives = choose(received, alive, goal, self.keep_first)
-                    gathered.drop(inside, alive, where, torch.zeros_like(alive).scatter(1, pick, lives))
+                    gathered.drop(self.finish(inside), alive, where, torch.zeros_like(alive).scatter(1, pick, lives))
                     x = x.gather(1, pick[..., None].expand(-1, -1, x.shape[2]))
                     where, alive = where.gather(1, pick), lives
+                    places = where
                     bias = self.attention_bias(alive, where, x.dtype)
             x = layer.run(layer.feed, x, self.dropout)
             out.kept.append(_spread(alive, where, tokens))
-        out.logits = gathered.logits(x, alive, where)
+        out.logits = gathered.logits(self.finish(x), alive, where)
         return out
+
+    def finish(self, x: Tensor) -> Tensor:
+        """States of the last layer, or of the last that a token has seen, as heads read them."""
+        return self.final_norm(x) if self.row.final_norm else x
 
     def attention_bias(self, alive: Tensor, where: Tensor, dtype: torch.dtype) -> Tensor:
         """What is added to the scores of attention: `MASK` at padding, and what the model learned for each distance.
@@ -257,8 +275,10 @@ class LengthAdaptiveModel(nn.Module):
         tensors = Tensors.of(folder)
         stored = {ours(name, model.family, model.head): name for name in tensors.stored}
         names = {key: stored[other] for key in state if (other := in_group(key, model.groups)) in stored}
-        weights = tensors.load(names.values())
+        packs = {key: name for key, name in stored.items() if any(f".{pack}." in key for pack in model.row.packs)}
+        weights = tensors.load([*names.values(), *packs.values()])
         found = {key: weights[name] for key, name in names.items()}
+        found |= unpacked({key: weights[name] for key, name in packs.items()}, model.row)
         if pruned:
             found = with_heads(found, config, pruned)
         new_head = HEAD_LAYERS if head else ()
@@ -277,7 +297,7 @@ class LengthAdaptiveModel(nn.Module):
     def save(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
         """Writes a checkpoint folder that transformers loads too."""
         folder = Path(folder)
-        tensors = self.state_dict().items()
+        tensors = packed(self.state_dict(), self.row).items()
         names = {key: theirs(in_group(key, self.groups), self.family) for key, _ in tensors}
         state = {names[key]: value.detach().to(dtype).contiguous() for key, value in tensors}
         with atomic(folder / "model.safetensors") as draft:

@@ -99,6 +99,10 @@ class Nodes:
             return self.op("SkipLayerNormalization", x, y, weight, bias, domain="com.microsoft", epsilon=eps)
         return self.op("LayerNormalization", self.op("Add", x, y), weight, bias, axis=-1, epsilon=eps)
 
+    def normed(self, name: str, x: str) -> str:
+        weight, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
+        return self.op("LayerNormalization", x, weight, bias, axis=-1, epsilon=self.eps)
+
     def curve(self, kind: str, x: str) -> str:
         """An activation, one of the values of `zoo.families.CURVES`."""
         if kind == "gelu":

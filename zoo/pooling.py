@@ -54,6 +54,9 @@ class Pooling:
         return asdict(self)
 
 
+MEAN = Pooling("mean", normalize=False)  # of a classifier that reads every token
+
+
 def stated_in(folder: Path) -> dict[str, Any] | None:
     """What the files of sentence-transformers in a folder say, as our key of `config.json`; None where there are none.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import numpy as np
 import onnx
 import torch
 
-from zoo.checkpoints import curve_of, first_position, head_size, most_tokens, pad_of
+from zoo.checkpoints import curve_of, first_position, head_layers, head_size, most_tokens, pad_of, reads_of
+from zoo.families.rotary import Turn, table_of, turns_of
+from zoo.families.rotary_layer import RotaryLayer
 from zoo.files import atomic
 from zoo.graph import MODEL_FILE
 from zoo.graph import build as build_graph
 from zoo.modeling import LengthAdaptiveModel, distance_buckets
 from zoo.operators import Weights
-from zoo.pooling import KEY
+from zoo.pooling import KEY, MEAN
 
 
 def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
@@ -34,16 +37,24 @@ def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
         "drop_layers": list(model.drop_layers),
         "keep_first": bool(model.keep_first),
         **({KEY: model.config[KEY]} if model.head.reads == "pooled" and KEY in model.config else {}),
+        **({KEY: MEAN.to_dict(), "reads": "mean"} if reads_of(config) == "mean" else {}),
+        **({"turns": [astuple(turn) for turn in turns_of(config)]} if model.row.rotary else {}),
     }
 
 
 def float_weights(model: LengthAdaptiveModel) -> Weights:
     """The checkpoint under the graph's names: query, key, value in one matrix, 1/sqrt(head size) in the query."""
     state = {key: value.detach().float().numpy() for key, value in model.state_dict().items()}
+    for key in [key for key in state if key.endswith(".weight")]:  # a graph has a bias of zeros where there is none
+        state.setdefault(f"{key.removesuffix('weight')}bias", np.zeros(len(state[key]), np.float32))
     scale = head_size(model.config) ** -0.5
     tables = [name for name in ("words", "positions", "types") if f"{name}.weight" in state]
     weights: Weights = {f"{name}.w": state[f"{name}.weight"] for name in tables}
-    if not model.row.counts_tokens:  # positions from the first that tokens have
+    if model.row.rotary:
+        for theta in {turn.theta: turn for turn in turns_of(model.config)}:
+            angles = Turn(theta).angles(most_tokens(model.config), head_size(model.config))
+            weights |= {f"{table_of(theta)}.cos": np.cos(angles), f"{table_of(theta)}.sin": np.sin(angles)}
+    elif not model.row.counts_tokens:  # positions from the first that tokens have
         weights["positions.w"] = weights["positions.w"][first_position(model.config) :]
     if model.row.token_types and model.types.num_embeddings == 1:  # all tokens have the one: no input of the graph
         weights["positions.w"] = weights["positions.w"] + weights.pop("types.w")
@@ -51,8 +62,9 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
         most = most_tokens(model.config)
         buckets = distance_buckets(torch.arange(1 - most, most), model.distances.num_embeddings)
         weights["distances.w"] = state["distances.weight"][buckets.numpy()]
-    weights |= {f"norm.{k}": state[f"norm.{k}"] for k in ("weight", "bias")}
-    for name in (*(["widen"] if "widen.weight" in state else []), *model.head.layers):
+    for name in ("norm", "final_norm", "head_norm"):
+        weights |= {f"{name}.{k}": state[f"{name}.{k}"] for k in ("weight", "bias") if f"{name}.{k}" in state}
+    for name in (*(["widen"] if "widen.weight" in state else []), *head_layers(model.row, model.head)):
         weights |= {f"{name}.w": state[f"{name}.weight"].T.copy(), f"{name}.bias": state[f"{name}.bias"]}
     for i in range(model.shape.layers):
         at, source = f"layers.{i}.", f"layers.{model.sources[i]}."
@@ -68,8 +80,12 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
         for name in ("project", "expand", "contract"):
             weights[f"{at}{name}.w"] = state[f"{at}{name}.weight"].T.copy()
             weights[f"{at}{name}.bias"] = state[f"{at}{name}.bias"]
+        if f"{at}gate.weight" in state:  # one product with what it gates
+            weights[f"{at}expand.w"] = np.concatenate([weights[f"{at}expand.w"], state[f"{at}gate.weight"].T], 1)
+            weights[f"{at}expand.bias"] = np.concatenate([weights[f"{at}expand.bias"], state[f"{at}gate.bias"]])
         for name in ("attention_norm", "output_norm"):
-            weights |= {f"{at}{name}.{k}": state[f"{at}{name}.{k}"] for k in ("weight", "bias")}
+            norm = {f"{at}{name}.{k}": state.get(f"{at}{name}.{k}") for k in ("weight", "bias")}
+            weights |= {key: value for key, value in norm.items() if value is not None}
     return weights
 
 
@@ -80,6 +96,8 @@ def linears(model: LengthAdaptiveModel) -> dict[str, list[torch.nn.Linear]]:
         layers[f"layers.{i}.qkv"] = [layer.query, layer.key, layer.value]
         for name in ("project", "expand", "contract"):
             layers[f"layers.{i}.{name}"] = [getattr(layer, name)]
+        if isinstance(layer, RotaryLayer):
+            layers[f"layers.{i}.expand"].append(layer.gate)
     return layers
 
 

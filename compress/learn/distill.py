@@ -276,7 +276,7 @@ def recording(
     handles: list[RemovableHandle] = []
     for layer in layers:
         block = model.blocks[layer]
-        targets: list[tuple[nn.Module, list[Tensor]]] = [(block.output_norm, record.hidden)] if hidden else []
+        targets: list[tuple[nn.Module, list[Tensor]]] = [(block.result, record.hidden)] if hidden else []
         if attention:
             targets += [(block.query, record.queries), (block.key, record.keys)]
         handles += [module.register_forward_hook(partial(_append, into)) for module, into in targets]
@@ -304,6 +304,11 @@ def paired_layers(
         raise UserError(
             f"Hidden states of {theirs.hidden} numbers (the teacher's) and {ours.hidden} (the student's) cannot be "
             "compared. Set hidden_weight to 0, or take a teacher of the student's width."
+        )
+    if attention and (turning := next((each for each in (student, teacher) if each.row.rotary), None)):
+        raise UserError(
+            f"Attention of {turning.row.title} goes by rotary positions and cannot be compared here. Set "
+            "attention_weight to 0."
         )
     heads = student.blocks[0].heads, teacher.blocks[0].heads
     if attention and heads[0] != heads[1]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.checkpoints import curve_of, embedding_size, in_group, theirs
+from zoo.errors import UserError
 from zoo.families import family_of
 from zoo.files import atomic, write_json
 from zoo.layers import CURVES
@@ -68,6 +69,11 @@ class MaskedLanguageModel(nn.Module):
             UserError: the folder is no checkpoint that can be used.
         """
         model = cls(LengthAdaptiveModel.load(folder, QUESTIONS, dropout))
+        if model.encoder.row.rotary:
+            raise UserError(
+                f"{model.encoder.row.title} cannot learn masked words here: {model.encoder.row.peculiarity}. Take a "
+                "BERT, RoBERTa or DistilBERT checkpoint, or one that is pre-trained."
+            )
         names = head_names(model.encoder.family)
         tensors = Tensors.of(folder)
         old = {key.replace(".gamma", ".weight").replace(".beta", ".bias"): key for key in tensors.stored}

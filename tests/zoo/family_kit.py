@@ -14,6 +14,7 @@ from zoo.families import FAMILIES
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import LOST, TASK_TYPES
 
+SMALL_IDS = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
 # family -> variants of it: what its configuration holds beside the sizes
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("bert", {}),
@@ -28,6 +29,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "electra": ("electra", {"embedding_size": 16}),
     "electra-wide": ("electra", {"embedding_size": 32}),
     "albert": ("albert", {"embedding_size": 16, "num_hidden_groups": 1}),
+    "modernbert": ("modernbert", {**SMALL_IDS, "local_attention": 16, "classifier_pooling": "mean"}),
+    "modernbert-cls": ("modernbert", {**SMALL_IDS, "local_attention": 12, "layer_types": ["sliding_attention"] * 3}),
     "albert-groups": ("albert", {"embedding_size": 32, "num_hidden_groups": 2, "hidden_act": "gelu"}),
 }
 HEADS = list(TASK_TYPES)
@@ -35,8 +38,9 @@ CASES = [  # the heads do not know which activation a family's layers have
     (variant, head) for variant in VARIANTS for head in (HEADS if variant in FAMILIES else HEADS[:1])
 ]
 
-OWN_HEADS = ("bert", "electra")  # families whose graphs have heads that the others' do not
-GRAPHS = [(variant, head) for variant, head in CASES if head == HEADS[0] or variant in OWN_HEADS]
+CASES.append(("modernbert-cls", "classification"))  # reads the first token, where the other variant reads all
+OWN_HEADS = ("bert", "electra", "modernbert")  # families whose graphs have heads that the others' do not
+GRAPHS = [(variant, head) for variant, head in CASES if head == HEADS[0] or variant in OWN_HEADS] + CASES[-1:]
 
 
 def made(variant: str, head: str, folder: Path) -> tuple[Any, LengthAdaptiveModel]:
@@ -51,6 +55,7 @@ def made(variant: str, head: str, folder: Path) -> tuple[Any, LengthAdaptiveMode
         reference = cls(cls.config_class(**{**sizes, **labels, **extra})).eval()
         for parameter in reference.parameters():  # far from initialization, where every token looks alike
             parameter.data += 0.2 * torch.randn_like(parameter)
+    reference.config._attn_implementation = "eager"
     reference.save_pretrained(folder)
     return reference, LengthAdaptiveModel.load(folder)
 

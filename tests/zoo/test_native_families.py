@@ -11,8 +11,10 @@ from tests.zoo.model_kit import CONFIGS, arrays, transformers
 from zoo.checkpoints import architecture
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
+from zoo.errors import UserError
 from zoo.families import FAMILIES
-from zoo.lengths import LengthConfig
+from zoo.families.rotary import turns_of
+from zoo.lengths import LengthConfig, macs
 from zoo.tasks import TASK_TYPES
 from zoo.weights import float_weights, spec_of, write
 
@@ -33,6 +35,38 @@ def test_says_what_transformers_says_and_is_saved_as_transformers_has_it(variant
     again, report = cls.from_pretrained(tmp_path / "b", output_loading_info=True)
     assert not report["unexpected_keys"] and not {k for k in report["missing_keys"] if "pooler" not in k}
     torch.testing.assert_close(expected(again.eval(), head, batch), right, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_macs_are_those_of_transformers_modules(variant, tmp_path):
+    """Products of linear layers and of attention, and what norms take, of the very modules that run."""
+    reference, model = made(variant, "qa", tmp_path)
+    tokens, count = 24, [0]
+
+    def note(module, _args, out):
+        count[0] += out.numel() * (module.in_features if isinstance(module, torch.nn.Linear) else 1)
+
+    for module in reference.modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.LayerNorm)):
+            module.register_forward_hook(note)
+    ids = torch.full((1, tokens), 7)
+    with torch.no_grad():
+        reference(input_ids=ids, attention_mask=torch.ones_like(ids))
+    attention = 3 * 2 * tokens * tokens * 32
+    positions = 2 * tokens if model.row.counts_tokens else 0  # as the published figures count RoBERTa's
+    assert macs(model.shape, tokens) == count[0] + attention + positions
+
+
+def test_attention_of_older_configurations_is_read_as_transformers_reads_it():
+    older = {"num_hidden_layers": 7, "global_attn_every_n_layers": 2, "local_attention": 64, "global_rope_theta": 5e4}
+    read = transformers.ModernBertConfig(**older)
+    kinds = [read.rope_parameters[kind]["rope_theta"] for kind in read.layer_types]
+    assert [turn.theta for turn in turns_of(older)] == kinds == [5e4, 1e4, 5e4, 1e4, 5e4, 1e4, 5e4]
+    assert [turn.reach for turn in turns_of(older)] == [0, 32, 0, 32, 0, 32, 0]
+    assert turns_of(read.to_dict()) == turns_of(older)
+    for change in ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, {"layer_types": ["full_attention"]}):
+        with pytest.raises(UserError, match=r"scaled \(yarn\)|not 7 of"):
+            turns_of({**older, **change})
 
 
 @pytest.mark.parametrize(("variant", "head"), GRAPHS)

@@ -16,6 +16,7 @@ from compress.learn.pruning.report import sparsity_of
 from compress.learn.pruning.schedules import Plan, criterion_of, needs_gradient, plan_of, reached
 from zoo.checkpoints import groups_of
 from zoo.errors import UserError
+from zoo.families import family_of
 
 if TYPE_CHECKING:
     from compress.recipe.training_groups import Prune
@@ -45,13 +46,14 @@ def check(
             layers share their weights, the training ends before the pruning does, or the zeros of a model are to be
             locked that has none.
     """
-    groups = groups_of(config_of(source))
-    if len(set(groups)) < len(groups):
+    config = config_of(source)
+    groups, row = groups_of(config), family_of(config.get("model_type"))
+    if row.rotary or len(set(groups)) < len(groups):
         raise UserError(
-            "The layers of this checkpoint share their weights, which cannot be pruned layer by layer. Quantize it as "
-            "it is, or prune a BERT, RoBERTa or DistilBERT checkpoint."
+            f"{row.title} cannot be pruned here: {row.peculiarity}. Quantize it as it is, or prune a BERT, RoBERTa or "
+            "DistilBERT checkpoint."
         )
-    units = units_of(shapes_of(source), config_of(source)["num_attention_heads"], settings)
+    units = units_of(shapes_of(source), config["num_attention_heads"], settings)
     if settings.approach != LOCK:
         if total_steps is not None:
             plan_of(settings, total_steps)

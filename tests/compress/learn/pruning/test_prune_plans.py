@@ -220,7 +220,7 @@ def test_distilbert_names_its_sizes_otherwise():
 
 def test_layers_that_share_their_weights_are_not_pruned():
     albert = {"model_type": "albert", "hidden_size": 8, "intermediate_size": 32, "num_attention_heads": 2}
-    with pytest.raises(UserError, match="share their weights, which cannot be pruned"):
+    with pytest.raises(UserError, match="cannot be pruned here: its layers share"):
         check({**albert, "num_hidden_layers": 4}, Prune())
     assert check({**albert, "num_hidden_layers": 4, "num_hidden_groups": 4}, Prune())
 

@@ -53,8 +53,12 @@ class Family:
         prefix: how the names of the encoder's weights begin; with `name` where it is empty.
         layer: names of the weights within a layer.
         stem: where the layers are in the encoder.
+        packs: names within a layer of matrices that checkpoints have as one, with ours, one below the other.
         embeddings: names of the tables and the norm above them.
         dense, classifier: names of a classifier's two matrices.
+        spans: name of the matrix that answers questions.
+        head_norm: name of a norm between those two matrices; where there is one, the heads that every token has are
+            made of both matrices, too.
         words_head: names for predicting masked words: the transform, its norm, the words' bias.
         words_curve: activation in that head, where it is not the one of the layers.
         bend: activation between a classifier's matrices, one of `CURVES`.
@@ -69,6 +73,9 @@ class Family:
         widening: name of what brings embeddings to the width of the layers where they are narrower.
         widens_always: it is there where they are not narrower, too.
         groups: key of `config.json` that says how many layers there are whose weights are others; the rest repeat them.
+        final_norm: name of a norm above the layers; empty where there is none.
+        rotary: positions turn queries and keys instead of being embedded, norms come before what they are for, and the
+            feed-forward is gated: see `zoo.families.rotary`.
         distances: name of the table of what attention adds for the distance of two tokens; empty where there is none.
         peculiarity: why recipes that take an encoder apart (AIMET, NNCF, architecture search) cannot take this one.
     """
@@ -81,7 +88,10 @@ class Family:
     words_head: tuple[str, str, str]
     prefix: str = ""
     words_curve: str = ""
+    spans: str = "qa_outputs"
+    head_norm: str = ""
     layer: Mapping[str, str] = field(default_factory=lambda: LAYER)
+    packs: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     stem: str = "encoder.layer"
     embeddings: Mapping[str, str] = field(default_factory=lambda: EMBEDDINGS)
     bend: str = "tanh"
@@ -96,6 +106,8 @@ class Family:
     widening: str = ""
     widens_always: bool = False
     groups: str = ""
+    final_norm: str = ""
+    rotary: bool = False
     distances: str = ""
     peculiarity: str = ""
 
@@ -107,7 +119,7 @@ class Family:
     @property
     def tables(self) -> tuple[str, ...]:
         """Our names of the tables that embeddings are read from."""
-        return ("words", "positions", *(["types"] if self.token_types else []))
+        return ("words", *([] if self.rotary else ["positions"]), *(["types"] if self.token_types else []))
 
 
 ROBERTA = Family(
@@ -234,6 +246,43 @@ FAMILIES = {
             widens_always=True,
             groups="num_hidden_groups",
             peculiarity="its layers share their weights",
+        ),
+        Family(
+            "modernbert",
+            "ModernBERT",
+            "ModernBert",
+            dense="head.dense",
+            classifier="classifier",
+            words_head=("head.dense", "head.norm", "decoder.bias"),
+            prefix="model",
+            spans="classifier",
+            head_norm="head.norm",
+            layer={
+                "project": "attn.Wo",
+                "attention_norm": "attn_norm",
+                "contract": "mlp.Wo",
+                "output_norm": "mlp_norm",
+            },
+            packs={"attn.Wqkv": ("query", "key", "value"), "mlp.Wi": ("expand", "gate")},
+            stem="layers",
+            embeddings={"words": "embeddings.tok_embeddings", "norm": "embeddings.norm"},
+            bend="gelu",
+            sizes={"hidden_activation": "hidden_act", "norm_eps": "layer_norm_eps"},
+            only={"classifier_activation": "gelu"},
+            defaults={
+                "hidden_act": "gelu",
+                "layer_norm_eps": 1e-5,
+                "norm_bias": False,
+                "attention_bias": False,
+                "mlp_bias": False,
+                "classifier_bias": False,
+                "classifier_pooling": "cls",
+            },
+            token_types=False,
+            pad=50283,
+            final_norm="final_norm",
+            rotary=True,
+            peculiarity="its layers turn queries and keys by their positions and gate their feed-forward",
         ),
     )
 }
