@@ -129,7 +129,8 @@ def seen(x: Tensor, percentile: float = 100.0) -> Range:
     flat, rows = x.flatten(), x.flatten(0, -2)
     rest = max(1, round(flat.numel() * (100 - percentile) / 100))
     high, low = float(flat.topk(rest).values[-1]), -float((-flat).topk(rest).values[-1])
-    return Range(low, high, *(part.cpu().numpy() for part in (rows.mean(0), rows.amin(0), rows.amax(0))))
+    mean, lows, highs = (part.cpu().numpy() for part in (rows.mean(0), rows.amin(0), rows.amax(0)))
+    return Range(low, high, mean, lows, highs)
 
 
 def over(runs: Sequence[Range], percentile: float = 100.0) -> Range:

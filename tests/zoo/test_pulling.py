@@ -180,7 +180,15 @@ def resolved(hub) -> list[str]:
             {"model_type": "albert", "inner_group_num": 2, "architectures": ["AlbertForQuestionAnswering"]},
             "inner_group_num is 2 .* run with 1 only",
         ),
-        ({"model_type": "modernbert", "architectures": ["ModernBertForSequenceClassification"]}, "'modernbert'"),
+        (
+            {
+                "model_type": "modernbert",
+                "num_hidden_layers": 2,
+                "rope_scaling": {"rope_type": "yarn"},
+                "architectures": ["ModernBertForSequenceClassification"],
+            },
+            r"scaled \(yarn\)",
+        ),
         ({"model_type": "bert", "hidden_act": "mish", "architectures": ["BertForQuestionAnswering"]}, "'mish'"),
         ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "BertForMaskedLM"),
         ({"model_type": "bert", "architectures": ["BertLMHeadModel"]}, "BertLMHeadModel"),
