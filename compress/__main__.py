@@ -49,6 +49,13 @@ Skip = Annotated[
         "--skip", help="leave lines of the data out that are wrong, and say how many; else the first stops it"
     ),
 ]
+Column = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="what your data call a column: text=review, label=stars, second=reply"),
+]
+Label = Annotated[
+    list[str] | None, typer.Option("--label", help="what your data have for a label of this name: positive=1")
+]
 
 
 @app.command()
@@ -68,6 +75,8 @@ def run(
     ] = None,
     data: OwnData = None,
     skip: Skip = False,
+    column: Column = None,
+    label: Label = None,
 ) -> None:
     """Run a recipe, or one stage of it."""
     if folder is None:
@@ -75,7 +84,7 @@ def run(
         if not (folder / "recipe.yaml").is_file():
             raise UserError("Say where the run is to live: --folder FOLDER.")
     changes = [
-        *_own_data(recipe, data, skip, set_),
+        *_own_data(recipe, data, _intake(data, skip, column, label), set_),
         *(set_ or ()),
         *([f"nncf_config={json.dumps(str(nncf_config))}"] if nncf_config else []),
     ]
@@ -117,11 +126,13 @@ def submit(
     name: Annotated[str, typer.Option(help="what to call it; by default the recipe's name")] = "",
     data: OwnData = None,
     skip: Skip = False,
+    column: Column = None,
+    label: Label = None,
 ) -> None:
     """Queue a recipe for a worker in the background; prints the job's id."""
     repeated = jobs.find(recipe) if recipe not in shipped() and get_ledger().has(recipe) else None
     source = repeated.folder if repeated else recipe
-    changes = [*_own_data(source, data, skip, set_), *(set_ or ())]
+    changes = [*_own_data(source, data, _intake(data, skip, column, label), set_), *(set_ or ())]
     default = repeated.name if repeated else recipe if recipe in shipped() else Path(recipe).stem
     typer.echo(jobs.submit(load(source, changes), name or default, _user(), launcher).id)
 
@@ -196,12 +207,14 @@ def evaluate(
         bool, typer.Option("--quantsim", help="fp32 and what AIMET or NNCF simulated of it; a run's folder, too")
     ] = False,
     skip: Skip = False,
+    column: Column = None,
+    label: Label = None,
 ) -> None:
     """Score an entry on questions or texts that it was not trained on."""
     from compress.results.score import score_entry
     from compress.tasks.subject import Asked
 
-    source = Intake(eval_file, skip)
+    source = _intake(eval_file, skip, column, label)
     asked = Asked(task, [label.strip() for label in labels.split(",")] if labels else None)
     if quantsim:
         from compress.results.simulated import score_simulated, told
@@ -254,14 +267,30 @@ def extract(
     _tell_facts(folder, extract_from(supernet, arch, folder))
 
 
-def _own_data(recipe: str | Path, data: Path | None, skip: bool, changes: list[str] | None) -> list[str]:
-    """Changes that put somebody's own file in the place of a recipe's data, or leave wrong lines of these out."""
+def _intake(source: object, skip: bool, columns: list[str] | None, labels: list[str] | None) -> Intake:
+    """How data are read, by the options that say so."""
+    return Intake(str(source or ""), skip, _pairs("--column", columns), _pairs("--label", labels))
+
+
+def _pairs(option: str, words: list[str] | None) -> dict[str, str]:
+    """`["text=review"]` -> `{"text": "review"}`."""
+    pairs = [word.partition("=") for word in words or ()]
+    if wrong := [ours for ours, _, theirs in pairs if not ours.strip() or not theirs.strip()]:
+        raise UserError(f"Write {option} NAME=YOURS, for example {option} text=review: got {wrong[0]!r}.")
+    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+
+
+def _own_data(recipe: str | Path, data: Path | None, intake: Intake, changes: list[str] | None) -> list[str]:
+    """Changes that put somebody's own file in the place of a recipe's data, or say how these are read."""
     if data is None:
-        return ["dataset.skip=true"] if skip else []
+        said = {"columns": intake.columns, "label_values": intake.values}
+        mapped = [f"dataset.{key}={json.dumps(value)}" for key, value in said.items() if value]
+        return [*(["dataset.skip=true"] if intake.skip else []), *mapped]
     base = load(recipe)
     pairs = [change.partition("=") for change in changes or ()]
     tasks = [value.strip() for key, _, value in pairs if key.strip() == "dataset.task"]
-    upload = uploads.accept(data, task=tasks[-1] if tasks else base.dataset.task, skip=skip)
+    task = tasks[-1] if tasks else base.dataset.task
+    upload = uploads.accept(data, "", task, intake.skip, intake.columns, intake.values)
     for line in (upload.told, *upload.notices):
         typer.echo(line, err=True)
     return uploads.assignments(upload, base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -193,7 +194,7 @@ class Task:
             return None
         if self.regression:
             return [0]
-        mine, theirs = [_spelled(label) for label in self.labels], [_spelled(name) for name in names]
+        mine, theirs = [spelled(label) for label in self.labels], [spelled(name) for name in names]
         return [theirs.index(label) for label in mine] if sorted(mine) == sorted(theirs) else None
 
     def may_have(self, names: Sequence[str]) -> bool:
@@ -203,10 +204,11 @@ class Task:
 
 def are_unnamed(labels: Sequence[str]) -> bool:
     """Whether labels are numbers only, as transformers writes them where nobody names any (`LABEL_0`)."""
-    return all(re.fullmatch(r"((label|class)_?)?\d+", _spelled(label)) for label in labels)
+    return all(re.fullmatch(r"((label|class)_?)?\d+", spelled(label)) for label in labels)
 
 
-def _spelled(label: str) -> str:
+def spelled(label: str) -> str:
+    """A label as it is compared: in small letters, with underscores for blanks and hyphens."""
     return re.sub(r"[\s_-]+", "_", label.strip().casefold())
 
 
@@ -287,6 +289,32 @@ TASKS = {
                 type=QUESTIONS,
             )
             for name, title in (("squad", "SQuAD 1.1"), ("squad_v2", "SQuAD 2.0"))
+        ),
+    )
+}
+
+
+_OPEN: dict[str, Any] = {"columns": ("text",), "labels": (), "hub": "", "is_open": True}
+TASKS |= {
+    task.name: task
+    for task in (
+        Task("labels", metrics=("accuracy", "macro_f1"), primary="accuracy", title="Labels of your own", **_OPEN),
+        Task(
+            "several",
+            metrics=("micro_f1", "macro_f1", "mean_ap"),
+            primary="micro_f1",
+            title="Several labels of your own at once",
+            several=True,
+            **_OPEN,
+        ),
+        Task(
+            "score",
+            metrics=("pearson", "spearman"),
+            primary="pearson",
+            title="A score of your own",
+            regression=True,
+            scale=(-math.inf, math.inf),
+            **_OPEN,
         ),
     )
 }

@@ -20,9 +20,10 @@ class Example:
 
 @dataclass(frozen=True)
 class TextExample:
-    """A text, or a pair of texts; `label` is the class's number or a score, None where nobody tells."""
+    """A text, or a pair of texts; `label` is the class's number, a score, or the numbers of all classes that hold where
+    several may; None where nobody tells."""
 
     id: str
     first: str
     second: str | None = None
-    label: int | float | None = None
+    label: int | float | tuple[int, ...] | None = None

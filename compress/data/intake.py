@@ -43,6 +43,12 @@ class Intake:
     left_out: int = 0
     first: str = ""
 
+    @property
+    def indicators(self) -> list[str]:
+        """Columns of 0 and 1, one a label: `label` is mapped to all of them, with commas."""
+        names = [name.strip() for name in self.columns.get("label", "").split(",")]
+        return names if len(names) > 1 else []
+
     def fault(self, error: UserError) -> None:
         """A line is wrong: it is left out where that was asked for, else raised."""
         if not self.skip:

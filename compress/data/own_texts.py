@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from compress.data.examples import TextExample
 from compress.data.intake import Intake
 from compress.data.tables import Columns, Row, is_nan, text_of
 from zoo.errors import UserError
-from zoo.tasks import Task
+from zoo.tasks import Task, spelled
 
 HIDDEN = -1  # the Hub's label of rows whose label is kept secret
 DISAGREED = "-"  # the label of SNLI's and MultiNLI's own files where annotators had no majority
@@ -22,6 +25,21 @@ OTHERS = {  # what people call a column beside its own name
     "sentence1": ("#1 string",),
     "sentence2": ("#2 string",),
 }
+GUESSES = {  # the same where a task is a person's own, likely names first
+    "text": (
+        "sentence", "review", "content", "body", "comment", "message", "tweet", "document", "utterance", "question",
+        "description", "title", "input", "text_a", "sentence1",
+    ),
+    "label": (
+        "labels", "gold_label", "class", "category", "rating", "stars", "sentiment", "intent", "topic", "emotion",
+        "target", "score", "y", "tags",
+    ),
+    "second": ("text_b", "text2", "sentence2"),
+}  # fmt: skip
+SECOND = "second"  # our name of the other text of a pair, where a task is a person's own
+BETWEEN = re.compile(r"\s*[|;,]\s*")  # several labels in a cell
+MOST_LABELS = 1000
+YES = {"1", "1.0", "true", "yes"}
 
 
 def wanted(task: Task) -> str:
@@ -30,12 +48,100 @@ def wanted(task: Task) -> str:
     return f"Every row needs {names} and `label`; `id` may stand beside. The label is {_choices(task)}."
 
 
-def columns_of(task: Task) -> Columns:
-    """The columns of a task's rows."""
-    others = {column: OTHERS[column] for column in (*task.columns, "label") if column in OTHERS}
-    reserved = {*task.columns, "label"}
+def columns_of(task: Task, intake: Intake | None = None) -> Columns:
+    """The columns of a task's rows, those of labels as a person maps them."""
+    known = GUESSES if task.is_open else OTHERS
+    labels = intake.indicators if intake and intake.indicators else ["label"]
+    others = {column: known[column] for column in (*task.columns, *labels) if column in known}
+    reserved = {*task.columns, *labels}
     free = {column: [name for name in names if name not in reserved] for column, names in others.items()}
-    return Columns((*task.columns, "label"), free, wanted(task))
+    hint = " Say what yours are called: --column text=YOURS --column label=YOURS (dataset.columns)." * task.is_open
+    return Columns((*task.columns, *labels), free, wanted(task) + hint)
+
+
+def settled(task: Task, mapping: Mapping[str, str]) -> Task:
+    """An open task with the columns that a person's mapping names: one text, or a pair.
+
+    Raises:
+        UserError: the mapping names a column that the task does not have.
+    """
+    columns = (*task.columns, SECOND) if SECOND in mapping and SECOND not in task.columns else task.columns
+    if unknown := [name for name in mapping if name not in (*columns, "label", "id")]:
+        raise UserError(
+            f"A row of {task.title or task.name} has no {unknown[0]!r}: name one of {', '.join((*columns, 'label'))}"
+            f"{', or second for pairs' if task.is_open and SECOND not in columns else ''}."
+        )
+    return task.with_labels(task.labels, columns)
+
+
+def labels_in(rows: Iterable[Row], task: Task, intake: Intake) -> list[str]:
+    """The labels that rows have, by name: numbers in their order, names by the alphabet.
+
+    Labels that a person's mapping names come by these names.
+    """
+    if intake.indicators:
+        return intake.indicators
+    names, labels = _named(intake), set[str]()
+    for row in rows:
+        label = row.value.get("label") if isinstance(row.value, dict) else None
+        each = several_of(label) if task.several else [label]
+        labels |= {_name(one, names) for one in each if not _is_hidden(one)}
+    if all(_number(label) is not None for label in labels):
+        return sorted(labels, key=lambda label: (_number(label), label))
+    return sorted(labels, key=lambda label: (label.casefold(), label))
+
+
+def checked(labels: Sequence[str], task: Task, name: str) -> list[str]:
+    """The labels, if there are enough to tell apart.
+
+    Raises:
+        UserError: there is none, or one alone.
+    """
+    if len(labels) < (1 if task.several else 2):
+        has = f"one label alone, {labels[0]}" if labels else "no labels"
+        raise UserError(
+            f"{name} has {has}: nothing can be told apart. Take other data, or say which column has the labels: "
+            "--column label=YOURS (dataset.columns)."
+        )
+    if len(labels) > MOST_LABELS:
+        raise UserError(
+            f"{name} has {len(labels):,} different labels, which is more than {MOST_LABELS}: is the right column read? "
+            "Say which one has the labels, --column label=YOURS, or take the task score where they are numbers."
+        )
+    return list(labels)
+
+
+def several_of(label: object) -> list[Any]:
+    """The labels of a cell that may hold several: a list, also as JSON, or with `|`, `;` or `,` between them."""
+    if isinstance(label, str):
+        text = label.strip()
+        if text.startswith("["):
+            try:
+                return several_of(json.loads(text.replace("'", '"')))
+            except ValueError:
+                text = text.strip("[]")
+        return [part for part in BETWEEN.split(text) if part]
+    if isinstance(label, list | tuple):
+        return list(label)
+    return [] if label is None else [label]
+
+
+def _is_hidden(label: object) -> bool:
+    blank = label is None or (isinstance(label, str) and not label.strip()) or is_nan(label)
+    return blank or label == DISAGREED  # -1 is a label here like any other
+
+
+def _name(label: object, names: Mapping[str, str]) -> str:
+    """A label as text: 3.0, as pandas writes a column with gaps, is 3."""
+    text = str(int(label)) if isinstance(label, float) and label.is_integer() else str(label).strip()
+    return names.get(text, text)
+
+
+def _number(label: str) -> float | None:
+    try:
+        return float(label)
+    except ValueError:
+        return None
 
 
 def examples(task: Task, rows: Iterable[Row], intake: Intake) -> Iterator[TextExample]:
@@ -59,7 +165,8 @@ def examples(task: Task, rows: Iterable[Row], intake: Intake) -> Iterator[TextEx
 
 
 def _example(task: Task, row: Row, number: int, intake: Intake) -> TextExample | None:
-    needed, value = wanted(task), row.value
+    needed, value = wanted(task), _gathered(row.value, intake)
+    row = row._replace(value=value)
     texts = [text_of(value, column, row.place, needed, intake.complete) for column in task.columns]
     label = value.get("label")
     if label == DISAGREED and task.labels:
@@ -70,20 +177,47 @@ def _example(task: Task, row: Row, number: int, intake: Intake) -> TextExample |
     return TextExample(str(key).strip() or str(number), texts[0], second, _label(task, row, needed, intake))
 
 
-def _label(task: Task, row: Row, needed: str, intake: Intake) -> int | float | None:
+def _gathered(value: Any, intake: Intake) -> Any:
+    """A row whose labels are in columns of 0 and 1, with these as a list."""
+    if not intake.indicators or not isinstance(value, dict):
+        return value
+    return {**value, "label": [name for name in intake.indicators if str(value.get(name)).strip().lower() in YES]}
+
+
+def _label(task: Task, row: Row, needed: str, intake: Intake) -> int | float | tuple[int, ...] | None:
     label = row.value.get("label")
+    if task.several:
+        return _several(task, row, intake)
     if is_nan(label):
         raise UserError(f"{row.place}: the label is NaN, as pandas writes what is missing. It is {_choices(task)}.")
-    hidden = label is None or (not isinstance(label, bool) and label == HIDDEN) or label == str(HIDDEN)
+    minus = (not isinstance(label, bool) and label == HIDDEN) or label == str(HIDDEN)
+    hidden = label is None or (minus and not task.is_open)
     if hidden and not intake.complete and "label" in row.value:
         return None
     if label is None or (isinstance(label, str) and not label.strip()):
         hint = "" if intake.complete else " Write -1 where it is not known."
         raise UserError(f"{row.place}: there is no label. {needed}{hint}")
-    number = label_of(task, label)
+    number = label_of(task, _name(label, _named(intake)) if task.is_open and not task.regression else label)
     if number is None:
         raise UserError(f"{row.place}: the label “{str(label)[:40]}” is not {_choices(task)}. Correct it.")
     return number
+
+
+def _named(intake: Intake) -> dict[str, str]:
+    return {value: name for name, value in intake.values.items()}
+
+
+def _several(task: Task, row: Row, intake: Intake) -> tuple[int, ...]:
+    """The numbers of the labels that hold; none is an answer, too."""
+    if "label" not in row.value:
+        raise UserError(f"{row.place}: there is no column of labels. {wanted(task)}")
+    numbers = list[int]()
+    for label in several_of(row.value["label"]):
+        number = label_of(task, _name(label, _named(intake)))
+        if number is None:
+            raise UserError(f"{row.place}: the label “{str(label)[:40]}” is not {_choices(task)}. Correct it.")
+        numbers.append(int(number))
+    return tuple(sorted(set(numbers)))
 
 
 def label_of(task: Task, label: object) -> int | float | None:
@@ -94,9 +228,11 @@ def label_of(task: Task, label: object) -> int | float | None:
     if isinstance(label, bool) or not isinstance(label, str | int | float):
         return None
     if isinstance(label, str) and not task.regression:
-        name = "_".join(label.casefold().replace("-", " ").split())
-        if name in task.labels:
-            return task.labels.index(name)
+        if task.is_open and label in task.labels:  # a person's labels may differ by capitals alone
+            return task.labels.index(label)
+        names = [spelled(name) for name in task.labels]
+        if spelled(label) in names:
+            return names.index(spelled(label))
     try:
         number = float(label)
     except (ValueError, OverflowError):
@@ -114,10 +250,12 @@ def identity(example: TextExample) -> str:
 
 def remarks(task: Task, examples: Iterable[TextExample]) -> list[str]:
     """What people may not know of their texts: labels that none has, and texts that have several."""
-    labels: dict[str, set[int | float | None]] = {}
+    labels: dict[str, set[Any]] = {}
     for one in examples:
         labels.setdefault(identity(one), set()).add(one.label)
     present = set().union(*labels.values())
+    if task.several:
+        present = set().union(*present)
     absent = [name for number, name in enumerate(task.labels) if number not in present]
     sentences = [f"No text has the label {' or '.join(absent)}."] if absent else []
     several = sum(len(numbers) > 1 for numbers in labels.values())
@@ -127,13 +265,27 @@ def remarks(task: Task, examples: Iterable[TextExample]) -> list[str]:
 def to_lines(task: Task, examples: Sequence[TextExample]) -> str:
     """Examples as JSON lines, as `compress.data.texts.load_texts` takes them."""
     rows = [
-        {"id": e.id, **dict(zip(task.columns, (e.first, e.second), strict=False)), "label": e.label} for e in examples
+        {"id": e.id, **dict(zip(task.columns, (e.first, e.second), strict=False)), "label": _written(task, e.label)}
+        for e in examples
     ]
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
+def _written(task: Task, label: Any) -> Any:
+    """A label as a file has it: a person's own by their names, so that the file says what they are."""
+    if not task.is_open or task.regression or label is None:
+        return label
+    return [task.labels[i] for i in label] if task.several else task.labels[label]
+
+
 def _choices(task: Task) -> str:
+    if task.regression and math.isinf(task.scale[0]):
+        return "a number"
     if task.regression:
         low, high = task.scale
         return f"a number from {low:g} to {high:g}"
+    if task.is_open:
+        some = ", ".join(task.labels[:12]) + (", …" if len(task.labels) > 12 else "")
+        choice = f"of {some}" if some else "that you choose"
+        return f"any number of labels {choice}" if task.several else f"one {choice}"
     return " or ".join(f"{number} ({name})" for number, name in enumerate(task.labels))

@@ -55,8 +55,11 @@ class Columns:
     def renamed(self, keys: Sequence[str], intake: Intake) -> dict[str, str]:
         """What columns are to be called that go by another name; a column of the right name goes before others."""
         lower = {key.lower(): key for key in keys}
-        stated = {column: lower.get(theirs.lower()) for column, theirs in intake.columns.items()}
-        if absent := [intake.columns[column] for column, key in stated.items() if key is None]:
+        many = intake.indicators
+        one = {column: theirs for column, theirs in intake.columns.items() if column != "label" or not many}
+        stated = {column: lower.get(theirs.lower()) for column, theirs in one.items()}
+        stated |= {name: lower.get(name.lower()) for name in many}
+        if absent := [one.get(column, column) for column, key in stated.items() if key is None]:
             raise UserError(f"{intake.name} has no column “{absent[0]}”: its columns are {', '.join(keys)[:300]}.")
         names = {key: column for column, key in stated.items() if key is not None}
         for column, others in self.others.items():

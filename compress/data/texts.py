@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,16 +44,8 @@ def load_texts(
         raise UserError(f"{task.name} is {task.type.title}: its data are SQuAD-format files, not rows of text.")
     split = split or task.validation_split
     hears, intake = intake is not None, intake or Intake()
-    text, path = str(source or task.hub), Path(source or task.hub).expanduser()
-    intake.name = intake.name or text
-    if path.is_dir() or path.is_file() or is_table(path) or path.is_absolute():
-        path = _file_in(path, task, split) if path.is_dir() else path
-        intake.name = str(path)
-        examples = list(from_file(task, path, intake))
-    else:
-        of_hub = hub_sets.Source.parse(text)
-        split = of_hub.split or split
-        examples = list(own_texts.examples(task, _of_hub(of_hub, task, split, intake), intake))
+    text = str(source or task.hub)
+    examples = list(own_texts.examples(task, _rows(task, source, split, intake), intake))
     if not examples:
         raise intake.nothing(f"{text} ({split}) has no rows. Take other data.")
     name, times = Counter(example.id for example in examples).most_common(1)[0]
@@ -61,6 +54,59 @@ def load_texts(
     if not hears:
         intake.log()
     return examples
+
+
+def labels_in(task: Task, source: str | Path, split: str, intake: Intake) -> list[str]:
+    """The names of the labels that data have, see `own_texts.labels_in`; a data set's own of the Hub in its order.
+
+    Args:
+        task: one whose labels are open.
+        source, split: see `load_texts`.
+        intake: with the person's mapping of columns and labels.
+    """
+    text = str(source)
+    if not _is_place(Path(text).expanduser()):
+        of_hub = hub_sets.Source.parse(text)
+        if labels := hub_sets.open_set(of_hub, of_hub.split or split).labels:
+            return list(labels)
+    return own_texts.labels_in(_rows(task, source, split, intake), task, intake)
+
+
+def settled_by_file(task: Task, path: Path, intake: Intake, suffix: str) -> Task:
+    """An open task with the labels and columns of a person's file.
+
+    Args:
+        task: one whose labels are open.
+        path, intake, suffix: see `from_file`.
+
+    Raises:
+        UserError: the file has no label, or one alone where one of several is to be told.
+    """
+    task = own_texts.settled(task, intake.columns)
+    if task.regression:
+        return task
+    trial = replace(intake, skip=True, repairs=Counter(), notes=[])  # what is wrong is told when the file is read
+    rows = read_rows(read_text(path, trial), suffix, own_texts.columns_of(task, trial), trial)
+    return task.with_labels(own_texts.checked(own_texts.labels_in(rows, task, trial), task, intake.name))
+
+
+def _rows(task: Task, source: str | Path | None, split: str, intake: Intake) -> Iterator[Row]:
+    """The rows of a source, their columns by the task's names."""
+    text, path = str(source or task.hub), Path(source or task.hub).expanduser()
+    if not text:
+        raise UserError(f"{task.title} needs data: name a file, a folder or a data set of the Hub.")
+    intake.name = intake.name or text
+    if _is_place(path):
+        path = _file_in(path, task, split) if path.is_dir() else path
+        intake.name = str(path)
+        return read_rows(read_text(path, intake), suffix_of(path), own_texts.columns_of(task, intake), intake)
+    of_hub = hub_sets.Source.parse(text)
+    return _of_hub(of_hub, task, of_hub.split or split, intake)
+
+
+def _is_place(path: Path) -> bool:
+    """Whether a source is on this machine, or was meant to be."""
+    return path.is_dir() or path.is_file() or is_table(path) or path.is_absolute()
 
 
 def from_file(task: Task, path: Path, intake: Intake, suffix: str | None = None) -> Iterator[TextExample]:
@@ -73,7 +119,7 @@ def from_file(task: Task, path: Path, intake: Intake, suffix: str | None = None)
         suffix: says what the file is where its own name does not.
     """
     text = read_text(path, intake)
-    rows = read_rows(text, suffix or suffix_of(path), own_texts.columns_of(task), intake)
+    rows = read_rows(text, suffix or suffix_of(path), own_texts.columns_of(task, intake), intake)
     return own_texts.examples(task, rows, intake)
 
 
@@ -122,9 +168,9 @@ def _file_in(folder: Path, task: Task, split: str) -> Path:
 def _of_hub(source: hub_sets.Source, task: Task, split: str, intake: Intake) -> Iterator[Row]:
     """The rows of a data set, with its labels in the task's order."""
     of_hub = hub_sets.open_set(source, split, task.config)
-    theirs, columns = [name.casefold() for name in of_hub.labels], own_texts.columns_of(task)
+    theirs, columns = [name.casefold() for name in of_hub.labels], own_texts.columns_of(task, intake)
     order = None
-    if theirs and task.labels and theirs != list(task.labels):
+    if theirs and task.labels and not task.is_open and theirs != list(task.labels):
         if len(theirs) != len(task.labels):
             raise UserError(
                 f"{source} has the labels {', '.join(of_hub.labels)[:200]}, and {task.name} has "
@@ -138,6 +184,8 @@ def _of_hub(source: hub_sets.Source, task: Task, split: str, intake: Intake) -> 
         renamed = columns.renamed(list(row.value), intake)
         value = {renamed.get(key, key): cell for key, cell in row.value.items()}
         label = value.get("label")
+        if task.is_open and isinstance(label, int) and 0 <= label < len(of_hub.labels):
+            value["label"] = of_hub.labels[label]
         if order and isinstance(label, int) and 0 <= label < len(order):
             value["label"] = order[label]
         yield row._replace(value=value)

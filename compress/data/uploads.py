@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +40,7 @@ class Upload:
         impossible: questions without an answer.
         parts: files by role, as `compress.data.squad.load_squad` or `compress.data.texts.load_texts` take them.
         notices: what was decided on the way, in sentences.
+        labels, columns: of the task, as they were read.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Upload:
     impossible: int
     parts: dict[str, Path]
     notices: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list[str])
+    columns: list[str] = field(default_factory=list[str])
 
     @property
     def told(self) -> str:
@@ -73,7 +76,14 @@ def wanted(task: str) -> str:
     return f"{about.title}: {', '.join(tables.KINDS.values())}. {_form_of(about).wanted(about)}"
 
 
-def accept(path: str | Path, name: str = "", task: str = "squad", skip: bool = False) -> Upload:
+def accept(
+    path: str | Path,
+    name: str = "",
+    task: str = "squad",
+    skip: bool = False,
+    columns: Mapping[str, str] | None = None,
+    values: Mapping[str, str] | None = None,
+) -> Upload:
     """Reads a file of questions or texts, checks every line of it, and stores it in parts that share none.
 
     Args:
@@ -81,6 +91,8 @@ def accept(path: str | Path, name: str = "", task: str = "squad", skip: bool = F
         name: what the person calls it.
         task: of `zoo.tasks`; says which columns and labels there are.
         skip: lines that are wrong are left out and counted; else the first of them is an error.
+        columns: what the file calls a column, by our name of it; others are guessed.
+        values: what the file has for a label, by the label's name.
 
     Returns:
         What was stored; the same file again is stored once.
@@ -99,10 +111,11 @@ def accept(path: str | Path, name: str = "", task: str = "squad", skip: bool = F
         )
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{file} is larger than {MAX_BYTES // 1_000_000} MB. Split it, or give a Hub data set.")
-    digest = sha256(path)[:8]
+    mapping = json.dumps([dict(columns or {}), dict(values or {})], sort_keys=True) if columns or values else ""
+    digest = hashlib.sha256((sha256(path) + mapping).encode()).hexdigest()[:8] if mapping else sha256(path)[:8]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(file).stem).strip("-")[:40] or "own"
     folder_name = f"{stem}-{digest}" if form.shared else f"{stem}-{about.name}-{digest}"
-    return form.store(path, suffix, about, folder_name, Intake(file, skip, complete=True))
+    return form.store(path, suffix, about, folder_name, Intake(file, skip, columns or {}, values or {}, complete=True))
 
 
 def _store_questions(path: Path, suffix: str, task: Task, stem: str, intake: Intake) -> Upload:
@@ -119,6 +132,8 @@ def _store_questions(path: Path, suffix: str, task: Task, stem: str, intake: Int
 
 
 def _store_texts(path: Path, suffix: str, task: Task, stem: str, intake: Intake) -> Upload:
+    if task.is_open:
+        task = texts.settled_by_file(task, path, intake, suffix)
     examples = list(_bounded(texts.from_file(task, path, intake, suffix), intake.name))
     if not examples:
         raise intake.nothing(f"{intake.name} holds no texts. {own_texts.wanted(task)}")
@@ -128,7 +143,8 @@ def _store_texts(path: Path, suffix: str, task: Task, stem: str, intake: Intake)
         write_text(parts[role], own_texts.to_lines(task, chosen))
         texts.load_texts(task, parts[role])
     remarks = own_texts.remarks(task, examples)
-    return Upload(stem, task.name, len(examples), distinct, 0, parts, [*intake.sentences, *remarks])
+    notices = [*intake.sentences, *remarks]
+    return Upload(stem, task.name, len(examples), distinct, 0, parts, notices, list(task.labels), list(task.columns))
 
 
 @dataclass(frozen=True)
@@ -196,6 +212,11 @@ def assignments(upload: Upload, base: Any) -> list[str]:
         base: the recipe that is to be changed.
     """
     values = {"task": upload.task, **{role: str(path) for role, path in upload.parts.items()}}
+    if find_task(upload.task).is_open:
+        values |= {
+            "labels": upload.labels,
+            "columns": {name: name for name in upload.columns if name == own_texts.SECOND},
+        }
     values |= {**dict.fromkeys(OF_QUESTIONS), "version_2": upload.impossible > 0}
     keys = type(base.dataset).model_fields
     changes = [f"dataset.{key}={json.dumps(value)}" for key, value in values.items() if key in keys]

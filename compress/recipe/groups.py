@@ -83,6 +83,8 @@ class Tasked(Group):
         for part in parts:
             if titles[part] == "examples":  # the bundled questions, which are the default
                 setattr(self, part, OWN)
+        if find_task(self.task).is_open and OWN in (getattr(self, part) for part in parts):
+            raise ValueError(f"{self.task} has no data of its own: name yours in dataset.{', dataset.'.join(parts)}")
         if HELD_OUT in (titles["train"], titles["evaluation"]):
             raise ValueError(f"{HELD_OUT} texts are for dataset.validation alone")
         for key in ("titles", "validation_titles", "evaluation_titles", "version_2"):

@@ -26,6 +26,7 @@ from zoo.tasks import Task, TaskType
 log = logging.getLogger(__name__)
 
 CHECKED = 96  # labelled examples that tell an order
+MOST_ORDERED = 6  # classes whose orders are all tried
 CLEAR = 2.5  # standard deviations by which the best order has to be ahead of the next
 HEAR = (
     "Say what its outputs are called, in their order: dataset.labels of a recipe (distill.labels of a teacher), "
@@ -39,7 +40,9 @@ def head_settings(task: Task) -> dict[str, Any]:
     return {
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
-        "problem_type": "regression" if task.regression else "single_label_classification",
+        "problem_type": f"{'multi' if task.several else 'single'}_label_classification"
+        if not task.regression
+        else "regression",
         "finetuning_task": task.name,
     }
 
@@ -210,6 +213,8 @@ def shown_order(task: Task, logits: npt.NDArray[np.floating[Any]], labels: Seque
         logits: `[examples, outputs]`.
         labels: what is right, a class each.
     """
+    if task.outputs > MOST_ORDERED:
+        return None
     said, right = logits.argmax(1), np.asarray(labels)
     hits = {order: np.asarray(order)[right] == said for order in permutations(range(task.outputs))}
     best, second = sorted(hits, key=lambda order: -int(hits[order].sum()))[:2]

@@ -44,7 +44,10 @@ def span(significance_weight: float = 0.0, bounds: Sequence[float] = ()):
 
 
 def class_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Mean cross-entropy of the class; mean squared error where there is one output, a score."""
+    """Mean cross-entropy of the class; mean squared error where there is one output, a score; mean binary cross-entropy
+    where several labels may hold, `[batch, labels]`."""
+    if label.ndim == 2:
+        return F.binary_cross_entropy_with_logits(logits.float(), label.float())
     if logits.shape[-1] == 1:
         return F.mse_loss(logits[:, 0].float(), label.float())
     return F.cross_entropy(logits.float(), label)

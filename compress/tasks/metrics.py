@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from sklearn.metrics import average_precision_score, f1_score
 
 from zoo.tasks import Task
 
@@ -106,6 +107,33 @@ def task_scores(task: Task, predictions: npt.ArrayLike, labels: npt.ArrayLike) -
     return {**{name: 100 * METRICS[name](ours, right) for name in task.metrics}, "n": int(right.size)}
 
 
+def several_scores(task: Task, logits: npt.NDArray[np.floating[Any]], labels: npt.ArrayLike) -> dict[str, float]:
+    """Scores labels of which several may hold: one holds where its logit is above 0, likelier than not.
+
+    Args:
+        task: with `micro_f1`, `macro_f1` and `mean_ap`, the mean over labels of average precision (scikit-learn's).
+        logits: `[examples, labels]`.
+        labels: 1 where a label holds, else 0, likewise. A label that no example has counts in no mean precision.
+
+    Returns:
+        The task's metrics in points of 100, and `n`.
+    """
+    right = np.asarray(labels).astype(int)
+    said, present = (logits > 0).astype(int), right.any(0)
+    average: Any = average_precision_score
+    values = {
+        "micro_f1": float(f1_score(right, said, average="micro", zero_division=0)),
+        "macro_f1": float(f1_score(right, said, average="macro", zero_division=0)),
+        "mean_ap": float(average(right[:, present], logits[:, present], average="macro")) if present.any() else 0.0,
+    }
+    return {**{name: 100 * values[name] for name in task.metrics}, "n": len(right)}
+
+
+def macro_f1(predictions: Values, labels: Values) -> float:
+    """Mean over all classes that either side has of F1, 0 to 1."""
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+
+
 def accuracy(predictions: Values, labels: Values) -> float:
     """Share of right classes, 0 to 1."""
     return float(np.mean(predictions == labels))
@@ -141,4 +169,11 @@ def spearman(predictions: Values, labels: Values) -> float:
     return pearson(stats.rankdata(predictions), stats.rankdata(labels))
 
 
-METRICS = {"accuracy": accuracy, "f1": class_f1, "matthews": matthews, "pearson": pearson, "spearman": spearman}
+METRICS = {
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+    "f1": class_f1,
+    "matthews": matthews,
+    "pearson": pearson,
+    "spearman": spearman,
+}

@@ -19,7 +19,7 @@ IGNORED = -100  # label of a token from which nothing is learned, as torch has i
 @dataclass(frozen=True)
 class Sample:
     """A training window with what is to be learned from it: its answer's token positions, a class or a score, or
-    a class for each token (`IGNORED` where there is none).
+    a class for each token (`IGNORED` where there is none), or 1 and 0 for each of several labels (a list).
 
     `key` names it among all windows of its data set, whatever their order.
     """
@@ -27,7 +27,7 @@ class Sample:
     window: Window
     start: int = 0
     end: int = 0
-    label: int | float | tuple[int, ...] | None = None
+    label: int | float | tuple[int, ...] | list[float] | None = None
     key: str = ""
 
 

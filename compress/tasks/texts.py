@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from compress.data import texts
+from compress.data import own_texts, texts
 from compress.data.intake import Intake
 from compress.data.names import HELD_OUT, HELD_PART, OWN
 from compress.data.squad import Example
@@ -26,10 +26,11 @@ from compress.tasks.heads import (
     shown_order,
 )
 from compress.tasks.losses import class_loss, classes
-from compress.tasks.metrics import task_scores
+from compress.tasks.metrics import several_scores, task_scores
 from compress.tasks.samples import Loss, Sample
 from compress.tasks.subject import About, Asked, Reading, Subject, Tell
-from zoo.checkpoints import SIGMOID, activation_of, labels_of, read_config
+from zoo.catalog import checkpoint_of
+from zoo.checkpoints import SIGMOID, activation_of, head_of, labels_of, read_config
 from zoo.classify import predict
 from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
@@ -39,7 +40,7 @@ from zoo.lengths import Lengths
 from zoo.modeling import LengthAdaptiveModel
 from zoo.pretrained import FloatModel
 from zoo.settings import get_settings
-from zoo.tasks import TASKS, TEXTS, Task, find_task
+from zoo.tasks import TASKS, TEXTS, Task, are_unnamed, find_task
 
 
 class Texts(Subject[TextExample]):
@@ -47,17 +48,44 @@ class Texts(Subject[TextExample]):
 
     def __init__(self, task: Task, reading: Reading, recipe: About | None = None):
         super().__init__(task, reading, recipe)
-        self.labels = recipe.dataset.labels if recipe is not None else None
+        # Of an open task they are the task's own, see `settled`, which a checkpoint need not have.
+        self.labels = recipe.dataset.labels if recipe is not None and not task.is_open else None
+
+    @classmethod
+    def settled(cls, task: Task, recipe: About) -> Task:
+        """A person's own labels: those that the recipe names, or those of its data.
+
+        Where nothing is trained they are those of the model, and where it has the same ones their order is the model's.
+        """
+        data, model = recipe.dataset, getattr(recipe, "model", None)
+        task = own_texts.settled(task, data.columns)
+        if task.regression:
+            return task
+        config = read_config(checkpoint_of(str(model))) if model else {}
+        theirs = labels_of(config) if head_fits(config, task) and not are_unnamed(labels_of(config)) else []
+        stated = list(getattr(data, "labels", None) or [])
+        if not recipe.trains and (theirs or stated):
+            return task.with_labels(theirs or stated)
+        intake = Intake(skip=data.skip, columns=data.columns, values=data.label_values)
+        labels = stated or own_texts.checked(
+            texts.labels_in(task, data.train, task.split("train"), intake), task, data.train
+        )
+        return task.with_labels(theirs if sorted(theirs) == sorted(labels) else labels)
 
     @classmethod
     def task_of(cls, entry: str, config: Mapping[str, Any], asked: Asked) -> Task:
-        name = asked.task or config.get("finetuning_task")
-        if not name or (name not in TASKS and not asked.task):
-            raise UserError(f"{entry} does not say what it was trained for: name it, for example --task sst2.")
+        labels, stated = labels_of(dict(config)), config.get("finetuning_task")
+        name = asked.task or (stated if stated in TASKS else open_task_of(config))
+        if not name:
+            raise UserError(
+                f"{entry} says neither what it was trained for nor what its outputs are called: name the task, for "
+                "example --task sst2, or its labels (--labels) with --task labels."
+            )
         task = find_task(name)
         if task.type is not TEXTS:
             raise UserError(f"{entry} classifies text: name a task of texts, for example --task sst2.")
-        labels = labels_of(dict(config))
+        if task.is_open:
+            return _with_its_labels(task, entry, config, asked)
         if not asked.labels and not task.may_have(labels):
             several = activation_of(config) == SIGMOID and len(labels) > 1
             raise UserError(
@@ -73,6 +101,8 @@ class Texts(Subject[TextExample]):
 
     def read(self, source: str, intake: Intake | None = None) -> list[TextExample]:
         named = None if source == OWN else source
+        if self.task.is_open and intake:
+            self.task = own_texts.settled(self.task, intake.columns)
         return texts.load_texts(self.task, named, self.task.split("evaluation"), intake)
 
     def of_split(self, split: str, intake: Intake) -> list[TextExample]:
@@ -109,9 +139,15 @@ class Texts(Subject[TextExample]):
         """
         _check_labels(self.task, examples, "learn from")
         return [
-            Sample(window, label=float(e.label or 0) if self.task.regression else e.label, key=e.id)
+            Sample(window, label=self._target(e.label), key=e.id)
             for window, e in zip(self.windows(tokenizer, examples), examples, strict=True)
         ]
+
+    def _target(self, label: int | float | tuple[int, ...] | None) -> int | float | list[float] | None:
+        """A label as it is learned: a class, a score, or for several labels 1 for each that holds and 0 for others."""
+        if isinstance(label, tuple):
+            return [float(i in label) for i in range(self.task.outputs)]
+        return float(label or 0) if self.task.regression else label
 
     def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Loss:
         return classes()
@@ -141,6 +177,8 @@ class Texts(Subject[TextExample]):
         return Outputs(self.task, labels, partial(self._look, folder) if self.has_recipe else None, new)
 
     def _look(self, folder: Path | str, model: FloatModel) -> list[int] | None:
+        if self.task.several:
+            return None
         labelled = [e for e in self.part("train") if e.label is not None]
         examples = texts.draw(labelled, CHECKED)
         if not examples:
@@ -169,6 +207,8 @@ class Texts(Subject[TextExample]):
                 f"This model has {logits.shape[1]} outputs, {task.name} needs {task.outputs}. "
                 "Choose a model that was trained for the task."
             )
+        if order is None and task.several:
+            raise UserError(f"The outputs {', '.join(names)} have no names. {HEAR}.")
         if order is None:
             order = shown_order(task, logits, [e.label for e in examples])
             if order is None:
@@ -179,6 +219,9 @@ class Texts(Subject[TextExample]):
             self.remark(
                 f"The outputs {', '.join(names)} have no names: these examples show that they are {named(task, order)}."
             )
+        if task.several:
+            right = np.array([self._target(e.label) for e in examples])
+            return several_scores(task, logits[:, order], right)
         predictions = logits[:, 0] if task.regression else logits[:, order].argmax(1)
         return task_scores(task, predictions, np.array([e.label for e in examples]))
 
@@ -191,6 +234,54 @@ class Texts(Subject[TextExample]):
         if n < task.rows:
             remarks.append(f"{n:,} texts were scored, the task's own validation set has {task.rows:,}")
         return {"columns": ", ".join(task.columns), **({"remark": "; ".join(remarks)} if remarks else {})}
+
+
+def head_fits(config: Mapping[str, Any], task: Task) -> bool:
+    """Whether a checkpoint has a head of the task's kind: classes, several labels, or a score."""
+    try:
+        return head_of(dict(config)) is TEXTS and open_task_of(config, named=False) == task.name
+    except UserError:
+        return False
+
+
+def open_task_of(config: Mapping[str, Any], named: bool = True) -> str:
+    """The open task of a checkpoint that no task of `zoo.tasks` was named for; empty where its outputs have no names.
+
+    Args:
+        config: its `config.json`.
+        named: names are asked for.
+    """
+    labels = labels_of(dict(config))
+    if len(labels) == 1 and not is_multi(config):
+        return "score"
+    if named and are_unnamed(labels):
+        return ""
+    return "several" if is_multi(config) else "labels"
+
+
+def is_multi(config: Mapping[str, Any]) -> bool:
+    """Whether several of a checkpoint's labels may hold at once."""
+    return config.get("problem_type") == "multi_label_classification"
+
+
+def _with_its_labels(task: Task, entry: str, config: Mapping[str, Any], asked: Asked) -> Task:
+    """An open task with an entry's labels.
+
+    Raises:
+        UserError: the entry is of another kind, or neither it nor a person says what its outputs are called.
+    """
+    labels = labels_of(dict(config))
+    if open_task_of(config, named=False) != task.name:
+        raise UserError(
+            f"{entry} gives {', '.join(labels)}: that is the task {open_task_of(config, named=False)}, not {task.name}."
+        )
+    if task.regression:
+        return task
+    if asked.labels and len(asked.labels) != len(labels):
+        raise UserError(f"{entry} has {len(labels)} outputs, and {len(asked.labels)} labels are named. Name each.")
+    if are_unnamed(labels) and not asked.labels:
+        raise UserError(f"The outputs {', '.join(labels)} of {entry} have no names. {HEAR}.")
+    return task.with_labels(asked.labels or labels)
 
 
 def columns(examples: Sequence[TextExample]) -> tuple[list[str], list[str] | None]:
