@@ -102,7 +102,7 @@ def reading_of(entry: Entry) -> Reading:
 def task_of(entry: Entry) -> Task | None:
     """The text task that an entry was trained for: as it states, or the first that has its labels.
 
-    None where several labels may hold at once, or a score is a probability: no task here is of that kind.
+    None for a person's own labels, where several labels may hold at once, or a score is a probability.
     """
     if entry.activation == SIGMOID:
         return None
@@ -112,10 +112,12 @@ def task_of(entry: Entry) -> Task | None:
             found = find_task(name) if isinstance(name, str) else None
         except UserError:
             continue
+        if found and found.is_open:
+            return None
         if found and found.type is entry.type:
             return found
     labels = labels_of(config)
-    alike = (task for task in TASKS.values() if task.type is entry.type)
+    alike = (task for task in TASKS.values() if task.type is entry.type and not task.is_open)
     return next((task for task in alike if task.order_of(labels) is not None), None)
 
 

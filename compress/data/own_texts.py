@@ -59,6 +59,23 @@ def columns_of(task: Task, intake: Intake | None = None) -> Columns:
     return Columns((*task.columns, *labels), free, wanted(task) + hint)
 
 
+def guessed(keys: Sequence[str], task: Task) -> dict[str, str]:
+    """Which of a table's columns stand for an open task's text and label, by what people call these.
+
+    Where no name tells, the text is the first column that nothing else is, and the label the last.
+    """
+    free = [key for key in keys if key not in ("id", "idx")]
+    chosen: dict[str, str] = {}
+    for column in ("label", *task.columns):
+        names = (column, *GUESSES.get(column, ()))
+        rest = [key for key in free if key not in chosen.values()]
+        if found := next((name for name in names if name in rest), None):
+            chosen[column] = found
+        elif rest:
+            chosen[column] = rest[-1] if column == "label" else rest[0]
+    return chosen
+
+
 def settled(task: Task, mapping: Mapping[str, str]) -> Task:
     """An open task with the columns that a person's mapping names: one text, or a pair.
 

@@ -70,6 +70,9 @@ class Columns:
         return names
 
 
+ANY = Columns((), {}, "")  # whatever a table has
+
+
 def suffix_of(path: str | Path) -> str:
     """The ending of a file's name that says what kind of table it is, in small letters."""
     return Path(path).suffix.lower()
@@ -152,6 +155,23 @@ def text_of(row: Any, key: str, place: Place | Spot, needed: str, complete: bool
 def is_nan(value: object) -> bool:
     """Whether a value is JSON's NaN, which pandas writes for what is missing."""
     return isinstance(value, float) and math.isnan(value)
+
+
+def header(path: Path) -> list[str]:
+    """The names of a table's columns, as its first row or first object has them; none where it has no table's shape."""
+    intake, suffix = Intake(path.name, skip=True), suffix_of(path)
+    try:
+        text = read_text(path, intake)
+        if suffix in OBJECTS:
+            rows = _values(text, ANY, intake) if suffix == ".json" else _lines(text, intake)
+            first = next((row.value for row in rows), None)
+            return [str(key) for key in first] if isinstance(first, dict) else []
+        lines = list(io.StringIO(text))
+        begin, between = _between(lines, suffix)
+        _, cells = next(iter(_records(lines, begin, _dialect(between, False), suffix, intake)), (0, []))
+    except UserError:
+        return []
+    return [cell.strip().strip("\ufeff").lower() for cell in cells]
 
 
 def _cells(text: str, suffix: str, columns: Columns, intake: Intake) -> Iterator[Row]:

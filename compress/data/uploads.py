@@ -54,6 +54,14 @@ class Upload:
     columns: list[str] = field(default_factory=list[str])
 
     @property
+    def more(self) -> dict[str, Any]:
+        """Further keys of a recipe's data: of an open task its labels, and that texts come in pairs."""
+        if not find_task(self.task).is_open:
+            return {}
+        pair = {own_texts.SECOND: own_texts.SECOND} if own_texts.SECOND in self.columns else {}
+        return {"labels": self.labels or None, "columns": pair}
+
+    @property
     def told(self) -> str:
         """What it holds, in a sentence."""
         task = find_task(self.task)
@@ -211,12 +219,7 @@ def assignments(upload: Upload, base: Any) -> list[str]:
         upload: of `accept`.
         base: the recipe that is to be changed.
     """
-    values = {"task": upload.task, **{role: str(path) for role, path in upload.parts.items()}}
-    if find_task(upload.task).is_open:
-        values |= {
-            "labels": upload.labels,
-            "columns": {name: name for name in upload.columns if name == own_texts.SECOND},
-        }
+    values = {"task": upload.task, **{role: str(path) for role, path in upload.parts.items()}, **upload.more}
     values |= {**dict.fromkeys(OF_QUESTIONS), "version_2": upload.impossible > 0}
     keys = type(base.dataset).model_fields
     changes = [f"dataset.{key}={json.dumps(value)}" for key, value in values.items() if key in keys]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from compress.data import uploads
+from compress.data import own_texts, tables, uploads
 from ui import people
 from ui.compress import presets, sources
 from ui.compress.filling import Filling, read
@@ -14,6 +15,8 @@ from ui.compress.parts import RECIPE, ComposeParts
 from ui.compress.presets import Preset
 from ui.events import Inputs, Speaker, Updates, Values, explain, spoken
 from ui.text import escape
+from zoo.errors import UserError
+from zoo.tasks import TEXTS, Task, find_task
 
 
 class Choosing(Speaker[ComposeParts]):
@@ -47,20 +50,54 @@ class Choosing(Speaker[ComposeParts]):
 
     def upload(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
         """A file was given (gradio has checked that it was uploaded), or is for another task: read it through and keep
-        it. Without one, say what it has to hold."""
-        p = self.parts
-        path, task = values[p.file], values[p.task]
+        it, its columns as they are guessed. Without one, say what it has to hold."""
+        p, path = self.parts, values[self.parts.file]
         try:
-            if task == sources.OWN:
-                task = presets.find(values[p.preset], profile).data["dataset"]["task"]
+            task = self._task(values, profile)
+            keys = tables.header(Path(path)) if path and task.is_open and task.type is TEXTS else []
+        except Exception as error:
+            return {p.uploaded: None, p.upload_note: f"✗ {escape(explain(error))}", p.table: None}
+        guess = own_texts.guessed(keys, task) if keys else {}
+        table = {"path": path, "keys": keys, "columns": guess, "several": task.several} if keys else None
+        return self._accept(values, profile, guess, {}) | {p.table: table}
+
+    def map(self, values: Values, columns: dict[str, str], names: str, profile: gr.OAuthProfile | None) -> Updates:
+        """A person says which columns are what, and what labels are called: the file is read again.
+
+        Args:
+            columns: the file's names by ours; empty ones are left out.
+            names: `good=10, bad=1`.
+        """
+        try:
+            pairs = [part.partition("=") for part in names.split(",") if part.strip()]
+            labels = {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+            if not all(labels) or not all(labels.values()):
+                raise UserError("Write names of labels as name=what the file has: good=10, bad=1.")
+        except UserError as error:
+            return {self.parts.uploaded: None, self.parts.upload_note: f"✗ {escape(explain(error))}"}
+        chosen = {ours: theirs for ours, theirs in columns.items() if theirs}
+        return self._accept(values, profile, chosen, labels)
+
+    def _task(self, values: Values, profile: gr.OAuthProfile | None) -> Task:
+        task = values[self.parts.task]
+        if task == sources.OWN:
+            task = presets.find(values[self.parts.preset], profile).data["dataset"]["task"]
+        return find_task(task)
+
+    def _accept(
+        self, values: Values, profile: gr.OAuthProfile | None, columns: dict[str, str], labels: dict[str, str]
+    ) -> Updates:
+        p, path = self.parts, values[self.parts.file]
+        try:
+            task = self._task(values, profile).name
             if not path:
                 return {p.uploaded: None, p.upload_note: escape(uploads.wanted(task))}
             people.must_start(people.who(profile))
-            upload = uploads.accept(path, task=task, skip=bool(values[p.skip]))
+            upload = uploads.accept(path, "", task, bool(values[p.skip]), columns, labels)
         except Exception as error:
             return {p.uploaded: None, p.upload_note: f"✗ {escape(explain(error))}"}
         parts = {role: str(at) for role, at in upload.parts.items()}
-        state = {"task": upload.task, "parts": parts, "impossible": upload.impossible}
+        state = {"task": upload.task, "parts": parts, "impossible": upload.impossible, "more": upload.more}
         return {p.uploaded: state, p.upload_note: escape(" ".join(["✓", upload.told, *upload.notices]))}
 
     @spoken("notice")

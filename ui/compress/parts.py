@@ -32,6 +32,7 @@ class ComposeParts:
     file: gr.File
     skip: gr.Checkbox
     upload_note: gr.Markdown
+    table: gr.State
     to_recipe: gr.Button
     preset: gr.Dropdown
     about: gr.Markdown

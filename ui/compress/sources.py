@@ -23,7 +23,7 @@ EXAMPLES, FILE = "examples", "file"
 # The bundled questions in three parts that share no article, as in the recipe length_adaptive_tiny.
 EXAMPLE_TITLES = {"titles": ["[!E-M]*"], "validation_titles": ["[LM]*"], "evaluation_titles": ["[EH]*"]}
 NAMED_SET = re.compile(r"(?:\w[\w.-]*/){2}\w[\w.-]*(?::[\w.-]+)?")  # a configuration of a data set on the Hub
-DATA_KEYS = ("task", "train", "validation", "evaluation", *EXAMPLE_TITLES, "version_2")
+DATA_KEYS = ("task", "train", "validation", "evaluation", *EXAMPLE_TITLES, "version_2", "columns", "label_values")
 GUIDED = ("finetune.significance_weight", "length_drop.significance_weight")  # by the answer, which texts have not
 
 
@@ -93,16 +93,22 @@ def _texts(task: str, data: str, hub_data: str, uploaded: Mapping[str, Any] | No
     """The data of a task for texts; `is_own` where it is the recipe's."""
     if data == OWN and is_own:
         return {}
-    nothing = {"task": task, "version_2": False, **dict.fromkeys(EXAMPLE_TITLES)}
+    nothing: dict[str, Any] = {"task": task, "version_2": False, **dict.fromkeys(EXAMPLE_TITLES)}
+    nothing |= {"columns": {}, "label_values": {}}
     if data == EXAMPLES:
         raise UserError(
             f"The bundled examples are questions, and {task} is about texts: take the recipe's own data, which are the "
             "task's, a data set of the Hub with the same columns, or your own file."
         )
     if data == FILE:
-        return nothing | dict(_read_for(uploaded, task)["parts"])
+        mine = _read_for(uploaded, task)
+        return nothing | mine["parts"] | mine.get("more", {})
     if data == HUB and not (hub_data or "").strip():
         raise UserError("Say which data set of the Hub to use, as owner/name.")
+    if data != HUB and find_task(task).is_open:
+        raise UserError(
+            f"{find_task(task).title}: the task has no data of its own. Give your file, or a data set of the Hub."
+        )
     source = hub_data.strip() if data == HUB else "hub"
     return nothing | {"train": source, "validation": "held-out", "evaluation": source}
 
@@ -112,7 +118,9 @@ def _read_for(uploaded: Mapping[str, Any] | None, task: str) -> Mapping[str, Any
     if not uploaded:
         raise UserError("Give your own file first, or pick other data.")
     mine, its = find_task(task), find_task(uploaded["task"])
-    if (mine.columns, mine.labels, mine.regression) != (its.columns, its.labels, its.regression):
+    if (mine.columns, mine.labels, mine.regression, mine.several) != (
+        its.columns, its.labels, its.regression, its.several,
+    ):  # fmt: skip
         raise UserError(
             f"Your file was read for {its.title}, and the task is {mine.title} now. Go back to the source and pick "
             f"{mine.title} there: the file is then read again."

@@ -13,6 +13,7 @@ from compress.recipe.load import shipped
 from ui.compress import sources
 from ui.compress.choosing import Choosing
 from ui.compress.filling import Filling
+from ui.compress.mapping import place_mapping
 from ui.compress.parts import CHECK, RECIPE, SOURCE, START, ComposeParts
 from ui.compress.starting import Starting
 from ui.events import QUICK, RAW, Inputs
@@ -41,6 +42,7 @@ def build_compress(demo: gr.Blocks) -> CompressTab:
     p = _place()
     filling = Filling(p)
     choosing, starting = Choosing(p, filling), Starting(p, filling)
+    place_mapping(p, choosing)
     filled = [p.form, p.about, p.faults]
     calm: dict[str, Any] = {**RAW, "concurrency_limit": None}
     demo.load(filling.open, None, [*filled, p.start, p.off, p.notice], **QUICK)
@@ -49,7 +51,7 @@ def build_compress(demo: gr.Blocks) -> CompressTab:
     # Preprocessed, unlike everything else: gradio then makes sure that the path is that of an upload.
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     uploads = [p.file.change, p.task.input, p.data.input, p.skip.input]
-    gr.on(uploads, choosing.upload, {p.file, p.task, p.preset, p.skip}, [p.uploaded, p.upload_note], **quiet)
+    gr.on(uploads, choosing.upload, {p.file, p.task, p.preset, p.skip}, [p.uploaded, p.upload_note, p.table], **quiet)
 
     p.to_recipe.click(choosing.take_source, {*choosing.inputs, p.form}, [*filled, p.walk, p.notice], **calm)
     p.preset.input(choosing.take_preset, choosing.inputs, [*filled, p.notice], **calm)
@@ -67,7 +69,7 @@ def build_compress(demo: gr.Blocks) -> CompressTab:
 
 
 def _place() -> ComposeParts:
-    p: dict[str, Any] = {name: gr.State(None) for name in ("uploaded", "choices")}
+    p: dict[str, Any] = {name: gr.State(None) for name in ("uploaded", "choices", "table")}
     p["started"] = gr.Textbox(visible="hidden", elem_id="started")
     p["backs"] = {}
     with gr.Column(elem_classes="card", elem_id="compress-card"):

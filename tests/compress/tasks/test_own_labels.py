@@ -33,7 +33,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer  # no
 
 TOPICS = {"chess": "chess", "lake": "lake", "deep": "depth"}  # a telling word -> its label
 QUICK = [
-    "finetune.epochs=15", "finetune.learning_rate=0.003", "finetune.dropout=0", "finetune.max_length=128", "finetune.batch_size=16",
+    "finetune.epochs=15", "finetune.learning_rate=0.003", "finetune.dropout=0",
+    "finetune.max_length=128", "finetune.batch_size=16",
     "evaluate.latency_rounds=2", "package.name=mine",
 ]  # fmt: skip
 
