@@ -1,4 +1,4 @@
-"""The command line: `python -m zoo list|pull|convert|publish|verify|deploy`."""
+"""The command line: `python -m zoo list|ask|pull|convert|publish|verify|deploy`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from zoo.deploy import Space
 from zoo.deploy import deploy as push
 from zoo.library import Query, listing
 from zoo.metrics import shown
+from zoo.tasks import TASK_TYPES
 
 # Read when huggingface_hub is imported: nothing calls home, and no token is used but the one that is passed.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -48,7 +49,7 @@ def list_(
     text: Annotated[str, typer.Argument(help="words that name, title, base, task or method contain")] = "",
     hub: Annotated[bool, typer.Option("--hub", help="ask the Hub for its models first")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
-    task: Annotated[str | None, typer.Option(help="qa or classification")] = None,
+    task: Annotated[str | None, typer.Option(help=f"one of {', '.join(TASK_TYPES)}")] = None,
     method: Annotated[str | None, typer.Option(help="how it was made")] = None,
     sort: Annotated[str, typer.Option(help="name, score, p50_ms, bytes, ...")] = "name",
     descending: Annotated[bool, typer.Option("--descending", help="largest first")] = False,
@@ -65,6 +66,57 @@ def list_(
         score = _figure(row.score, shown(row.metric))
         cells = (f"{row.name:44}", f"{row.origin:8}", f"{score:>13}", f"{_figure(row.p50_ms, 'ms'):>9}")
         typer.echo("  ".join((*cells, f"{size:>9}", row.title)))
+
+
+@app.command()
+def ask(
+    entry: Annotated[str, typer.Argument(help="a bundled name, a folder or a Hub id")],
+    first: Annotated[
+        str | None,
+        typer.Argument(help="a question or a text; without it, lines of standard input, one after the other"),
+    ] = None,
+    second: Annotated[
+        str | None, typer.Argument(help="the passage, the other text of a pair, or lines to compare with or to rank")
+    ] = None,
+    shared: Annotated[str | None, typer.Option("--second", help="the second text of all lines")] = None,
+    second_file: Annotated[
+        Path | None, typer.Option("--second-file", exists=True, dir_okay=False, help="the same, from a file")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(help="percent of the unpadded full model's MACs")] = None,
+    config: Annotated[str | None, typer.Option(help='a length configuration: "(315, 251, 242, 159, 142, 33)"')] = None,
+    engine: Annotated[str | None, typer.Option(help="one of the entry's; by default its first")] = None,
+    no_answer: Annotated[
+        bool | None, typer.Option("--no-answer/--always-answer", help="whether “no answer” may win; else as trained")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with everything that is said")] = False,
+    npy: Annotated[Path | None, typer.Option(help="write embeddings to this file, a row a text")] = None,
+) -> None:
+    """Ask a model: it answers, labels, tags, embeds or ranks.
+
+    A line of standard input is a first text, or both with a tab between them, or a JSON object with `first` and
+    `second`.
+    """
+    from zoo import asking
+
+    known = find(entry, None, standard_token())
+    lengths = asking.config_of(known, budget, config)
+    opened = asking.open_entry(known, engine or known.engines[0])
+    second = second if shared is None else shared
+    if second is None and second_file:
+        second = second_file.read_text(encoding="utf-8")
+    texts = asking.lines(sys.stdin, second) if first is None else iter([(first, second)])
+    if npy:
+        count, width = asking.write_vectors(opened, [one for one, _ in texts], lengths, npy)
+        typer.echo(f"{count} vectors of {width} numbers in {npy}")
+        return
+    for one, other in texts:
+        reply = opened.ask(one, other, lengths, no_answer)
+        if as_json:
+            typer.echo(json.dumps(asking.facts_of(reply), ensure_ascii=False))
+        else:
+            typer.echo(asking.line_of(reply))
+            for notice in reply.notices:
+                typer.echo(notice, err=True)
 
 
 @app.command()
