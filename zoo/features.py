@@ -16,12 +16,12 @@ import numpy as np
 from zoo import torchvision_fix
 from zoo.errors import UserError
 from zoo.files import read_json
+from zoo.safety import VOCABULARIES, check_vocabulary_files
 
 log = logging.getLogger(__name__)
 
 MAX_CONTEXT, MAX_QUESTION = 20_000, 512  # characters of a passage, or a text, and of a question
 MAX_QUESTION_TOKENS = 64
-VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))  # files that hold one
 WORD = re.compile(r"\w+(?:[-'’.]\w+)*|[^\w\s]")  # with what stands inside of one: e-mail, O’Neill, 3.5
 Span = tuple[int, int]  # places of the first character and of the one behind the last
 CAPITALS = 20  # so many words with capital letters make a vocabulary cased
@@ -80,7 +80,9 @@ def tokenizer_of(folder: Path | str) -> tuple[Tokenizer, str]:
         UserError: the folder holds none, or one with more entries than its model has embeddings.
     """
     folder = Path(folder)
-    if not any(all((folder / name).is_file() for name in names) for names in VOCABULARIES):
+    files = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set[str]()
+    check_vocabulary_files(files, str(folder))
+    if not any(files.issuperset(names) for names in VOCABULARIES):
         kinds = "; ".join(" with ".join(names) for names in VOCABULARIES)
         raise UserError(
             f"{folder} has no tokenizer: it holds none of {kinds}. Put the tokenizer's files of the checkpoint that it "

@@ -230,6 +230,7 @@ def _check_config(info: ModelInfo, options: Mapping[str, Any], check: Check) -> 
     """Reads the configuration alone, which tells whether the weights are of any use."""
     names = list(_sizes(info))
     safety.check_adapter(names, info.id)
+    safety.check_vocabulary_files(names, info.id)
     if CONFIG not in names:
         raise UserError(f"{info.id} has no {CONFIG}, so it is no checkpoint of transformers. Take another model.")
     config = read_json(hf_hub_download(info.id, CONFIG, revision=info.sha, **options))

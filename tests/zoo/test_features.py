@@ -68,6 +68,9 @@ def test_labels_cover_the_answer_or_say_that_it_is_not_whole(span, tokens):
 def test_a_folder_without_a_tokenizer_says_so(tmp_path):
     with pytest.raises(UserError, match="tokenizer"):
         load_tokenizer(tmp_path)
+    (tmp_path / "spiece.model").write_bytes(b"pieces")
+    with pytest.raises(UserError, match="as spiece.model alone.*tokenizer.json"):
+        load_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from compress.tasks.samples import collate
 from tests.compress import recipe_kit
 from tests.compress.learn.distill_kit import disturbed, question_samples
 from zoo.errors import UserError
+from zoo.families import FAMILIES
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import LOST
@@ -158,7 +159,10 @@ def test_only_the_student_learns_and_nothing_of_the_teacher_is_kept(student, gui
 
 
 def test_layers_are_paired_by_depth(tiny_model, student):
-    twelve, six = (SimpleNamespace(shape=SimpleNamespace(layers=n, hidden=8), blocks=student.blocks) for n in (12, 6))
+    twelve, six = (
+        SimpleNamespace(shape=SimpleNamespace(layers=n, hidden=8), blocks=student.blocks, row=student.row)
+        for n in (12, 6)
+    )
     assert paired_layers(six, twelve, "all", True, True) == [(0, 1), (1, 3), (2, 5), (3, 7), (4, 9), (5, 11)]  # type: ignore[arg-type]
     assert paired_layers(twelve, six, "all", True, True)[:4] == [(0, 0), (1, 0), (2, 1), (3, 1)]  # type: ignore[arg-type]
     assert paired_layers(six, twelve, "last", True, True) == [(5, 11)]  # type: ignore[arg-type]
@@ -168,10 +172,13 @@ def test_what_cannot_be_compared_is_refused(student, guide, data):
     wide = SimpleNamespace(shape=SimpleNamespace(layers=2, hidden=64), blocks=student.blocks)
     with pytest.raises(UserError, match=r"64 numbers \(the teacher's\) and 32"):
         paired_layers(student, wide, "last", True, False)  # type: ignore[arg-type]
-    many = SimpleNamespace(shape=student.shape, blocks=[SimpleNamespace(heads=8)])
+    many = SimpleNamespace(shape=student.shape, blocks=[SimpleNamespace(heads=8)], row=student.row)
     with pytest.raises(UserError, match="8 heads"):
         paired_layers(student, many, "last", False, True)  # type: ignore[arg-type]
     assert paired_layers(student, many, "last", True, False)  # type: ignore[arg-type]
+    turning = SimpleNamespace(shape=student.shape, blocks=student.blocks, row=FAMILIES["modernbert"])
+    with pytest.raises(UserError, match="ModernBERT goes by rotary positions.*attention_weight to 0"):
+        paired_layers(student, turning, "last", False, True)  # type: ignore[arg-type]
     bad = Distill(apply=True, store_logits=False, hidden_weight=1)
     with pytest.raises(UserError, match="store_logits to false"):
         distilled(span(), bad, student, object())  # type: ignore[arg-type]
