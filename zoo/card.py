@@ -14,7 +14,7 @@ from zoo.errors import UserError
 from zoo.hub import TAG
 from zoo.lengths import PAPER_TOKENS
 from zoo.metrics import OTHER_KEYS, listed, scores_of, shown
-from zoo.tasks import QUESTIONS, TASK_TYPES, TEXTS
+from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TASK_TYPES, TEXTS
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
@@ -42,6 +42,20 @@ from zoo.classify import TextClassifier
 
 verdict = TextClassifier(find("{name}"), engine="{engine}").classify({texts})
 print(verdict.words, verdict.labels or verdict.score)
+""",
+    EMBEDDINGS.name: """\
+from zoo.catalog import find
+from zoo.embed import TextEmbedder, cosine
+
+vectors = TextEmbedder(find("{name}"), engine="{engine}").embed(["A text ...", "Another ..."])
+print(cosine(vectors[:1], vectors[1:]))
+""",
+    RANKING.name: """\
+from zoo.catalog import find
+from zoo.rank import PassageRanker
+
+reply = PassageRanker(find("{name}"), engine="{engine}").ask("Who ...?", "A passage ...\\nAnother ...")
+print(reply.matches[0])
 """,
 }  # how to run an entry with this program
 FIRST, LAST = ("point", "MACs"), ("p50 ms", "lengths at")  # of the front's table, around the metrics

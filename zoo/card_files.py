@@ -15,7 +15,7 @@ from zoo.checkpoints import RAW, SIGMOID, SOFTMAX
 from zoo.engines import engine_class, names, runs_int8
 from zoo.metrics import listed, scores_of, shown
 from zoo.settings import get_settings
-from zoo.tasks import QUESTIONS, TEXTS
+from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TEXTS
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
@@ -89,6 +89,37 @@ print({verdict})
 """
 
 
+EMBED_ONNX_SNIPPET = """\
+import json, numpy as np, onnxruntime
+from huggingface_hub import hf_hub_download
+from tokenizers import Tokenizer
+
+graph, words, front = (hf_hub_download("{repo}", n) for n in ("model.int8.onnx", "tokenizer.json", "front.json"))
+budget = json.load(open(front, encoding="utf-8"))["full"]  # or ["points"][0], the cheapest of them
+session = onnxruntime.InferenceSession(graph)
+for sentence in ("The lake is deep.", "Its water reaches far down."):
+    text = Tokenizer.from_file(words).encode(sentence)
+    feed = {{"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}}
+    feed["lengths"] = [max(2, round(share * len(text.ids))) for share in budget["fractions"]]
+    (vector,) = session.run(["embedding"], {{i.name: np.array([feed[i.name]]) for i in session.get_inputs()}})
+    print(vector[0])
+"""
+
+EMBED_TORCH_SNIPPET = """\
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{repo}")
+model = AutoModel.from_pretrained("{repo}", dtype=torch.float32)
+for sentence in ("The lake is deep.", "Its water reaches far down."):
+    with torch.no_grad():
+        states = model(**tokenizer(sentence, return_tensors="pt")).last_hidden_state[0]
+    vector = {verdict}
+    print(vector)
+"""
+POOLED = {"mean": "states.mean(0)", "cls": "states[0]", "max": "states.max(0).values"}
+
+
 VERDICTS = {
     SOFTMAX: ("model.config.id2label[int(logits.argmax())]", "labels[str(logits[0].argmax())]"),
     SIGMOID: (
@@ -100,12 +131,14 @@ VERDICTS = {
 SNIPPETS = {
     QUESTIONS.name: (TORCH_SNIPPET, ONNX_SNIPPET),
     TEXTS.name: (CLASSIFY_TORCH_SNIPPET, CLASSIFY_ONNX_SNIPPET),
+    RANKING.name: (CLASSIFY_TORCH_SNIPPET, CLASSIFY_ONNX_SNIPPET),
+    EMBEDDINGS.name: (EMBED_TORCH_SNIPPET, EMBED_ONNX_SNIPPET),
 }  # in torch, and with the int8 graph
 
 
 def is_pair(entry: Entry) -> bool:
     """Whether a classifier takes two texts, by the columns that it was measured on."""
-    return "," in str(entry.metrics.get("columns") or "")
+    return entry.type is RANKING or "," in str(entry.metrics.get("columns") or "")
 
 
 def picture(front: Front) -> bytes:
@@ -193,6 +226,9 @@ def snippet(entry: Entry, repo_id: str) -> str:
     in_torch, in_onnx = SNIPPETS.get(entry.task, ("", ""))
     texts = '"A man sleeps.", "Nobody is awake."' if is_pair(entry) else '"The plot is thin, the acting superb."'
     verdicts = VERDICTS.get(entry.activation, ("", ""))
+    if entry.type.reads == "pooled":
+        vector = POOLED[entry.pooling.mode]
+        verdicts = (f"torch.nn.functional.normalize({vector}, dim=0)" if entry.pooling.normalize else vector, "")
     code, verdict = (in_onnx, verdicts[1]) if entry.front else (in_torch, verdicts[0])
     return code.format(repo=repo_id, texts=texts, verdict=verdict)
 

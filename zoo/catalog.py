@@ -21,6 +21,7 @@ from zoo.foreign import refuse_settings
 from zoo.lengths import Front
 from zoo.metrics import scores_of
 from zoo.onnx_files import facts_of, names_in, stock_graph
+from zoo.pooling import Pooling
 from zoo.settings import get_settings
 from zoo.tasks import QUESTIONS, TASK_TYPES, TaskType
 from zoo.tensors import Tensors, has_tensors
@@ -44,7 +45,7 @@ class Entry:
     `front` is there for int8 length-adaptive entries; `engines` are the names that `zoo.engines.open_engine` takes;
     `labels` name a classifier's outputs in their order (one where it gives a score), `activation` says what turns these
     into what is said, see `zoo.checkpoints.activation_of`. `no_answer`: it was trained to say that there is none.
-    `family` is the `model_type` of its `config.json`.
+    `family` is the `model_type` of its `config.json`; `pooling` says how its tokens become one vector, where they do.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Entry:
     activation: str = ""
     no_answer: bool = False
     family: str = ""
+    pooling: Pooling = Pooling()
 
     @property
     def type(self) -> TaskType:
@@ -270,6 +272,7 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         activation=activation_of(config) if TASK_TYPES[task].has_labels else "",
         no_answer=task == QUESTIONS.name and folder_abstains(folder, config, name),
         family=family,
+        pooling=Pooling.of(config) if TASK_TYPES[task].reads == "pooled" else Pooling(),
     )
 
 

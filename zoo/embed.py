@@ -111,6 +111,11 @@ def cosine(queries: np.ndarray, texts: np.ndarray) -> np.ndarray:
     return _unit(queries) @ _unit(texts).T
 
 
+def cosine_of_pairs(firsts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Cosine of the angle between vectors, row by row, `[pairs]`."""
+    return (_unit(firsts) * _unit(seconds)).sum(1)
+
+
 def _unit(vectors: np.ndarray) -> np.ndarray:
     vectors = vectors.astype(np.float64)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

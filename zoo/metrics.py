@@ -15,6 +15,9 @@ METRIC_NAMES = {
     "matthews": "Matthews",
     "pearson": "Pearson",
     "spearman": "Spearman",
+    "recall_at_1": "Recall@1",
+    "mrr_at_10": "MRR@10",
+    "ndcg_at_10": "nDCG@10",
 }
 OTHER_KEYS = {"exact_match": "em", "matthews_correlation": "matthews", "pearsonr": "pearson", "spearmanr": "spearman"}
 

@@ -111,6 +111,7 @@ RANKING = TaskType(
     padded=256,
     layers=("dense", "classifier"),
     by_name=True,
+    compared=16,
 )
 EMBEDDINGS = TaskType(
     "embeddings",
@@ -123,6 +124,7 @@ EMBEDDINGS = TaskType(
     outputs=("embedding",),
     reads="pooled",
     values=0,
+    compared=4,
 )
 TASK_TYPES = {kind.name: kind for kind in (QUESTIONS, RANKING, TEXTS, TOKENS, EMBEDDINGS)}
 
@@ -147,6 +149,8 @@ class Task:
         beside: another task on whose data a model of this one is reported, too.
         is_open: its labels are not known before: they are those of a person's data, or of a model; see `with_labels`.
         several: several of the labels may hold at once, or none.
+        unlabelled: rows may come without a label, and without the second text, to learn from.
+        examples: what its examples are called where they are other ones than most of its type's.
         type: what it has in common with others.
     """
 
@@ -168,6 +172,8 @@ class Task:
     beside: str = ""
     is_open: bool = False
     several: bool = False
+    unlabelled: bool = False
+    examples: str = ""
     type: TaskType = TEXTS
 
     def with_labels(self, labels: Sequence[str], columns: Sequence[str] = ()) -> Task:
@@ -178,6 +184,11 @@ class Task:
         """The Hub's split to learn from ("train"), to choose by ("validation") or to report on ("evaluation")."""
         reported = self.reported_split or self.validation_split
         return {"train": self.train_split, "validation": self.validation_split, "evaluation": reported}[part]
+
+    @property
+    def noun(self) -> str:
+        """What its examples are called; also names the module in `compress.tasks` and the class there."""
+        return self.examples or self.type.noun
 
     @property
     def outputs(self) -> int:
@@ -289,6 +300,38 @@ TASKS = {
                 type=QUESTIONS,
             )
             for name, title in (("squad", "SQuAD 1.1"), ("squad_v2", "SQuAD 2.0"))
+        ),
+        _glue(
+            "embeddings",
+            _PAIR,
+            (),
+            "spearman",
+            "pearson",
+            config="stsb",
+            regression=True,
+            scale=(-math.inf, math.inf),
+            title="STS-B, cosine of embeddings",
+            unlabelled=True,
+            type=EMBEDDINGS,
+        ),
+        *(
+            Task(
+                name,
+                ("query", "passages"),
+                (),
+                ("recall_at_1", "mrr_at_10", "ndcg_at_10") if kind is EMBEDDINGS else ("mrr_at_10", "ndcg_at_10"),
+                "recall_at_1" if kind is EMBEDDINGS else "mrr_at_10",
+                regression=True,
+                hub="rajpurkar/squad",
+                title=title,
+                remark=remark,
+                examples=noun,
+                type=kind,
+            )
+            for name, noun, kind, title, remark in (
+                ("search", "searches", EMBEDDINGS, "Search", "each query against all passages of its data"),
+                ("ranking", "queries", RANKING, "Ranking", ""),
+            )
         ),
     )
 }

@@ -1,7 +1,8 @@
-"""What is learned from and scored: questions about passages, and texts with labels."""
+"""What is learned from and scored: questions about passages, texts with labels, and queries with passages to rank."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,3 +28,13 @@ class TextExample:
     first: str
     second: str | None = None
     label: int | float | tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class QueryExample:
+    """A query with passages; `gains` has the places of the relevant ones, and how relevant each is."""
+
+    id: str
+    query: str
+    passages: tuple[str, ...]
+    gains: Mapping[int, float]

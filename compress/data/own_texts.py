@@ -18,12 +18,13 @@ HIDDEN = -1  # the Hub's label of rows whose label is kept secret
 DISAGREED = "-"  # the label of SNLI's and MultiNLI's own files where annotators had no majority
 NO_MAJORITY = "texts have the label “-”, on which annotators did not agree: they were left out, as is usual"
 OTHERS = {  # what people call a column beside its own name
-    "label": ("gold_label", "is_duplicate", "quality", "score"),  # of GLUE's own files: MNLI, QQP, MRPC, STS-B
+    # of GLUE's own files: MNLI, QQP, MRPC, STS-B; and of data for embeddings
+    "label": ("gold_label", "is_duplicate", "quality", "score", "similarity", "similarity_score", "relatedness_score"),
     "premise": ("sentence1",),
     "hypothesis": ("sentence2",),
     "sentence": ("text",),
-    "sentence1": ("#1 string",),
-    "sentence2": ("#2 string",),
+    "sentence1": ("#1 string", "text1", "anchor", "query", "text"),
+    "sentence2": ("#2 string", "text2", "positive", "answer"),
 }
 GUESSES = {  # the same where a task is a person's own, likely names first
     "text": (
@@ -45,6 +46,13 @@ YES = {"1", "1.0", "true", "yes"}
 def wanted(task: Task) -> str:
     """What a row holds, in two sentences."""
     names = ", ".join(f"`{name}`" for name in task.columns)
+    if task.unlabelled:
+        first, second = task.columns
+        return (
+            f"Every row needs {names} and `label`, a number that says how alike they are; `id` may stand beside. Pairs "
+            f"without `label`, which belong together, and texts without `{second}`, under `{first}` alone, can be "
+            "learned from."
+        )
     return f"Every row needs {names} and `label`; `id` may stand beside. The label is {_choices(task)}."
 
 
@@ -56,7 +64,8 @@ def columns_of(task: Task, intake: Intake | None = None) -> Columns:
     reserved = {*task.columns, *labels}
     free = {column: [name for name in names if name not in reserved] for column, names in others.items()}
     hint = " Say what yours are called: --column text=YOURS --column label=YOURS (dataset.columns)." * task.is_open
-    return Columns((*task.columns, *labels), free, wanted(task) + hint)
+    needed = task.columns[:1] if task.unlabelled else (*task.columns, *labels)
+    return Columns(needed, free, wanted(task) + hint)
 
 
 def guessed(keys: Sequence[str], task: Task) -> dict[str, str]:
@@ -184,7 +193,10 @@ def examples(task: Task, rows: Iterable[Row], intake: Intake) -> Iterator[TextEx
 def _example(task: Task, row: Row, number: int, intake: Intake) -> TextExample | None:
     needed, value = wanted(task), _gathered(row.value, intake)
     row = row._replace(value=value)
-    texts = [text_of(value, column, row.place, needed, intake.complete) for column in task.columns]
+    columns = task.columns
+    if task.unlabelled and isinstance(value, dict):
+        columns = columns[: 2 if columns[1] in value else 1]
+    texts = [text_of(value, column, row.place, needed, intake.complete) for column in columns]
     label = value.get("label")
     if label == DISAGREED and task.labels:
         intake.repairs[NO_MAJORITY] += 1
@@ -205,6 +217,8 @@ def _label(task: Task, row: Row, needed: str, intake: Intake) -> int | float | t
     label = row.value.get("label")
     if task.several:
         return _several(task, row, intake)
+    if task.unlabelled and "label" not in row.value:
+        return None
     if is_nan(label):
         raise UserError(f"{row.place}: the label is NaN, as pandas writes what is missing. It is {_choices(task)}.")
     minus = (not isinstance(label, bool) and label == HIDDEN) or label == str(HIDDEN)
@@ -256,7 +270,7 @@ def label_of(task: Task, label: object) -> int | float | None:
         return None  # `nan` fits no scale and is no class
     if task.regression:
         low, high = task.scale
-        return number if low <= number <= high else None
+        return number if low <= number <= high and math.isfinite(number) else None
     return int(number) if number.is_integer() and 0 <= number < len(task.labels) else None
 
 
@@ -285,6 +299,8 @@ def to_lines(task: Task, examples: Sequence[TextExample]) -> str:
         {"id": e.id, **dict(zip(task.columns, (e.first, e.second), strict=False)), "label": _written(task, e.label)}
         for e in examples
     ]
+    if task.unlabelled:  # what is not there has no column
+        rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 

@@ -15,7 +15,7 @@ from compress.data.examples import TextExample
 from compress.data.intake import Intake
 from compress.data.tables import KINDS, Row, is_table, read_rows, read_text, suffix_of
 from zoo.errors import UserError
-from zoo.tasks import TEXTS, Task
+from zoo.tasks import EMBEDDINGS, TEXTS, Task
 
 E = TypeVar("E")  # an example
 
@@ -40,7 +40,7 @@ def load_texts(
         UserError: not found, no network, a column that is missing or of another kind, a label that the task does not
             have (the message names the place), two rows of one id, or no rows.
     """
-    if task.type is not TEXTS:
+    if task.type not in (TEXTS, EMBEDDINGS):
         raise UserError(f"{task.name} is {task.type.title}: its data are SQuAD-format files, not rows of text.")
     split = split or task.validation_split
     hears, intake = intake is not None, intake or Intake()

@@ -24,7 +24,7 @@ def package(ctx: StageContext[Any]) -> dict[str, Any]:
     source = catalog.find(recipe.model if published else str(folder))
     source = catalog.full_precision(source) or source
     about = {
-        "task": source.task,
+        "task": subject_of(recipe).task.type.name,
         "license": settings.license or source.license or card.read(source.card).get("license") or "other",
         "base_model": settings.base_model or source.base_model or shown(recipe.model).partition("@")[0],
         "provenance": provenance(ctx),

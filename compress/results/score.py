@@ -12,13 +12,14 @@ from compress.tasks.lengths import drop_layers_of, effective, macs_share, unhear
 from compress.tasks.subject import Asked, Subject
 from compress.tasks.subjects import kind_of, subject_for
 from zoo import catalog
-from zoo.checkpoints import most_tokens, read_config
+from zoo.checkpoints import read_config
 from zoo.devices import gpu_of
 from zoo.engines import open_engine
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.latency import machine
 from zoo.lengths import LengthConfig, Shape
+from zoo.tasks import find_task
 
 SEED = 0  # of the examples that are drawn: two scores on so many of them are on the same ones
 
@@ -111,8 +112,11 @@ def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str |
         UserError: a classifier that does not say what it was trained for, or a task that is not the entry's.
     """
     asked = task if isinstance(task, Asked) else Asked(task)
-    task_row = kind_of(entry.type).task_of(entry.name, {**settings, "squad_v2": entry.no_answer}, asked)
-    return subject_for(task_row, most_tokens(settings, task_row.type.padded), asked.labels)
+    kind = kind_of(entry.type)
+    if asked.task and find_task(asked.task).type.by_name:  # the head is that of another type
+        kind = kind_of(find_task(asked.task))
+    task_row = kind.task_of(entry.name, {**settings, "squad_v2": entry.no_answer}, asked)
+    return subject_for(task_row, kind.longest(task_row, settings), asked.labels)
 
 
 def choose(

@@ -1,12 +1,13 @@
-"""How good answers and labels are: exact match and F1 as SQuAD defines them (arXiv 1606.05250, 1806.03822), and what
-GLUE reports (arXiv 1804.07461)."""
+"""How good answers, labels and rankings are: exact match and F1 as SQuAD defines them (arXiv 1606.05250, 1806.03822),
+what GLUE reports (arXiv 1804.07461), and what BEIR does (arXiv 2104.08663)."""
 
 from __future__ import annotations
 
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,56 @@ def spearman(predictions: Values, labels: Values) -> float:
     return pearson(stats.rankdata(predictions), stats.rankdata(labels))
 
 
+def ranking_scores(
+    names: Sequence[str], scores: Sequence[npt.ArrayLike], gains: Sequence[npt.ArrayLike]
+) -> dict[str, float]:
+    """Scores the order in which passages come; of equal scores the less relevant passage counts as the earlier one.
+
+    Args:
+        names: of `RANKED`.
+        scores: of each query's passages.
+        gains: how relevant each of them is, 0 for not at all.
+
+    Returns:
+        The metrics in points of 100, each a mean over queries, and `n`.
+
+    Raises:
+        ValueError: there are no queries, or one without a relevant passage.
+    """
+    if not scores:
+        raise ValueError("there is nothing to score")
+    rows = list[npt.NDArray[np.float64]]()
+    for said, right in zip(scores, gains, strict=True):
+        ours, worth = np.asarray(said, np.float64), np.asarray(right, np.float64)
+        if not (worth > 0).any():
+            raise ValueError("a query has no relevant passage")
+        rows.append(worth[np.lexsort((worth, -ours))])
+    return {**{name: _percent(RANKED[name](row) for row in rows) for name in names}, "n": len(rows)}
+
+
+def recall(ranked: npt.NDArray[np.float64], most: int) -> float:
+    """Share of the relevant passages among the first ones; `ranked` holds gains in the order that was said."""
+    return float((ranked[:most] > 0).sum() / (ranked > 0).sum())
+
+
+def reciprocal_rank(ranked: npt.NDArray[np.float64], most: int) -> float:
+    """1 / place of the first relevant passage, 0 where that is not among the first ones."""
+    places = np.flatnonzero(ranked[:most] > 0)
+    return float(1 / (places[0] + 1)) if len(places) else 0.0
+
+
+def ndcg(ranked: npt.NDArray[np.float64], most: int) -> float:
+    """Discounted cumulative gain of the first ones, as a share of that of the best order."""
+    discounts = 1 / np.log2(np.arange(2, min(most, len(ranked)) + 2))
+    best = -np.sort(-ranked)
+    return float((ranked[:most] * discounts).sum() / (best[:most] * discounts).sum())
+
+
+RANKED: dict[str, Callable[[npt.NDArray[np.float64]], float]] = {
+    "recall_at_1": partial(recall, most=1),
+    "mrr_at_10": partial(reciprocal_rank, most=10),
+    "ndcg_at_10": partial(ndcg, most=10),
+}
 METRICS = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,

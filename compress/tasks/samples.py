@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo.features import Window, label, pad
 from zoo.modeling import Output
 
+INPUTS, SECOND = ("input_ids", "attention_mask", "token_type_ids"), "second_"
 IGNORED = -100  # label of a token from which nothing is learned, as torch has it
 
 
@@ -21,7 +22,8 @@ class Sample:
     """A training window with what is to be learned from it: its answer's token positions, a class or a score, or
     a class for each token (`IGNORED` where there is none), or 1 and 0 for each of several labels (a list).
 
-    `key` names it among all windows of its data set, whatever their order.
+    `key` names it among all windows of its data set, whatever their order; `second` is the window of a pair's other
+    text, where the two are read apart.
     """
 
     window: Window
@@ -29,6 +31,12 @@ class Sample:
     end: int = 0
     label: int | float | tuple[int, ...] | list[float] | None = None
     key: str = ""
+    second: Window | None = None
+
+    @property
+    def windows(self) -> list[Window]:
+        """What is read of it."""
+        return [self.window] if self.second is None else [self.window, self.second]
 
 
 def samples(
@@ -51,8 +59,13 @@ def samples(
 
 def collate(rows: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
     """int64 tensors `[batch, tokens]` and what is to be learned `[batch]`: `start` and `end`, and `label` if any, of
-    classes for each token `[batch, tokens]`."""
-    batch = {key: torch.from_numpy(value) for key, value in pad([row.window for row in rows], pad_id).items()}
+    classes for each token `[batch, tokens]`. Second texts of pairs that are read apart have keys `second_...`."""
+    seconds = [row.second for row in rows if row.second is not None]
+    if seconds and len(seconds) < len(rows):
+        raise ValueError("some of a batch are pairs, and others are not")
+    inputs = pad([*(row.window for row in rows), *seconds], pad_id)
+    batch = {key: torch.from_numpy(value[: len(rows)]) for key, value in inputs.items()}
+    batch |= {f"{SECOND}{key}": torch.from_numpy(value[len(rows) :]) for key, value in inputs.items() if seconds}
     batch["start"] = torch.tensor([row.start for row in rows])
     batch["end"] = torch.tensor([row.end for row in rows])
     if isinstance(rows[0].label, tuple):
@@ -63,6 +76,12 @@ def collate(rows: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
     elif rows[0].label is not None:
         batch["label"] = torch.tensor([row.label for row in rows])
     return batch
+
+
+def inputs_of(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a model is given of a batch; the second texts of pairs that are read apart stand below the first ones."""
+    parts = [[batch[key], *([batch[f"{SECOND}{key}"]] if f"{SECOND}{key}" in batch else [])] for key in INPUTS]
+    return {key: torch.cat(part) if len(part) > 1 else part[0] for key, part in zip(INPUTS, parts, strict=True)}
 
 
 Forward = Callable[..., Output]  # a model's, or what stands between it and a loss

@@ -18,9 +18,10 @@ from compress.data.squad import Example, fingerprint
 from compress.data.texts import draw
 from compress.recipe.groups import Dataset, Evaluate, Questions
 from compress.tasks.heads import replace_head
+from compress.tasks.losses import distance
 from compress.tasks.samples import Loss, Sample
 from zoo.catalog import checkpoint_of
-from zoo.checkpoints import head_of, read_config
+from zoo.checkpoints import head_of, most_tokens, read_config
 from zoo.encoders import encoder_of
 from zoo.engines.base import Engine
 from zoo.errors import UserError
@@ -126,7 +127,7 @@ class Subject(ABC, Generic[E]):
     @property
     def noun(self) -> str:
         """What its examples are called."""
-        return self.task.type.noun
+        return self.task.noun
 
     @classmethod
     def settled(cls, task: Task, recipe: About) -> Task:
@@ -154,6 +155,11 @@ class Subject(ABC, Generic[E]):
         Raises:
             UserError: the entry does not say what it was trained for, or was trained for something else.
         """
+
+    @classmethod
+    def longest(cls, task: Task, settings: Mapping[str, Any]) -> int:
+        """Tokens that an entry with this `config.json` reads at most when it is scored."""
+        return most_tokens(settings, task.type.padded)
 
     @abstractmethod
     def read(self, source: str, intake: Intake | None = None) -> list[E]:
@@ -225,6 +231,10 @@ class Subject(ABC, Generic[E]):
     @abstractmethod
     def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """The task's own loss, from a model's logits and the batch of `compress.tasks.samples.collate`."""
+
+    def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """How far a student's outputs are from those that teach it, a mean over the batch."""
+        return distance(student, teacher)
 
     @abstractmethod
     def load_model(

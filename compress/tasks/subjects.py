@@ -32,10 +32,10 @@ class Read(About, Protocol):
     def reading(self) -> Windowed: ...
 
 
-def kind_of(task_type: TaskType) -> type[Subject[Any]]:
-    """The class for a type of task: of the examples' name, in the module of `compress.tasks` of that name."""
-    module = importlib.import_module(f"compress.tasks.{task_type.noun}")
-    return getattr(module, task_type.noun.capitalize())
+def kind_of(task: Task | TaskType) -> type[Subject[Any]]:
+    """The class for a task, or for most of a type: called as its examples are, in the module of that name."""
+    module = importlib.import_module(f"compress.tasks.{task.noun}")
+    return getattr(module, task.noun.capitalize())
 
 
 def subject_of(recipe: Read, reading: Windowed | None = None, task: str | None = None) -> Subject[Any]:
@@ -47,7 +47,7 @@ def subject_of(recipe: Read, reading: Windowed | None = None, task: str | None =
         task: name of what is reported on where it is another task than the one that is learned.
     """
     about, windowed = find_task(task or recipe.dataset.task), reading or recipe.reading
-    kind = kind_of(about.type)
+    kind = kind_of(about)
     about = kind.settled(about, recipe) if about.is_open else about
     return kind(about, Reading(windowed.max_length, windowed.stride), recipe)
 
@@ -61,7 +61,7 @@ def subject_for(task: str | Task, max_length: int | None = None, labels: Sequenc
         labels: what a classifier's outputs are called, in their order, where it does not say so itself.
     """
     about = find_task(task) if isinstance(task, str) else task
-    subject = kind_of(about.type)(about, Reading(max_length or about.type.padded))
+    subject = kind_of(about)(about, Reading(max_length or about.type.padded))
     subject.labels = labels
     return subject
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compress.data import own_texts, texts
 from compress.data.intake import Intake
-from compress.data.names import HELD_OUT, HELD_PART, OWN
+from compress.data.names import OWN
 from compress.data.squad import Example
 from compress.data.texts import TextExample
 from compress.tasks.heads import (
@@ -27,8 +27,9 @@ from compress.tasks.heads import (
 )
 from compress.tasks.losses import class_loss, classes
 from compress.tasks.metrics import several_scores, task_scores
+from compress.tasks.rows import Rows
 from compress.tasks.samples import Loss, Sample
-from compress.tasks.subject import About, Asked, Reading, Subject, Tell
+from compress.tasks.subject import About, Asked, Reading, Tell
 from zoo.catalog import checkpoint_of
 from zoo.checkpoints import SIGMOID, activation_of, head_of, labels_of, read_config
 from zoo.classify import predict
@@ -43,7 +44,7 @@ from zoo.settings import get_settings
 from zoo.tasks import TASKS, TEXTS, Task, are_unnamed, find_task
 
 
-class Texts(Subject[TextExample]):
+class Texts(Rows[TextExample]):
     """Texts, or pairs of texts, to classify or to score."""
 
     def __init__(self, task: Task, reading: Reading, recipe: About | None = None):
@@ -105,27 +106,10 @@ class Texts(Subject[TextExample]):
             self.task = own_texts.settled(self.task, intake.columns)
         return texts.load_texts(self.task, named, self.task.split("evaluation"), intake)
 
-    def of_split(self, split: str, intake: Intake) -> list[TextExample]:
-        source = getattr(self.recipe.dataset, split)
-        if source == HELD_OUT:
-            reported = self.fingerprints(self.part("evaluation"))
-            return [e for e in self.part("train") if _is_held_out(e) and not texts.fingerprint([e]) & reported]
+    def rows_of(self, source: str, split: str, intake: Intake) -> list[TextExample]:
         reported = getattr(self.recipe.dataset, "evaluation_task", None) if split == "evaluation" else None
         task = find_task(reported) if reported else self.task
         return texts.load_texts(task, None if source == OWN else source, task.split(split), intake)
-
-    def learned(self) -> list[TextExample]:
-        """Neither texts that are reported on (some of GLUE's stand in both splits) nor those that are chosen by."""
-        examples, data = self.part("train"), self.recipe.dataset
-        if not self.recipe.trains:
-            return examples
-        holds_out = getattr(data, "validation", None) == HELD_OUT
-        others = ["evaluation", *([] if holds_out or not hasattr(data, "validation") else ["validation"])]
-        apart = set[str]().union(*(self.fingerprints(self.part(split)) for split in others))
-        rest = [e for e in examples if not (holds_out and _is_held_out(e)) and not texts.fingerprint([e]) & apart]
-        if not rest:
-            raise UserError("All texts to train on are searched or reported on, too. Take other data for one of these.")
-        return rest
 
     def windows(self, tokenizer: Tokenizer, examples: Sequence[TextExample]) -> list[Window]:
         firsts, seconds = columns(examples)
@@ -299,9 +283,3 @@ def _check_labels(task: Task, examples: Sequence[TextExample], purpose: str) -> 
             f"{len(unlabelled)} of the texts to {purpose} have no label of {task.name}, first {unlabelled[0]!r}. "
             "Take a split with labels: those of GLUE's test sets are kept secret."
         )
-
-
-def _is_held_out(example: TextExample) -> bool:
-    """Whether a text is held out: settled by the text itself, so that equal ones share their fate."""
-    (mark,) = texts.fingerprint([example])
-    return int(mark, 16) % HELD_PART == 0

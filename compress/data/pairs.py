@@ -1,0 +1,49 @@
+"""Texts to embed: pairs with how alike they are, pairs that belong together, or plain text, a passage a line."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from compress.data import texts
+from compress.data.examples import TextExample
+from compress.data.intake import Intake
+from compress.data.passages import passages
+from compress.data.squad import BUNDLED
+from compress.data.tables import KINDS
+from zoo.errors import UserError
+from zoo.tasks import Task
+
+
+def load_pairs(task: Task, source: str | None, split: str, intake: Intake) -> list[TextExample]:
+    """Reads texts to embed.
+
+    Args:
+        task: that embeds.
+        source: a `.txt` file or a folder of such files, a passage a line; `examples` for the bundled passages; else
+            what `compress.data.texts.load_texts` takes, where rows to learn from may have no label, and no second text.
+        split: of a folder or a Hub data set.
+        intake: hears what was mended and left out.
+
+    Raises:
+        UserError: not found, or not readable; see there.
+    """
+    if source == BUNDLED or (source and _is_plain(Path(source).expanduser(), task.columns[0])):
+        return [TextExample(f"line-{i}", line) for i, line in enumerate(passages(source))]
+    return texts.load_texts(task, source, split, intake)
+
+
+def _is_plain(path: Path, column: str) -> bool:
+    """Whether a file, or a folder, holds plain text: no table, whose first line would name its columns."""
+    if path.is_dir():
+        tables = [kind for kind in KINDS if kind != ".txt"]
+        inside = [each.suffix for each in (*path.iterdir(), *path.glob("*/*")) if each.is_file()]
+        return ".txt" in inside and not any(suffix in tables for suffix in inside)
+    if path.suffix.lower() != ".txt" or not path.is_file():
+        return False
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            head = next(islice(lines, 1), "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as UTF-8 text: {error}. Save it as UTF-8.") from error
+    return column not in head.lower().split("\t")

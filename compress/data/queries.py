@@ -1,0 +1,205 @@
+"""Queries with passages, some of which are relevant: rows of JSON, triples, or questions in SQuAD's format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from compress.data import hub_sets
+from compress.data.examples import Example, QueryExample
+from compress.data.intake import Intake
+from compress.data.places import Place, Spot
+from compress.data.squad import BUNDLED, load_squad
+from compress.data.tables import Columns, Row, is_table, read_rows, read_text, suffix_of, text_of
+from zoo.errors import UserError
+
+NEEDED = (
+    "A row holds `query`, `passages` (a list) and `relevant` (their numbers in the list, from 0); or `query`, "
+    "`passage` and `label`, 0 where it is not relevant; or `query`, `positive` and `negative`. Questions in SQuAD's "
+    "format are queries, too."
+)
+OTHERS = {
+    "query": ("question", "anchor", "sentence1"),
+    "passage": ("text", "document", "sentence2"),
+    "label": ("score", "relevance", "gold_label"),
+    "positive": ("pos", "positives"),
+    "negative": ("neg", "negatives"),
+    "relevant": ("is_selected", "labels"),
+}
+COLUMNS = Columns(("query",), OTHERS, NEEDED)
+FORMS = ("passages", "passage", "positive")  # columns of which a row has one
+OF_SQUAD = ("qas", "paragraphs", "context")
+GROUP = "\0"
+
+
+def load_queries(source: str, split: str, intake: Intake) -> list[QueryExample]:
+    """Reads queries; rows of one query are put together.
+
+    Args:
+        source: a table (see `NEEDED`) or a file in SQuAD's format, a Hub data set, or `examples` for the bundled
+            questions.
+        split: of a Hub data set whose name does not say one.
+        intake: hears what was mended and left out.
+
+    Returns:
+        Queries in the order of the source. Those of questions have the passages of their article.
+
+    Raises:
+        UserError: not found, a row that is wrong, or no query with a relevant passage.
+    """
+    intake.name = intake.name or source
+    path = Path(source).expanduser()
+    is_file = path.is_file() or is_table(path) or path.is_absolute()
+    if source == BUNDLED or (is_file and _is_squad(path)):
+        examples = of_questions(load_squad(source, split, intake=intake))
+    elif is_file:
+        text = read_text(path, intake)
+        examples = list(from_rows(read_rows(text, suffix_of(path), COLUMNS, intake), intake))
+    else:
+        of_hub = hub_sets.Source.parse(source)
+        rows = list(hub_sets.open_set(of_hub, of_hub.split or split).rows)
+        if rows and "context" in rows[0].value:
+            examples = of_questions(load_squad(source, split, intake=intake))
+        else:
+            examples = list(from_rows(_renamed(rows, intake), intake))
+    without = sum(not e.gains for e in examples)
+    if without:
+        intake.note(f"{without:,} queries have no relevant passage: they were left out.")
+        examples = [e for e in examples if e.gains]
+    if not examples:
+        raise intake.nothing(f"{source} has no query with a relevant passage. {NEEDED}")
+    return examples
+
+
+def from_rows(rows: Iterable[Row], intake: Intake) -> Iterator[QueryExample]:
+    """The queries of rows; those of one query are put together, in the order in which it first came."""
+    gathered: dict[str, tuple[str, str, dict[str, float]]] = {}
+    for name, query, found in intake.each(rows, lambda row: _row(row, intake)):
+        known = gathered.setdefault(name or GROUP + query, (name or f"q{len(gathered)}", query, {}))
+        for passage, gain in found.items():
+            known[2][passage] = max(gain, known[2].get(passage, 0.0))
+    for name, query, found in gathered.values():
+        yield QueryExample(name, query, tuple(found), {i: gain for i, gain in enumerate(found.values()) if gain})
+
+
+def of_questions(questions: Sequence[Example]) -> list[QueryExample]:
+    """Questions that have an answer as queries, among the passages of their article; without titles among all."""
+    articles: dict[str, dict[str, int]] = {}
+    for one in questions:
+        places = articles.setdefault(one.title, {})
+        places.setdefault(one.context, len(places))
+    passages = {title: tuple(places) for title, places in articles.items()}
+    return [
+        QueryExample(
+            one.id,
+            one.question,
+            passages[one.title],
+            {articles[one.title][one.context]: 1.0},
+        )
+        for one in questions
+        if one.answers
+    ]
+
+
+def in_one_corpus(examples: Sequence[QueryExample]) -> list[QueryExample]:
+    """The same queries, each among all passages of all of them."""
+    places: dict[str, int] = {}
+    for passage in (passage for one in examples for passage in one.passages):
+        places.setdefault(passage, len(places))
+    corpus = tuple(places)
+    return [
+        replace(one, passages=corpus, gains={places[one.passages[i]]: gain for i, gain in one.gains.items()})
+        for one in examples
+    ]
+
+
+def to_lines(examples: Iterable[QueryExample]) -> str:
+    """Queries as JSON lines, as `load_queries` takes them."""
+    rows = [
+        {
+            "id": e.id,
+            "query": e.query,
+            "passages": e.passages,
+            "relevant": list(e.gains),
+            "gains": list(e.gains.values()),
+        }
+        for e in examples
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _row(row: Row, intake: Intake) -> tuple[str, str, dict[str, float]]:
+    """Its id, or nothing, its query, and its passages with their gains."""
+    value, place = row.value, row.place
+    query = text_of(value, "query", place, NEEDED)
+    name = value.get("id")
+    name = str(name).strip() if isinstance(name, str | int) else ""
+    form = next((form for form in FORMS if form in value), None)
+    if form is None:
+        raise UserError(f"{place}: there are no passages. {NEEDED}")
+    return name, query, _PASSAGES[form](value, place)
+
+
+def _of_list(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
+    """`passages` and `relevant`; as MS MARCO has it, a table of both."""
+    passages, chosen = value["passages"], value.get("relevant")
+    if isinstance(passages, Mapping):
+        chosen = [i for i, flag in enumerate(passages.get("is_selected", ())) if flag]
+        passages = passages.get("passage_text")
+    if not isinstance(passages, list) or not passages or not all(isinstance(p, str) and p.strip() for p in passages):
+        raise UserError(f"{place}: “passages” is no list of texts. {NEEDED}")
+    chosen = [chosen] if isinstance(chosen, int) and not isinstance(chosen, bool) else chosen
+    if not isinstance(chosen, list):
+        raise UserError(f"{place}: “relevant” is no list of numbers. {NEEDED}")
+    found, gains = dict.fromkeys(passages, 0.0), value.get("gains") or [1.0] * len(chosen)
+    for number, gain in zip(chosen, gains, strict=False):
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(passages):
+            raise UserError(
+                f"{place}: “relevant” has {str(number)[:20]}, but passages are numbered from 0 to {len(passages) - 1}."
+            )
+        found[passages[number]] = float(gain)
+    return found
+
+
+def _of_label(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
+    """`passage` and `label`."""
+    label = value.get("label")
+    try:
+        gain = float(label) if label is not None and str(label).strip() else float("nan")
+    except (TypeError, ValueError):
+        gain = float("nan")
+    if not 0 <= gain < float("inf"):
+        raise UserError(f"{place}: the label “{str(label)[:40]}” is no number from 0 on. {NEEDED}")
+    return {text_of(value, "passage", place, NEEDED): gain}
+
+
+def _of_triple(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
+    """`positive` and `negative`, a text or a list of them each."""
+    found: dict[str, float] = {}
+    for key, gain in (("negative", 0.0), ("positive", 1.0)):
+        texts = value.get(key, [])
+        for text in [texts] if isinstance(texts, str) else texts:
+            if not isinstance(text, str) or not text.strip():
+                raise UserError(f"{place}: “{key}” holds something that is no text. {NEEDED}")
+            found[text] = gain
+    return found
+
+
+_PASSAGES = {"passages": _of_list, "passage": _of_label, "positive": _of_triple}
+
+
+def _renamed(rows: Iterable[Row], intake: Intake) -> Iterator[Row]:
+    for row in rows:
+        names = COLUMNS.renamed(list(row.value), intake)
+        yield row._replace(value={names.get(key, key): cell for key, cell in row.value.items()})
+
+
+def _is_squad(path: Path) -> bool:
+    """Whether a file holds questions with their passages, not queries."""
+    intake = Intake(str(path), skip=True)
+    rows = read_rows(read_text(path, intake), suffix_of(path), Columns((), {}, NEEDED), intake)
+    first = next(iter(rows), None)
+    return first is not None and isinstance(first.value, dict) and any(key in first.value for key in OF_SQUAD)

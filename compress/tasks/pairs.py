@@ -1,0 +1,95 @@
+"""Pairs of texts and how alike they are (STS-B): how they are read, learned and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from compress.data import texts
+from compress.data.examples import Example, TextExample
+from compress.data.intake import Intake
+from compress.data.names import OWN
+from compress.data.pairs import load_pairs
+from compress.tasks.metrics import task_scores
+from compress.tasks.samples import Sample
+from compress.tasks.subject import Tell
+from compress.tasks.vectors import Vectors
+from zoo.classify import predict
+from zoo.embed import cosine_of_pairs
+from zoo.engines.base import Engine
+from zoo.errors import UserError
+from zoo.features import Tokenizer, Window, make_texts
+from zoo.lengths import Lengths
+
+
+class Pairs(Vectors[TextExample]):
+    """Pairs of texts and how alike they are."""
+
+    def read(self, source: str, intake: Intake | None = None) -> list[TextExample]:
+        return load_pairs(
+            self.task, None if source == OWN else source, self.task.split("evaluation"), intake or Intake()
+        )
+
+    def rows_of(self, source: str, split: str, intake: Intake) -> list[TextExample]:
+        return load_pairs(self.task, None if source == OWN else source, self.task.split(split), intake)
+
+    def parts_of(self, example: TextExample) -> list[str]:
+        return [example.first, *([] if example.second is None else [example.second])]
+
+    def windows(self, tokenizer: Tokenizer, examples: Sequence[TextExample]) -> list[Window]:
+        return make_texts(tokenizer, self.texts_of(examples), None, self.reading.max_length)
+
+    def samples(self, tokenizer: Tokenizer, examples: Sequence[TextExample]) -> list[Sample]:
+        pairs = [e for e in examples if e.second is not None]
+        if not pairs:
+            raise UserError(
+                "The training data hold texts by themselves, from which likeness cannot be learned: give pairs, or set "
+                "finetune.apply to false and train length_drop alone."
+            )
+        labels = [e.label for e in pairs if e.label is not None]
+        if labels and len(labels) < len(pairs):
+            raise UserError(
+                f"{len(pairs) - len(labels)} of {len(pairs)} pairs to learn from have no label: give each one, or none."
+            )
+        most = max(1.0, *(abs(label) for label in labels), 1.0)  # a scale to 5, or to 100, becomes one to 1
+        firsts, seconds = (make_texts(tokenizer, part, None, self.reading.max_length) for part in _columns(pairs))
+        return [
+            Sample(first, label=None if e.label is None else e.label / most, key=e.id, second=second)
+            for first, second, e in zip(firsts, seconds, pairs, strict=True)
+        ]
+
+    def score(
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        examples: Sequence[TextExample],
+        config: Lengths | None = None,
+        progress: Tell | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> dict[str, float]:
+        if not examples:
+            raise UserError("There are no pairs to evaluate on. Take other data.")
+        lacking = [e.id for e in examples if e.second is None or e.label is None]
+        if lacking:
+            raise UserError(
+                f"{len(lacking)} of the {len(examples)} texts to evaluate on are no pairs with a label, first "
+                f"{lacking[0]!r}: give each a second text and how alike the two are."
+            )
+        texts_in_all = self.texts_of(examples)
+        vectors = predict(engine, tokenizer, texts_in_all, None, config, self.reading.max_length, progress)
+        place = {text: i for i, text in enumerate(texts_in_all)}
+        firsts, seconds = ([place[text] for text in part] for part in _columns(examples))
+        likeness = cosine_of_pairs(vectors[firsts], vectors[seconds])
+        return task_scores(self.task, likeness, np.array([e.label for e in examples], np.float64))
+
+    def passages(self, examples: Sequence[TextExample]) -> list[Example]:
+        return texts.passages(examples)
+
+    def remarks(self, n: int) -> dict[str, str]:
+        return {"columns": ", ".join(self.task.columns)}
+
+
+def _columns(pairs: Sequence[TextExample]) -> tuple[list[str], list[str]]:
+    return [e.first for e in pairs], [e.second or "" for e in pairs]

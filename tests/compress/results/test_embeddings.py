@@ -1,0 +1,163 @@
+"""Embeddings, search and ranking from a checkpoint of the Hub's kind to an int8 entry that is scored and asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.metrics import ndcg_score
+
+from compress.recipe.load import load
+from compress.results.score import score_entry
+from compress.run.run import run
+from tests.compress.embedding_kit import cross_encoder, sentence_encoder, transformers, write_pairs, write_queries
+from zoo import catalog
+from zoo.asking import open_entry
+from zoo.embed import TextEmbedder
+from zoo.features import load_tokenizer
+from zoo.files import read_json
+from zoo.rank import PassageRanker
+
+QUICK = ["evaluate.latency_rounds=0", "quantize.calibration_samples=20"]
+TEXTS = ["the lake is deep", "who plays chess on the lake", "the queen of chess is in the deep"]
+
+
+def vectors_of(folder: Path, texts: list[str]) -> np.ndarray:
+    """Means of transformers' last states, of length 1, each text by itself."""
+    model, tokenizer = transformers.BertModel.from_pretrained(folder).eval(), load_tokenizer(folder)
+    rows = []
+    for text in texts:
+        with torch.no_grad():
+            states = model(**tokenizer([text], return_tensors="pt")).last_hidden_state[0]
+        rows.append(states.mean(0) / states.mean(0).norm())
+    return torch.stack(rows).numpy()
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model, tmp_path_factory) -> Path:
+    return sentence_encoder(tmp_path_factory.mktemp("encoder"), tiny_model)
+
+
+@pytest.fixture(scope="module")
+def ranker(tiny_model, tmp_path_factory) -> Path:
+    return cross_encoder(tmp_path_factory.mktemp("ranker"), tiny_model)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for name, count, seed in (("train", 40, 1), ("validation", 12, 2), ("evaluation", 16, 3)):
+        write_pairs(folder / "pairs" / f"{name}.jsonl", count, seed)
+        write_queries(folder / "queries" / f"{name}.jsonl", count, seed)
+    return folder
+
+
+def quantized(tmp_path: Path, task: str, model: Path, data: Path, *changes: str, kind: str = "static_int8") -> Path:
+    parts = [f"dataset.{part}={data}/{part}.jsonl" for part in ("train", "evaluation")]
+    recipe = load(kind, [f"dataset.task={task}", f"model={model}", *parts, *QUICK, "package.name=small", *changes])
+    run(recipe, tmp_path / "run")
+    return tmp_path / "run" / "package" / "small"
+
+
+def test_static_int8_of_a_sentence_encoder_is_scored_packaged_and_asked(encoder, data, tmp_path):
+    folder = quantized(tmp_path, "embeddings", encoder, data / "pairs")
+    entry = catalog.find(str(folder))
+    assert (entry.task, entry.metric) == ("embeddings", "spearman")
+    assert read_json(folder / "config.json")["pooling"] == {
+        "mode": "mean",
+        "normalize": True,
+        "over": "restored",
+        "max_length": 128,
+    }
+    rows = [json.loads(line) for line in (data / "pairs" / "evaluation.jsonl").read_text().splitlines()]
+    embedder = open_entry(entry)
+    assert isinstance(embedder, TextEmbedder)
+    firsts, seconds = (embedder.embed([row[key] for row in rows]) for key in ("sentence1", "sentence2"))
+    likeness, labels = (firsts * seconds).sum(1), [row["score"] for row in rows]
+    assert entry.metrics["spearman"] == pytest.approx(100 * stats.spearmanr(likeness, labels).statistic, abs=1e-3)
+    assert entry.metrics["pearson"] == pytest.approx(100 * stats.pearsonr(likeness, labels).statistic, abs=1e-3)
+    theirs = vectors_of(encoder, TEXTS)
+    assert (embedder.embed(TEXTS) * theirs).sum(1).min() > 0.98  # int8 beside transformers' float
+    reply = embedder.ask(TEXTS[0], "\n".join(TEXTS[1:]))
+    ours = embedder.embed(TEXTS)
+    assert [match.score for match in reply.matches] == pytest.approx(sorted(ours[1:] @ ours[0], reverse=True), abs=1e-6)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "TextEmbedder" in card and "sentence-similarity" in card
+
+
+def test_dynamic_int8_of_a_sentence_encoder_within_a_criterion(encoder, data, tmp_path):
+    criterion = ["criterion.apply=true", "criterion.relative=false", "criterion.tolerable_loss=30"]
+    folder = quantized(tmp_path, "search", encoder, data / "queries", *criterion, kind="dynamic_int8")
+    entry = catalog.find(str(folder))
+    assert entry.metric == "recall_at_1" and entry.metrics["n"] == 16
+    embedder = open_entry(entry)
+    assert isinstance(embedder, TextEmbedder)
+    rows = [json.loads(line) for line in (data / "queries" / "evaluation.jsonl").read_text().splitlines()]
+    corpus = list(dict.fromkeys(passage for row in rows for passage in row["passages"]))
+    vectors = embedder.embed([*corpus, *(row["query"] for row in rows)])  # in one: ranges are those of a batch
+    likeness = vectors[len(corpus) :] @ vectors[: len(corpus)].T
+    gains = np.array(
+        [[float(text in [row["passages"][i] for i in row["relevant"]]) for text in corpus] for row in rows]
+    )
+    assert entry.metrics["ndcg_at_10"] == pytest.approx(100 * ndcg_score(gains, likeness, k=10), abs=1e-3)
+    report = read_json(tmp_path / "run" / "quantize" / "criterion.json")
+    assert report["metric"] == "recall_at_1" and report["holds"]
+
+
+def test_static_int8_of_a_cross_encoder_is_scored_packaged_and_asked(ranker, data, tmp_path):
+    folder = quantized(tmp_path, "ranking", ranker, data / "queries")
+    entry = catalog.find(str(folder))
+    assert (entry.task, entry.metric) == ("ranking", "mrr_at_10")
+    asked = open_entry(entry)
+    assert isinstance(asked, PassageRanker)
+    reply = asked.ask(TEXTS[0], "\n".join(TEXTS[1:]))
+    float_reply = PassageRanker(catalog.find(str(folder.with_name("small-float"))), "torch").ask(
+        TEXTS[0], "\n".join(TEXTS[1:])
+    )
+    model, tokenizer = (
+        transformers.BertForSequenceClassification.from_pretrained(ranker).eval(),
+        load_tokenizer(ranker),
+    )
+    with torch.no_grad():
+        logits = [float(model(**tokenizer([TEXTS[0]], [text], return_tensors="pt")).logits) for text in TEXTS[1:]]
+    assert [match.index for match in float_reply.matches] == list(np.argsort(-np.array(logits)))
+    assert [match.score for match in float_reply.matches] == pytest.approx(sorted(logits, reverse=True), abs=2e-3)
+    assert sorted(match.index for match in reply.matches) == [0, 1]
+    again = score_entry(str(folder), str(data / "queries" / "evaluation.jsonl"))
+    assert again["mrr_at_10"] == pytest.approx(entry.metrics["mrr_at_10"])
+    of_the_hub = score_entry(str(ranker), str(data / "queries" / "evaluation.jsonl"), task="ranking")
+    assert of_the_hub["n"] == 16 and 0 < of_the_hub["mrr_at_10"] <= 100
+
+
+def test_questions_in_squads_format_are_searched_among_all_passages(encoder, tmp_path):
+    texts = {f"the lake number {word}": f"{word} is deep in the lake and {word} is the queen" for word in "abcd"}
+    articles = [
+        {
+            "title": "Lakes",
+            "paragraphs": [
+                {
+                    "context": context,
+                    "qas": [
+                        {
+                            "id": question[-1],
+                            "question": question,
+                            "answers": [{"text": "deep", "answer_start": context.index("deep")}],
+                        }
+                    ],
+                }
+                for question, context in texts.items()
+            ],
+        }
+    ]
+    path = tmp_path / "squad.json"
+    path.write_text(json.dumps({"version": "1.1", "data": articles}), encoding="utf-8")
+    scores = score_entry(str(encoder), str(path), task="search")
+    vectors = vectors_of(encoder, [*texts, *texts.values()])
+    likeness = vectors[:4] @ vectors[4:].T
+    places = [1 + sorted(-row).index(-row[i]) for i, row in enumerate(likeness)]
+    assert scores["mrr_at_10"] == pytest.approx(100 * np.mean([1 / place for place in places]))
+    assert scores["recall_at_1"] == pytest.approx(100 * np.mean([place == 1 for place in places]))
