@@ -107,4 +107,6 @@ def reference_of(
     except UserError as error:
         log.info("No fp32 to stand beside %s: %s", entry.name, error)
         other = None
+    if other and other.task != entry.task:  # a cross-encoder is a classifier, where nobody says that it ranks
+        other = None
     return (other, engines.full_precision(other.folder)) if other else (entry, engine)

@@ -12,6 +12,7 @@ from torch import nn
 
 from compress.int8.simulation import simulate
 from zoo import catalog
+from zoo.checkpoints import most_tokens, read_config
 from zoo.engines import GRAPH, engine_class, full_precision, is_installed, open_engine
 from zoo.engines.base import INTEGERS, Engine
 from zoo.engines.onednn import OneDnnEngine
@@ -79,7 +80,8 @@ def verify_loading(entry_folder: Path, trained: Path | FloatModel) -> dict[str, 
     if not entry.type.has_articles:
         # Every other text beside itself: scores of likeness lie close together where no pair is alike.
         seconds[::2] = firsts[::2]
-        windows = make_texts(tokenizer, firsts, seconds, entry.type.padded)
+        most = most_tokens(read_config(entry.folder), entry.type.padded)
+        windows = make_texts(tokenizer, firsts, seconds, most)
     else:
         windows = make_windows(tokenizer, firsts, seconds)
     distances: dict[str, float] = {}

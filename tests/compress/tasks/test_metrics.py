@@ -17,6 +17,7 @@ from compress.tasks.metrics import (
     pearson,
     spearman,
     squad_scores,
+    ranking_scores,
     task_scores,
 )
 from zoo.tasks import find_task
@@ -150,3 +151,23 @@ def test_a_task_s_scores():
     for said, true in (([], []), ([1], [1, 2])):
         with pytest.raises(ValueError, match="do not fit"):
             task_scores(find_task("sst2"), said, true)
+
+
+def test_rankings_as_sklearn_scores_them_and_by_hand():
+    chance = np.random.default_rng(0)
+    scores = [chance.permutation(25).astype(float) for _ in range(9)]
+    gains = [np.where(chance.random(25) < 0.2, chance.integers(1, 4, 25), 0).astype(float) for _ in range(9)]
+    for worth in gains:
+        worth[3] = max(worth[3], 1)
+    said = ranking_scores(("recall_at_1", "mrr_at_10", "ndcg_at_10"), scores, gains)
+    expected = np.mean([ndcg_score([worth], [score], k=10) for score, worth in zip(scores, gains, strict=True)])
+    assert said["ndcg_at_10"] == pytest.approx(100 * expected) and said["n"] == 9
+    # Two queries: the relevant one is third of three; two relevant ones of which one is first.
+    by_hand = ranking_scores(("recall_at_1", "mrr_at_10"), [[3, 2, 1], [1, 5, 2]], [[0, 0, 1], [0, 1, 1]])
+    assert by_hand == {"recall_at_1": 25.0, "mrr_at_10": pytest.approx(100 * (1 / 3 + 1) / 2), "n": 2}
+    # Where all score the same nothing was ranked: the relevant passage counts as the last.
+    assert ranking_scores(("mrr_at_10",), [[0.5] * 4], [[1, 0, 0, 0]])["mrr_at_10"] == 25.0
+    late = ranking_scores(("mrr_at_10", "ndcg_at_10"), [-np.arange(12)], [[0] * 11 + [1]])
+    assert late == {"mrr_at_10": 0.0, "ndcg_at_10": 0.0, "n": 1}
+    with pytest.raises(ValueError, match="no relevant passage"):
+        ranking_scores(("mrr_at_10",), [[1, 2]], [[0, 0]])
