@@ -103,6 +103,9 @@ class Queries(Rows[QueryExample]):
         model.last.reset_parameters()
         return model
 
+    def stated(self, folder: Path | str, config: dict[str, Any]) -> dict[str, Any]:
+        return HEAD
+
     def load_teacher(self, folder: Path | str, labels: Sequence[str] | None = None) -> LengthAdaptiveModel:
         return self.load_model(folder, new_head=False)
 

@@ -77,6 +77,9 @@ class Vectors(Rows[E]):
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         return angle(student, teacher)
 
+    def stated(self, folder: Path | str, config: dict[str, Any]) -> dict[str, Any]:
+        return {KEY: Pooling.of(config).to_dict()}
+
     def load_model(
         self, folder: Path | str, dropout: float = 0.0, new_head: bool = True, **overrides: Any
     ) -> LengthAdaptiveModel:

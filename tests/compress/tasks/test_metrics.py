@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import ndcg_score
 
 from compress.tasks.metrics import (
     accuracy,
@@ -15,9 +16,9 @@ from compress.tasks.metrics import (
     matthews,
     normalize_answer,
     pearson,
+    ranking_scores,
     spearman,
     squad_scores,
-    ranking_scores,
     task_scores,
 )
 from zoo.tasks import find_task
