@@ -14,7 +14,7 @@ from zoo.errors import UserError
 from zoo.hub import TAG
 from zoo.lengths import PAPER_TOKENS
 from zoo.metrics import OTHER_KEYS, listed, scores_of, shown
-from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TASK_TYPES, TEXTS
+from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TASK_TYPES, TEXTS, TOKENS
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
@@ -35,6 +35,13 @@ from zoo.catalog import find
 
 reply = QuestionAnswerer(find("{name}"), engine="{engine}").ask("Who ...?", "A passage ...")
 print(reply.answers[0])
+""",
+    TOKENS.name: """\
+from zoo.catalog import find
+from zoo.tag import TokenTagger
+
+reply = TokenTagger(find("{name}"), engine="{engine}").ask("A text ...", None)
+print([(tag.text, tag.label, tag.probability) for tag in reply.tags])
 """,
     TEXTS.name: """\
 from zoo.catalog import find

@@ -15,7 +15,7 @@ from zoo.checkpoints import RAW, SIGMOID, SOFTMAX
 from zoo.engines import engine_class, names, runs_int8
 from zoo.metrics import listed, scores_of, shown
 from zoo.settings import get_settings
-from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TEXTS
+from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TEXTS, TOKENS
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
@@ -119,6 +119,34 @@ for sentence in ("The lake is deep.", "Its water reaches far down."):
 """
 POOLED = {"mean": "states.mean(0)", "cls": "states[0]", "max": "states.max(0).values"}
 
+TAG_ONNX_SNIPPET = """\
+import json, numpy as np, onnxruntime
+from huggingface_hub import hf_hub_download
+from tokenizers import Tokenizer
+
+names = ("model.int8.onnx", "tokenizer.json", "front.json", "config.json")
+graph, words, front, config = (hf_hub_download("{repo}", n) for n in names)
+budget = json.load(open(front, encoding="utf-8"))["full"]  # or ["points"][0], the cheapest of them
+labels = json.load(open(config, encoding="utf-8"))["id2label"]
+sentence = "Ada Lovelace was born in London."
+text = Tokenizer.from_file(words).encode(sentence)
+feed = {{"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}}
+feed["lengths"] = [max(2, round(share * len(text.ids))) for share in budget["fractions"]]
+session = onnxruntime.InferenceSession(graph)
+inputs = {{i.name: np.array([feed[i.name]]) for i in session.get_inputs()}}
+(logits,) = session.run(["logits"], inputs)
+for (first, end), best in zip(text.offsets, logits[0].argmax(-1)):
+    print(sentence[first:end], labels[str(best)])
+"""
+
+TAG_TORCH_SNIPPET = """\
+from transformers import pipeline
+
+tag = pipeline("token-classification", "{repo}", aggregation_strategy="first")
+for entity in tag("Ada Lovelace was born in London."):
+    print(entity["word"], entity["entity_group"], entity["score"])
+"""
+
 
 VERDICTS = {
     SOFTMAX: ("model.config.id2label[int(logits.argmax())]", "labels[str(logits[0].argmax())]"),
@@ -133,6 +161,7 @@ SNIPPETS = {
     TEXTS.name: (CLASSIFY_TORCH_SNIPPET, CLASSIFY_ONNX_SNIPPET),
     RANKING.name: (CLASSIFY_TORCH_SNIPPET, CLASSIFY_ONNX_SNIPPET),
     EMBEDDINGS.name: (EMBED_TORCH_SNIPPET, EMBED_ONNX_SNIPPET),
+    TOKENS.name: (TAG_TORCH_SNIPPET, TAG_ONNX_SNIPPET),
 }  # in torch, and with the int8 graph
 
 

@@ -8,6 +8,8 @@ from typing import Any
 METRIC_NAMES = {
     "f1": "F1",
     "em": "EM",
+    "precision": "Precision",
+    "recall": "Recall",
     "accuracy": "Accuracy",
     "macro_f1": "Macro F1",
     "micro_f1": "Micro F1",

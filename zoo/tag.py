@@ -67,14 +67,14 @@ class TokenTagger(Opened):
         return Inputs((text,), windows, notices)
 
 
-def word_logits(windows: Sequence[Window], logits: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
-    """The logits of each word of one text, `[labels]`, by the word's number, in order.
+def first_tokens(windows: Sequence[Window]) -> dict[int, tuple[int, int]]:
+    """Where each word of one text is read, by its number, in order: the window, and the place of the first token.
 
-    They are those of its first token, on which models are trained. A word that stands in several windows is read where
-    it has most around it; one of which no token is left (a blank of an odd kind) has none.
+    Models are trained on the first token of a word. One that stands in several windows is read where it has most around
+    it; one of which no token is left (a blank of an odd kind) is not read.
     """
-    best: dict[int, tuple[int, np.ndarray]] = {}
-    for window, rows in zip(windows, logits, strict=True):
+    best: dict[int, tuple[int, int, int]] = {}
+    for number, window in enumerate(windows):
         last = len(window.words) - 1
         seen: set[int] = set()
         for place, word in enumerate(window.words):
@@ -83,8 +83,21 @@ def word_logits(windows: Sequence[Window], logits: Sequence[np.ndarray]) -> dict
             seen.add(word)
             around = min(place, last - place)
             if word not in best or around > best[word][0]:
-                best[word] = around, rows[place]
-    return {word: best[word][1] for word in sorted(best)}
+                best[word] = around, number, place
+    return {word: best[word][1:] for word in sorted(best)}
+
+
+def word_logits(windows: Sequence[Window], logits: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    """The logits of each word of one text, `[labels]`, by the word's number, in order, see `first_tokens`."""
+    return {word: logits[number][place] for word, (number, place) in first_tokens(windows).items()}
+
+
+def by_sentence(windows: Sequence[Window], count: int) -> list[list[int]]:
+    """Places of the windows of each of so many sentences."""
+    places: list[list[int]] = [[] for _ in range(count)]
+    for i, window in enumerate(windows):
+        places[window.example].append(i)
+    return places
 
 
 def find_tags(text: str, words: Sequence[Span], logits: Sequence[np.ndarray], names: Sequence[str]) -> list[Tag]:
@@ -145,7 +158,7 @@ def predict(
     tokenizer: Tokenizer,
     sentences: Sequence[Sequence[str]],
     config: Lengths | None = None,
-    max_length: int = MAX_LENGTH,
+    reading: tuple[int, int] = (MAX_LENGTH, STRIDE),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[int, np.ndarray]]:
     """Logits of the words of many sentences, by the words' numbers, see `word_logits`.
@@ -155,24 +168,22 @@ def predict(
         tokenizer: its tokenizer.
         sentences: their words; a long one is read in overlapping windows.
         config: length configuration; None for full length.
-        max_length: tokens of a window, special ones included.
+        reading: tokens of a window, special ones included, and those that neighbours share.
         progress: called with (windows done, windows in all).
     """
-    windows = windows_of(tokenizer, sentences, max_length)
+    windows = windows_of(tokenizer, sentences, *reading)
     rows: list[np.ndarray] = [np.empty(0)] * len(windows)
     for alike, out in run_all(engine, windows, config, progress):
         for i, logits in zip(alike, out.logits, strict=True):
             rows[i] = logits
-    by_sentence: dict[int, list[int]] = {}
-    for i, window in enumerate(windows):
-        by_sentence.setdefault(window.example, []).append(i)
     return [
-        word_logits([windows[i] for i in own], [rows[i] for i in own])
-        for own in (by_sentence.get(at, []) for at in range(len(sentences)))
+        word_logits([windows[i] for i in own], [rows[i] for i in own]) for own in by_sentence(windows, len(sentences))
     ]
 
 
-def windows_of(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_length: int = MAX_LENGTH) -> list[Window]:
+def windows_of(
+    tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_length: int = MAX_LENGTH, stride: int = STRIDE
+) -> list[Window]:
     """Windows of sentences that come in words: they are written with a blank between two."""
     texts, places = list[str](), list[list[Span]]()
     for words in sentences:
@@ -182,4 +193,4 @@ def windows_of(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_len
             at += len(word) + 1
         texts.append(" ".join(words))
         places.append(spans)
-    return make_parts(tokenizer, texts, places, max_length, STRIDE)
+    return make_parts(tokenizer, texts, places, max_length, stride)

@@ -30,6 +30,8 @@ class TaskType:
         outputs: of a graph; several share out the values of the last layer.
         reads: "every" token, which each has logits; the "first" alone; or all, "pooled" to a vector.
         values: numbers that the last layer gives, where these are not the labels of the task; 0 where there is none.
+        spread: what the logits of an input are a distribution over: the "labels", of each token or of the input; its
+            "tokens", for each output; or "nothing", as plain values.
         by_name: a checkpoint is of this type only if its `finetuning_task` says so, since it has another type's head.
         has_articles: data come in articles with titles, in SQuAD's format, with a bundled sample; else in rows with
             labels, some of which can be held out.
@@ -47,6 +49,7 @@ class TaskType:
     outputs: tuple[str, ...] = ("logits",)
     reads: str = "first"
     values: int | None = None
+    spread: str = "labels"
     by_name: bool = False
     has_articles: bool = False
     has_spans: bool = False
@@ -78,6 +81,7 @@ QUESTIONS = TaskType(
     outputs=("start_logits", "end_logits"),
     reads="every",
     values=2,
+    spread="tokens",
     has_articles=True,
     has_spans=True,
     compared=4,
@@ -125,6 +129,7 @@ EMBEDDINGS = TaskType(
     reads="pooled",
     values=0,
     compared=4,
+    spread="nothing",
 )
 TASK_TYPES = {kind.name: kind for kind in (QUESTIONS, RANKING, TEXTS, TOKENS, EMBEDDINGS)}
 
@@ -230,7 +235,18 @@ def _glue(
     return Task(name, columns, labels, metrics, metrics[0], config=config or name, **more)
 
 
+def _tagging(name: str, hub: str, *kinds: str, **more: Any) -> Task:
+    """Labels of tokens; those of entities of these kinds, in the order that the Hub's data sets have."""
+    labels = ("O", *(f"{mark}-{kind}" for kind in kinds for mark in "BI")) if kinds else ()
+    metrics = ("f1", "precision", "recall")
+    return Task(name, ("tokens", "ner_tags"), labels, metrics, metrics[0], hub=hub, type=TOKENS, **more)
+
+
 _PAIR = ("sentence1", "sentence2")
+_IOB = (
+    ("PER", "ORG", "LOC", "MISC"),
+    ("corporation", "creative-work", "group", "location", "person", "product"),
+)
 
 TASKS = {
     task.name: task
@@ -333,6 +349,9 @@ TASKS = {
                 ("ranking", "queries", RANKING, "Ranking", ""),
             )
         ),
+        _tagging("tokens", "", title="Token labels", is_open=True),
+        _tagging("conll2003", "eriktks/conll2003", *_IOB[0], title="CoNLL-2003", rows=3453, reported_split="test"),
+        _tagging("wnut_17", "leondz/wnut_17", *_IOB[1], title="WNUT 2017", rows=1287, reported_split="test"),
     )
 }
 

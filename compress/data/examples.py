@@ -1,4 +1,5 @@
-"""What is learned from and scored: questions about passages, texts with labels, and queries with passages to rank."""
+"""What is learned from and scored: questions about passages, texts with labels, sentences whose words have labels, and
+queries with passages to rank."""
 
 from __future__ import annotations
 
@@ -38,3 +39,12 @@ class QueryExample:
     query: str
     passages: tuple[str, ...]
     gains: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class TaggedExample:
+    """A sentence in words, and the label of each."""
+
+    id: str
+    words: tuple[str, ...]
+    tags: tuple[str, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from compress.data.places import Spot
@@ -54,11 +54,16 @@ class HubSet:
 
     Attributes:
         rows: in their order; read once.
-        labels: what the numbers under `label` are called; none where the data set does not say.
+        names: what numbers, or those in a list, are called, by their column, where the data set says it.
     """
 
     rows: Iterator[Row]
-    labels: tuple[str, ...]
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the numbers under `label`; none where the data set does not say."""
+        return self.names.get("label", ())
 
 
 def open_set(source: Source, split: str, config: str | None = None, streaming: bool = False) -> HubSet:
@@ -76,8 +81,14 @@ def open_set(source: Source, split: str, config: str | None = None, streaming: b
     """
     data = _load(source, split, config, streaming)
     features: Any = getattr(data, "features", None) or {}
-    labels = getattr(features.get("label"), "names", None) or ()
-    return HubSet(_rows(source, split, data), tuple(map(str, labels)))
+    return HubSet(_rows(source, split, data), {key: names for key, one in features.items() if (names := _names(one))})
+
+
+def _names(feature: Any) -> tuple[str, ...]:
+    """The names of a `ClassLabel`, or of a list of such."""
+    inner = getattr(feature, "feature", feature)  # of `Sequence` and `List`
+    inner = inner[0] if isinstance(inner, list) and inner else inner
+    return tuple(map(str, getattr(inner, "names", None) or ()))
 
 
 def _rows(source: Source, split: str, data: Any) -> Iterator[Row]:

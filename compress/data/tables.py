@@ -24,6 +24,7 @@ KINDS = {
     ".tsv": "TSV",
     ".txt": "Unicode Text (tabs)",
 }
+WORDS = {".conll": "CoNLL", ".iob": "IOB", ".iob2": "IOB", ".bio": "IOB"}  # a word a line, which are no tables
 OBJECTS = (".json", ".jsonl")
 MAX_FIELD = 100_000
 QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a cell of CSV
@@ -80,7 +81,7 @@ def suffix_of(path: str | Path) -> str:
 
 def is_table(source: str | Path) -> bool:
     """Whether a source is a file of a kind that is read here, by its name."""
-    return suffix_of(source) in KINDS
+    return suffix_of(source) in {*KINDS, *WORDS}
 
 
 def read_text(path: Path, intake: Intake) -> str:
@@ -109,6 +110,11 @@ def read_rows(text: str, suffix: str, columns: Columns, intake: Intake) -> Itera
         UserError: no JSON, no CSV, a column that is missing or stands twice, or cells too many or too few; the message
             names the line.
     """
+    if suffix in WORDS:
+        raise UserError(
+            f"{intake.name} holds words with labels, a word a line: choose a task of token labels for it, or give "
+            f"{', '.join(KINDS)}."
+        )
     if suffix not in OBJECTS:
         yield from _cells(text, suffix, columns, intake)
         return
@@ -257,7 +263,7 @@ def _records(
             return
         except csv.Error as error:
             fault = UserError(
-                f"{intake.name}, line {begin + 1}: this is no {KINDS[suffix]} ({error}). Check the quotes."
+                f"{intake.name}, line {begin + 1}: this is no {KINDS.get(suffix, 'CSV')} ({error}). Check the quotes."
             )
             budget -= first + table.line_num - begin
             if budget < 0:

@@ -48,9 +48,7 @@ def load_texts(
     examples = list(own_texts.examples(task, _rows(task, source, split, intake), intake))
     if not examples:
         raise intake.nothing(f"{text} ({split}) has no rows. Take other data.")
-    name, times = Counter(example.id for example in examples).most_common(1)[0]
-    if times > 1:
-        raise UserError(f"{text} has {times} rows of the id {name[:40]!r}. Make ids unique, or leave the column out.")
+    check_ids([example.id for example in examples], text)
     if not hears:
         intake.log()
     return examples
@@ -97,7 +95,7 @@ def _rows(task: Task, source: str | Path | None, split: str, intake: Intake) -> 
         raise UserError(f"{task.title} needs data: name a file, a folder or a data set of the Hub.")
     intake.name = intake.name or text
     if _is_place(path):
-        path = _file_in(path, task, split) if path.is_dir() else path
+        path = file_in(path, task, split) if path.is_dir() else path
         intake.name = str(path)
         return read_rows(read_text(path, intake), suffix_of(path), own_texts.columns_of(task, intake), intake)
     of_hub = hub_sets.Source.parse(text)
@@ -123,6 +121,13 @@ def from_file(task: Task, path: Path, intake: Intake, suffix: str | None = None)
     return own_texts.examples(task, rows, intake)
 
 
+def check_ids(ids: Sequence[str], source: str) -> None:
+    """Refuses data of which two rows have one id."""
+    name, times = Counter(ids).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"{source} has {times} rows of the id {name[:40]!r}. Make ids unique, or leave the column out.")
+
+
 def has_split(source: str | Path, task: Task) -> bool:
     """Whether a folder holds the task's own validation split, not one that stands in for it."""
     return any(path.is_file() for path in _places(Path(source).expanduser(), task, task.validation_split))
@@ -145,17 +150,17 @@ def fingerprint(examples: Iterable[TextExample]) -> set[str]:
     return data.fingerprint(passages(examples))
 
 
-def _places(folder: Path, task: Task, split: str) -> Iterator[Path]:
+def _places(folder: Path, task: Task, split: str, kinds: Iterable[str] = KINDS) -> Iterator[Path]:
     """Where a folder may hold a split."""
     for place in (folder, folder / (task.config or task.name)):
-        for suffix in (".jsonl", *(kind for kind in KINDS if kind != ".jsonl")):
+        for suffix in (".jsonl", *(kind for kind in kinds if kind != ".jsonl")):
             yield place / f"{split}{suffix}"
 
 
-def _file_in(folder: Path, task: Task, split: str) -> Path:
+def file_in(folder: Path, task: Task, split: str, kinds: Iterable[str] = KINDS) -> Path:
     """The file of a split in a folder; `validation.jsonl` serves for both validation splits of MNLI."""
     names = [split, *(["validation"] if split.startswith("validation_") else [])]
-    for path in (path for name in names for path in _places(folder, task, name)):
+    for path in (path for name in names for path in _places(folder, task, name, kinds)):
         if path.is_file():
             return path
     subset = task.config or task.name

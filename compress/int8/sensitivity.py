@@ -17,14 +17,16 @@ from compress.int8.graph import Calibrated, calibrate_checkpoint
 from compress.int8.rounding import WORDS, integer_weights, operators
 from compress.int8.simulation import place, simulate
 from compress.recipe.groups import Quantize
-from compress.tasks.losses import distance
-from compress.tasks.subjects import subject_for
+from compress.tasks import losses
+from compress.tasks.subject import Asked
+from compress.tasks.subjects import kind_of, subject_for
 from zoo import catalog
 from zoo.checkpoints import head_of, read_config
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
 from zoo.modeling import LengthAdaptiveModel
 from zoo.operators import Weights, dequantized
+from zoo.tasks import TaskType
 from zoo.weights import float_weights, linears
 
 WINDOWS = 32  # that a criterion measures on, at most
@@ -37,7 +39,7 @@ class Row:
     Attributes:
         name: as in the graph, `layers.0.qkv` for example, or `words` for the word embeddings.
         kl: Kullback-Leibler divergence in nats from the float model's answer to the one with this product in integers,
-            mean over windows (and over start and end); of a regression, the mean squared difference.
+            mean over windows (and over start and end, or tokens); of a regression, the mean squared difference.
         share: of the sum of all products' divergences.
         parameters: weights that it has.
     """
@@ -115,10 +117,10 @@ def measure(
     divergences: dict[str, float] = {}
     for done, name in enumerate(names):
         with alone(model, integers, name):
-            divergences[name] = divergence(answers(model, batches), exact)
+            divergences[name] = divergence(answers(model, batches), exact, model.head)
         if progress:
             progress(done + 1, len(names))
-    together = divergence(answers(simulate(model, integers), batches), exact)
+    together = divergence(answers(simulate(model, integers), batches), exact, model.head)
     approach = "dynamic" if ready.ranges is None else "static"
     sizes = {name: floats[f"{name}.w"].size for name in names}
     return Report.of(divergences, sizes, together, len(windows), approach)
@@ -150,13 +152,9 @@ def answers(model: LengthAdaptiveModel, batches: Sequence[dict[str, Tensor]]) ->
         return [model(**batch).logits for batch in batches]
 
 
-def divergence(got: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
-    """Mean over batches of KL(exact || got); of single numbers, which are no distribution, the squared difference."""
-    total = 0.0
-    for mine, other in zip(got, exact, strict=True):
-        scalar = mine.ndim == 2 and mine.shape[1] == 1
-        total += float((mine - other).square().mean() if scalar else distance(mine, other))
-    return total / len(got)
+def divergence(got: Sequence[Tensor], exact: Sequence[Tensor], kind: TaskType) -> float:
+    """Mean over batches of KL(exact || got), see `compress.tasks.losses.divergence`."""
+    return sum(float(losses.divergence(mine, other, kind)) for mine, other in zip(got, exact, strict=True)) / len(got)
 
 
 def of_entry(
@@ -176,19 +174,16 @@ def of_entry(
             questions, or the task's own data set. Some are measured on, others calibrated with.
         questions: how many are measured on, drawn at random with `seed`.
         approach: "static" or "dynamic".
-        task: of a classifier, one of `zoo.tasks`.
+        task: one of `zoo.tasks`, where the entry does not say it.
 
     Raises:
         UserError: no such entry, data or task, or a task that is not the entry's.
     """
     folder = catalog.find(name).float_folder
-    head = head_of(read_config(folder))
-    if head.has_labels != bool(task):
-        raise UserError(
-            f"{name} classifies: name its task." if head.has_labels else f"{name} answers questions: no task."
-        )
-    settings, subject, tokenizer = Quantize(approach=approach), subject_for(task or "squad"), load_tokenizer(folder)
-    everything = subject.read(source or (OWN if task else BUNDLED))
+    config = read_config(folder)
+    row = kind_of(head_of(config)).task_of(name, config, Asked(task))
+    settings, subject, tokenizer = Quantize(approach=approach), subject_for(row), load_tokenizer(folder)
+    everything = subject.read(source or (BUNDLED if row.type.has_articles else OWN))
     chosen = random.Random(seed).sample(everything, min(len(everything), questions + settings.calibration_samples))
     calibration = subject.windows(tokenizer, chosen[questions:] or chosen)
     ready = calibrate_checkpoint(folder, settings, lambda _: calibration)

@@ -26,6 +26,7 @@ from compress.recipe.prune_once import PruneOnceRecipe
 from compress.recipe.stage import StageContext
 from compress.recipe.train import TrainRecipe
 from compress.recipe.training_groups import Distill
+from compress.tasks.losses import divergence
 from compress.tasks.samples import Forward, Loss, Sample
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, training_samples
@@ -216,7 +217,7 @@ def distilled(
                 return
             parts = {"task": task}
             if weights["teacher"]:
-                parts["teacher"] = divergence(recorder.logits, target, settings.temperature)
+                parts["teacher"] = divergence(recorder.logits, target, student.head, settings.temperature)
             if weights["hidden"]:
                 parts["hidden"] = hidden_distance(ours.hidden, theirs.hidden, alive)
             if weights["attention"]:
@@ -240,21 +241,6 @@ class LogitsRecorder:
         out = self._model(*args, **options)
         self.logits = out.logits
         return out
-
-
-def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(teacher || student) at temperature T, mean over the batch, and over start and end for questions.
-
-    Args:
-        student, teacher: `[batch, tokens, 2]` with `LOST` at padded tokens, or `[batch, labels]`; of one label, a
-            score, the squared distance is taken instead.
-    """
-    student, teacher = student.float(), teacher.detach().float()
-    if student.ndim == 2 and student.shape[1] == 1:
-        return F.mse_loss(student, teacher)
-    padded = teacher <= MASK / 2  # padding has to stay without any probability at high temperatures too
-    mine, goal = ((logits / temperature).masked_fill(padded, MASK).log_softmax(1) for logits in (student, teacher))
-    return temperature**2 * F.kl_div(mine, goal, log_target=True, reduction="none").sum(1).mean()
 
 
 @dataclass

@@ -26,12 +26,13 @@ from compress.recipe.groups import LengthDrop
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.stage import StageContext, trained_in
 from compress.tasks.dropping import bounds_of, dropping, sampled, smallest, surviving_layers
-from compress.tasks.losses import attention_hinge, distance, of_answer
+from compress.tasks.losses import attention_hinge, divergence, of_answer
 from compress.tasks.samples import Forward
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, training_samples
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel, Output
+from zoo.tasks import QUESTIONS, TaskType
 
 Batch = dict[str, Tensor]
 
@@ -44,13 +45,14 @@ class Sandwich:
         settings: of a recipe.
         bounds: the largest share that each layer may drop.
         task_loss: of the full-length pass, from logits and batch.
-        guided: whether there is an answer in the input that attention can be guided to.
+        kind: of the task, which says how outputs are compared, and whether an input holds an answer that attention can
+            be guided to.
     """
 
     settings: LengthDrop
     bounds: list[float]
     task_loss: Callable[[Tensor, Mapping[str, Tensor]], Tensor] = of_answer
-    guided: bool = True
+    kind: TaskType = QUESTIONS
 
     @classmethod
     def of(cls, settings: LengthDrop, model: LengthAdaptiveModel, subject: Subject[Any] | None = None) -> Sandwich:
@@ -58,7 +60,7 @@ class Sandwich:
         bounds = bounds_of(settings, model)
         if subject is None:
             return cls(settings, bounds)
-        return cls(settings, bounds, subject.loss_of, guided=subject.task.type.has_spans)
+        return cls(settings, bounds, subject.loss_of, subject.task.type)
 
     @property
     def count(self) -> int:
@@ -68,7 +70,7 @@ class Sandwich:
     @property
     def weight(self) -> float:
         """Of the hinge on attention."""
-        return self.settings.significance_weight if self.guided else 0.0
+        return self.settings.significance_weight if self.kind.has_spans else 0.0
 
     def passes(self, count: Tensor, chance: random.Random) -> Iterator[tuple[str, Tensor | None, list[bool] | None]]:
         """Of every pass its name, the lengths that go on after each layer, None for all, and which layers run.
@@ -101,7 +103,7 @@ class Sandwich:
                 value, teacher = self.task_loss(out.logits, batch), out.logits.detach()
                 figures = {"loss": value.item()}
             else:
-                value = distance(out.logits, teacher)
+                value = divergence(out.logits, teacher, self.kind)
                 figures = {f"kl_{name}": value.item()}
             hinge = self.hinge(out, batch, count)
             del out  # only one pass's activations live at a time

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from compress.learn.distill import LogitsRecorder, divergence
+from compress.learn.distill import LogitsRecorder
 from compress.learn.finetune import learn
 from compress.learn.student import Student, Workplace
 from compress.nas.space import Space, space_of
@@ -19,7 +19,9 @@ from compress.nas.supernet_train import sandwich
 from compress.recipe.nas import NasRecipe
 from compress.recipe.nas_groups import Tune
 from compress.recipe.stage import StageContext
+from compress.tasks.losses import divergence
 from compress.tasks.samples import Forward, Loss
+from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of
 from zoo.checkpoints import read_config
 from zoo.features import load_tokenizer
@@ -40,23 +42,23 @@ def run(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     space = space_of(recipe.space, read_config(source))
     net = SuperNet.load(source, space, lambda folder: subject.load_model(folder, settings.dropout))
     data = subject.samples(tokenizer, subject.load("train"))
-    loss = in_place(subject.loss(), settings, space)
+    loss = in_place(subject, settings, space)
     facts = learn(Workplace.of(ctx), Student(net, tokenizer, data), settings, loss, net.save)
     return {**facts, "networks": len(space)}
 
 
-def in_place(task_loss: Loss, settings: Tune, space: Space) -> Loss:
+def in_place(subject: Subject[Any], settings: Tune, space: Space) -> Loss:
     """The loss of `compress.learn.loop.train` for a supernet and a task: sandwich rule and in-place distillation.
 
     The largest sub-network learns from the labels, the smallest and the random ones from what the largest says of the
     same batch (T^2 KL(largest || this)) and from the labels, by the settings' weights (Yu and Huang, arXiv 1903.05134).
 
     Args:
-        task_loss: of one pass at full length, as `compress.tasks.subject.Subject.loss` gives it.
+        subject: what is learned.
         settings: a `Tune` group.
         space: of the supernet.
     """
-    total = settings.label_weight + settings.teacher_weight
+    total, kind, task_loss = settings.label_weight + settings.teacher_weight, subject.task.type, subject.loss()
 
     def loss(
         model: Forward, batch: dict[str, Tensor], chance: random.Random
@@ -72,7 +74,7 @@ def in_place(task_loss: Loss, settings: Tune, space: Space) -> Loss:
                 goal = heard.logits.detach()
                 yield task / len(networks), {**figures, "largest_loss": task.item()}
                 continue
-            far = divergence(heard.logits, goal, settings.temperature)
+            far = divergence(heard.logits, goal, kind, settings.temperature)
             value = (settings.label_weight * task + settings.teacher_weight * far) / total
             yield value / len(networks), {f"{name}_loss": task.item(), f"{name}_distance": far.item()}
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from compress.tasks import dropping
-from compress.tasks.samples import Forward, Loss
+from compress.tasks.samples import IGNORED, Forward, Loss, inputs_of
+from zoo.tasks import LOST, TaskType
 
 
 def span_loss(logits: Tensor, start: Tensor, end: Tensor) -> Tensor:
@@ -53,28 +54,53 @@ def class_loss(logits: Tensor, label: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), label)
 
 
-def classes() -> Loss:
-    """The loss of `compress.learn.loop.train` for classification and regression."""
+def token_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Mean cross-entropy of the classes of tokens; those without one (`IGNORED`) do not count.
+
+    Args:
+        logits: `[batch, tokens, labels]`.
+        label: `[batch, tokens]`.
+    """
+    total = F.cross_entropy(logits.flatten(0, 1).float(), label.flatten().long(), ignore_index=IGNORED, reduction="sum")
+    return total / (label != IGNORED).sum().clamp_min(1)
+
+
+def plain(loss_of: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Loss:
+    """The loss of `compress.learn.loop.train` for a task whose loss follows from logits and batch alone.
+
+    Args:
+        loss_of: as `compress.tasks.subject.Subject.loss_of`.
+    """
 
     def loss(
         model: Forward, batch: dict[str, Tensor], _chance: random.Random
     ) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
-        value = class_loss(model(**inputs).logits, batch["label"])
+        value = loss_of(model(**inputs_of(batch)).logits, batch)
         yield value, {"loss": value.item()}
 
     return loss
 
 
-def distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL(teacher || student), mean over the batch and, of logits `[batch, tokens, 2]`, over start and end.
+def divergence(student: Tensor, teacher: Tensor, kind: TaskType, temperature: float = 1.0) -> Tensor:
+    """T^2 KL(teacher || student) at temperature T: mean over the batch, and over start and end for questions, or over
+    the real tokens where each has labels. Of plain values, and of one output, a score, it is the squared difference.
 
-    A classifier's logits are `[batch, labels]`; of a score, `[batch, 1]`, it is the squared difference.
+    Args:
+        student, teacher: logits, with `LOST` at padded tokens.
+        kind: says what they are a distribution over.
+        temperature: softens both.
     """
-    if student.ndim == 2 and student.shape[1] == 1:
-        return F.mse_loss(student.float(), teacher.detach().float())
-    target = teacher.detach().float().log_softmax(1)
-    return F.kl_div(student.float().log_softmax(1), target, log_target=True, reduction="none").sum(1).mean()
+    student, teacher = student.float(), teacher.detach().float()
+    if kind.spread == "nothing" or (student.ndim == 2 and student.shape[1] == 1):
+        return F.mse_loss(student, teacher)
+    axis = 1 if kind.spread == "tokens" else -1
+    padded = teacher <= LOST / 2  # padding has to stay without any probability at high temperatures too
+    mine, goal = ((each / temperature).masked_fill(padded, LOST).log_softmax(axis) for each in (student, teacher))
+    far = temperature**2 * F.kl_div(mine, goal, log_target=True, reduction="none").sum(axis)
+    if kind.spread == "tokens":
+        return far.mean()
+    real = ~padded.all(-1)
+    return (far * real).sum() / real.sum().clamp_min(1)
 
 
 def attention_hinge(

@@ -1,5 +1,6 @@
 """How good answers, labels and rankings are: exact match and F1 as SQuAD defines them (arXiv 1606.05250, 1806.03822),
-what GLUE reports (arXiv 1804.07461), and what BEIR does (arXiv 2104.08663)."""
+what GLUE reports (arXiv 1804.07461), F1 of entities as CoNLL counts them (arXiv cs/0306050), and what BEIR reports
+(arXiv 2104.08663)."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from scipy import stats
 from sklearn.metrics import average_precision_score, f1_score
 
+from zoo.tag import spans_of
 from zoo.tasks import Task
 
 Values = npt.NDArray[np.generic]
@@ -80,6 +82,35 @@ def squad_scores(predictions: Mapping[str, str], references: Mapping[str, Sequen
             scores[f"{group}_f1"] = _percent(row[2] for row in part)
             scores[f"{group}_total"] = len(part)
     return scores
+
+
+def entity_scores(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]) -> dict[str, float]:
+    """F1, precision and recall of entities, over all kinds together: one is right if its words and its kind are.
+
+    Entities are counted as conlleval does, and as the package seqeval does by default, see `zoo.tag.spans_of`.
+
+    Args:
+        predictions: labels of every sentence's words, `B-PER` for example.
+        labels: likewise, what is right.
+
+    Returns:
+        In points of 100: `f1`, `precision`, `recall`, 0 where nothing was to be found or said; and `n`, sentences.
+
+    Raises:
+        ValueError: there is nothing to score, or sentences are not of the same words.
+    """
+    if not labels or [len(one) for one in predictions] != [len(one) for one in labels]:
+        raise ValueError(f"the labels of {len(predictions)} sentences do not fit those of {len(labels)}")
+    hits = ours = theirs = 0
+    for mine, right in zip(predictions, labels, strict=True):
+        one, other = set(spans_of(mine)), set(spans_of(right))
+        hits, ours, theirs = hits + len(one & other), ours + len(one), theirs + len(other)
+    return {
+        "f1": 200 * hits / (ours + theirs) if ours + theirs else 0.0,
+        "precision": 100 * hits / ours if ours else 0.0,
+        "recall": 100 * hits / theirs if theirs else 0.0,
+        "n": len(labels),
+    }
 
 
 def _percent(values: Iterable[float]) -> float:

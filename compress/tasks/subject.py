@@ -18,7 +18,7 @@ from compress.data.squad import Example, fingerprint
 from compress.data.texts import draw
 from compress.recipe.groups import Dataset, Evaluate, Questions
 from compress.tasks.heads import replace_head
-from compress.tasks.losses import distance
+from compress.tasks.losses import divergence
 from compress.tasks.samples import Loss, Sample
 from zoo.catalog import checkpoint_of
 from zoo.checkpoints import head_of, most_tokens, read_config
@@ -234,7 +234,7 @@ class Subject(ABC, Generic[E]):
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         """How far a student's outputs are from those that teach it, a mean over the batch."""
-        return distance(student, teacher)
+        return divergence(student, teacher, self.task.type)
 
     @abstractmethod
     def load_model(

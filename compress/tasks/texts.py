@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,10 @@ from compress.data.intake import Intake
 from compress.data.names import OWN
 from compress.data.squad import Example
 from compress.data.texts import TextExample
-from compress.tasks.heads import (
-    CHECKED,
-    HEAR,
-    Outputs,
-    check_stated,
-    load_labelled,
-    named,
-    settings_as_labelled,
-    shown_order,
-)
-from compress.tasks.losses import class_loss, classes
+from compress.tasks.heads import CHECKED, HEAR, Outputs, check_stated, named, shown_order
+from compress.tasks.labelled import Labelled
+from compress.tasks.losses import class_loss, plain
 from compress.tasks.metrics import several_scores, task_scores
-from compress.tasks.rows import Rows
 from compress.tasks.samples import Loss, Sample
 from compress.tasks.subject import About, Asked, Reading, Tell
 from zoo.catalog import checkpoint_of
@@ -38,13 +29,12 @@ from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
 from zoo.features import Tokenizer, Window, load_tokenizer, make_texts
 from zoo.lengths import Lengths
-from zoo.modeling import LengthAdaptiveModel
 from zoo.pretrained import FloatModel
 from zoo.settings import get_settings
 from zoo.tasks import TASKS, TEXTS, Task, are_unnamed, find_task
 
 
-class Texts(Rows[TextExample]):
+class Texts(Labelled[TextExample]):
     """Texts, or pairs of texts, to classify or to score."""
 
     def __init__(self, task: Task, reading: Reading, recipe: About | None = None):
@@ -134,31 +124,13 @@ class Texts(Rows[TextExample]):
         return float(label or 0) if self.task.regression else label
 
     def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Loss:
-        return classes()
+        return plain(self.loss_of)
 
     def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         return class_loss(logits, batch["label"])
 
-    def load_model(
-        self, folder: Path | str, dropout: float = 0.0, new_head: bool = True, **overrides: Any
-    ) -> LengthAdaptiveModel:
-        if self.labels and self.is_start(folder):
-            check_stated(self.task, read_config(folder), self.labels)
-        return load_labelled(folder, self._outputs(folder, self.labels, new_head), dropout, **overrides)
-
-    def stated(self, folder: Path | str, config: dict[str, Any]) -> dict[str, Any]:
-        check_stated(self.task, config, self.labels)
-        return settings_as_labelled(folder, self._outputs(folder, self.labels, new=False))
-
-    def load_teacher(self, folder: Path | str, labels: Sequence[str] | None = None) -> LengthAdaptiveModel:
-        return load_labelled(folder, self._outputs(folder, labels, new=False))
-
-    def has_head(self, config: Mapping[str, Any]) -> bool:
-        return Outputs(self.task, self.labels).is_of(config)
-
-    def _outputs(self, folder: Path | str, labels: Sequence[str] | None, new: bool) -> Outputs:
-        """How a checkpoint's outputs are settled: where nobody names them, by examples of the recipe's own."""
-        return Outputs(self.task, labels, partial(self._look, folder) if self.has_recipe else None, new)
+    def look(self, folder: Path | str) -> Callable[[FloatModel], list[int] | None] | None:
+        return partial(self._look, folder) if self.has_recipe else None
 
     def _look(self, folder: Path | str, model: FloatModel) -> list[int] | None:
         if self.task.several:

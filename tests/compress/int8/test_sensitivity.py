@@ -73,9 +73,9 @@ def test_a_product_alone_is_what_the_graph_computes_and_leaves_no_trace(ready):
 
 def test_divergence_is_of_distributions_or_of_numbers():
     sure, even = torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 0.0]])
-    assert sensitivity.divergence([sure], [sure]) == 0
-    assert sensitivity.divergence([sure], [even]) > 1
-    assert sensitivity.divergence([torch.tensor([[3.0]])], [torch.tensor([[1.0]])]) == 4
+    assert sensitivity.divergence([sure], [sure], TEXTS) == 0
+    assert sensitivity.divergence([sure], [even], TEXTS) > 1
+    assert sensitivity.divergence([torch.tensor([[3.0]])], [torch.tensor([[1.0]])], TEXTS) == 4
 
 
 def test_nothing_to_measure_on_is_told(ready):
@@ -93,7 +93,7 @@ def test_the_command_prints_a_table_and_writes_json(tiny_model, tiny_data, tmp_p
     report = read_json(tmp_path / "s.json")
     assert [line.split()[0] for line in told.stdout.splitlines()[1:10]] == [row["name"] for row in report["rows"]]
     assert "all at once" in told.stdout and report["together"] > 0 and report["windows"] >= 3
-    with pytest.raises(UserError, match="answers questions: no task"):
+    with pytest.raises(UserError, match="answers questions: leave"):
         sensitivity.of_entry(str(tiny_model), task="sst2")
 
 
@@ -108,5 +108,5 @@ def test_classifiers_are_measured_on_texts_of_their_task(tiny_model, tmp_path):
     texts.write_text("\n".join(map(json.dumps, rows)))
     report = sensitivity.of_entry(str(folder), str(texts), 3, "dynamic", task="sst2")
     assert report.windows == 3 and report.approach == "dynamic" and report.together > 0 and len(report.rows) == 9
-    with pytest.raises(UserError, match="classifies: name its task"):
+    with pytest.raises(UserError, match="name it, for example --task sst2"):
         sensitivity.of_entry(str(folder))

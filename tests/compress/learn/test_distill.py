@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from compress.learn.distill import Guidance, LogitsRecorder, distillation, distilled, divergence, paired_layers
+from compress.learn.distill import Guidance, LogitsRecorder, distillation, distilled, paired_layers
 from compress.learn.distill import teacher as stage_teacher
 from compress.learn.length_drop import Sandwich
 from compress.learn.loop import Schedule, computing, train
@@ -22,7 +22,7 @@ from compress.recipe.groups import Dataset, Learning, LengthDrop, Training
 from compress.recipe.stage import StageContext
 from compress.recipe.train import TrainRecipe
 from compress.recipe.training_groups import Distill
-from compress.tasks.losses import span
+from compress.tasks.losses import divergence, span
 from compress.tasks.samples import collate
 from tests.compress import recipe_kit
 from tests.compress.learn.distill_kit import disturbed, question_samples
@@ -30,7 +30,7 @@ from zoo.errors import UserError
 from zoo.families import FAMILIES
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
-from zoo.tasks import LOST
+from zoo.tasks import LOST, QUESTIONS, TEXTS, TOKENS
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +82,28 @@ def test_the_divergence_is_that_of_the_teacher_over_real_tokens(temperature):
     mine, theirs = 5 * torch.randn(3, 7, 2), 5 * torch.randn(3, 7, 2)
     alive = torch.arange(7)[None] < torch.tensor([[7], [4], [2]])
     padded = [logits.masked_fill(~alive[..., None], LOST) for logits in (mine, theirs)]
-    found = divergence(padded[0], padded[1], temperature)
+    found = divergence(padded[0], padded[1], QUESTIONS, temperature)
     torch.testing.assert_close(found, reference(mine, theirs, alive, temperature), atol=1e-5, rtol=1e-4)
-    assert divergence(padded[1], padded[1], temperature) == 0
+    assert divergence(padded[1], padded[1], QUESTIONS, temperature) == 0
 
 
 def test_classes_and_scores_are_compared_too():
     mine, theirs = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[3.0, 0.0, 1.0]])
     p, q = (theirs / 2).softmax(1), (mine / 2).softmax(1)
-    torch.testing.assert_close(divergence(mine, theirs, 2), 4 * (p * (p / q).log()).sum())
-    torch.testing.assert_close(divergence(torch.tensor([[1.0]]), torch.tensor([[3.0]]), 2), torch.tensor(4.0))
+    torch.testing.assert_close(divergence(mine, theirs, TEXTS, 2), 4 * (p * (p / q).log()).sum())
+    torch.testing.assert_close(divergence(torch.tensor([[1.0]]), torch.tensor([[3.0]]), TEXTS, 2), torch.tensor(4.0))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_labels_of_tokens_are_a_distribution_for_each_real_token(temperature):
+    torch.manual_seed(0)
+    mine, theirs = 5 * torch.randn(3, 7, 2), 5 * torch.randn(3, 7, 2)  # two labels: in shape like start and end
+    alive = torch.arange(7)[None] < torch.tensor([[7], [4], [2]])
+    p, q = ((each[alive] / temperature).softmax(-1) for each in (theirs, mine))
+    expected = temperature**2 * (p * (p / q).log()).sum(-1).mean()
+    padded = [logits.masked_fill(~alive[..., None], LOST) for logits in (mine, theirs)]
+    torch.testing.assert_close(divergence(*padded, TOKENS, temperature), expected, atol=1e-5, rtol=1e-4)
+    assert divergence(padded[1], padded[1], TOKENS, temperature) == 0
 
 
 def test_the_loss_is_the_weighted_mean_of_its_parts(student, guide, data):
@@ -259,4 +271,4 @@ def test_the_reference_of_torch_agrees():
     forward = F.kl_div(mine[..., 0].log_softmax(1), theirs[..., 0].softmax(1), reduction="sum") / 2
     backward = F.kl_div(theirs[..., 0].log_softmax(1), mine[..., 0].softmax(1), reduction="sum") / 2
     assert forward.item() != pytest.approx(backward.item(), rel=0.1)
-    torch.testing.assert_close(divergence(mine, theirs, 1.0), forward)
+    torch.testing.assert_close(divergence(mine, theirs, QUESTIONS), forward)

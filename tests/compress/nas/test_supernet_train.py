@@ -280,7 +280,7 @@ def test_the_largest_teaches_the_others_in_place(tiny_model, tiny_data, tokenize
     batch = {**collate(data, 0), "row": torch.arange(len(data))}
 
     def go(**settings):
-        loss = in_place(subject.loss(), Tune(random_networks=1, **settings), SPACE)
+        loss = in_place(subject, Tune(random_networks=1, **settings), SPACE)
         return list(loss(net, batch, random.Random(0)))
 
     both = go(label_weight=1, teacher_weight=3, temperature=2)

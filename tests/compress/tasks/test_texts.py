@@ -16,7 +16,7 @@ from compress.int8.rounding import integer_weights
 from compress.learn.loop import Schedule, train
 from compress.progress import Progress
 from compress.tasks.heads import Outputs, head_settings, load_labelled
-from compress.tasks.losses import class_loss, classes
+from compress.tasks.losses import class_loss, plain
 from compress.tasks.samples import collate
 from compress.tasks.subjects import subject_for
 from zoo import torchvision_fix
@@ -35,6 +35,7 @@ torchvision_fix.mend()
 import transformers  # noqa: E402
 
 SST2, MRPC, STSB, MNLI = map(find_task, ("sst2", "mrpc", "stsb", "mnli"))
+LOSS = plain(lambda logits, batch: class_loss(logits, batch["label"]))
 FAMILIES = ("bert", "roberta", "distilbert")
 GOOD, BAD, DULL = ("lake", "deep"), ("chess", "queen"), ("the", "and", "of", "in", "is")
 
@@ -78,7 +79,14 @@ def test_a_separable_task_is_learned_and_kept_in_eight_bits(encoder, tmp_path):
     pad_id = tokenizer.pad_token_id
     schedule = Schedule(learning_rate=3e-3, epochs=5, batch_size=16, precision="fp32", pad_id=pad_id)
     progress = Progress(tmp_path / "progress.jsonl", "train", bar=False, shown=False)
-    result = train(model, data, classes(), schedule, tmp_path / "run", progress)
+    result = train(
+        model,
+        data,
+        LOSS,
+        schedule,
+        tmp_path / "run",
+        progress,
+    )
     assert result["steps"] == 75 and result["loss"] < 0.5
     model.save(tmp_path / "model")
     scores = subject_for(SST2.name).score(TorchEngine.open(tmp_path / "model", 1), tokenizer, held_out)
@@ -112,7 +120,14 @@ def test_a_score_is_learned_towards(encoder, tmp_path):
     schedule = Schedule(learning_rate=3e-3, epochs=12, batch_size=16, precision="fp32")
     progress = Progress(tmp_path / "progress.jsonl", "train", bar=False, shown=False)
     data = subject_for(STSB.name).samples(tokenizer, examples)
-    train(model, data, classes(), schedule, tmp_path / "run", progress)
+    train(
+        model,
+        data,
+        LOSS,
+        schedule,
+        tmp_path / "run",
+        progress,
+    )
     model.save(tmp_path / "model")
     engine = OnnxEngine.open(write(float_weights(model), spec_of(model), tmp_path / "onnx").parent, 1)
     scores = subject_for(STSB.name).score(engine, tokenizer, examples)
