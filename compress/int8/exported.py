@@ -81,7 +81,8 @@ class Exported:
     """
 
     def __init__(self, model: Pretrained, tokenizer: Tokenizer, settings: Quantize, read: ReadWindows):
-        self.config, self.tokenizer, self.settings, self.read = model.config, tokenizer, settings, read
+        self.config, self.head, self.tokenizer = model.config, model.head, tokenizer
+        self.settings, self.read = settings, read
         self.graph = export(model)
         self.arrays = {part.name: part for part in self.graph.graph.initializer}
         self.makers = {n.output[0]: n for n in self.graph.graph.node if n.op_type in ("Identity", "Transpose")}
@@ -140,7 +141,7 @@ class Exported:
         exact = self._answers(self.graph, windows)
 
         def far(floats: Sequence[str]) -> float:
-            return divergence(self._answers(self.quantized(floats), windows), exact)
+            return divergence(self._answers(self.quantized(floats), windows), exact, self.head)
 
         divergences = {name: far([other for other in self.names if other != name]) for name in self.names}
         weights = {one.module: one.weight for one in self.products} | (
