@@ -40,7 +40,7 @@ PRUNE = ["pretrain.text=examples", "pretrain.block_tokens=32", "pretrain.steps=2
 PRUNE += ["pretrain.max_passages=8"]
 PRUNE += ["prune.end_step=1", "prune.frequency=1"]
 PRUNE += [f"{stage}.{key}" for stage in ("lock", "aware") for key in ("epochs=1", "batch_size=8", "max_length=128")]
-PRUNE += ["lock.stride=16", "aware.stride=16", "aware.calibration_samples=4", "quantize.calibration_samples=4"]
+PRUNE += ["lock.stride=16", "aware.stride=16", "aware.calibration_samples=4"]
 MINILM = "microsoft/MiniLM-L12-H384-uncased"
 # Recipe, its model, changes, the stage that it ends with unless all is wanted, the one with the model's weights.
 RECIPES = [
