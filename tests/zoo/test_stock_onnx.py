@@ -26,6 +26,7 @@ from zoo.features import load_tokenizer, make_texts, pad
 from zoo.files import read_json
 from zoo.graph import read
 from zoo.lengths import LengthConfig
+from zoo.onnx_files import data_files
 from zoo.tasks import LOST
 
 ENGINES = ["onnxruntime", "openvino"]
@@ -193,6 +194,9 @@ def test_data_elsewhere_are_refused(asks, tmp_path, where):
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(UserError, match="from outside of its folder"):
         catalog.find(str(folder))
+    if where.startswith(".."):  # told by the name alone, too, as before the data are pulled off the Hub
+        with pytest.raises(UserError, match=r"from outside of its folder \(\.\./weights"):
+            data_files(folder / "model.onnx")
 
 
 def test_data_that_are_not_there_are_named(asks, tmp_path):

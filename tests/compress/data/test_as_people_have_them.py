@@ -307,6 +307,20 @@ def test_a_file_in_which_everything_is_wrong_takes_time_by_its_length(kind, tmp_
     assert fresh and work(2000) <= 2.2 * work(1000)
 
 
+def test_quotes_that_swallow_the_rest_at_every_line_are_given_up_in_time(tmp_path, monkeypatch):
+    steps = {"count": 0}
+    csv_reader_counting(steps, monkeypatch)
+
+    def work(n: int) -> int:
+        """Each line ends the quote of the one before and begins another, which the end of the file leaves open."""
+        steps["count"] = 0
+        with pytest.raises(UserError, match="Too many lines have wrong quotes to leave them out"):
+            read(tmp_path, "a.csv", "question,context,answer\n" + 'Who",?,"Ann came.\n' * n, skip=True)
+        return steps["count"]
+
+    assert work(2000) <= 2.2 * work(1000)
+
+
 def csv_reader_counting(steps: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> bool:
     """Counts the characters of the lines that `csv.reader` is given."""
     from compress.data import tables
