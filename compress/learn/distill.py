@@ -27,9 +27,9 @@ from compress.recipe.stage import StageContext
 from compress.recipe.train import TrainRecipe
 from compress.recipe.training_groups import Distill
 from compress.tasks.losses import divergence
-from compress.tasks.samples import Forward, Loss, Sample
+from compress.tasks.samples import Forward, Loss, Sample, inputs_of
 from compress.tasks.subject import Subject
-from compress.tasks.subjects import subject_of, training_samples
+from compress.tasks.subjects import subject_of, taught_samples
 from zoo.catalog import checkpoint_of
 from zoo.devices import compute_device
 from zoo.errors import UserError
@@ -107,7 +107,7 @@ def teacher(ctx: StageContext[Taught], check: Callable[[int], None] | None = Non
     tokenizer = tokenizer_of(recipe.model, recipe.tokenizer)
 
     def windows() -> list[Sample]:
-        data = training_samples(recipe, tokenizer, recipe.finetune)
+        data = taught_samples(recipe, tokenizer)
         if check:
             check(len(data))
         return data
@@ -207,7 +207,7 @@ def distilled(
         else:
             with recording(guide.model, [layer for _, layer in pairs], *inside) as theirs:
                 target = guide(batch).logits
-        alive = batch["attention_mask"].bool()
+        alive = inputs_of(batch)["attention_mask"].bool()
         recorder = LogitsRecorder(model)
         turns = task_loss(recorder, batch, chance)
         while True:

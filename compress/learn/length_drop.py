@@ -27,9 +27,9 @@ from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.stage import StageContext, trained_in
 from compress.tasks.dropping import bounds_of, dropping, sampled, smallest, surviving_layers
 from compress.tasks.losses import attention_hinge, divergence, of_answer
-from compress.tasks.samples import Forward
+from compress.tasks.samples import Forward, inputs_of
 from compress.tasks.subject import Subject
-from compress.tasks.subjects import subject_of, training_samples
+from compress.tasks.subjects import subject_of, unlabelled_samples
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel, Output
 from zoo.tasks import QUESTIONS, TaskType
@@ -95,8 +95,8 @@ class Sandwich:
         self, model: Forward, batch: Batch, chance: random.Random
     ) -> Iterator[tuple[Tensor, dict[str, float]]]:
         """The losses of a step, each its share of their mean: of the task, then of what full length teaches."""
-        inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
-        count, teacher = batch["attention_mask"].sum(1), torch.empty(0)
+        inputs = inputs_of(batch)
+        count, teacher = inputs["attention_mask"].sum(1), torch.empty(0)
         for name, lengths, layers in self.passes(count, chance):
             out = model(**inputs, lengths=lengths, layers=layers, scored=lengths is None and self.weight > 0)
             if lengths is None:
@@ -125,7 +125,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     model = subject.load_model(source, settings.dropout, **dropping(settings))
     model.attention_dropout = settings.attention_dropout
     sandwich = Sandwich.of(settings, model, subject)
-    student = Student(model, tokenizer, training_samples(recipe, tokenizer, settings))
+    student = Student(model, tokenizer, unlabelled_samples(recipe, tokenizer, settings))
     loss = sandwich
     if recipe.distill.apply:
         loss = distillation(Guidance.of(recipe, ctx.inputs), sandwich, student, sandwich.count)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from compress.learn.precision import computing
 from compress.memory import give_back
 from compress.progress import Progress
-from compress.tasks.samples import Loss, Sample, collate
+from compress.tasks.samples import SECOND, Loss, Sample, collate
 from zoo.devices import CPU, compute_device
 from zoo.files import atomic, read_json, write_json
 from zoo.recompute import set_recompute
@@ -317,7 +317,8 @@ class Run:
         batch = {**collate([self.data[i] for i in rows], self.schedule.pad_id), "row": torch.tensor(rows)}
         batch = {key: value.to(self.device) for key, value in batch.items()}
         if self.schedule.word_dropout:
-            batch["input_ids"] = hidden_words(batch["input_ids"], self.schedule)
+            for key in (key for key in ("input_ids", f"{SECOND}input_ids") if key in batch):
+                batch[key] = hidden_words(batch[key], self.schedule)
         return batch
 
     def save(self) -> None:

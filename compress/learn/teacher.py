@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from compress.progress import Progress
-from compress.tasks.samples import Sample, collate
+from compress.tasks.samples import Sample, collate, inputs_of
 from zoo.checkpoints import labels_of, most_tokens
 from zoo.errors import UserError
 from zoo.features import Tokenizer
@@ -47,12 +47,13 @@ class Teacher:
 
     def __call__(self, batch: dict[str, Tensor]) -> Output:
         """What it makes of a batch of `compress.tasks.samples.collate`, in tensors that a loss can use."""
-        ids, types = batch["input_ids"], None
+        inputs = inputs_of(batch)
+        ids, types = inputs["input_ids"], None
         if self._has_segments:
-            types = batch["token_type_ids"] if self.separator is None else segments(ids, self.separator)
+            types = inputs["token_type_ids"] if self.separator is None else segments(ids, self.separator)
         self.model.to(ids.device)
         with torch.inference_mode():
-            out = self.model(ids, batch["attention_mask"], types)
+            out = self.model(ids, inputs["attention_mask"], types)
         return Output(out.logits.clone())  # a tensor of inference mode cannot take part in a backward pass
 
 
@@ -111,14 +112,17 @@ class TeacherLogits:
         """Logits of the samples at `rows` of `data`.
 
         Returns:
-            float32 `[batch, tokens, 2]`, padded with `zoo.tasks.LOST` to the longest of them, or `[batch, labels]`.
+            float32 `[batch, tokens, 2]`, padded with `zoo.tasks.LOST` to the longest of them, or `[batch, labels]`;
+            of pairs that are read apart twice as many, the second texts below the first ones.
         """
         places = [self._places[int(row)] for row in rows]
         counts = [self._tokens[place] for place in places]
         logits = np.full((len(places), max(counts), self.width), LOST, np.float32)
         for row, (place, count) in enumerate(zip(places, counts, strict=True)):
             logits[row, :count] = self._values[self._starts[place] : self._starts[place] + count]
-        return torch.from_numpy(logits if TASK_TYPES[self.task].per_token else logits[:, 0])
+        if TASK_TYPES[self.task].per_token:
+            return torch.from_numpy(logits)
+        return torch.from_numpy(logits.transpose(1, 0, 2).reshape(-1, self.width))  # second texts below first ones
 
     @classmethod
     def make(
@@ -146,8 +150,9 @@ class TeacherLogits:
             UserError: two different samples have one key.
         """
         data = _distinct(data)
-        head, width = teacher.model.head, teacher.model.last.out_features
-        tokens = [len(sample.window.input_ids) if head.per_token else 1 for sample in data]
+        head = teacher.model.head
+        width = teacher.model.last.out_features if head.layers else teacher.model.shape.hidden
+        tokens = [len(sample.window.input_ids) if head.per_token else len(sample.windows) for sample in data]
         keys, checks = [sample.key for sample in data], [_check(sample) for sample in data]
         index = {"keys": keys, "tokens": tokens, "checks": checks}
         header = {"version": VERSION, "task": head.name, "width": width, "mark": mark}
@@ -171,9 +176,11 @@ class TeacherLogits:
             rows = rest[at : at + batch_size]
             batch = {key: value.to(device) for key, value in collate([data[row] for row in rows], pad_id).items()}
             logits = teacher(batch).logits.float().cpu().numpy()
+            if not head.per_token:  # of each sample the rows of its windows
+                logits = logits.reshape(-1, len(rows), width).transpose(1, 0, 2)
             for row, answer in zip(rows, logits, strict=True):
                 count = tokens[row]
-                values[starts[row] : starts[row] + count] = answer[:count] if head.per_token else answer
+                values[starts[row] : starts[row] + count] = answer[:count]
             fresh += rows
             now = time.monotonic()
             if now - flushed > FLUSH_SECONDS or at + batch_size >= len(rest):
@@ -266,7 +273,7 @@ def _distinct(data: Sequence[Sample]) -> list[Sample]:
         if not sample.key:
             raise ValueError("a sample without a key cannot be stored")
         first = distinct.setdefault(sample.key, sample)
-        if first.window.input_ids != sample.window.input_ids:
+        if _check(first) != _check(sample):
             name = sample.key.rpartition("@")[0] or sample.key
             raise UserError(
                 f"Two different training examples have the id {name!r}. Give every one its own, or set "
@@ -288,7 +295,8 @@ def _fits(folder: Path, header: dict[str, Any], index: dict[str, Any], progress:
 
 
 def _check(sample: Sample) -> int:
-    return zlib.crc32(np.asarray(sample.window.input_ids, np.int64).tobytes())
+    ids = [token for window in sample.windows for token in window.input_ids]
+    return zlib.crc32(np.asarray(ids, np.int64).tobytes())
 
 
 def _starts(tokens: Sequence[int]) -> list[int]:

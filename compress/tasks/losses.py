@@ -83,7 +83,7 @@ def plain(loss_of: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Loss:
 
 def divergence(student: Tensor, teacher: Tensor, kind: TaskType, temperature: float = 1.0) -> Tensor:
     """T^2 KL(teacher || student) at temperature T: mean over the batch, and over start and end for questions, or over
-    the real tokens where each has labels. Of plain values, and of one output, a score, it is the squared difference.
+    the real tokens where each has labels. Of one output, a score, it is the squared difference, and of vectors 1 - cosine.
 
     Args:
         student, teacher: logits, with `LOST` at padded tokens.
@@ -91,6 +91,8 @@ def divergence(student: Tensor, teacher: Tensor, kind: TaskType, temperature: fl
         temperature: softens both.
     """
     student, teacher = student.float(), teacher.detach().float()
+    if kind.reads == "pooled":
+        return angle(student, teacher)
     if kind.spread == "nothing" or (student.ndim == 2 and student.shape[1] == 1):
         return F.mse_loss(student, teacher)
     axis = 1 if kind.spread == "tokens" else -1
@@ -101,6 +103,11 @@ def divergence(student: Tensor, teacher: Tensor, kind: TaskType, temperature: fl
         return far.mean()
     real = ~padded.all(-1)
     return (far * real).sum() / real.sum().clamp_min(1)
+
+
+def angle(student: Tensor, teacher: Tensor) -> Tensor:
+    """1 - cosine of vectors `[texts, hidden]`, a mean."""
+    return (1 - F.cosine_similarity(student.float(), teacher.detach().float(), dim=1)).mean()
 
 
 def attention_hinge(

@@ -18,7 +18,6 @@ from compress.data.squad import Example, fingerprint
 from compress.data.texts import draw
 from compress.recipe.groups import Dataset, Evaluate, Questions
 from compress.tasks.heads import replace_head
-from compress.tasks.losses import divergence
 from compress.tasks.samples import Loss, Sample
 from zoo.catalog import checkpoint_of
 from zoo.checkpoints import head_of, most_tokens, read_config
@@ -84,7 +83,12 @@ class Subject(ABC, Generic[E]):
         task: the task, as data.
         reading: how examples become windows.
         recipe: where examples come from; without one, `read` alone gives some.
+
+    Attributes:
+        learns_alone: a model that drops tokens learns from its own full length, or a teacher, and from no labels.
     """
+
+    learns_alone: ClassVar[bool] = False
 
     def __init__(self, task: Task, reading: Reading, recipe: About | None = None):
         self.task, self.reading, self._recipe = task, reading, recipe
@@ -219,6 +223,14 @@ class Subject(ABC, Generic[E]):
             UserError: nothing can be learned from the examples.
         """
 
+    def unlabelled(self, tokenizer: Tokenizer, examples: Sequence[E]) -> list[Sample]:
+        """What a model that drops tokens learns from: where it learns from itself alone, windows without labels.
+
+        Raises:
+            UserError: nothing can be learned from the examples.
+        """
+        return self.samples(tokenizer, examples)
+
     @abstractmethod
     def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Loss:
         """The loss of `compress.learn.loop.train` at full length.
@@ -231,10 +243,6 @@ class Subject(ABC, Generic[E]):
     @abstractmethod
     def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """The task's own loss, from a model's logits and the batch of `compress.tasks.samples.collate`."""
-
-    def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """How far a student's outputs are from those that teach it, a mean over the batch."""
-        return divergence(student, teacher, self.task.type)
 
     @abstractmethod
     def load_model(

@@ -96,6 +96,21 @@ def training_samples(recipe: Read, tokenizer: Tokenizer, settings: Windowed) -> 
     return subject.samples(tokenizer, subject.load("train"))
 
 
+def unlabelled_samples(recipe: Read, tokenizer: Tokenizer, settings: Windowed) -> list[Sample]:
+    """The recipe's training data as a model that drops tokens learns from them, see `Subject.unlabelled`."""
+    subject = subject_of(recipe, settings)
+    return subject.unlabelled(tokenizer, subject.load("train"))
+
+
+def taught_samples(recipe: Any, tokenizer: Tokenizer) -> list[Sample]:
+    """All that the trainings of a recipe with a teacher learn from, of windows as in its group `finetune`."""
+    drop, learned = getattr(recipe, "length_drop", None), list[Sample]()
+    alone = drop is not None and drop.apply and subject_of(recipe).learns_alone
+    if not alone or recipe.finetune.apply:
+        learned += training_samples(recipe, tokenizer, recipe.finetune)
+    return learned + (unlabelled_samples(recipe, tokenizer, recipe.finetune) if alone else [])
+
+
 def trained_on(ctx: StageContext[Any]) -> set[str]:
     """The passages that a run's model learned from.
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from compress.tasks.rows import Rows
-from compress.tasks.samples import Forward, Loss, Sample, inputs_of
+from compress.tasks.samples import SECOND, Forward, Loss, Sample, inputs_of
 from compress.tasks.subject import Asked
 from zoo.checkpoints import most_tokens, read_config
 from zoo.errors import UserError
@@ -30,6 +30,8 @@ E = TypeVar("E")  # an example
 
 class Vectors(Rows[E]):
     """A task whose model gives a vector of each text."""
+
+    learns_alone = True
 
     @classmethod
     def task_of(cls, entry: str, config: Mapping[str, Any], asked: Asked) -> Task:
@@ -50,7 +52,7 @@ class Vectors(Rows[E]):
         """The texts of an example that each get a vector."""
         raise NotImplementedError
 
-    def alone(self, tokenizer: Tokenizer, examples: Sequence[E]) -> list[Sample]:
+    def unlabelled(self, tokenizer: Tokenizer, examples: Sequence[E]) -> list[Sample]:
         """Windows to learn from without labels: all texts of the examples, each by itself.
 
         Raises:
@@ -72,10 +74,9 @@ class Vectors(Rows[E]):
         return loss
 
     def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        if f"{SECOND}input_ids" not in batch:  # nothing but itself, or a teacher, says what a text's vector should be
+            return logits.float().sum() * 0
         return pair_loss(logits, batch.get("label"))
-
-    def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return angle(student, teacher)
 
     def stated(self, folder: Path | str, config: dict[str, Any]) -> dict[str, Any]:
         return {KEY: Pooling.of(config).to_dict()}
@@ -106,15 +107,10 @@ def pair_loss(vectors: Tensor, label: Tensor | None) -> Tensor:
             nearer to the other than to any other second text of the batch.
 
     Returns:
-        Squared distance of the cosines, or cross-entropy over the batch; 0 for texts by themselves, without `label`.
+        Squared distance of the cosines, or cross-entropy over the batch.
     """
     first, second = F.normalize(vectors.float(), dim=1).chunk(2)
     if label is not None:
         return F.mse_loss((first * second).sum(1), label.float())
     likeness = SHARPNESS * first @ second.T
     return F.cross_entropy(likeness, torch.arange(len(likeness), device=likeness.device))
-
-
-def angle(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - cosine of vectors `[texts, hidden]`, a mean."""
-    return (1 - F.cosine_similarity(student.float(), teacher.detach().float(), dim=1)).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,17 @@ from compress.recipe.load import load
 from compress.results.score import score_entry
 from compress.run.run import run
 from tests.compress.embedding_kit import cross_encoder, sentence_encoder, transformers, write_pairs, write_queries
+from tests.compress.text_kit import sentence
 from zoo import catalog
 from zoo.asking import open_entry
 from zoo.embed import TextEmbedder
 from zoo.features import load_tokenizer
 from zoo.files import read_json
+from zoo.modeling import LengthAdaptiveModel
 from zoo.rank import PassageRanker
 
 QUICK = ["evaluate.latency_rounds=0", "quantize.calibration_samples=20"]
+UNTITLED = [f"dataset.{key}=null" for key in ("titles", "validation_titles", "evaluation_titles")]
 TEXTS = ["the lake is deep", "who plays chess on the lake", "the queen of chess is in the deep"]
 
 
@@ -161,3 +165,62 @@ def test_questions_in_squads_format_are_searched_among_all_passages(encoder, tmp
     places = [1 + sorted(-row).index(-row[i]) for i, row in enumerate(likeness)]
     assert scores["mrr_at_10"] == pytest.approx(100 * np.mean([1 / place for place in places]))
     assert scores["recall_at_1"] == pytest.approx(100 * np.mean([place == 1 for place in places]))
+
+
+def test_length_adaptive_embeddings_are_learned_from_plain_text(encoder, data, tmp_path):
+    chance, lines = random.Random(5), tmp_path / "text.txt"
+    lines.write_text("".join(sentence(chance, "lake", 8) + "\n" for _ in range(24)), encoding="utf-8")
+    changes = [f"dataset.{part}={data}/pairs/{part}.jsonl" for part in ("validation", "evaluation")]
+    changes += [f"model={encoder}", "dataset.task=embeddings", f"dataset.train={lines}", "finetune.apply=false"]
+    changes += ["finetune.max_length=128", "length_drop.max_length=128", "length_drop.learning_rate=0.001"]
+    changes += ["distill.apply=true", "distill.label_weight=1", "length_drop.epochs=2", *QUICK, *UNTITLED]
+    run(load("length_adaptive_tiny", changes), tmp_path / "run")
+    entry = catalog.find(str(tmp_path / "run" / "package" / "tiny-qa-length-adaptive-int8"))
+    assert entry.front and entry.front.metric == "spearman" and len(entry.front.everything) > 1
+    rows = [json.loads(line) for line in (data / "pairs" / "evaluation.jsonl").read_text().splitlines()]
+    embedder, point = TextEmbedder(entry), entry.front.points[0]
+    firsts, seconds = (embedder.embed([row[key] for row in rows], point.config) for key in ("sentence1", "sentence2"))
+    expected = stats.spearmanr((firsts * seconds).sum(1), [row["score"] for row in rows]).statistic
+    assert point.score == pytest.approx(100 * expected, abs=1e-3)
+    # What it learns is to say at fewer tokens what the float model says at full length.
+    texts = [line for line in lines.read_text().splitlines() if line][:8]
+    lengths = torch.tensor([[6, 4]])
+    tokenizer, far = load_tokenizer(encoder), []
+    for folder in (encoder, tmp_path / "run" / "length_drop"):
+        model, gaps = LengthAdaptiveModel.load(folder), []
+        for text, theirs in zip(texts, vectors_of(encoder, texts), strict=True):
+            batch = tokenizer([text], return_tensors="pt")
+            with torch.no_grad():
+                short = model(batch["input_ids"], batch["attention_mask"], lengths=lengths).logits[0]
+            gaps.append(1 - float(short @ torch.tensor(theirs)))
+        far.append(np.mean(gaps))
+    assert far[1] < 0.9 * far[0]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_likeness_is_learned_with_labels_and_from_a_teacher(encoder, data, stored, tiny_model, tmp_path):
+    teacher = sentence_encoder(tmp_path / "teacher", tiny_model, seed=9)
+    changes = [f"dataset.{part}={data}/pairs/{part}.jsonl" for part in ("train", "validation", "evaluation")]
+    changes += [f"model={encoder}", "dataset.task=embeddings", "finetune.max_length=128", *QUICK]
+    changes += ["distill.apply=true", f"distill.teacher={teacher}", f"distill.store_logits={str(stored).lower()}"]
+    changes += ["distill.label_weight=1", "prune.apply=false", "finetune.learning_rate=0.003", "finetune.epochs=4"]
+    recipe = load("train_tiny", [*changes, "aware.apply=false", *UNTITLED])
+    run(recipe, tmp_path / "run", "teacher")
+    run(recipe, tmp_path / "run", "train")
+    rows = [json.loads(line) for line in (data / "pairs" / "train.jsonl").read_text().splitlines()]
+
+    def loss(folder: Path) -> float:
+        model, total = LengthAdaptiveModel.load(folder), 0.0
+        for row in rows[:12]:
+            ours, theirs = [], []
+            for key in ("sentence1", "sentence2"):
+                batch = load_tokenizer(encoder)([row[key]], return_tensors="pt")
+                with torch.no_grad():
+                    for each, into in ((model, ours), (other, theirs)):
+                        into.append(each(batch["input_ids"], batch["attention_mask"]).logits[0])
+            total += float(ours[0] @ ours[1] - row["score"] / 5) ** 2
+            total += sum(1 - float(a @ b) for a, b in zip(ours, theirs, strict=True)) / 2
+        return total / 12
+
+    other = LengthAdaptiveModel.load(teacher)
+    assert loss(tmp_path / "run" / "train") < 0.8 * loss(encoder)
