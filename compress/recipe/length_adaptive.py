@@ -25,6 +25,7 @@ from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Distill
 from compress.recipe.work import BACKWARD, INT8, Counts, Work
 
+_WINDOWS = ("length_drop.max_length", "length_drop.stride")
 _GUIDED = ("drop_layers", "length_drop_ratio_bound")  # of length_drop, where fine-tuning asks for attention already
 
 
@@ -38,7 +39,11 @@ class LengthAdaptiveRecipe(Trained):
         "teacher": Stage(
             "compress.learn.distill:teacher",
             ("model", "tokenizer", *LEARNED, "finetune.max_length", "finetune.stride", *TAUGHT),
-            also=TEACHING,
+            also=(
+                *TEACHING,  # and which trainings there are, which says what the teacher is asked about
+                ("length_drop.apply", "not length_drop.apply"),
+                *((key, "not finetune.apply") for key in ("finetune.apply", *_WINDOWS)),
+            ),
             only_if="distill.apply",
             mark="compress.methods.distill:teacher",
         ),

@@ -83,7 +83,7 @@ def plain(loss_of: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Loss:
 
 def divergence(student: Tensor, teacher: Tensor, kind: TaskType, temperature: float = 1.0) -> Tensor:
     """T^2 KL(teacher || student) at temperature T: mean over the batch, and over start and end for questions, or over
-    the real tokens where each has labels. Of one output, a score, it is the squared difference, and of vectors 1 - cosine.
+    the real tokens where each has labels. Of one output, a score, it is the squared difference; of vectors 1 - cosine.
 
     Args:
         student, teacher: logits, with `LOST` at padded tokens.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from compress.data.intake import Intake
 from compress.data.names import OWN
 from compress.data.queries import load_queries
 from compress.tasks.heads import replace_head
+from compress.tasks.losses import plain
 from compress.tasks.metrics import ranking_scores
 from compress.tasks.rows import Rows
-from compress.tasks.samples import Forward, Loss, Sample, inputs_of
+from compress.tasks.samples import Loss, Sample
 from compress.tasks.searches import gains_of, relevant_passages
 from compress.tasks.subject import Asked, Tell
 from zoo.checkpoints import labels_of, read_config
@@ -73,13 +73,7 @@ class Queries(Rows[QueryExample]):
         ]
 
     def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Loss:
-        def loss(
-            model: Forward, batch: dict[str, Tensor], _chance: random.Random
-        ) -> Iterator[tuple[Tensor, dict[str, float]]]:
-            value = self.loss_of(model(**inputs_of(batch)).logits, batch)
-            yield value, {"loss": value.item()}
-
-        return loss
+        return plain(self.loss_of)
 
     def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits[:, 0].float(), batch["label"].float())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from compress.tasks.losses import plain
 from compress.tasks.rows import Rows
-from compress.tasks.samples import SECOND, Forward, Loss, Sample, inputs_of
+from compress.tasks.samples import SECOND, Loss, Sample
 from compress.tasks.subject import Asked
 from zoo.checkpoints import most_tokens, read_config
 from zoo.errors import UserError
@@ -65,13 +65,7 @@ class Vectors(Rows[E]):
         return [Sample(window, key=f"text-{i}") for i, window in enumerate(windows)]
 
     def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Loss:
-        def loss(
-            model: Forward, batch: dict[str, Tensor], _chance: random.Random
-        ) -> Iterator[tuple[Tensor, dict[str, float]]]:
-            value = self.loss_of(model(**inputs_of(batch)).logits, batch)
-            yield value, {"loss": value.item()}
-
-        return loss
+        return plain(self.loss_of)
 
     def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         if f"{SECOND}input_ids" not in batch:  # nothing but itself, or a teacher, says what a text's vector should be

@@ -173,7 +173,7 @@ def test_length_adaptive_embeddings_are_learned_from_plain_text(encoder, data, t
     changes = [f"dataset.{part}={data}/pairs/{part}.jsonl" for part in ("validation", "evaluation")]
     changes += [f"model={encoder}", "dataset.task=embeddings", f"dataset.train={lines}", "finetune.apply=false"]
     changes += ["finetune.max_length=128", "length_drop.max_length=128", "length_drop.learning_rate=0.001"]
-    changes += ["distill.apply=true", "distill.label_weight=1", "length_drop.epochs=2", *QUICK, *UNTITLED]
+    changes += ["distill.apply=true", "distill.label_weight=1", "length_drop.epochs=8", *QUICK, *UNTITLED]
     run(load("length_adaptive_tiny", changes), tmp_path / "run")
     entry = catalog.find(str(tmp_path / "run" / "package" / "tiny-qa-length-adaptive-int8"))
     assert entry.front and entry.front.metric == "spearman" and len(entry.front.everything) > 1
