@@ -5,16 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.zoo.family_kit import CASES, GRAPHS, VARIANTS, batch_of, expected, made
 from tests.zoo.model_kit import CONFIGS, arrays, transformers
-from zoo.checkpoints import architecture
+from zoo.checkpoints import architecture, in_group, theirs
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
 from zoo.errors import UserError
 from zoo.families import FAMILIES
 from zoo.families.rotary import turns_of
+from zoo.files import write_json
+from zoo.layers import packed
 from zoo.lengths import LengthConfig, macs
+from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import TASK_TYPES
 from zoo.weights import float_weights, spec_of, write
 
@@ -57,6 +61,28 @@ def test_macs_are_those_of_transformers_modules(variant, tmp_path):
     assert macs(model.shape, tokens) == count[0] + attention + positions
 
 
+@pytest.mark.parametrize("variant", FAMILIES)
+def test_heads_that_were_cut_out_add_nothing(variant, tmp_path):
+    _, model = made(variant, "qa", tmp_path)
+    group, batch = model.groups[1], batch_of(model)
+    layer = model.blocks[1]
+    axes = {id(part): 0 for module in (layer.query, layer.key, layer.value) for part in module.parameters()}
+    axes |= {id(layer.project.weight): 1}
+    gone, left = torch.arange(16, 24), torch.tensor([*range(16), *range(24, 32)])  # the third head of four
+    cut = dict[str, torch.Tensor]()
+    with torch.no_grad():
+        for name, part in model.named_parameters():  # each once, whichever layers share it
+            if (axis := axes.get(id(part))) is not None:
+                part.index_fill_(axis, gone, 0)
+            cut[name] = part if axis is None else part.index_select(axis, left)
+        right = model(**batch).logits
+    names = {key: theirs(in_group(key, model.groups), model.family) for key in packed(cut, model.row)}
+    save_file({names[key]: value for key, value in packed(cut, model.row).items()}, tmp_path / "model.safetensors")
+    write_json(tmp_path / "config.json", {**model.config, "pruned_heads": {str(group): [2]}})
+    with torch.no_grad():
+        torch.testing.assert_close(LengthAdaptiveModel.load(tmp_path)(**batch).logits, right, atol=1e-5, rtol=0)
+
+
 def test_attention_of_older_configurations_is_read_as_transformers_reads_it():
     older = {"num_hidden_layers": 7, "global_attn_every_n_layers": 2, "local_attention": 64, "global_rope_theta": 5e4}
     read = transformers.ModernBertConfig(**older)
@@ -89,3 +115,7 @@ def test_engines_keep_the_same_tokens_and_say_the_same(variant, head, tmp_path):
             np.testing.assert_allclose(out.logits, right.logits, atol=1e-4, err_msg=engine.name)
             for got, kept in zip(out.kept, right.kept, strict=True):
                 assert (got == kept.numpy()).all()
+            alone = {name: value[1:2, :25] for name, value in batch.items()}  # without padding graphs are others
+            logits = engine.open(folder, 1).run(arrays(alone), lengths[1:2].numpy()).logits[0]
+            together = right.logits[1, :25] if model.head.per_token else right.logits[1]
+            np.testing.assert_allclose(logits, together, atol=1e-4, err_msg=engine.name)
