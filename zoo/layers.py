@@ -98,7 +98,8 @@ class Layer(Recomputable):
                     )
             else:
                 mixed = F.scaled_dot_product_attention(q, k, v, bias, unheeded)
-        return self.project(mixed.transpose(1, 2).flatten(2)), probabilities
+        batch, _, tokens, _ = q.shape
+        return self.project(mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.size)), probabilities
 
     def feed(self, x: Tensor, dropout: float) -> Tensor:
         return self.output_norm(x + F.dropout(self.contract(self.curve(self.expand(x))), dropout, self.training))
