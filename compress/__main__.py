@@ -24,6 +24,7 @@ from compress.run.run import run as run_recipe
 from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.metrics import listed
+from zoo.tasks import find_task
 
 app = typer.Typer(
     add_completion=False,
@@ -229,8 +230,7 @@ def evaluate(
     write_json(json_file, report)
     for notice in report["notices"]:
         typer.echo(notice, err=True)
-    what = "questions" if report["task"].startswith("squad") else "texts"
-    typer.echo(f"{listed(report)} on {report['n']} {what}")
+    typer.echo(f"{listed(report)} on {report['n']} {find_task(report['task']).type.noun}")
 
 
 @app.command()

@@ -1,8 +1,9 @@
-"""The named endpoints: `answer`, `classify`, `measure`, `front` over the same desk; `models`, `jobs` look things up."""
+"""The named endpoints: `answer`, `classify`, `tag`, `measure`, `front` of one desk; `models`, `jobs` look things up."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -11,7 +12,7 @@ from gradio.events import api
 from ui import people
 from ui.desk import Desk
 from ui.events import explain
-from ui.reading import QA
+from ui.reading import kind_of
 from zoo import library
 from zoo.answers import Answer, Reply
 from zoo.catalog import Entry
@@ -49,8 +50,7 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
         """
 
         def work() -> dict[str, Any]:
-            if desk.entry(model).task != QA:
-                raise UserError(f"{model} classifies text: ask it by the endpoint classify.")
+            _check(desk.entry(model), "answer")
             entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
             reply = desk.ask(entry, engine, question, passage, choice.point.config, no_answer)
             full, in_float = desk.reference(entry, engine, question, passage, no_answer)
@@ -83,20 +83,28 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
         def work() -> dict[str, Any]:
             if not model:
                 raise UserError("No classifier is bundled: name a model, as a folder or a Hub id.")
-            if desk.entry(model).task == QA:
-                raise UserError(f"{model} answers questions: ask it by the endpoint answer.")
+            _check(desk.entry(model), "classify")
             entry, choice = _pick(desk, model, engine, budget, unit, first, second)
-            reply = desk.ask(entry, engine, first, second, choice.point.config)
-            full, in_float = desk.reference(entry, engine, first, second)
-            return {
-                **_describe_verdict(reply),
-                "full_length": {**_describe_verdict(full), "fp32": in_float},
-                "same": reply.agrees(full),
-                "point": _describe_choice(choice),
-                "tokens": sum(reply.tokens),
-                "macs_ratio": reply.macs_ratio,
-                "notices": reply.notices,
-            }
+            return _both(desk, entry, engine, (first, second), choice, _describe_verdict)
+
+        return _speak(work)
+
+    def tag(
+        text: str,
+        model: str,
+        budget: float = 100.0,
+        unit: str = "macs",
+        engine: str = DEFAULT_ENGINE,
+    ) -> dict[str, Any]:
+        """Label the words of a text within a budget: names, places, personal data; what full length says beside it.
+
+        `unit` and `engine` as for `answer`. `shared` counts the labelled spans that both have, and all.
+        """
+
+        def work() -> dict[str, Any]:
+            _check(desk.entry(model), "tag")
+            entry, choice = _pick(desk, model, engine, budget, unit, text, "")
+            return _both(desk, entry, engine, (text, ""), choice, _describe_tags)
 
         return _speak(work)
 
@@ -145,6 +153,7 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
 
     api(answer, api_name="answer", **device)
     api(classify, api_name="classify", **device)
+    api(tag, api_name="tag", **device)
     api(measure, api_name="measure", **device)
     api(front, api_name="front", queue=False)
 
@@ -182,6 +191,41 @@ def _pick(
     entry = desk.entry(model)
     full_ms = desk.full_ms(entry, engine, question, passage, now=True) if unit == "ms" and entry.front else None
     return entry, desk.choose(entry, unit, value, full_ms)
+
+
+def _check(entry: Entry, endpoint: str) -> None:
+    """Refuses an entry that another endpoint is for."""
+    kind = kind_of(entry)
+    if kind.endpoint != endpoint:
+        where = f"ask it by the endpoint {kind.endpoint}" if kind.endpoint else "there is no endpoint for that"
+        raise UserError(f"{entry.name} {kind.does}: {where}.")
+
+
+def _both(
+    desk: Desk,
+    entry: Entry,
+    engine: str,
+    texts: tuple[str, str],
+    choice: Choice,
+    describe: Callable[[Reply], dict[str, Any]],
+) -> dict[str, Any]:
+    """What a model says of one or two texts at a choice, and at full length."""
+    reply = desk.ask(entry, engine, *texts, choice.point.config)
+    full, in_float = desk.reference(entry, engine, *texts)
+    return {
+        **describe(reply),
+        "full_length": {**describe(full), "fp32": in_float},
+        "same": reply.agrees(full),
+        **({"shared": reply.shared_tags(full)} if reply.tags is not None else {}),
+        "point": _describe_choice(choice),
+        "tokens": sum(reply.tokens),
+        "macs_ratio": reply.macs_ratio,
+        "notices": reply.notices,
+    }
+
+
+def _describe_tags(reply: Reply) -> dict[str, Any]:
+    return {"entities": [asdict(tag) for tag in reply.tags or []]}
 
 
 def _describe_answer(answer: Answer) -> dict[str, Any]:

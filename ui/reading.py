@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,10 +16,35 @@ from zoo.errors import UserError
 from zoo.features import MAX_CONTEXT, MAX_QUESTION
 from zoo.files import read_json
 from zoo.opened import Opened
-from zoo.tasks import QUESTIONS, TASKS, TEXTS, Task, find_task
+from zoo.tasks import QUESTIONS, TASKS, TEXTS, TOKENS, Task, find_task
 
 QA, CLASSIFICATION = QUESTIONS.name, TEXTS.name
-NAMES = {QA: "questions", CLASSIFICATION: "classify text"}
+
+
+class Kind(NamedTuple):
+    """What the page calls what models of a type of task do.
+
+    Attributes:
+        name: to pick.
+        does: of one of them, in a sentence.
+        endpoint: that asks it.
+    """
+
+    name: str
+    does: str
+    endpoint: str
+
+
+KINDS = {
+    QA: Kind("questions", "answers questions", "answer"),
+    CLASSIFICATION: Kind("classify text", "classifies text", "classify"),
+    TOKENS.name: Kind("label words", "labels words", "tag"),
+}
+
+
+def kind_of(entry: Entry) -> Kind:
+    """What an entry does, as the page calls it."""
+    return KINDS.get(entry.task) or Kind(entry.type.title, f"is for {entry.type.title}", "")
 
 
 class Sample(NamedTuple):
@@ -45,6 +71,7 @@ class Reading:
         scale: of the score that is given, None for labels and answers.
         most: characters of the first text.
         samples: to try.
+        lines: that the boxes are high.
     """
 
     key: str
@@ -55,6 +82,7 @@ class Reading:
     button: str = "Classify"
     scale: tuple[float, float] | None = None
     most: int = MAX_CONTEXT
+    lines: tuple[int, int] = (3, 3)
 
     def is_whole(self, first: str | None, second: str | None) -> bool:
         """Whether there is something to run on."""
@@ -69,13 +97,22 @@ class Reading:
 def questions() -> Reading:
     """Of models that answer questions."""
     samples = tuple(Sample(e["title"], e["question"], e["context"]) for e in catalog.examples())
-    return Reading(QA, "Question", "Passage", samples, button="Ask", most=MAX_QUESTION)
+    return Reading(QA, "Question", "Passage", samples, button="Ask", most=MAX_QUESTION, lines=(2, 7))
+
+
+def _sentences(_entry: Entry) -> Reading:
+    """Of models that label words."""
+    samples = tuple(Sample(*row) for row in SAMPLES[TOKENS.name])
+    return Reading(TOKENS.name, "Text", "", samples, button="Label", lines=(7, 3))
 
 
 def reading_of(entry: Entry) -> Reading:
-    """What an entry reads: by its task where that is known, by the columns that it was measured on, or anything."""
-    if entry.task == QA:
-        return questions()
+    """What an entry reads."""
+    return READINGS.get(entry.task, _texts)(entry)
+
+
+def _texts(entry: Entry) -> Reading:
+    """Of classifiers: by the task where that is known, by the columns that one was measured on, or anything."""
     task = task_of(entry)
     probability = (0.0, 1.0) if entry.activation == SIGMOID and len(entry.labels) == 1 else None
     if task:
@@ -97,6 +134,9 @@ def reading_of(entry: Entry) -> Reading:
         return Reading(f"columns:{first}:{second}", first, second, examples, scale=probability)
     examples = tuple(Sample(*row) for row in GENERAL)
     return Reading("texts", "Text", "Second text, for pairs", examples, optional=True, scale=probability)
+
+
+READINGS: dict[str, Callable[[Entry], Reading]] = {QA: lambda _entry: questions(), TOKENS.name: _sentences}
 
 
 def task_of(entry: Entry) -> Task | None:

@@ -77,4 +77,18 @@ SAMPLES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("Negated", "The shop is open on Sundays.", "The shop is never open on Sundays."),
     ),
 }
+SAMPLES["tokens"] = (
+    (
+        "A letter",
+        "Dear Ms Okafor, thank you for visiting our office in Rotterdam on Monday. Dr Lindqvist of Hartwell Shipping "
+        "will call you from Oslo.",
+    ),
+    ("News", "The mayor of Lyon and the head of Vega Rail opened the new line to Turin on Friday."),
+    (
+        "Personal data",
+        "My name is Joana Prado, I live at 14 Mill Lane in Leeds, and my e-mail address is joana.prado@example.org.",
+    ),
+    ("Film", "Ingrid Solberg plays a detective in The Last Lighthouse, which Northern Film made in Iceland."),
+    ("Nothing", "It rained all day, so nobody went out."),
+)
 GENERAL = SAMPLES["sst2"][:3]  # for a classifier of which nothing is known

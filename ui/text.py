@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.answers import Answer, Reply
+from zoo.answers import Answer, Reply, Tag
 from zoo.catalog import Entry
 from zoo.encoders import ENCODERS, as_a_whole
 from zoo.engines import engine_class, names, runs_graph
@@ -41,6 +41,9 @@ def compare(reply: Reply, full: Reply, precision: str) -> str:
     """Whether it is what full length says, in a few words."""
     if reply.agrees(full):
         return f"Same as {precision} full length"
+    if reply.tags is not None and full.tags is not None:
+        same, every = reply.shared_tags(full)
+        return f"{same} of {every} labelled spans as at {precision} full length"
     if reply.score is not None and full.score is not None:
         return f"{abs(reply.score - full.score):.2f} away from {precision} full length"
     return f"Different from {precision} full length"
@@ -53,6 +56,21 @@ def list_answers(answers: list[Answer], shown: int = SHOWN_ANSWERS) -> str:
         words = escape(answer.text) if answer.text else "*no answer*"
         rows.append(f"| {place} | {words} | {100 * answer.probability:.1f} % | {answer.score:.2f} |")
     return "\n".join(rows)
+
+
+def list_tags(now: list[Tag], full: list[Tag]) -> str:
+    """What is labelled at this budget, and at full length, in the order of the text."""
+    found = {(tag.start, tag.end, tag.label): tag for tag in now}
+    before = {(tag.start, tag.end, tag.label): tag for tag in full}
+    rows = ["| words | label | probability | at full length |", "|:---|:---|---:|---:|"]
+
+    def sure(tag: Tag | None) -> str:
+        return f"{100 * tag.probability:.1f} %" if tag else "–"
+
+    for key in sorted({*found, *before}):
+        tag = found.get(key) or before[key]
+        rows.append(f"| {escape(tag.text)} | {escape(tag.label)} | {sure(found.get(key))} | {sure(before.get(key))} |")
+    return "\n".join(rows) if len(rows) > 2 else "Nothing is labelled."
 
 
 def name_rows(engine: str) -> dict[str, str]:

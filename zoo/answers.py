@@ -79,7 +79,8 @@ class KeptWindow:
     parts: list[int | None] = field(default_factory=list["int | None"])
 
 
-NO_LABEL = "none of the labels"
+NO_LABEL, NO_TAG = "none of the labels", "nothing to label"
+LISTED = 6  # labelled spans that are named in a line
 CLOSE = 0.05  # scores that differ by less read the same
 
 
@@ -97,7 +98,7 @@ class Reply:
         labels: of classification, from likely to unlikely.
         several: several of the labels may hold at once, or none; each has a probability of its own.
         score: of a model with one output.
-        tags: labelled spans of the text, in their order.
+        tags: labelled spans of the text, in their order; None where words are not labelled.
         matches: texts[1:], which were compared with texts[0], the best first.
     """
 
@@ -110,7 +111,7 @@ class Reply:
     labels: list[Label] = field(default_factory=list[Label])
     score: float | None = None
     several: bool = False
-    tags: list[Tag] = field(default_factory=list[Tag])
+    tags: list[Tag] | None = None
     matches: list[Match] = field(default_factory=list[Match])
 
     @property
@@ -135,7 +136,10 @@ class Reply:
 
     @property
     def words(self) -> str:
-        """The answer, the label or the score; empty for no answer."""
+        """The answer, the label or the score, or what is labelled; empty for no answer."""
+        if self.tags is not None:
+            more = f", and {len(self.tags) - LISTED} more" if len(self.tags) > LISTED else ""
+            return ", ".join(f"{tag.text} ({tag.label})" for tag in self.tags[:LISTED]) + more or NO_TAG
         if self.score is not None:
             return f"{self.score:.2f}"
         if self.labels:
@@ -147,8 +151,16 @@ class Reply:
         """Of what it says; None for a score, for several labels at once, and where there is nothing."""
         return self.best.probability if self.best and len(self.chosen) < 2 else None
 
+    def shared_tags(self, other: Reply) -> tuple[int, int]:
+        """How many of the labelled spans of either reply both have, and how many there are."""
+        mine, theirs = ({(tag.start, tag.end, tag.label) for tag in each.tags or ()} for each in (self, other))
+        return len(mine & theirs), len(mine | theirs)
+
     def agrees(self, other: Reply) -> bool:
         """Whether the best answers are the same span, the labels the same, or the scores close."""
+        if self.tags is not None and other.tags is not None:
+            same, every = self.shared_tags(other)
+            return same == every
         if self.labels and other.labels:
             mine, theirs = ({label.name.casefold() for label in each.chosen} for each in (self, other))
             return mine == theirs

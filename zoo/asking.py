@@ -41,10 +41,12 @@ def open_entry(entry: Entry, engine: str = DEFAULT_ENGINE, threads: int | None =
 
 def facts_of(reply: Reply) -> dict[str, Any]:
     """All that a reply says, as JSON has it: what the task gives, and what was computed for it."""
-    parts = {"answers": reply.answers, "labels": reply.labels, "tags": reply.tags, "matches": reply.matches}
+    parts = {"answers": reply.answers, "labels": reply.labels, "matches": reply.matches}
     said: dict[str, Any] = {name: [asdict(one) for one in each] for name, each in parts.items() if each}
     if reply.labels:
         said |= {"chosen": [label.name for label in reply.chosen], "multi_label": reply.several}
+    if reply.tags is not None:
+        said["tags"] = [asdict(tag) for tag in reply.tags]
     if reply.score is not None:
         said["score"] = reply.score
     return {**said, "tokens": reply.tokens, "macs_ratio": reply.macs_ratio, "notices": reply.notices}
@@ -61,7 +63,7 @@ def line_of(reply: Reply) -> str:
         return "\t".join(f"{match.score:.3f} {match.text}" for match in reply.matches)
     if reply.score is not None:
         return f"{reply.score:.4f}"
-    return "\t".join(f"{tag.label}: {tag.text} {tag.probability:.3f}" for tag in reply.tags) or "(nothing)"
+    return "\t".join(f"{tag.label}: {tag.text} {tag.probability:.3f}" for tag in reply.tags or ()) or "(nothing)"
 
 
 def config_of(entry: Entry, budget: float | None, config: str | None) -> LengthConfig | None:

@@ -1,5 +1,5 @@
-"""People's own data: a file of questions, or of texts with labels -> parts to learn from, to choose by and to report
-on, as recipes read them, or the line that is wrong."""
+"""People's own data: a file of questions, or of texts or words with labels -> parts to learn from, to choose by and to
+report on, as recipes read them, or the line that is wrong."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from compress.data import own_texts, tables, texts
-from compress.data.examples import Example, TextExample
+from compress.data import own_texts, tables, tagged, texts
+from compress.data.examples import Example, TaggedExample, TextExample
 from compress.data.intake import Intake
 from compress.data.questions import NEEDED
 from compress.data.squad import from_file, load_squad
 from zoo.errors import UserError
 from zoo.files import sha256, write_json, write_text
 from zoo.settings import get_settings
-from zoo.tasks import QUESTIONS, TEXTS, Task, find_task
+from zoo.tasks import QUESTIONS, TEXTS, TOKENS, Task, find_task
 
 MAX_BYTES, MAX_EXAMPLES = 50_000_000, 200_000
 PARTS = {"train": 0.8, "validation": 0.1, "evaluation": 0.1}
 GUIDE = "significance_weight"  # of the answer, which texts have not
 OF_QUESTIONS = ("titles", "validation_titles", "evaluation_titles")
-One = TypeVar("One", Example, TextExample)
+One = TypeVar("One", Example, TextExample, TaggedExample)
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,12 @@ class Upload:
     def told(self) -> str:
         """What it holds, in a sentence."""
         task = find_task(self.task)
+        by = _form_of(task).unit
         if task.type.has_articles:
-            what, by = f"{self.examples:,} questions about {self.distinct:,} passages", "passage"
+            what = f"{self.examples:,} questions about {self.distinct:,} passages"
             what += f", {self.impossible:,} of them without an answer" if self.impossible else ""
         else:
-            what, by = f"{self.examples:,} texts for {task.title}, {self.distinct:,} of them different", "text"
+            what = f"{self.examples:,} {task.type.noun} for {task.title}, {self.distinct:,} of them different"
         return f"{what}: split by {by} into parts to learn from, to choose by and to report on."
 
 
@@ -81,7 +82,8 @@ def folder() -> Path:
 def wanted(task: str) -> str:
     """What a file for a task has to hold, in a few sentences."""
     about = find_task(task)
-    return f"{about.title}: {', '.join(tables.KINDS.values())}. {_form_of(about).wanted(about)}"
+    form = _form_of(about)
+    return f"{about.title}: {', '.join(dict.fromkeys(form.kinds.values()))}. {form.wanted(about)}"
 
 
 def accept(
@@ -111,11 +113,10 @@ def accept(
     path, about = Path(path), find_task(task)
     file = Path(name or path.name).name
     form, suffix = _form_of(about), tables.suffix_of(file)
-    if suffix not in tables.KINDS:
-        kinds = ", ".join(tables.KINDS)
+    if suffix not in form.kinds:
+        advice = "Spreadsheets and Parquet are saved as CSV for that." if ".csv" in form.kinds else form.wanted(about)
         raise UserError(
-            f"{file}: give a file that ends in {kinds}, not {suffix or 'without an ending'}. Spreadsheets and Parquet "
-            "are saved as CSV for that."
+            f"{file}: give a file that ends in {', '.join(form.kinds)}, not {suffix or 'without an ending'}. {advice}"
         )
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{file} is larger than {MAX_BYTES // 1_000_000} MB. Split it, or give a Hub data set.")
@@ -155,6 +156,22 @@ def _store_texts(path: Path, suffix: str, task: Task, stem: str, intake: Intake)
     return Upload(stem, task.name, len(examples), distinct, 0, parts, notices, list(task.labels), list(task.columns))
 
 
+def _store_sentences(path: Path, suffix: str, task: Task, stem: str, intake: Intake) -> Upload:
+    examples = list(_bounded(tagged.from_file(task, path, intake, suffix), intake.name))
+    if not examples:
+        raise intake.nothing(f"{intake.name} holds no sentences. {tagged.NEEDED}")
+    labels = list(task.labels) or tagged.labels_in(examples)
+    if len(labels) < 2:
+        raise UserError(f"{intake.name}: all words have the one label {labels[0]}. There is nothing to tell apart.")
+    cut, distinct = divide(examples, tagged.identity, "These are {} different sentences")
+    parts = {role: folder() / stem / f"{role}.jsonl" for role in cut}
+    for role, chosen in cut.items():
+        write_text(parts[role], tagged.to_lines(chosen))
+        tagged.load_sentences(task.with_labels(labels), parts[role])
+    notices = [*intake.sentences, *tagged.remarks(examples)]
+    return Upload(stem, task.name, len(examples), distinct, 0, parts, notices, labels, list(task.columns))
+
+
 @dataclass(frozen=True)
 class Form:
     """What people's files for a type of task look like.
@@ -163,17 +180,27 @@ class Form:
         wanted: says what a file for a task has to hold.
         store: reads, checks and stores a file: its path, its ending, the task, the folder's name, and what hears of it.
         shared: what is stored serves all tasks of the type.
+        kinds: what they are called, by their endings.
+        unit: what is in one part alone.
     """
 
     wanted: Callable[[Task], str]
     store: Callable[[Path, str, Task, str, Intake], Upload]
     shared: bool = False
+    kinds: Mapping[str, str] = field(default_factory=lambda: tables.KINDS)
+    unit: str = "text"
 
 
 FORMS = {
-    QUESTIONS.name: Form(lambda _task: NEEDED, _store_questions, shared=True),
+    QUESTIONS.name: Form(lambda _task: NEEDED, _store_questions, shared=True, unit="passage"),
     TEXTS.name: Form(own_texts.wanted, _store_texts),
+    TOKENS.name: Form(lambda _task: tagged.NEEDED, _store_sentences, kinds=tagged.KINDS, unit="sentence"),
 }
+
+
+def endings() -> list[str]:
+    """Of all files that are read here for some task."""
+    return sorted({suffix for form in FORMS.values() for suffix in form.kinds})
 
 
 def _form_of(task: Task) -> Form:

@@ -13,6 +13,7 @@ import numpy as np
 from compress.data.intake import Intake
 from compress.data.names import HELD_OUT, HELD_PART, OWN
 from compress.data.squad import BUNDLED, load_squad
+from compress.data.tagged import identity, load_sentences
 from compress.data.texts import load_texts
 from compress.jobs.ledger import Job, get_ledger
 from compress.recipe.groups import Dataset, Learning, Questions, Reading
@@ -24,7 +25,7 @@ from zoo.checkpoints import normalized, read_config
 from zoo.errors import UserError
 from zoo.lengths import Shape, macs
 from zoo.settings import get_settings
-from zoo.tasks import find_task
+from zoo.tasks import TEXTS, TOKENS, Task, find_task
 
 GIB = 2**30
 HEADS = 12  # of a model that is not here yet
@@ -126,10 +127,23 @@ def _texts(data: Dataset | Questions, part: str, length: int) -> tuple[int, int]
 
 @lru_cache(maxsize=16)
 def _counted_texts(task: str, source: str, part: str, length: int) -> tuple[int, int]:
-    task_row = find_task(task)
-    examples = load_texts(task_row, source, task_row.split(part), Intake(skip=True))
-    tokens = sum(min(length, (len(e.first) + len(e.second or "")) / CHARACTERS + 3) for e in examples)
-    return len(examples), max(2, round(tokens / len(examples)))
+    row = find_task(task)
+    if row.type.name not in SIZES:
+        raise Uncounted(source)
+    sizes = SIZES[row.type.name](row, source, row.split(part))
+    tokens = sum(min(length, size / CHARACTERS + 3) for size in sizes)
+    return len(sizes), max(2, round(tokens / len(sizes)))
+
+
+def _sizes_of_texts(task: Task, source: str, split: str) -> list[int]:
+    return [len(e.first) + len(e.second or "") for e in load_texts(task, source, split, Intake(skip=True))]
+
+
+def _sizes_of_sentences(task: Task, source: str, split: str) -> list[int]:
+    return [len(identity(e)) for e in load_sentences(task, source, split, Intake(skip=True))]
+
+
+SIZES = {TEXTS.name: _sizes_of_texts, TOKENS.name: _sizes_of_sentences}  # characters of each example, by type of task
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ from compress.tasks.labelled import Labelled
 from compress.tasks.losses import plain, token_loss
 from compress.tasks.metrics import entity_scores
 from compress.tasks.samples import IGNORED, Loss, Sample
-from compress.tasks.subject import About, Asked, Tell
+from compress.tasks.subject import About, Asked, Reading, Tell
 from zoo.catalog import checkpoint_of
 from zoo.checkpoints import head_of, labels_of, most_tokens, read_config
 from zoo.engines.base import Engine
@@ -35,20 +35,24 @@ Pairs = tuple[tuple[str, str], ...]
 class Sentences(Labelled[TaggedExample]):
     """Sentences whose words have labels."""
 
+    def __init__(self, task: Task, reading: Reading, recipe: About | None = None):
+        super().__init__(task, reading, recipe)
+        if recipe is not None and (recipe.trains or tuple(self.labels or ()) != task.labels):
+            self.labels = None  # they are the data's, see `settled`, which a checkpoint need not have
+
     @classmethod
     def settled(cls, task: Task, recipe: About) -> Task:
         """With the labels of the data to train on; where nothing is trained, of the model.
 
-        They are in the order that the model has them, where it has the same.
+        They are in the order that the model has them, where it has the same; a recipe may name them, too.
         """
-        data = recipe.dataset
-        theirs = data.labels or _labels_of_model(str(getattr(recipe, "model", "")))
+        data, theirs = recipe.dataset, _labels_of_model(str(getattr(recipe, "model", "")))
         if not recipe.trains:
-            if not theirs:
+            if not (theirs or data.labels):
                 raise UserError(
                     f"The model does not say what its labels are called, and nothing is trained here. {HEAR}."
                 )
-            return task.with_labels(theirs)
+            return task.with_labels(theirs or data.labels or ())
         source, split = None if data.train == OWN else str(data.train), task.split("train")
         path = Path(source or "").expanduser()
         stamp = path.stat().st_mtime_ns if source and path.is_file() else 0
@@ -56,6 +60,8 @@ class Sentences(Labelled[TaggedExample]):
         labels = _labels_of_data(task, source, split, stamp, data.skip, *pairs)
         if len(labels) < 2:
             raise UserError(f"All words to train on have the one label {labels[0]}: there is nothing to learn.")
+        if set(labels) <= set(data.labels or ()):
+            labels = data.labels or ()
         same = task.with_labels(labels).order_of(theirs or ()) is not None
         return task.with_labels(theirs if theirs and same else labels)
 

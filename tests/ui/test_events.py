@@ -58,10 +58,10 @@ def click(page, index, **changes):
 def test_what_runs_a_model_queues_for_the_device_and_only_four_endpoints_are_public(page):
     events = list(page.demo.fns.values())
     for event in events:
-        works = event.fn and getattr(event.fn, "__name__", "") in ("run", "answer", "classify", "measure")
+        works = event.fn and getattr(event.fn, "__name__", "") in ("run", "answer", "classify", "tag", "measure")
         assert (event.concurrency_id == "device" and event.concurrency_limit == 1) == bool(works), event.fn
     public = {event.api_name for event in events if event.api_visibility == "public"}
-    assert public == {"answer", "classify", "measure", "front"}
+    assert public == {"answer", "classify", "tag", "measure", "front"}
 
 
 def test_the_slider_listens_to_mouse_keys_and_box_and_keeps_the_last_value(page):

@@ -10,7 +10,7 @@ from typing import Any
 
 from ui import text
 from ui.desk import Desk
-from ui.reading import QA, reading_of
+from ui.reading import kind_of, reading_of
 from ui.text import size
 from zoo import latency
 from zoo.answers import Reply
@@ -93,9 +93,10 @@ def refuse_mixed(entries: Sequence[Entry]) -> None:
             and others scores.
     """
     if len({entry.task for entry in entries}) > 1:
-        one, other = (next(e for e in entries if (e.task == QA) is asks) for asks in (True, False))
+        one = entries[0]
+        other = next(entry for entry in entries if entry.task != one.task)
         raise UserError(
-            f"{one.title} answers questions and {other.title} classifies text: compare checkpoints of one kind."
+            f"{one.title} {kind_of(one).does} and {other.title} {kind_of(other).does}: compare checkpoints of one kind."
         )
     readings = [reading_of(entry) for entry in entries]
     firm = [(reading, entry) for reading, entry in zip(readings, entries, strict=True) if not reading.optional]
@@ -130,12 +131,23 @@ def time_all(
 def agreement(contestants: Sequence[Contestant]) -> str:
     """Who answers as the first does, in a sentence."""
     first, others = contestants[0], contestants[1:]
+    if first.reply.tags is not None:
+        return _shared(first, others)
     same = [c for c in others if c.reply.agrees(first.reply)]
     if len(same) == len(others):
         return "All give the same answer."
     if not same:
         return f"None of the others answers as {first.letter} does."
     return f"{', '.join(c.letter for c in same)} answer as {first.letter} does; the others differ."
+
+
+def _shared(first: Contestant, others: Sequence[Contestant]) -> str:
+    """How many of the spans that two label are the same for both."""
+    parts = []
+    for c in others:
+        same, every = c.reply.shared_tags(first.reply)
+        parts.append(f"{c.letter} {same} of {every}" if every else f"{c.letter}, as {first.letter}, nothing")
+    return f"Spans labelled as by {first.letter}: {'; '.join(parts)}."
 
 
 def tabulate(contestants: Sequence[Contestant]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from compress.data.tables import KINDS
+from compress.data import uploads
 from compress.recipe.load import shipped
 from ui.compress import sources
 from ui.compress.choosing import Choosing
@@ -50,8 +50,8 @@ def build_compress(demo: gr.Blocks) -> CompressTab:
     gr.on([p.source.input, p.data.input], choosing.show_boxes, {p.source, p.data}, boxes, **QUICK)
     # Preprocessed, unlike everything else: gradio then makes sure that the path is that of an upload.
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    uploads = [p.file.change, p.task.input, p.data.input, p.skip.input]
-    gr.on(uploads, choosing.upload, {p.file, p.task, p.preset, p.skip}, [p.uploaded, p.upload_note, p.table], **quiet)
+    given = [p.file.change, p.task.input, p.data.input, p.skip.input]
+    gr.on(given, choosing.upload, {p.file, p.task, p.preset, p.skip}, [p.uploaded, p.upload_note, p.table], **quiet)
 
     p.to_recipe.click(choosing.take_source, {*choosing.inputs, p.form}, [*filled, p.walk, p.notice], **calm)
     p.preset.input(choosing.take_preset, choosing.inputs, [*filled, p.notice], **calm)
@@ -124,8 +124,8 @@ def _place_source(p: dict[str, Any]) -> None:
             with gr.Column(visible=False) as box:
                 p["file_box"] = box
                 p["file"] = gr.File(
-                    label="Questions or texts of the task: CSV, TSV, JSON, JSON Lines",
-                    file_types=list(KINDS),
+                    label="Questions or texts of the task: CSV, TSV, JSON, JSON Lines; for token labels CoNLL columns",
+                    file_types=uploads.endings(),
                     type="filepath",
                     height=120,
                     elem_id="own-file",

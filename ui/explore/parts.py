@@ -9,13 +9,12 @@ import gradio as gr
 
 from ui import budget
 from ui.explore import pareto, tokens
-from ui.reading import NAMES, Reading
+from ui.explore.displays import ANSWER_COLOURS, TEAL
+from ui.reading import KINDS, Reading
 from ui.text import engine_labels
 from ui.widgets import list_samples, markdown, place_top
 from zoo.catalog import Entry
 
-AMBER, TEAL, BLUE = "#f59e0b", "#14b8a6", "#60a5fa"
-ANSWER_COLOURS = {tokens.ANSWER: AMBER, tokens.FULL: BLUE, tokens.BOTH: AMBER}
 KEPT_COLOURS = {tokens.KEPT: TEAL}
 
 
@@ -125,7 +124,7 @@ def place(entries: list[Entry], reading: Reading, on_space: bool, top: dict[str,
 
 def _place_inputs(p: dict[str, Any], entries: list[Entry], reading: Reading, on_space: bool) -> None:
     with gr.Group():
-        kinds = [(name, task) for task, name in NAMES.items()]
+        kinds = [(kind.name, task) for task, kind in KINDS.items()]
         first = entries[0].task if entries else kinds[0][1]
         p["task"] = gr.Radio(
             kinds, value=first, label="What it does", visible=len({e.task for e in entries}) > 1, elem_id="task"

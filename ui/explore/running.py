@@ -10,7 +10,8 @@ import gradio as gr
 from ui import budget, figures, links, people, text
 from ui.desk import Desk
 from ui.events import Speaker, Updates, Values, explain, spoken
-from ui.explore import labels, pareto, readout, rivals, tokens
+from ui.explore import pareto, readout, rivals, tokens
+from ui.explore.displays import display_of
 from ui.explore.parts import Parts
 from ui.explore.selection import Selection
 from ui.reading import QA, reading_of
@@ -76,7 +77,7 @@ class Running(Speaker[Parts]):
         full, in_float = desk.reference(entry, engine, question, passage, able)
         after = replace(selection, full_ms=known_ms, tokens=max(reply.tokens))
         yield {
-            **self._show_reply(reply, full, in_float, reading_of(entry).scale, engine),
+            **self._show_reply(entry, reply, full, in_float, engine),
             **self._show_choice(entry, choice, after),
             **self._show_windows(reply, selection.layer),
             **self.note("notice", " ".join(reply.notices)),
@@ -118,9 +119,7 @@ class Running(Speaker[Parts]):
         plot = pareto.draw_front(entry.front, choice.point, selection.axis, selection.full_ms, beside)
         return {self.parts.front: plot}
 
-    def _show_reply(
-        self, reply: Reply, full: Reply, in_float: bool, scale: tuple[float, float] | None, engine: str
-    ) -> Updates:
+    def _show_reply(self, entry: Entry, reply: Reply, full: Reply, in_float: bool, engine: str) -> Updates:
         p = self.parts
         precision = "fp32" if in_float else engine_class(engine).precision
         updates: Updates = {
@@ -131,12 +130,9 @@ class Running(Speaker[Parts]):
                 elem_classes="same" if reply.agrees(full) else "different",
             ),
         }
-        if reply.labels or reply.score is not None:
-            return updates | {p.bars: labels.draw_labels(reply, full, scale)}
-        return updates | {
-            p.marked: tokens.mark_answers(reply.texts[0], reply.span, full.span),
-            p.n_best: text.list_answers(reply.answers),
-        }
+        shown = display_of(entry.task).show(reply, full, reading_of(entry).scale)
+        places = {p.marked: shown.marked, p.bars: shown.bars, p.n_best: shown.listed}
+        return updates | {place: value for place, value in places.items() if value is not None}
 
     def _show_windows(self, reply: Reply, layer: object) -> Updates:
         p, windows, texts = self.parts, reply.kept, reply.texts

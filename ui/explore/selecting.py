@@ -11,6 +11,7 @@ import gradio as gr
 from ui import budget, links, people, text
 from ui.desk import Desk
 from ui.events import Checkpoint, Speaker, Updates, Values, explain, spoken
+from ui.explore.displays import display_of
 from ui.explore.parts import Parts
 from ui.explore.selection import Selection, Setting
 from ui.reading import QA, Reading, Sample, questions, reading_of
@@ -131,32 +132,35 @@ class Selecting(Speaker[Parts]):
             p.model: gr.update(choices=alike, value=name),
             p.no_answer: gr.update(value=entry.no_answer, visible=entry.task == QA),
             p.convert: gr.update(visible=False),
-            **self._set_reading(reading_of(entry), setting.reading),
+            **self._set_reading(entry, reading_of(entry), setting.reading),
             **self._set_budget(entry, setting.unit, setting.budget, notices),
         }
 
-    def _set_reading(self, reading: Reading, before: str | None) -> Updates:
+    def _set_reading(self, entry: Entry, reading: Reading, before: str | None) -> Updates:
         """Boxes and examples for what is read; texts stay where the checkpoint before read the same."""
-        p = self.parts
+        p, display = self.parts, display_of(entry.task)
+        colours = display.colours(entry)
         if reading.key == before:
-            return {}
+            return {p.marked: gr.update(color_map=colours)}
         first = reading.samples[0] if reading.samples else None
-        many = reading.key != QA
         return {
             p.states.reading: reading.key,
             p.question: gr.update(
-                value=first.first if first else "", label=reading.first, lines=3 if many else 2,
+                value=first.first if first else "", label=reading.first, lines=reading.lines[0],
                 max_length=reading.most,
             ),
             p.passage: gr.update(
                 value=first.second if first else "", label=reading.second or "Second text",
-                visible=bool(reading.second), lines=3 if many else 7,
+                visible=bool(reading.second), lines=reading.lines[1],
             ),
             p.example: gr.update(choices=list_samples(reading), value=0 if first else None),
             p.ask: gr.update(value=reading.button),
-            p.marked: gr.update(value=[], visible=not many),
-            p.more: gr.update(visible=not many),
-            p.bars: gr.update(value="", visible=many),
+            p.marked: gr.update(
+                value=[], visible=display.marks, color_map=colours, show_inline_category=display.has_names,
+            ),
+            p.more: gr.update(visible=bool(display.listing), label=display.listing, open=display.is_open),
+            p.n_best: "",
+            p.bars: gr.update(value="", visible=display.bars),
         }  # fmt: skip
 
     def _set_budget(self, entry: Entry, unit: str | None, value: float | None, notices: list[str]) -> Updates:

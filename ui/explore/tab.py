@@ -84,7 +84,7 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
         ],
     }  # fmt: skip
     selects: Outputs = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit]
-    selects += [p.task, p.question, p.passage, p.no_answer, p.example, p.ask, p.marked, p.more, p.bars]
+    selects += [p.task, p.question, p.passage, p.no_answer, p.example, p.ask, p.marked, p.more, p.n_best, p.bars]
     selects += [s.tokens, s.full_ms, s.slider_unit, s.pin, s.reading, s.rivals, p.convert]
 
     # `input` alone would miss the number box, `release` alone the keyboard; `always_last` keeps the final value.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zoo.answers import KeptWindow
+from zoo.answers import KeptWindow, Tag
 
 Labelled = list[tuple[str, str | None]]
 Span = tuple[int, int]
@@ -28,6 +28,17 @@ def mark_answers(context: str, answer: Span | None, full: Span | None = None) ->
         inside = [name for name, span in spans.items() if span and span[0] <= start and end <= span[1]]
         pieces.append((context[start:end], BOTH if len(inside) == 2 else inside[0] if inside else None))
     return pieces
+
+
+def mark_tags(text: str, tags: Sequence[Tag]) -> Labelled:
+    """The text, each labelled span marked by its label."""
+    pieces: Labelled = []
+    at = 0
+    for tag in sorted(tags, key=lambda tag: tag.start):
+        pieces += [(text[at : tag.start], None)] if tag.start > at else []
+        pieces.append((text[tag.start : tag.end], tag.label))
+        at = tag.end
+    return pieces + ([(text[at:], None)] if at < len(text) else [])
 
 
 def mark_kept(window: KeptWindow, texts: Sequence[str], layer: int) -> Labelled:

@@ -16,7 +16,7 @@ from ui.compare.contest import LEAST, MOST
 from ui.events import Speaker, Updates, Values, spoken
 from ui.models import views
 from ui.models.parts import ModelParts
-from ui.reading import NAMES
+from ui.reading import KINDS
 from zoo import card, catalog, library
 from zoo.errors import UserError
 from zoo.library import Listing, Query
@@ -83,7 +83,7 @@ class Browsing(Speaker[ModelParts]):
             p.detail: gr.update(visible=True),
             p.head: views.describe(row, catalog.stated(Path(row.folder)) if row.folder else None),
             p.card: body,
-            p.explore: gr.update(interactive=row.task in (*NAMES, "")),
+            p.explore: gr.update(interactive=row.task in (*KINDS, "")),
             p.hub: gr.update(link=row.url or None, visible=bool(row.url)),
             **self.note("notice", None),
         }

@@ -1,0 +1,112 @@
+"""Tagged texts against transformers' own pipeline, and how words become spans."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.compress.tag_kit import make_tagger
+from tests.zoo.tagger_kit import LABELS, TEXT, make_entry
+from zoo import catalog
+from zoo.answers import Reply, Tag
+from zoo.asking import facts_of, line_of, open_entry
+from zoo.errors import UserError
+from zoo.features import words_in
+from zoo.lengths import LengthConfig
+from zoo.tag import TokenTagger, find_tags, spans_of
+
+TEXTS = [
+    TEXT,
+    "In 1905 Einstein wrote about chess in Russia.",
+    "lake",
+    "The Queen, in 1972, moved to the deep lake of Baikal and played chess with Russia on the shore.",
+]
+
+
+@pytest.fixture(scope="module")
+def float_entry(tiny_model, tmp_path_factory):
+    return catalog.find(str(make_tagger(tiny_model, tmp_path_factory.mktemp("tagger") / "t", LABELS)))
+
+
+@pytest.fixture(scope="module")
+def int8(tiny_model, tmp_path_factory):
+    return make_entry(tiny_model, tmp_path_factory.mktemp("int8"))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_spans_are_those_of_transformers_pipeline(float_entry, text):
+    from transformers import pipeline
+
+    theirs = pipeline("token-classification", str(float_entry.folder), aggregation_strategy="first")(text)
+    ours = TokenTagger(float_entry, "torch").ask(text, None).tags
+    assert (ours or text == TEXTS[3]) and [(t.label, t.start, t.end) for t in ours] == [
+        (one["entity_group"], one["start"], one["end"]) for one in theirs
+    ]
+    assert [t.probability for t in ours] == pytest.approx([float(one["score"]) for one in theirs], abs=1e-4)
+    assert all(text[t.start : t.end] == t.text for t in ours)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_budget_labels_every_word_too(int8, engine):
+    opened = open_entry(int8, engine)
+    full, half = opened.ask(TEXT, None), opened.ask(TEXT, None, LengthConfig((0.7, 0.5)))
+    assert full.tags and half.tags and half.macs_ratio < full.macs_ratio == 1
+    assert full.agrees(full) and full.shared_tags(full) == (len(full.tags), len(full.tags))
+    dropped = [i for i, lives in enumerate(half.kept[0].kept[-1]) if not lives]
+    assert dropped  # and yet what they say is known
+
+
+@pytest.mark.parametrize(
+    ("labels", "spans"),
+    [
+        ("B-A I-A O B-A", [("A", 0, 1), ("A", 3, 3)]),
+        ("I-A I-A O I-B", [("A", 0, 1), ("B", 3, 3)]),
+        ("B-A B-A I-B", [("A", 0, 0), ("A", 1, 1), ("B", 2, 2)]),
+        ("B-A I-A E-A I-A", [("A", 0, 2), ("A", 3, 3)]),
+        ("S-A S-A O E-A", [("A", 0, 0), ("A", 1, 1), ("A", 3, 3)]),
+        ("B-A L-A U-A", [("A", 0, 1), ("A", 2, 2)]),
+        ("PER PER LOC O PER", [("PER", 0, 1), ("LOC", 2, 2), ("PER", 4, 4)]),
+        ("O O", []),
+    ],
+)
+def test_spans_of_labels(labels, spans):
+    assert spans_of(labels.split()) == spans
+
+
+def test_a_span_is_as_sure_as_its_words_on_average():
+    text = "Ada Lovelace sleeps"
+    logits = [np.array([0.0, 2.0, 0.0]), np.array([0.0, 0.0, 1.0]), np.array([3.0, 0.0, 0.0])]
+    (tag,) = find_tags(text, words_in(text), logits, ["O", "B-PER", "I-PER"])
+    chances = [np.exp(2) / (np.exp(2) + 2), np.exp(1) / (np.exp(1) + 2)]
+    assert (tag.text, tag.label, tag.start, tag.end) == ("Ada Lovelace", "PER", 0, 12)
+    assert tag.probability == pytest.approx(np.mean(chances))
+
+
+def test_a_long_text_is_read_in_windows_and_every_word_once(float_entry):
+    text = " ".join(["The Angara leaves the lake ."] * 150)
+    reply = TokenTagger(float_entry, "torch").ask(text, None)
+    assert len(reply.tokens) > 1 and "overlapping windows" in reply.notices[0]
+    starts = [tag.start for tag in reply.tags]
+    assert starts == sorted(set(starts)) and starts[-1] > len(text) - 60
+    assert all(a.end <= b.start for a, b in zip(reply.tags, reply.tags[1:], strict=False))
+
+
+def test_what_is_no_text_is_refused(float_entry):
+    tagger = TokenTagger(float_entry, "torch")
+    for first, second, message in (("  ", None, "no text to label"), ("a", "b", "reads one text")):
+        with pytest.raises(UserError, match=message):
+            tagger.ask(first, second)
+    with pytest.raises(UserError, match="“no answer” is for questions"):
+        tagger.ask("a", None, None, no_answer=True)
+
+
+def test_a_reply_tells_what_is_labelled_and_that_nothing_is():
+    tags = [Tag("Ada", 0, 3, "PER", 0.9), Tag("London", 4, 10, "LOC", 0.8)]
+    reply, other = Reply(("Ada London",), [4], [], 1.0, tags=tags), Reply(("Ada London",), [4], [], 1.0, tags=tags[:1])
+    nothing = Reply(("",), [2], [], 1.0, tags=[])
+    assert reply.words == "Ada (PER), London (LOC)" and nothing.words == "nothing to label"
+    many = Reply(("",), [2], [], 1.0, tags=tags * 4)
+    assert many.words.endswith("London (LOC), and 2 more")
+    assert reply.shared_tags(other) == (1, 2) and not reply.agrees(other) and nothing.agrees(nothing)
+    assert facts_of(nothing)["tags"] == [] and facts_of(reply)["tags"][1]["label"] == "LOC"
+    assert line_of(reply) == "PER: Ada 0.900\tLOC: London 0.800" and line_of(nothing) == "(nothing)"
