@@ -1,4 +1,4 @@
-"""The named endpoints: `answer`, `classify`, `tag`, `measure`, `front` of one desk; `models`, `jobs` look things up."""
+"""The named endpoints: `answer`, `classify`, `tag`, `match`, `measure`, `front`; `models` and `jobs` look things up."""
 
 from __future__ import annotations
 
@@ -108,6 +108,36 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
 
         return _speak(work)
 
+    def match(
+        text: str,
+        lines: str,
+        model: str,
+        budget: float = 100.0,
+        unit: str = "macs",
+        engine: str = DEFAULT_ENGINE,
+    ) -> dict[str, Any]:
+        """Compare a text with lines by embeddings, or rank passages for a query; what full length says beside it.
+
+        `lines` has a text on each line; `unit` and `engine` as for `answer`.
+        """
+
+        def work() -> dict[str, Any]:
+            _check(desk.entry(model), "match")
+            entry, choice = _pick(desk, model, engine, budget, unit, text, lines)
+            reply = desk.ask(entry, engine, text, lines, choice.point.config)
+            full, in_float = desk.reference(entry, engine, text, lines)
+            return {
+                "matches": _describe_matches(reply),
+                "full_length": {"matches": _describe_matches(full), "fp32": in_float},
+                "same": reply.agrees(full),
+                "point": _describe_choice(choice),
+                "tokens": sum(reply.tokens),
+                "macs_ratio": reply.macs_ratio,
+                "notices": reply.notices,
+            }
+
+        return _speak(work)
+
     def measure(
         question: str,
         passage: str,
@@ -154,6 +184,7 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
     api(answer, api_name="answer", **device)
     api(classify, api_name="classify", **device)
     api(tag, api_name="tag", **device)
+    api(match, api_name="match", **device)
     api(measure, api_name="measure", **device)
     api(front, api_name="front", queue=False)
 
@@ -236,6 +267,10 @@ def _describe_answer(answer: Answer) -> dict[str, Any]:
         "score": float(answer.score),
         "probability": float(answer.probability),
     }
+
+
+def _describe_matches(reply: Reply) -> list[dict[str, Any]]:
+    return [{"text": one.text, "index": one.index, "score": one.score} for one in reply.matches]
 
 
 def _describe_verdict(reply: Reply) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from zoo.errors import UserError
 from zoo.features import MAX_CONTEXT, MAX_QUESTION
 from zoo.files import read_json
 from zoo.opened import Opened
-from zoo.tasks import QUESTIONS, TASKS, TEXTS, TOKENS, Task, find_task
+from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TASKS, TEXTS, TOKENS, Task, find_task
 
+COMPARED = "Compare it with: one text, or several, a line each"
 QA, CLASSIFICATION = QUESTIONS.name, TEXTS.name
 
 
@@ -39,6 +40,8 @@ KINDS = {
     QA: Kind("questions", "answers questions", "answer"),
     CLASSIFICATION: Kind("classify text", "classifies text", "classify"),
     TOKENS.name: Kind("label words", "labels words", "tag"),
+    EMBEDDINGS.name: Kind("likeness of texts", "compares texts by embeddings", "match"),
+    RANKING.name: Kind("rank passages", "ranks passages", "match"),
 }
 
 
@@ -106,6 +109,19 @@ def _sentences(_entry: Entry) -> Reading:
     return Reading(TOKENS.name, "Text", "", samples, button="Label", lines=(7, 3))
 
 
+def _likeness(_entry: Entry) -> Reading:
+    """Of models that give embeddings."""
+    samples = tuple(Sample(*row) for row in SAMPLES[EMBEDDINGS.name])
+    return Reading(EMBEDDINGS.name, "Text", COMPARED, samples, button="Compare", scale=(0.0, 1.0), lines=(2, 5))
+
+
+def _ranking(entry: Entry) -> Reading:
+    """Of models that sort passages."""
+    samples = tuple(Sample(*row) for row in SAMPLES[RANKING.name])
+    scale = (0.0, 1.0) if entry.activation == SIGMOID else None
+    return Reading(RANKING.name, "Query", "Passages, a line each", samples, button="Rank", scale=scale, lines=(2, 5))
+
+
 def reading_of(entry: Entry) -> Reading:
     """What an entry reads."""
     return READINGS.get(entry.task, _texts)(entry)
@@ -136,7 +152,12 @@ def _texts(entry: Entry) -> Reading:
     return Reading("texts", "Text", "Second text, for pairs", examples, optional=True, scale=probability)
 
 
-READINGS: dict[str, Callable[[Entry], Reading]] = {QA: lambda _entry: questions(), TOKENS.name: _sentences}
+READINGS: dict[str, Callable[[Entry], Reading]] = {
+    QA: lambda _entry: questions(),
+    TOKENS.name: _sentences,
+    EMBEDDINGS.name: _likeness,
+    RANKING.name: _ranking,
+}
 
 
 def task_of(entry: Entry) -> Task | None:

@@ -39,6 +39,11 @@ def show_answer(title: str, reply: Reply, note: str = "") -> str:
 
 def compare(reply: Reply, full: Reply, precision: str) -> str:
     """Whether it is what full length says, in a few words."""
+    if len(reply.matches) > 1 and len(full.matches) > 1:
+        first = "The same line comes first as" if reply.agrees(full) else "Another line comes first than"
+        return f"{first} at {precision} full length (rank correlation {order_likeness(reply, full):.2f})"
+    if reply.matches and full.matches and not reply.agrees(full):
+        return f"{abs(reply.matches[0].score - full.matches[0].score):.2f} away from {precision} full length"
     if reply.agrees(full):
         return f"Same as {precision} full length"
     if reply.tags is not None and full.tags is not None:
@@ -47,6 +52,14 @@ def compare(reply: Reply, full: Reply, precision: str) -> str:
     if reply.score is not None and full.score is not None:
         return f"{abs(reply.score - full.score):.2f} away from {precision} full length"
     return f"Different from {precision} full length"
+
+
+def order_likeness(reply: Reply, full: Reply) -> float:
+    """Spearman's correlation of the order in which two replies have the same texts."""
+    places = {match.index: place for place, match in enumerate(full.matches)}
+    apart = sum((place - places[match.index]) ** 2 for place, match in enumerate(reply.matches))
+    count = len(places)
+    return 1 - 6 * apart / (count * (count**2 - 1))
 
 
 def list_answers(answers: list[Answer], shown: int = SHOWN_ANSWERS) -> str:

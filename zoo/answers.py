@@ -136,10 +136,13 @@ class Reply:
 
     @property
     def words(self) -> str:
-        """The answer, the label or the score, or what is labelled; empty for no answer."""
+        """The answer, the label, the score, what is labelled, or the text that fits best; empty for no answer."""
         if self.tags is not None:
             more = f", and {len(self.tags) - LISTED} more" if len(self.tags) > LISTED else ""
             return ", ".join(f"{tag.text} ({tag.label})" for tag in self.tags[:LISTED]) + more or NO_TAG
+        if self.matches:
+            best = self.matches[0]
+            return f"{best.score:.2f}" if len(self.matches) == 1 else f"{best.score:.2f} · {best.text}"
         if self.score is not None:
             return f"{self.score:.2f}"
         if self.labels:
@@ -157,7 +160,12 @@ class Reply:
         return len(mine & theirs), len(mine | theirs)
 
     def agrees(self, other: Reply) -> bool:
-        """Whether the best answers are the same span, the labels the same, or the scores close."""
+        """Whether the best answers are the same span, the labels the same, or the scores close; of several texts that
+        were compared, whether the same one fits best."""
+        if self.matches and other.matches:
+            mine, theirs = self.matches[0], other.matches[0]
+            alone = len(self.matches) == len(other.matches) == 1
+            return abs(mine.score - theirs.score) < CLOSE if alone else mine.text == theirs.text
         if self.tags is not None and other.tags is not None:
             same, every = self.shared_tags(other)
             return same == every
@@ -166,7 +174,7 @@ class Reply:
             return mine == theirs
         if self.score is not None and other.score is not None:
             return abs(self.score - other.score) < CLOSE
-        if {self.score, other.score} != {None} or self.labels or other.labels:
+        if {self.score, other.score} != {None} or self.labels or other.labels or self.matches or other.matches:
             return False
         return self.span == other.span and bool(self.answers) == bool(other.answers)
 

@@ -13,7 +13,7 @@ from ui.reading import CLASSIFICATION, QA
 from zoo.answers import Reply
 from zoo.catalog import Entry
 from zoo.tag import spans_of
-from zoo.tasks import TOKENS
+from zoo.tasks import EMBEDDINGS, RANKING, TOKENS
 
 AMBER, TEAL, BLUE = "#f59e0b", "#14b8a6", "#60a5fa"
 ANSWER_COLOURS = {tokens.ANSWER: AMBER, tokens.FULL: BLUE, tokens.BOTH: AMBER}
@@ -80,6 +80,8 @@ def colours_of(entry: Entry) -> dict[str, str]:
 DISPLAYS = {
     QA: Display(_answers, marks=True, listing="More answers"),
     CLASSIFICATION: Display(_labels, bars=True),
+    EMBEDDINGS.name: Display(_labels, bars=True),
+    RANKING.name: Display(_labels, bars=True),
     TOKENS.name: Display(_tags, marks=True, listing="Labelled words", is_open=True, colours=colours_of, has_names=True),
 }
 

@@ -8,14 +8,16 @@ from zoo.answers import Reply
 
 
 def draw_labels(now: Reply, full: Reply, scale: tuple[float, float] | None = None) -> str:
-    """HTML: a row for each label, in the model's order, or one for the score.
+    """HTML: a row for each label, in the model's order, one for the score, or one for each text that was compared.
 
     Args:
         now: at this budget.
         full: at full length; labels are told apart by their places.
-        scale: of a score; without one a score has no bar.
+        scale: of a score; without one a score has no bar, and those of texts that were compared have their own.
     """
-    if now.labels:
+    if now.matches:
+        rows = _matches(now, full, scale)
+    elif now.labels:
         before = {label.index: label.probability for label in full.labels}
         rows = [
             _row(
@@ -27,7 +29,19 @@ def draw_labels(now: Reply, full: Reply, scale: tuple[float, float] | None = Non
         low, high = scale or (0.0, 0.0)
         rows = [_row(f"{low:g} to {high:g}" if scale else "score", now.score or 0.0, full.score or 0.0, "", low, high)]
     legend = '<p><i class="now"></i> this budget <i class="full"></i> full length</p>'
-    return f'<div class="labels">{"".join(rows)}{legend}</div>'
+    kind = "labels lines" if now.matches else "labels"
+    return f'<div class="{kind}">{"".join(rows)}{legend}</div>'
+
+
+def _matches(now: Reply, full: Reply, scale: tuple[float, float] | None) -> list[str]:
+    """A row for each text that was compared, the best first."""
+    before = {match.index: match.score for match in full.matches}
+    scores = [*before.values(), *(match.score for match in now.matches)]
+    low, high = scale or (min(0.0, *scores), max(scores))
+    return [
+        _row(match.text, match.score, before.get(match.index, 0.0), "", low, high, best=place == 0)
+        for place, match in enumerate(now.matches)
+    ]
 
 
 def _row(

@@ -1,0 +1,77 @@
+"""Embeddings and ranking as the page and the API ask them, on tiny random models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.compress.embedding_kit import cross_encoder, sentence_encoder
+from ui import text
+from ui.compare.contest import ask_all, refuse_mixed, tabulate
+from ui.desk import Desk
+from ui.explore.labels import draw_labels
+from ui.reading import reading_of
+from zoo import catalog
+from zoo.answers import Match, Reply
+from zoo.embed import TextEmbedder
+from zoo.errors import UserError
+from zoo.files import read_json, write_json
+
+LINES = "who plays chess on the lake\nthe lake is deep\n\nthe queen & <the> chess"
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model, tmp_path_factory) -> Path:
+    return sentence_encoder(tmp_path_factory.mktemp("encoder"), tiny_model)
+
+
+@pytest.fixture(scope="module")
+def ranker(tiny_model, tmp_path_factory) -> Path:
+    folder = cross_encoder(tmp_path_factory.mktemp("ranker"), tiny_model)
+    write_json(folder / "config.json", {**read_json(folder / "config.json"), "finetuning_task": "ranking"})
+    return folder
+
+
+def of(*matches: tuple[str, int, float]) -> Reply:
+    return Reply(("q",), [4], [], 1.0, matches=[Match(*match) for match in matches])
+
+
+def test_lines_are_shown_by_their_cosine_the_nearest_first(encoder):
+    desk, entry = Desk(), catalog.find(str(encoder))
+    reading = reading_of(entry)
+    assert reading.button == "Compare" and all(sample.second for sample in reading.samples)
+    reply = desk.ask(entry, "torch", "the lake is deep", LINES, None)
+    vectors = TextEmbedder(entry, "torch").embed(["the lake is deep", *(line for line in LINES.split("\n") if line)])
+    cosines = vectors[1:] @ vectors[0]
+    assert [match.index for match in reply.matches] == list(np.argsort(-cosines)) and reply.matches[0].index == 1
+    assert reply.matches[0].score == pytest.approx(1.0) and reply.words == "1.00 · the lake is deep"
+    html = draw_labels(reply, reply, reading.scale)
+    assert html.index("the lake is deep") < html.index("who plays") and "&lt;the&gt;" in html and "<the>" not in html
+    assert "The same line comes first" in text.compare(reply, reply, "fp32")
+
+
+def test_passages_are_ranked_and_both_kinds_are_not_compared(encoder, ranker):
+    desk, entry = Desk(), catalog.find(str(ranker))
+    assert entry.task == "ranking" and reading_of(entry).button == "Rank"
+    reply = desk.ask(entry, "torch", "who plays chess", LINES, None)
+    scores = [match.score for match in reply.matches]
+    assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+    with pytest.raises(UserError, match="ranks passages and .* compares texts"):
+        refuse_mixed([entry, catalog.find(str(encoder))])
+    pair = ask_all(desk, [(str(ranker), 100), (str(ranker), 100)], "who plays chess", LINES)
+    assert pair[0].reply.agrees(pair[1].reply) and text.escape(reply.words) in tabulate(pair)
+
+
+def test_orders_are_compared_by_their_first_and_by_rank_correlation():
+    full = of(("a", 0, 0.9), ("b", 1, 0.5), ("c", 2, 0.1))
+    swapped = of(("a", 0, 0.9), ("c", 2, 0.5), ("b", 1, 0.1))
+    turned = of(("c", 2, 0.9), ("b", 1, 0.5), ("a", 0, 0.1))
+    assert swapped.agrees(full) and not turned.agrees(full) and not of(("a", 0, 0.9)).agrees(Reply((), [], [], 1.0))
+    assert [text.order_likeness(reply, full) for reply in (full, swapped, turned)] == [1.0, 0.5, -1.0]
+    assert text.compare(turned, full, "int8").startswith("Another line comes first than at int8 full length")
+    near, far = of(("a", 0, 0.88)), of(("a", 0, 0.5))
+    assert near.agrees(of(("a", 0, 0.9))) and text.compare(far, of(("a", 0, 0.9)), "fp32") == (
+        "0.40 away from fp32 full length"
+    )
