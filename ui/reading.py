@@ -106,7 +106,7 @@ def questions() -> Reading:
 def _sentences(_entry: Entry) -> Reading:
     """Of models that label words."""
     samples = tuple(Sample(*row) for row in SAMPLES[TOKENS.name])
-    return Reading(TOKENS.name, "Text", "", samples, button="Label", lines=(7, 3))
+    return Reading(TOKENS.name, "Text", "", samples, button="Label", lines=(6, 3))
 
 
 def _likeness(_entry: Entry) -> Reading:

@@ -75,14 +75,14 @@ def list_tags(now: list[Tag], full: list[Tag]) -> str:
     """What is labelled at this budget, and at full length, in the order of the text."""
     found = {(tag.start, tag.end, tag.label): tag for tag in now}
     before = {(tag.start, tag.end, tag.label): tag for tag in full}
-    rows = ["| words | label | probability | at full length |", "|:---|:---|---:|---:|"]
+    rows = ["| label | words | probability | at full length |", "|:---|:---|---:|---:|"]
 
     def sure(tag: Tag | None) -> str:
         return f"{100 * tag.probability:.1f} %" if tag else "–"
 
     for key in sorted({*found, *before}):
         tag = found.get(key) or before[key]
-        rows.append(f"| {escape(tag.text)} | {escape(tag.label)} | {sure(found.get(key))} | {sure(before.get(key))} |")
+        rows.append(f"| {escape(tag.label)} | {escape(tag.text)} | {sure(found.get(key))} | {sure(before.get(key))} |")
     return "\n".join(rows) if len(rows) > 2 else "Nothing is labelled."
 
 

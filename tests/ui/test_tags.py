@@ -36,8 +36,8 @@ def test_text_is_marked_by_labels_and_whole():
 
 def test_the_list_has_both_lengths():
     rows = list_tags(TAGS[:1], [Tag("Ada", 0, 3, "PER", 0.8), TAGS[1]]).splitlines()
-    assert rows[2] == "| Ada | PER | 90.0 % | 80.0 % |"
-    assert rows[3] == "| Rome&#124;x | LOC | – | 50.0 % |" and len(rows) == 4
+    assert rows[2] == "| PER | Ada | 90.0 % | 80.0 % |"
+    assert rows[3] == "| LOC | Rome&#124;x | – | 50.0 % |" and len(rows) == 4
     assert list_tags([], []) == "Nothing is labelled."
 
 
@@ -61,7 +61,7 @@ def test_a_tagger_is_explored_compared_and_asked(entry, tagger, monkeypatch):
         shown = next(step for step in steps if p.marked in step)
         assert "".join(piece for piece, _ in shown[p.marked]) == TEXT
         assert {label for _, label in shown[p.marked]} - {None} <= {"PER", "LOC"}
-        assert "| words | label |" in shown[p.n_best] and shown[p.kept]
+        assert "| label | words |" in shown[p.n_best] and shown[p.kept]
         assert "full length" in shown[p.verdict]["value"]
         pair = {"question": TEXT, "passage": "", "models0": tagger.name, "budgets0": 100, "models1": tagger.name}
         *_, last = ask(versus.comparing.run, budgets1=60, **pair)

@@ -62,3 +62,22 @@ def test_an_own_file_of_texts_goes_into_the_form(compose, tmp_path):
         assert told[p.uploaded] is None and said in words(told, p.upload_note)
     wanted = compose.upload(None, task="stsb")
     assert "`sentence1`, `sentence2` and `label`" in words(wanted, p.upload_note)
+
+
+@pytest.mark.parametrize("between", [" ", "\t"])
+def test_an_own_file_of_labelled_words_goes_into_the_form(compose, tmp_path, between):
+    p, mine = compose.p, tmp_path / "mine.conll"
+    rows = [("Ada", "B-PER"), ("Lovelace", "I-PER"), ("left", "O")]
+    lines = [f"{word}{between}{tag}" for word, tag in rows]
+    mine.write_text("\n\n".join("\n".join([*lines, f"{city}{between}B-LOC"]) for city in ("Rome", "Oslo", "Kew")))
+    found = compose.upload(mine, task="tokens")
+    note = words(found, p.upload_note)
+    assert "3 sentences for Token labels" in note and "The labels are O, B-LOC, B-PER, I-PER." in note
+    taken = compose.send(compose.choose.take_source, None, data="file", uploaded=found[p.uploaded], task="tokens")
+    values = taken[p.form]["value"]["values"]
+    assert values["dataset.task"] == "tokens" and values["dataset.train"].endswith("train.jsonl")
+    assert values["dataset.labels"].split("\n") == ["O", "B-LOC", "B-PER", "I-PER"]
+    mine.write_text(f"Ada{between}B-PER\nLovelace\n")
+    told = compose.upload(mine, task="tokens")
+    assert told[p.uploaded] is None and "line 2: 1 column here" in words(told, p.upload_note)
+    assert "a word a line" in words(compose.upload(None, task="tokens"), p.upload_note)
