@@ -16,7 +16,7 @@ import numpy as np
 from zoo import torchvision_fix
 from zoo.errors import UserError
 from zoo.files import read_json
-from zoo.safety import VOCABULARIES, check_vocabulary_files
+from zoo.pieces import VOCABULARIES, pieces_among, tokenizer_from
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +81,9 @@ def tokenizer_of(folder: Path | str) -> tuple[Tokenizer, str]:
     """
     folder = Path(folder)
     files = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set[str]()
-    check_vocabulary_files(files, str(folder))
-    if not any(files.issuperset(names) for names in VOCABULARIES):
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    pieces = pieces_among(files, config, str(folder))
+    if not pieces and not any(files.issuperset(names) for names in VOCABULARIES):
         kinds = "; ".join(" with ".join(names) for names in VOCABULARIES)
         raise UserError(
             f"{folder} has no tokenizer: it holds none of {kinds}. Put the tokenizer's files of the checkpoint that it "
@@ -92,15 +93,17 @@ def tokenizer_of(folder: Path | str) -> tuple[Tokenizer, str]:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, local_files_only=True)
+        if pieces:
+            tokenizer: Any = tokenizer_from(folder / pieces, str(config["model_type"]))
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, local_files_only=True)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{folder} has no tokenizer that could be loaded; save tokenizer.json beside the weights."
         ) from error
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer in {folder} knows no character offsets: save it as tokenizer.json.")
-    if (folder / "config.json").is_file():
-        check_vocabulary(tokenizer, read_json(folder / "config.json").get("vocab_size"), str(folder))
+    check_vocabulary(tokenizer, config.get("vocab_size"), str(folder))
     if remark := case_remark(folder, tokenizer):
         log.warning("%s", remark)
     return tokenizer, remark

@@ -280,7 +280,9 @@ class LengthAdaptiveModel(nn.Module):
         found = {key: weights[name] for key, name in names.items()}
         found |= unpacked({key: weights[name] for key, name in packs.items()}, model.row)
         if pruned:
-            cut = {i: pruned[key] for key in pruned for i, group in enumerate(model.groups) if group == int(key)}
+            cut: dict[str | int, Sequence[int]] = {
+                i: pruned[key] for key in pruned for i, group in enumerate(model.groups) if group == int(key)
+            }
             found = with_heads(found, config, cut)
         new_head = HEAD_LAYERS if head else ()
         for key in [key for key in found if found[key].shape != state[key].shape]:

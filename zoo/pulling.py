@@ -20,6 +20,8 @@ from zoo.files import read_json, write_json
 from zoo.hub import client, hub_settings
 from zoo.onnx_files import OURS as GRAPH
 from zoo.onnx_files import data_files, stock_graph
+from zoo.pieces import FILES as PIECES
+from zoo.pieces import pieces_among
 from zoo.settings import get_settings
 from zoo.tensors import INDEX, INTEGERS, SIMULATED, SINGLE, parts_of
 
@@ -32,7 +34,7 @@ log = logging.getLogger(__name__)
 BOT = "SFconvertbot"  # opens a pull request with the same weights in safetensors, in whichever repository lacks them
 MOST_OFFERS = 5  # pull requests of its that are looked at
 CONFIG = "config.json"
-BESIDE = ("*.json", "*.yaml", "vocab.txt", "merges.txt", "README.md")  # what is loaded besides weights
+BESIDE = ("*.json", "*.yaml", "vocab.txt", "merges.txt", *PIECES, "README.md")  # what is loaded besides weights
 PULLED = (*BESIDE, SINGLE, INDEX, GRAPH, INTEGERS, SIMULATED)
 _noticed: set[str] = set()  # a run asks for its checkpoint at every stage
 Check = Callable[[dict[str, Any], Collection[str]], None]
@@ -230,7 +232,6 @@ def _check_config(info: ModelInfo, options: Mapping[str, Any], check: Check) -> 
     """Reads the configuration alone, which tells whether the weights are of any use."""
     names = list(_sizes(info))
     safety.check_adapter(names, info.id)
-    safety.check_vocabulary_files(names, info.id)
     if CONFIG not in names:
         raise UserError(f"{info.id} has no {CONFIG}, so it is no checkpoint of transformers. Take another model.")
     config = read_json(hf_hub_download(info.id, CONFIG, revision=info.sha, **options))
@@ -238,6 +239,7 @@ def _check_config(info: ModelInfo, options: Mapping[str, Any], check: Check) -> 
         raise UserError(f"{CONFIG} of {info.id} holds no JSON object. Take another revision or model.")
     safety.check_code(config, info.id, CONFIG)
     try:
+        pieces_among(names, config, "It")
         check(config, names)
     except UserError as error:
         raise UserError(f"{info.id} was not downloaded. {error}") from error

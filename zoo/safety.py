@@ -17,11 +17,10 @@ from zoo.families import titles
 from zoo.files import read_json
 from zoo.onnx_files import OURS as GRAPH
 from zoo.onnx_files import data_files, names_in, stock_graph
+from zoo.pieces import FILES as PIECES
 from zoo.tensors import INDEX, INTEGERS, SINGLE
 
-ALLOWED = ("*.safetensors", "*.onnx", "*.json", "*.yaml", "vocab.txt", "merges.txt", "README.md")
-VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))  # files that hold a tokenizer
-SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
+ALLOWED = ("*.safetensors", "*.onnx", "*.json", "*.yaml", "vocab.txt", "merges.txt", *PIECES, "README.md")
 ADAPTER = "adapter_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
 MAX_BYTES = 2 * 1024**3
@@ -83,23 +82,6 @@ def check_adapter(names: Iterable[str], where: str, base: str = "its base") -> N
     names = set(names)
     if ADAPTER in names and SINGLE not in names and INDEX not in names:
         raise UserError(merge_first(where, base))
-
-
-def check_vocabulary_files(names: Iterable[str], where: str) -> None:
-    """Refuse the files of a model whose tokenizer is there in a form alone that tells no places of characters.
-
-    Args:
-        names: of the files.
-        where: whose they are.
-    """
-    names = set(names)
-    pieces = next((name for name in SENTENCEPIECE if name in names), None)
-    if pieces and not any(names.issuperset(each) for each in VOCABULARIES):
-        raise UserError(
-            f"{where} has its tokenizer as {pieces} alone, which is not read here. With the package sentencepiece "
-            "installed, transformers writes tokenizer.json: `AutoTokenizer.from_pretrained(NAME)."
-            "save_pretrained(FOLDER)`. Put that beside the weights and give the folder."
-        )
 
 
 def check_code(settings: dict[str, Any], where: str, name: str) -> None:

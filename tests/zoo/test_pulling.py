@@ -205,11 +205,11 @@ def test_what_cannot_run_is_refused_before_its_weights_come(local_hub, model, tm
 
 def test_a_tokenizer_of_pieces_alone_is_refused_before_weights_come(local_hub, model):
     files = {name: value for name, value in files_of(model).items() if not name.startswith(("tokenizer", "vocab"))}
-    local_hub.put("ann/one", {**files, "sentencepiece.bpe.model": b"pieces"})
-    with pytest.raises(UserError, match=r"sentencepiece.bpe.model alone.* transformers writes tokenizer.json"):
+    local_hub.put("ann/one", {**files, "spm.model": b"pieces"})
+    with pytest.raises(UserError, match=r"spm.model alone.* transformers writes tokenizer.json"):
         catalog.find("ann/one")
-    assert not resolved(local_hub)
-    local_hub.put("ann/two", {**files_of(model), "sentencepiece.bpe.model": b"pieces"})
+    assert set(resolved(local_hub)) == {"config.json"}
+    local_hub.put("ann/two", {**files_of(model), "spm.model": b"pieces"})
     assert catalog.find("ann/two").task == "qa"
 
 

@@ -65,6 +65,7 @@ class Family:
         sizes: its own names of the sizes in `config.json` -> BERT's.
         only: keys of `config.json`, and the one value of each that is computed here.
         defaults: what transformers assumes where `config.json` is silent, by BERT's names.
+        pieces: transformers' class of tokenizers, where they can be made of sentencepiece's file.
         token_types: whether it has a table of token types.
         segments: whether that table tells two texts apart.
         pad: id of the padding token where the configuration has none.
@@ -98,6 +99,7 @@ class Family:
     sizes: Mapping[str, str] = field(default_factory=dict[str, str])
     only: Mapping[str, Any] = field(default_factory=dict[str, Any])
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    pieces: str = ""
     token_types: bool = True
     segments: bool = False
     pad: int = 0
@@ -150,8 +152,22 @@ FAMILIES = {
             segments=True,
         ),
         ROBERTA,
-        replace(ROBERTA, name="xlm-roberta", title="XLM-R", classes="XLMRoberta", prefix="roberta"),
-        replace(ROBERTA, name="camembert", title="CamemBERT", classes="Camembert", prefix="roberta"),
+        replace(
+            ROBERTA,
+            name="xlm-roberta",
+            title="XLM-R",
+            classes="XLMRoberta",
+            prefix="roberta",
+            pieces="XLMRobertaTokenizer",
+        ),
+        replace(
+            ROBERTA,
+            name="camembert",
+            title="CamemBERT",
+            classes="Camembert",
+            prefix="roberta",
+            pieces="CamembertTokenizer",
+        ),
         Family(
             "distilbert",
             "DistilBERT",
@@ -245,6 +261,7 @@ FAMILIES = {
             widening="encoder.embedding_hidden_mapping_in",
             widens_always=True,
             groups="num_hidden_groups",
+            pieces="AlbertTokenizer",
             peculiarity="its layers share their weights",
         ),
         Family(
