@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -28,22 +29,32 @@ def load_pairs(task: Task, source: str | None, split: str, intake: Intake) -> li
     Raises:
         UserError: not found, or not readable; see there.
     """
-    if source == BUNDLED or (source and _is_plain(Path(source).expanduser(), task.columns[0])):
-        return [TextExample(f"line-{i}", line) for i, line in enumerate(passages(source))]
+    if source == BUNDLED or (source and _is_plain(Path(source).expanduser())):
+        return list(_lines(source))
     return texts.load_texts(task, source, split, intake)
 
 
-def _is_plain(path: Path, column: str) -> bool:
-    """Whether a file, or a folder, holds plain text: no table, whose first line would name its columns."""
+def from_file(task: Task, path: Path, intake: Intake, suffix: str) -> Iterator[TextExample]:
+    """The texts of a file, plain or a table; `suffix` says which where its own name does not."""
+    is_plain = suffix == ".txt" and _is_plain(path, suffix)
+    return _lines(str(path)) if is_plain else texts.from_file(task, path, intake, suffix)
+
+
+def _lines(source: str) -> Iterator[TextExample]:
+    return (TextExample(f"line-{i}", line) for i, line in enumerate(passages(source)))
+
+
+def _is_plain(path: Path, suffix: str = "") -> bool:
+    """Whether a file, or a folder, holds plain text: no table, whose first line would have tabs."""
     if path.is_dir():
         tables = [kind for kind in KINDS if kind != ".txt"]
         inside = [each.suffix for each in (*path.iterdir(), *path.glob("*/*")) if each.is_file()]
         return ".txt" in inside and not any(suffix in tables for suffix in inside)
-    if path.suffix.lower() != ".txt" or not path.is_file():
+    if (suffix or path.suffix.lower()) != ".txt" or not path.is_file():
         return False
     try:
         with path.open(encoding="utf-8-sig") as lines:
             head = next(islice(lines, 1), "")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as UTF-8 text: {error}. Save it as UTF-8.") from error
-    return column not in head.lower().split("\t")
+    return "\t" not in head

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.data import hub_sets
+from compress.data import hub_sets, squad
 from compress.data.examples import Example, QueryExample
 from compress.data.intake import Intake
 from compress.data.places import Place, Spot
@@ -53,11 +53,10 @@ def load_queries(source: str, split: str, intake: Intake) -> list[QueryExample]:
     intake.name = intake.name or source
     path = Path(source).expanduser()
     is_file = path.is_file() or is_table(path) or path.is_absolute()
-    if source == BUNDLED or (is_file and _is_squad(path)):
+    if source == BUNDLED:
         examples = of_questions(load_squad(source, split, intake=intake))
     elif is_file:
-        text = read_text(path, intake)
-        examples = list(from_rows(read_rows(text, suffix_of(path), COLUMNS, intake), intake))
+        return from_file(path, intake)
     else:
         of_hub = hub_sets.Source.parse(source)
         rows = list(hub_sets.open_set(of_hub, of_hub.split or split).rows)
@@ -65,6 +64,25 @@ def load_queries(source: str, split: str, intake: Intake) -> list[QueryExample]:
             examples = of_questions(load_squad(source, split, intake=intake))
         else:
             examples = list(from_rows(_renamed(rows, intake), intake))
+    return _checked(examples, source, intake)
+
+
+def from_file(path: Path, intake: Intake, suffix: str = "") -> list[QueryExample]:
+    """The queries of a file; `suffix` says what it is where its own name does not.
+
+    Raises:
+        UserError: as `load_queries`.
+    """
+    suffix = suffix or suffix_of(path)
+    if _is_squad(path, suffix):
+        examples = of_questions(list(squad.from_file(path, intake, suffix)))
+    else:
+        examples = list(from_rows(read_rows(read_text(path, intake), suffix, COLUMNS, intake), intake))
+    return _checked(examples, intake.name or str(path), intake)
+
+
+def _checked(examples: list[QueryExample], source: str, intake: Intake) -> list[QueryExample]:
+    """Those of the queries that have a relevant passage."""
     without = sum(not e.gains for e in examples)
     if without:
         intake.note(f"{without:,} queries have no relevant passage: they were left out.")
@@ -114,6 +132,22 @@ def in_one_corpus(examples: Sequence[QueryExample]) -> list[QueryExample]:
         replace(one, passages=corpus, gains={places[one.passages[i]]: gain for i, gain in one.gains.items()})
         for one in examples
     ]
+
+
+def groups(examples: Sequence[QueryExample]) -> dict[str, str]:
+    """By each query's id a name for all that share relevant passages with it, directly or by way of others."""
+    first: dict[str, str] = {}
+
+    def root(passage: str) -> str:
+        while first.setdefault(passage, passage) != passage:
+            passage = first[passage]
+        return passage
+
+    for one in examples:
+        names = [" ".join(one.passages[place].split()) for place in one.gains]
+        for other in names[1:]:
+            first[root(other)] = root(names[0])
+    return {one.id: root(" ".join(one.passages[next(iter(one.gains))].split())) for one in examples}
 
 
 def to_lines(examples: Iterable[QueryExample]) -> str:
@@ -197,9 +231,9 @@ def _renamed(rows: Iterable[Row], intake: Intake) -> Iterator[Row]:
         yield row._replace(value={names.get(key, key): cell for key, cell in row.value.items()})
 
 
-def _is_squad(path: Path) -> bool:
+def _is_squad(path: Path, suffix: str) -> bool:
     """Whether a file holds questions with their passages, not queries."""
     intake = Intake(str(path), skip=True)
-    rows = read_rows(read_text(path, intake), suffix_of(path), Columns((), {}, NEEDED), intake)
+    rows = read_rows(read_text(path, intake), suffix, Columns((), {}, NEEDED), intake)
     first = next(iter(rows), None)
     return first is not None and isinstance(first.value, dict) and any(key in first.value for key in OF_SQUAD)

@@ -11,21 +11,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from compress.data import own_texts, tables, tagged, texts
-from compress.data.examples import Example, TaggedExample, TextExample
+from compress.data import own_texts, pairs, queries, tables, tagged, texts
+from compress.data.examples import Example, QueryExample, TaggedExample, TextExample
 from compress.data.intake import Intake
 from compress.data.questions import NEEDED
 from compress.data.squad import from_file, load_squad
 from zoo.errors import UserError
 from zoo.files import sha256, write_json, write_text
 from zoo.settings import get_settings
-from zoo.tasks import QUESTIONS, TEXTS, TOKENS, Task, find_task
+from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TEXTS, TOKENS, Task, find_task
 
 MAX_BYTES, MAX_EXAMPLES = 50_000_000, 200_000
 PARTS = {"train": 0.8, "validation": 0.1, "evaluation": 0.1}
 GUIDE = "significance_weight"  # of the answer, which texts have not
 OF_QUESTIONS = ("titles", "validation_titles", "evaluation_titles")
-One = TypeVar("One", Example, TextExample, TaggedExample)
+One = TypeVar("One", Example, TextExample, TaggedExample, QueryExample)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Upload:
             what = f"{self.examples:,} questions about {self.distinct:,} passages"
             what += f", {self.impossible:,} of them without an answer" if self.impossible else ""
         else:
-            what = f"{self.examples:,} {task.type.noun} for {task.title}, {self.distinct:,} of them different"
+            what = f"{self.examples:,} {task.noun} for {task.title}, {self.distinct:,} of them different"
         return f"{what}: split by {by} into parts to learn from, to choose by and to report on."
 
 
@@ -172,6 +172,29 @@ def _store_sentences(path: Path, suffix: str, task: Task, stem: str, intake: Int
     return Upload(stem, task.name, len(examples), distinct, 0, parts, notices, labels, list(task.columns))
 
 
+def _store_pairs(path: Path, suffix: str, task: Task, stem: str, intake: Intake) -> Upload:
+    examples = list(_bounded(pairs.from_file(task, path, intake, suffix), intake.name))
+    if not examples:
+        raise intake.nothing(f"{intake.name} holds no texts. {own_texts.wanted(task)}")
+    cut, distinct = divide(examples, own_texts.identity, "These are {} different texts or pairs")
+    parts = {role: folder() / stem / f"{role}.jsonl" for role in cut}
+    for role, chosen in cut.items():
+        write_text(parts[role], own_texts.to_lines(task, chosen))
+        pairs.load_pairs(task, str(parts[role]), role, Intake())
+    return Upload(stem, task.name, len(examples), distinct, 0, parts, intake.sentences)
+
+
+def _store_queries(path: Path, suffix: str, task: Task, stem: str, intake: Intake) -> Upload:
+    examples = list(_bounded(queries.from_file(path, intake, suffix), intake.name))
+    group = queries.groups(examples)
+    cut, distinct = divide(examples, lambda e: group[e.id], "These queries are about {} passages")
+    parts = {role: folder() / stem / f"{role}.jsonl" for role in cut}
+    for role, chosen in cut.items():
+        write_text(parts[role], queries.to_lines(chosen))
+        queries.load_queries(str(parts[role]), role, Intake())
+    return Upload(stem, task.name, len(examples), distinct, 0, parts, intake.sentences)
+
+
 @dataclass(frozen=True)
 class Form:
     """What people's files for a type of task look like.
@@ -194,6 +217,9 @@ class Form:
 FORMS = {
     QUESTIONS.name: Form(lambda _task: NEEDED, _store_questions, shared=True, unit="passage"),
     TEXTS.name: Form(own_texts.wanted, _store_texts),
+    EMBEDDINGS.noun: Form(own_texts.wanted, _store_pairs, unit="pair"),
+    find_task("search").noun: Form(lambda _task: queries.NEEDED, _store_queries, unit="passage"),
+    RANKING.noun: Form(lambda _task: queries.NEEDED, _store_queries, unit="passage"),
     TOKENS.name: Form(lambda _task: tagged.NEEDED, _store_sentences, kinds=tagged.KINDS, unit="sentence"),
 }
 
@@ -204,9 +230,10 @@ def endings() -> list[str]:
 
 
 def _form_of(task: Task) -> Form:
-    if task.type.name not in FORMS:
+    form = FORMS.get(task.noun) or FORMS.get(task.type.name)
+    if form is None:
         raise UserError(f"Files for {task.type.title} cannot be uploaded: give a data set of the Hub.")
-    return FORMS[task.type.name]
+    return form
 
 
 def divide(examples: Sequence[One], key: Callable[[One], str], fault: str) -> tuple[dict[str, list[One]], int]:

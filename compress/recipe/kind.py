@@ -88,6 +88,7 @@ class Kind(Group, ABC):
     """
 
     trains: ClassVar[bool] = True
+    takes_vectors: ClassVar[bool] = False  # it is for tasks whose models give a vector of a text, too
     takes_any_encoder: ClassVar[bool] = False  # its `model` may be one that transformers computes, see `zoo.encoders`
     stages: ClassVar[Mapping[str, Stage]] = MappingProxyType({})
     simulation: ClassVar[Simulation | None] = None
@@ -230,6 +231,14 @@ def applied(**groups: Prune | Distill | Aware) -> str:
 
 def unfit(recipe: Kind) -> Iterator[str]:
     """Why a recipe cannot take the models that it names, as `Kind.unheard`; what is not at hand is not looked at."""
+    about = recipe.dataset.type
+    if about.reads == "pooled" and not recipe.takes_vectors:
+        yield (
+            f"The recipe {recipe.kind} is not for {about.title}: take static_int8, dynamic_int8, distill or "
+            "minilm_embeddings, or another task."
+        )
+    if about.reads == "pooled" and getattr(recipe.quantize, "neural_compressor", False):
+        yield f"quantize.neural_compressor is not for {about.title}: set it to false."
     distill = getattr(recipe, "distill", None)
     teacher = distill.teacher if distill and distill.apply else None
     for key, name in (("model", recipe.model), ("distill.teacher", teacher)):

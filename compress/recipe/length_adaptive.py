@@ -35,6 +35,7 @@ class LengthAdaptiveRecipe(Trained):
     QuaLA-MiniLM, arXiv 2210.17114.
     """
 
+    takes_vectors: ClassVar[bool] = True
     stages: ClassVar = {
         "teacher": Stage(
             "compress.learn.distill:teacher",

@@ -23,6 +23,7 @@ class QuantizeRecipe(Kind):
 
     trains: ClassVar[bool] = False
     takes_any_encoder: ClassVar[bool] = True
+    takes_vectors: ClassVar[bool] = True
     stages: ClassVar = {
         "quantize": int8(
             *("model", "dataset.train", "dataset.skip", "dataset.titles", "reading", "budgets"),

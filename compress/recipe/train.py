@@ -27,6 +27,7 @@ from compress.recipe.work import Counts, Work
 class TrainRecipe(Trained):
     """teacher -> train -> quantize -> evaluate -> package: fine-tuning with pruning, distillation, simulated int8."""
 
+    takes_vectors: ClassVar[bool] = True
     stages: ClassVar = {
         "teacher": Stage(
             "compress.learn.train:teacher",

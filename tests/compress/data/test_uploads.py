@@ -213,3 +213,33 @@ def test_a_name_never_leads_out_of_the_folder(tmp_path, home):
     path = write(tmp_path / "up.csv", as_csv(rows()))
     found = uploads.accept(path, "../../../etc/pass wd.csv")
     assert all(part.is_relative_to(home / "uploads") for part in found.parts.values())
+
+
+def test_pairs_and_plain_text_to_embed_are_stored_in_parts(tmp_path, home):
+    pairs = write(
+        tmp_path / "likes.csv", "text1,text2,similarity\n" + "".join(f"a {i},b {i},{i / 10}\n" for i in range(10))
+    )
+    upload = uploads.accept(pairs, task="embeddings")
+    counts = {role: len(path.read_text().splitlines()) for role, path in upload.parts.items()}
+    assert counts == {"train": 8, "validation": 1, "evaluation": 1} and upload.told.startswith("10 pairs for STS-B")
+    row = json.loads(upload.parts["train"].read_text().splitlines()[0])
+    assert row["sentence1"].replace("a", "b") == row["sentence2"]
+    assert row["label"] == pytest.approx(int(row["id"]) / 10 - 0.2)
+    lines = uploads.accept(
+        write(tmp_path / "plain.txt", "\n".join(f"passage {i}" for i in range(10))), task="embeddings"
+    )
+    rows = [json.loads(line) for line in lines.parts["train"].read_text().splitlines()]
+    assert len(rows) == 8 and all(set(row) == {"id", "sentence1"} for row in rows)
+
+
+@pytest.mark.parametrize("task", ["search", "ranking"])
+def test_queries_of_one_passage_are_in_one_part(task, tmp_path, home):
+    shared = {"query": "joins", "passages": ["p0", "p1"], "relevant": [0, 1]}
+    rows = [{"query": f"q{i}", "passages": [f"p{i}", "other"], "relevant": [0]} for i in range(9)]
+    upload = uploads.accept(write(tmp_path / "own.jsonl", as_jsonl([*rows, shared])), task=task)
+    where = {
+        json.loads(line)["query"]: role for role, path in upload.parts.items() for line in path.read_text().splitlines()
+    }
+    assert len(where) == 10 and where["joins"] == where["q0"] == where["q1"] and upload.distinct == 8
+    with pytest.raises(UserError, match="line 2: “relevant” has 5"):
+        uploads.accept(write(tmp_path / "bad.jsonl", as_jsonl([rows[0], {**rows[1], "relevant": [5]}])), task=task)

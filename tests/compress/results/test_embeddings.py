@@ -12,6 +12,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import ndcg_score
 
+from compress.recipe.kind import missing
 from compress.recipe.load import load
 from compress.results.score import score_entry
 from compress.run.run import run
@@ -224,3 +225,10 @@ def test_likeness_is_learned_with_labels_and_from_a_teacher(encoder, data, store
 
     other = LengthAdaptiveModel.load(teacher)
     assert loss(tmp_path / "run" / "train") < 0.8 * loss(encoder)
+
+
+@pytest.mark.parametrize("kind", ["nas_tiny", "nncf_tiny", "aimet_w8a8", "prune_once_tiny"])
+def test_other_recipes_refuse_embeddings_by_name(kind, encoder):
+    recipe = load(kind, [f"model={encoder}"])
+    recipe = recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"task": "embeddings"})})
+    assert f"The recipe {recipe.kind} is not for sentence embeddings" in str(missing(recipe))
