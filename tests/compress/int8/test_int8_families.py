@@ -7,13 +7,17 @@ import onnx
 import pytest
 import torch
 
+from compress.int8.graph import Calibrated
 from compress.int8.ranges import calibrate
 from compress.int8.rounding import integer_weights
+from compress.int8.sensitivity import answers, divergence, measure
 from compress.int8.simulation import simulate
+from compress.recipe.groups import Quantize
 from tests.zoo.family_kit import GRAPHS, batch_of, made
 from tests.zoo.model_kit import CONFIGS, arrays
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
+from zoo.features import Window, load_tokenizer
 from zoo.graph import build, read
 from zoo.lengths import LengthConfig
 from zoo.weights import float_weights, linears, spec_of, write
@@ -76,3 +80,23 @@ def test_one_layer_alone_can_be_float_or_rounded_where_layers_share_weights(tmp_
     with torch.no_grad():
         alone.blocks[1].expand.weight.zero_()
     assert alone.blocks[0].expand.weight.any() and all(v.equal(before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("variant", ["albert", "modernbert"])
+def test_products_are_rounded_one_at_a_time_to_see_which_are_sensitive(variant, tiny_model, tmp_path):
+    _, model = made(variant, "classification", tmp_path)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    windows = [Window(0, row[:12].tolist(), None, [None] * 12) for row in batch_of(model)["input_ids"]]
+    ranges = calibrate(model, [batch_of(model)], [])
+    report = measure(Calibrated(model, load_tokenizer(tiny_model), ranges, 3), Quantize(), windows)
+    divergences = {row.name: row.kl for row in report.rows}
+    assert len(divergences) == 13 and len({divergences[f"layers.{i}.expand"] for i in range(3)}) == 3
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    with torch.no_grad():  # the middle layer's feed-forward alone is rounded as the graph has it
+        smoothing = Quantize().smoothing
+        weights = integer_weights(float_weights(model), ["layers.1.expand"], ranges, True, smoothing, False)
+        texts = [
+            {"input_ids": torch.tensor([w.input_ids]), "attention_mask": torch.ones(1, 12).long()} for w in windows
+        ]
+        off = divergence(answers(simulate(model, weights), texts), answers(model, texts), model.head)
+    assert divergences["layers.1.expand"] == pytest.approx(off, rel=0.1)  # of a millionth, in float32

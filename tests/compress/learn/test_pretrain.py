@@ -18,6 +18,7 @@ from compress.progress import Progress
 from compress.recipe.training_groups import Pretrain
 from compress.tasks.samples import collate
 from tests.compress.training_kit import Interrupting, Stop
+from tests.zoo.family_kit import made
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel
@@ -87,6 +88,12 @@ def test_heads_come_from_checkpoints_and_go_into_them(name, tmp_path):
     ready = LengthAdaptiveModel.load(tmp_path / "b", head=QUESTIONS)
     assert (ready.blocks[0].expand.weight[:, ::2] == 0).all()
     assert ready.blocks[0].query.weight.equal(model.encoder.blocks[0].query.weight)
+
+
+def test_a_family_whose_masked_words_are_not_computed_here_says_so(tmp_path):
+    made("modernbert", "qa", tmp_path)
+    with pytest.raises(UserError, match="ModernBERT cannot learn masked words here"):
+        MaskedLanguageModel.load(tmp_path)
 
 
 def loss_of(settings, model, teacher, tokenizer, blocks, rows=(0, 1, 2, 3)):

@@ -85,6 +85,7 @@ def test_multiplications_are_those_of_the_zoo():
         (lambda: SPACE.check({**MINILM, "num_attention_heads": 6}, "X"), "heads of size 32, X has heads of size 64"),
         (lambda: SPACE.check({**MINILM, "model_type": "mpnet"}), "The checkpoint is of the family MPNet.*Take a BERT"),
         (lambda: SPACE.check({**MINILM, "model_type": "albert"}), "ALBERT, of which .* share their weights"),
+        (lambda: SPACE.check({**MINILM, "model_type": "modernbert"}), "ModernBERT, of which .* turn queries and keys"),
         (lambda: SPACE.check({**MINILM, "model_type": "electra"}), "embeddings that are narrower"),
         (lambda: SPACE.check({**MINILM, "hidden_act": "relu"}), "has the activation relu"),
     ],
