@@ -132,6 +132,7 @@ EMBEDDINGS = TaskType(
     spread="nothing",
 )
 TASK_TYPES = {kind.name: kind for kind in (QUESTIONS, RANKING, TEXTS, TOKENS, EMBEDDINGS)}
+HEAD_LAYERS = tuple(dict.fromkeys(layer for kind in TASK_TYPES.values() for layer in kind.layers))  # of all heads
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,11 @@ class SimulableLayer(Recomputable):
             self.scores, self.masked, self.softmax, self.mix = ops.MatMul(), ops.Add(), nn.Softmax(-1), ops.MatMul()
         self.attention_sum, self.gelu, self.output_sum = ops.Add(), MODULES[curve](), ops.Add()
 
+    @property
+    def result(self) -> nn.Module:
+        """Whose output is the layer's, see `zoo.layers.Layer.result`."""
+        return self.output_norm
+
     def forward(self, x: Tensor, bias: Tensor, dropout: float) -> Tensor:
         return self.run(self._forward, x, bias, dropout)
 

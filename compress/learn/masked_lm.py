@@ -15,10 +15,10 @@ from zoo.families import family_of
 from zoo.files import atomic, write_json
 from zoo.layers import CURVES
 from zoo.modeling import LengthAdaptiveModel
-from zoo.tasks import QUESTIONS
+from zoo.tasks import HEAD_LAYERS, QUESTIONS
 from zoo.tensors import Tensors
 
-OWN_HEAD = ("qa_outputs.", "dense.", "classifier.")  # of a LengthAdaptiveModel, for its task
+OWN_HEAD = tuple(f"{layer}." for layer in HEAD_LAYERS)  # of a LengthAdaptiveModel, for its task
 
 
 class MaskedLanguageModel(nn.Module):

@@ -17,6 +17,7 @@ from compress.recipe.nncf import Rounding
 from compress.recipe.nncf_config import Numbers, Plan
 from zoo.errors import UserError
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tasks import HEAD_LAYERS
 
 HOOKS = "__nncf_hooks"
 PASSING = ("mul", "transpose", "reshape", "view", "dropout", "contiguous")  # between a quantizer and what it is for
@@ -39,7 +40,7 @@ class Scopes:
         aliases = operators(config)
         for override in plan.overrides:
             matching([override.scope], aliases)
-        heads = ("qa_outputs", "dense", "classifier", "positions", "types")  # of these only NNCF's own placement rounds
+        heads = (*HEAD_LAYERS, "positions", "types")  # of these only NNCF's own placement rounds
         able = {name for name in aliases if ": " not in name and (placement == "graph" or name not in heads)}
 
         def left(ignored: Sequence[str], targets: Sequence[str]) -> set[str]:
@@ -268,7 +269,7 @@ def _round_weights(made: Any, nodes: dict[str, str], scopes: Scopes, plan: Plan,
         for at in places:
             storage.delete_hook(at)
         if name in scopes.weights and (places or placement == "products"):
-            linear = name.rpartition(".")[2] in LINEARS or name in ("qa_outputs", "dense", "classifier")
+            linear = name.rpartition(".")[2] in LINEARS or name in HEAD_LAYERS
             weight = made.get_submodule(name).weight.detach()
             numbers = _numbers(plan, "weights", name, made)
             register_pre_function_hook(made, node, port, weight_quantizer(weight, numbers, half and linear))

@@ -59,7 +59,7 @@ class Sentences(Labelled[TaggedExample]):
         pairs = tuple(data.columns.items()), tuple(data.label_values.items())
         labels = _labels_of_data(task, source, split, stamp, data.skip, *pairs)
         if len(labels) < 2:
-            raise UserError(f"All words to train on have the one label {labels[0]}: there is nothing to learn.")
+            raise UserError(f"All words to train on have the one label {', '.join(labels)}: there is nothing to learn.")
         if set(labels) <= set(data.labels or ()):
             labels = data.labels or ()
         same = task.with_labels(labels).order_of(theirs or ()) is not None

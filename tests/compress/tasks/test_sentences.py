@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -224,3 +225,41 @@ def test_padding_changes_no_labels(tiny_model, tmp_path):
     with torch.no_grad():
         together, single = model(**batch).logits[0].numpy(), model(**alone).logits[0].numpy()
     np.testing.assert_allclose(together[: len(single)], single, atol=1e-5)
+
+
+AIMET = {"finetune.apply": "false", "aimet.epochs": 1, "distill.hidden_weight": 1, "distill.layers": "all"}
+AIMET["aimet.scope"] = "deploy"  # what ends in integers
+
+
+@pytest.mark.usefixtures("own_home")
+@pytest.mark.parametrize(
+    ("recipe", "package", "more"),
+    [
+        ("train_tiny", "", {"prune.pattern": "1x1", "distill.store_logits": "true"}),
+        ("nncf_tiny", "nncf", {"nncf.subset_size": 4}),
+        ("minilm_w8a8_squad", "aimet_torch", AIMET),
+    ],
+)
+def test_a_tagger_teaches_while_rounding_is_simulated(recipe, package, more, tiny_model, files, tmp_path):
+    """Distilled from a teacher's logits of every token, with weights and ranges as int8 has them, by each backend."""
+    if package and not find_spec(package):
+        pytest.skip(f"{package} is not installed")
+    folder = make_tagger(tiny_model, tmp_path / "model")
+    few = dict(files)
+    few["train"] = tmp_path / "train.conll"
+    few["train"].write_text(conll(sentences(24, seed=7)), encoding="utf-8")
+    made = {"model": folder, "package.name": "tiny", "evaluate.latency_rounds": 0, "distill.apply": "true", **more}
+    fields = set(type(load(recipe).dataset).model_fields)
+    kept = [one for one in changes(few, **made) if not one.startswith("dataset.") or _key(one) in fields]
+    run(load(recipe, kept), tmp_path / "run")
+    report = read_json(next((tmp_path / "run/evaluate").glob("[es]*s.json")))  # engines.json, or scores.json
+    score = report.get("engines", report)["float"]
+    assert report["measured_on"]["metric"] == "Token labels"
+    entries = [catalog.find(str(one)) for one in sorted((tmp_path / "run/package").glob("tiny*"))]
+    assert len(entries) == 2 and all(entry.labels == list(LABELS) for entry in entries)
+    assert score["f1"] == pytest.approx(scored_by_hand(entries[0].folder, files["evaluation"])["f1"], abs=1e-6)
+    assert score["n"] == 20
+
+
+def _key(change: str) -> str:
+    return change.partition("=")[0].removeprefix("dataset.")
