@@ -21,6 +21,7 @@ class Encoder:
         pad: id of the padding token where the configuration has none.
         first: position of the first token, where positions follow the places.
         lacks: how the names of the models end that transformers does not have for it.
+        traced: torch's tracing exporter has all of its operators.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Encoder:
     pad: int = 0
     first: int = 0
     lacks: tuple[str, ...] = ()
+    traced: bool = True
 
 
 NO_QUESTIONS = ("ForQuestionAnswering",)
@@ -41,7 +43,7 @@ ENCODERS = {
         Encoder("rembert", "RemBERT"),
         Encoder("squeezebert", "SqueezeBERT"),
         Encoder("convbert", "ConvBERT"),
-        Encoder("fnet", "FNet"),
+        Encoder("fnet", "FNet", traced=False),  # a Fourier transform
         Encoder("ernie", "ERNIE"),
         Encoder("megatron-bert", "Megatron-BERT"),
         Encoder("big_bird", "BigBird"),

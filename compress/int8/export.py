@@ -16,6 +16,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from zoo.encoders import encoder_of
 from zoo.engines.base import logits_of
 from zoo.engines.onnx import load
 from zoo.errors import UserError
@@ -51,7 +52,8 @@ def export(model: Pretrained) -> ModelProto:
         UserError: neither gives a graph that says what the model says.
     """
     reasons: list[str] = []
-    for way in (_traced, _captured):
+    row = encoder_of(model.config)
+    for way in (_traced, _captured) if row is None or row.traced else (_captured,):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             try:

@@ -10,8 +10,9 @@ from typing import Any
 from compress.int8 import inc
 from compress.int8.criterion import Own, Quantizable, Scorer, answering, within
 from compress.int8.exported import Exported
-from compress.int8.graph import calibrate_checkpoint, calibration_windows, loader, store_graph
+from compress.int8.graph import ReadWindows, calibrate_checkpoint, calibration_windows, loader, store_graph
 from compress.int8.ranges import RANGES_FILE, Range, load_ranges
+from compress.recipe.groups import Quantize
 from compress.recipe.kind import Kind
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.nas import NasRecipe
@@ -19,12 +20,15 @@ from compress.recipe.prune_once import PruneOnceRecipe
 from compress.recipe.quantize import QuantizeRecipe
 from compress.recipe.stage import StageContext, trained_in
 from compress.recipe.train import TrainRecipe
+from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of
 from zoo.checkpoints import read_config
 from zoo.encoders import encoder_of
 from zoo.features import load_tokenizer
 from zoo.files import write_json
 from zoo.lengths import Front, LengthConfig, ladder
+from zoo.modeling import LengthAdaptiveModel
+from zoo.pretrained import Pretrained
 
 
 def run(ctx: StageContext[QuantizeRecipe | TrainRecipe | PruneOnceRecipe | NasRecipe]) -> dict[str, Any]:
@@ -61,6 +65,30 @@ def at_front(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     return facts
 
 
+def prepared(
+    checkpoint: Path,
+    settings: Quantize,
+    read: ReadWindows,
+    subject: Subject[Any] | None = None,
+    configs: Sequence[LengthConfig] = (),
+    ranges: Mapping[str, Range] | None = None,
+) -> Quantizable:
+    """A float checkpoint of any family, calibrated.
+
+    Args:
+        checkpoint: its folder.
+        settings: how it is quantized.
+        read: reads what to calibrate on.
+        subject: the task that it is loaded for; None takes it as it is.
+        configs, ranges: see `write_int8`.
+    """
+    if encoder_of(read_config(checkpoint)):
+        whole = subject.load_whole(checkpoint) if subject else Pretrained.load(checkpoint)
+        return Exported(whole, load_tokenizer(checkpoint), settings, read)
+    load = partial(subject.load_model, new_head=False) if subject else LengthAdaptiveModel.load
+    return Own(calibrate_checkpoint(checkpoint, settings, read, configs, ranges, load), settings, read)
+
+
 def write_int8(
     ctx: StageContext[Kind],
     checkpoint: Path,
@@ -85,13 +113,7 @@ def write_int8(
     if settings.neural_compressor:
         inc.backend()  # absent, it is said before anything is computed
     read = partial(calibration_windows, recipe)
-    model: Quantizable
-    if encoder_of(read_config(checkpoint)):
-        loaded = subject_of(recipe).load_whole(checkpoint)
-        model = Exported(loaded, load_tokenizer(checkpoint), settings, read)
-    else:
-        ready = calibrate_checkpoint(checkpoint, settings, read, configs, ranges, loader(recipe))
-        model = Own(ready, settings, read)
+    model = prepared(checkpoint, settings, read, subject_of(recipe), configs, ranges)
     if criterion is None or not criterion.apply:
         facts = model.store(ctx.folder)
     else:
