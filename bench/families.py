@@ -162,7 +162,9 @@ def _cells(family: str, head: TaskType, tokenizer: Tokenizer, scratch: Path) -> 
         settings = Quantize.model_validate({"approach": approach})
         prepared(checkpoint, settings, lambda _: windows).store(scratch / approach)
         exact = open_float(checkpoint, 1)
-        return min(_agreement(head, open_graph(scratch / approach, 1, name), exact, windows) for name in names(GRAPH))
+        wrong = ENCODERS[family].not_on if family in ENCODERS else ()
+        able = [name for name in names(GRAPH) if name not in wrong]
+        return min(_agreement(head, open_graph(scratch / approach, 1, name), exact, windows) for name in able)
 
     def asked() -> Cell:
         folder = scratch / "static"

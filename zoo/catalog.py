@@ -241,6 +241,8 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
     stock = None if tensors or graph.is_file() or integer_files else stock_graph(names_in(folder))
     runs_float = tensors or ((integer_files or stock) and sibling)
     engines = running(*([GRAPH] if stock else integer_files), *([float_weights(config)] if runs_float else []))
+    row = ENCODERS.get(family)
+    engines = [engine for engine in engines if row is None or engine not in row.not_on]
     if not engines:
         raise UserError(f"{name} has neither {TENSORS} nor {GRAPH} with its {FRONT}. Save it again as one of these.")
     card = folder / "README.md"

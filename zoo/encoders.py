@@ -22,6 +22,7 @@ class Encoder:
         first: position of the first token, where positions follow the places.
         lacks: how the names of the models end that transformers does not have for it.
         traced: torch's tracing exporter has all of its operators.
+        not_on: engines that compute its graph wrongly.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Encoder:
     first: int = 0
     lacks: tuple[str, ...] = ()
     traced: bool = True
+    not_on: tuple[str, ...] = ()
 
 
 NO_QUESTIONS = ("ForQuestionAnswering",)
@@ -43,7 +45,7 @@ ENCODERS = {
         Encoder("rembert", "RemBERT"),
         Encoder("squeezebert", "SqueezeBERT"),
         Encoder("convbert", "ConvBERT"),
-        Encoder("fnet", "FNet", traced=False),  # a Fourier transform
+        Encoder("fnet", "FNet", traced=False, not_on=("openvino",)),  # it has a Fourier transform
         Encoder("ernie", "ERNIE"),
         Encoder("megatron-bert", "Megatron-BERT"),
         Encoder("big_bird", "BigBird"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 OPSET = 20  # the first with a GELU
 SIZES = ((1, 7, 0), (3, 21, 4), (2, 16, 2))  # examples, tokens and, of the last example, padding, to compare on
+FINAL = "final_"  # begins the names of outputs while they are exported
 CLOSE = 1e-4  # difference of logits, as a share of the largest where that is above 1
 
 
@@ -60,7 +61,7 @@ def export(model: Pretrained) -> ModelProto:
                 with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
                     warnings.simplefilter("ignore")
                     way(_Answer(model).eval(), _sample(model, 1, 16, 0), path)
-                graph = onnx.load(str(path))
+                graph = _named(onnx.load(str(path)), model.head.outputs)
                 _compare(model, graph)
                 return graph
             except Exception as error:  # noqa: BLE001 - exporters fail in many ways; the next one, or a sentence
@@ -101,13 +102,27 @@ def _captured(answer: _Answer, sample: dict[str, Tensor], path: Path) -> None:
         two,
         str(path),
         input_names=list(sample),
-        output_names=list(answer.model.head.outputs),
+        output_names=[f"{FINAL}{name}" for name in answer.model.head.outputs],
         dynamic_shapes=(tuple({0: dynamic, 1: dynamic} for _ in sample),),
         opset_version=OPSET,
         dynamo=True,
         external_data=False,
         verbose=False,
     )
+
+
+def _named(graph: ModelProto, outputs: Sequence[str]) -> ModelProto:
+    """The graph with its outputs called as a task has them; torch.export calls values within by such names, too."""
+    final = {f"{FINAL}{name}": name for name in outputs}
+    if not {part.name for part in graph.graph.output} & set(final):
+        return graph
+    names = {name: f"inner_{name}" for name in outputs} | final
+    for node in graph.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for part in (*graph.graph.output, *graph.graph.value_info):
+        part.name = names.get(part.name, part.name)
+    return graph
 
 
 def _sample(model: Pretrained, examples: int, tokens: int, padding: int) -> dict[str, Tensor]:

@@ -55,6 +55,11 @@ class QuantizeRecipe(Kind):
 
     def unheard_of(self, encoder: Encoder) -> Iterator[str]:
         why = as_a_whole(encoder, titles())
+        if self.evaluate.engine in encoder.not_on:
+            yield (
+                f"evaluate.engine is {self.evaluate.engine}, which computes the graph of {encoder.title} wrongly: "
+                "choose onnxruntime."
+            )
         if self.quantize.neural_compressor:
             yield (
                 f"quantize.neural_compressor is not heard for {encoder.title}, which is quantized as an ONNX graph "

@@ -29,7 +29,7 @@ def test_every_head_is_opened_quantized_and_asked(family):
 
 
 def test_a_fault_is_a_cell_and_fails_the_run(tmp_path, monkeypatch, capsys):
-    def broken(*_):
+    def broken(*_, **__):
         raise ValueError("no good\nat all")
 
     monkeypatch.setattr(families, "small_model", broken)

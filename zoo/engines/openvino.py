@@ -80,4 +80,5 @@ def session_of(compiled: Any) -> Session:
         return [request.get_output_tensor(i).data.copy() for i in range(len(request.model_outputs))]
 
     outputs = tuple(port.get_any_name() for port in request.model_outputs)
-    return Session(frozenset(port.get_any_name() for port in request.model_inputs), run, outputs)
+    # An input has the names of what only passes it on, too; its node has the graph's own.
+    return Session(frozenset(port.get_node().get_friendly_name() for port in request.model_inputs), run, outputs)

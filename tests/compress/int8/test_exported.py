@@ -74,6 +74,26 @@ def test_what_cannot_be_traced_is_captured(tiny_model, tmp_path):
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
+def test_what_openvino_computes_wrongly_does_not_run_on_it(tiny_model, tmp_path):
+    checkpoint(tmp_path / "m", "fnet", tiny_model, "embeddings")
+    exported(tmp_path / "m").store(tmp_path / "q")  # torch.export has a value of the name of its output
+    assert catalog.find(str(tmp_path / "q")).engines == ["onnxruntime"]
+    said = missing(load("static_int8", [f"model={tmp_path / 'm'}", "evaluate.engine=openvino"]))
+    assert said and "computes the graph of FNet wrongly: choose onnxruntime" in said
+
+
+def test_an_input_that_is_only_passed_on_keeps_its_name(tiny_model, tmp_path):
+    """OpenVINO gives an input the names of what it drops behind it, too."""
+    checkpoint(tmp_path / "m", "eurobert", tiny_model, "classification")
+    exported(tmp_path / "m").store(tmp_path / "q")
+    batch = pad(make_texts(load_tokenizer(tiny_model), TEXTS[:1]))
+    first, second = (
+        open_graph(tmp_path / "q", 1, engine).run(batch, np.full((1, 2), batch["input_ids"].shape[1])).logits
+        for engine in ENGINES
+    )
+    np.testing.assert_allclose(first, second, atol=1e-3)
+
+
 def test_a_graph_that_says_something_else_is_refused(tiny_model, tmp_path, monkeypatch):
     checkpoint(tmp_path, "deberta", tiny_model)
     monkeypatch.setattr("compress.int8.export.CLOSE", -1.0)
