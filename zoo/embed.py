@@ -31,7 +31,7 @@ class TextEmbedder(Opened):
     task = EMBEDDINGS.name
     refusal = "not for sentence embeddings. Choose an embedding model."
 
-    @cached_property
+    @property
     def remarks(self) -> list[str]:
         return [*super().remarks, *([] if KEY in self.config else [UNSTATED])]
 

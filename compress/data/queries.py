@@ -179,7 +179,8 @@ def _row(row: Row, intake: Intake) -> tuple[str, str, dict[str, float]]:
 
 def _of_list(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
     """`passages` and `relevant`; as MS MARCO has it, a table of both."""
-    passages, chosen = value["passages"], value.get("relevant")
+    passages: Any = value["passages"]
+    chosen: Any = value.get("relevant")
     if isinstance(passages, Mapping):
         chosen = [i for i, flag in enumerate(passages.get("is_selected", ())) if flag]
         passages = passages.get("passage_text")
@@ -188,14 +189,20 @@ def _of_list(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
     chosen = [chosen] if isinstance(chosen, int) and not isinstance(chosen, bool) else chosen
     if not isinstance(chosen, list):
         raise UserError(f"{place}: “relevant” is no list of numbers. {NEEDED}")
-    found, gains = dict.fromkeys(passages, 0.0), value.get("gains") or [1.0] * len(chosen)
-    for number, gain in zip(chosen, gains, strict=False):
+    found, gains = dict.fromkeys(passages, 0.0), value.get("gains", [1.0] * len(chosen))
+    if not (isinstance(gains, list) and len(gains) == len(chosen) and all(_is_gain(gain) for gain in gains)):
+        raise UserError(f"{place}: “gains” is no list of numbers above 0, one for each of “relevant”.")
+    for number, gain in zip(chosen, gains, strict=True):
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(passages):
             raise UserError(
                 f"{place}: “relevant” has {str(number)[:20]}, but passages are numbered from 0 to {len(passages) - 1}."
             )
         found[passages[number]] = float(gain)
     return found
+
+
+def _is_gain(gain: object) -> bool:
+    return isinstance(gain, int | float) and not isinstance(gain, bool) and 0 < gain < float("inf")
 
 
 def _of_label(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:

@@ -48,16 +48,17 @@ class Pairs(Vectors[TextExample]):
                 "The training data hold texts by themselves, from which likeness cannot be learned: give pairs, or set "
                 "finetune.apply to false and train length_drop alone."
             )
-        labels = [e.label for e in pairs if e.label is not None]
+        labels = [float(e.label) for e in pairs if isinstance(e.label, int | float)]
         if labels and len(labels) < len(pairs):
             raise UserError(
                 f"{len(pairs) - len(labels)} of {len(pairs)} pairs to learn from have no label: give each one, or none."
             )
-        most = max(1.0, *(abs(label) for label in labels), 1.0)  # a scale to 5, or to 100, becomes one to 1
+        most = max([1.0, *map(abs, labels)])  # a scale to 5, or to 100, becomes one to 1
+        goals = [label / most for label in labels] or [None] * len(pairs)
         firsts, seconds = (make_texts(tokenizer, part, None, self.reading.max_length) for part in _columns(pairs))
         return [
-            Sample(first, label=None if e.label is None else e.label / most, key=e.id, second=second)
-            for first, second, e in zip(firsts, seconds, pairs, strict=True)
+            Sample(first, label=goal, key=e.id, second=second)
+            for first, second, goal, e in zip(firsts, seconds, goals, pairs, strict=True)
         ]
 
     def score(

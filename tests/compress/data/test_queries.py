@@ -49,6 +49,8 @@ def test_queries_are_read_however_they_come(name, text, tmp_path):
         ({"query": "q", "passages": ["a"], "relevant": [1]}, "numbered from 0 to 0"),
         ({"query": "q", "passages": "a", "relevant": [0]}, "no list of texts"),
         ({"query": "q", "passages": ["a"]}, "no list of numbers"),
+        ({"query": "q", "passages": ["a", "b"], "relevant": [0, 1], "gains": [2]}, "one for each of “relevant”"),
+        ({"query": "q", "passages": ["a"], "relevant": [0], "gains": ["x"]}, "no list of numbers above 0"),
         ({"query": "q"}, "there are no passages"),
         ({"query": "", "passages": ["a"], "relevant": [0]}, "no text under “query”"),
         ({"query": "q", "passage": "a", "label": "good"}, "no number from 0 on"),

@@ -232,3 +232,18 @@ def test_other_recipes_refuse_embeddings_by_name(kind, encoder):
     recipe = load(kind, [f"model={encoder}"])
     recipe = recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"task": "embeddings"})})
     assert f"The recipe {recipe.kind} is not for sentence embeddings" in str(missing(recipe))
+
+
+@pytest.mark.parametrize("mode", ["mean", "cls", "max"])
+def test_vectors_are_those_of_transformers_states(mode, tiny_model, tmp_path):
+    folder = sentence_encoder(tmp_path, tiny_model, mode)
+    model, tokenizer = transformers.BertModel.from_pretrained(folder).eval(), load_tokenizer(folder)
+    embedder = TextEmbedder(catalog.find(str(folder)), "torch")
+    ours, longest = embedder.embed([*TEXTS, "lake " * 300]), embedder.max_length
+    assert longest == 128 and embedder.remarks == []
+    for vector, text in zip(ours, [*TEXTS, "lake " * 300], strict=True):
+        with torch.no_grad():
+            inputs = tokenizer([text], return_tensors="pt", truncation=True, max_length=longest)
+            states = model(**inputs).last_hidden_state[0]
+        pooled = {"mean": states.mean(0), "cls": states[0], "max": states.max(0).values}[mode]
+        np.testing.assert_allclose(vector, (pooled / pooled.norm()).numpy(), atol=1e-5)
