@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.data import tagged, uploads
+from compress.data import hub_sets, tagged, uploads
 from compress.data.examples import TaggedExample
 from compress.data.intake import Intake
 from tests.compress.tag_kit import conll, sentences
@@ -124,6 +124,26 @@ def test_a_closed_task_has_its_labels_alone(tmp_path):
 def test_labels_stand_in_one_order():
     tags = ("I-PER", "B-ORG", "O", "B-PER", "I-LOC")
     assert tagged.labels_in([TaggedExample("", ("w",) * 5, tags)]) == ["O", "I-LOC", "B-ORG", "B-PER", "I-PER"]
+
+
+@pytest.mark.parametrize("column", ["ner_tags", "tags"])
+def test_a_data_set_of_the_hub_names_its_numbers(column, monkeypatch):
+    """As CoNLL-2003 and WNUT have them there: lists of a ClassLabel, with marks between documents."""
+    datasets = pytest.importorskip("datasets")
+    names = ["O", "B-PER", "I-PER", "B-ORG"]
+    features = datasets.Features(
+        {
+            "tokens": datasets.Sequence(datasets.Value("string")),
+            column: datasets.Sequence(datasets.ClassLabel(names=names)),
+        }
+    )
+    rows = [{"tokens": ["-DOCSTART-"], column: [0]}, *({"tokens": r["tokens"], column: r["ner_tags"]} for r in NUMBERS)]
+    data = datasets.Dataset.from_list(rows, features=features)
+    monkeypatch.setattr(hub_sets, "_load", lambda *_: data)
+    for task in (TOKENS, find_task("conll2003")):
+        examples = tagged.load_sentences(task, "some/one", intake=Intake())
+        assert [(e.words, e.tags) for e in examples] == EXPECTED
+    assert hub_sets.open_set(hub_sets.Source("some/one"), "train").names == {column: tuple(names)}
 
 
 def test_no_data_of_its_own():

@@ -1,4 +1,4 @@
-"""A type of task that is not here yet, labels of words: a row, a task and a class, and all stages run with it."""
+"""A type of task that is not here, lengths of words: a row, a task and a class, and all stages run with it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from compress.data.intake import Intake
 from compress.data.squad import Example
 from compress.recipe.load import load
 from compress.run.run import run
 from compress.tasks.heads import Outputs, load_labelled
+from compress.tasks.losses import plain, token_loss
 from compress.tasks.samples import IGNORED, Loss, Sample
 from compress.tasks.subject import Asked, Subject, Tell
 from compress.tasks.subjects import subject_for
@@ -72,15 +72,10 @@ class Tags(Subject[str]):
         ]
 
     def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Loss:
-        def loss(model, batch, _chance):
-            inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
-            value = self.loss_of(model(**inputs).logits, batch)
-            yield value, {"loss": value.item()}
-
-        return loss
+        return plain(self.loss_of)
 
     def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        return cross_entropy(logits.flatten(0, 1).float(), batch["label"].flatten(), ignore_index=IGNORED)
+        return token_loss(logits, batch["label"])
 
     def load_model(
         self, folder: Path | str, dropout: float = 0.0, new_head: bool = True, **overrides: Any

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 
 from compress.data import tagged
 from compress.data.examples import TaggedExample
+from compress.int8 import sensitivity
+from compress.recipe.layout import CRITERION
 from compress.recipe.load import load
 from compress.results.score import score_entry
 from compress.run.run import run
@@ -156,25 +158,38 @@ def test_own_labels_are_trained_for_every_budget_and_scored(tiny_model, files, t
 
 
 @pytest.mark.usefixtures("own_home")
-def test_a_tagger_is_quantized_as_it_is(tiny_model, files, tmp_path):
-    """Nothing is trained: the labels are the model's, in its own order, whatever the data have."""
+@pytest.mark.parametrize("approach", ["static", "dynamic"])
+def test_a_tagger_is_quantized_as_it_is(approach, tiny_model, files, tmp_path):
+    """Nothing is trained: the labels are the model's, in its own order; F1 is what may be lost."""
     labels = ("B-PLACE", "O", "I-GAME", "B-GAME", "I-PLACE")
     folder = make_tagger(tiny_model, tmp_path / "model", labels)
-    data = {part: files[part] for part in ("train", "evaluation")}
     made = {
         "model": folder,
         "package.name": "tiny-tagger",
         "evaluate.latency_rounds": 0,
-        "quantize.calibration_samples": 8,
+        "criterion.apply": "true",
+        "criterion.max_trials": 2,
+        "criterion.tolerable_loss": 0.0001,
+        **({"quantize.calibration_samples": 8} if approach == "static" else {}),
     }
-    kept = [one for one in changes(data, **made) if "validation_titles" not in one]
-    recipe = load("static_int8", kept)
+    data = {part: files[part] for part in ("train", "evaluation")}
+    recipe = load(f"{approach}_int8", [one for one in changes(data, **made) if "validation_titles" not in one])
     assert subject_of(recipe).task.labels == labels
     run(recipe, tmp_path / "run")
     scores = read_json(tmp_path / "run/evaluate/scores.json")
     assert scores["float"]["f1"] == pytest.approx(scored_by_hand(folder, files["evaluation"])["f1"], abs=1e-6)
     entry = catalog.find(str(tmp_path / "run/package/tiny-tagger"))
     assert entry.labels == list(labels) and entry.task == "tokens"
+    report = read_json(tmp_path / "run/quantize" / CRITERION)
+    assert 1 <= len(report["trials"]) <= 2 and report["metric"] == "f1"
+
+
+def test_what_suffers_from_eight_bits_is_measured_over_tokens(tiny_model, files, tmp_path):
+    folder = make_tagger(tiny_model, tmp_path / "model")
+    report = sensitivity.of_entry(str(folder), str(files["evaluation"]), 3, "dynamic")
+    assert report.windows == 3 and report.together > 0 and len(report.rows) == 9
+    with pytest.raises(UserError, match="no data of its own"):
+        sensitivity.of_entry(str(folder))
 
 
 def test_labels_come_from_the_data_in_the_models_order(tiny_model, files, tmp_path):
