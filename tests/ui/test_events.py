@@ -58,10 +58,17 @@ def click(page, index, **changes):
 def test_what_runs_a_model_queues_for_the_device_and_only_four_endpoints_are_public(page):
     events = list(page.demo.fns.values())
     for event in events:
-        works = event.fn and getattr(event.fn, "__name__", "") in ("run", "answer", "classify", "tag", "measure")
+        works = event.fn and getattr(event.fn, "__name__", "") in (
+            "run",
+            "answer",
+            "classify",
+            "tag",
+            "match",
+            "measure",
+        )
         assert (event.concurrency_id == "device" and event.concurrency_limit == 1) == bool(works), event.fn
     public = {event.api_name for event in events if event.api_visibility == "public"}
-    assert public == {"answer", "classify", "tag", "measure", "front"}
+    assert public == {"answer", "classify", "tag", "match", "measure", "front"}
 
 
 def test_the_slider_listens_to_mouse_keys_and_box_and_keeps_the_last_value(page):
@@ -191,7 +198,7 @@ def test_loading_adds_to_the_choices_once(page):
     loaded = page.send(page.select.load, other="small")
     assert loaded[page.p.model]["value"] == "small" and len(loaded[page.p.model]["choices"]) == 1
     failed = page.send(page.select.load, other="gone")
-    assert set(failed) == {page.p.hint} and failed[page.p.hint]["visible"]
+    assert set(failed) == {page.p.hint, page.p.convert} and failed[page.p.hint]["visible"]
 
 
 def test_another_layer_is_shown_within_what_there_is(page):

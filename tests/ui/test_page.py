@@ -101,7 +101,7 @@ def on_space(monkeypatch, tmp_path):
 
 def test_every_tab_is_there_and_only_look_ups_are_public(built):
     public = {event.api_name for event in built.demo.fns.values() if event.api_visibility == "public"}
-    assert public == {"answer", "classify", "tag", "measure", "front", "models", "jobs"}
+    assert public == {"answer", "classify", "tag", "match", "measure", "front", "models", "jobs"}
     assert [tab.id for tab in built.demo.blocks.values() if isinstance(tab, gr.Tab) and tab.elem_id] == list(page.TABS)
 
 
