@@ -173,8 +173,7 @@ def _cells(family: str, head: TaskType, tokenizer: Tokenizer, scratch: Path) -> 
             full = Point(LengthConfig.full(layers), 1.0, {"f1": 0.0})
             Front(full, [full]).save(folder / "front.json")
         reply = open_entry(catalog.find(str(folder)), threads=1).ask(TEXT, None if one_text(head) else LINES)
-        more = [f"{tag.label} {tag.text}" for tag in reply.tags] + [f"{match.score:.2f}" for match in reply.matches]
-        return reply.words or ", ".join(more) or "(nothing)"
+        return reply.words or "(nothing)"
 
     cells = [cell(opened)]
     if isinstance(cells[0], float):
@@ -238,7 +237,7 @@ def line(row: Row) -> str:
     """A row of the Markdown table."""
 
     def cell(value: Cell, digits: str = "") -> str:
-        return format(value, digits) if isinstance(value, float) else value.replace("|", "/").replace("\n", " ")
+        return value.replace("|", "/").replace("\n", " ") if isinstance(value, str) else format(value, digits)
 
     figures = (cell(row.float, ".1e"), cell(row.static, ".0f"), cell(row.dynamic, ".0f"), cell(row.asked))
     return f"| {row.family} | {row.head} | {row.by} | {' | '.join(figures)} |"
