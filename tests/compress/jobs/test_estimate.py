@@ -1,0 +1,31 @@
+"""What an estimate counts of data that are on this machine, by type of task."""
+
+from __future__ import annotations
+
+import pytest
+
+from compress.jobs.estimate import Counts
+from compress.recipe.load import load
+from compress.recipe.work import Uncounted
+from tests.compress.tag_kit import conll, sentences
+from zoo.lengths import Shape
+
+SHAPE = Shape(2, 32, 64)
+
+
+def counts(path: object) -> Counts:
+    parts = [f"dataset.{part}={path}" for part in ("train", "validation", "evaluation")]
+    titles = [f"dataset.{part}titles=null" for part in ("", "validation_", "evaluation_")]
+    recipe = load("train_tiny", ["dataset.task=tokens", *parts, *titles])
+    return Counts(SHAPE, recipe.dataset, recipe.finetune)
+
+
+def test_sentences_of_this_machine_are_counted(tmp_path):
+    passes = []
+    for count in (40, 400):
+        path = tmp_path / f"{count}.conll"
+        path.write_text(conll(sentences(count, seed=1)), encoding="utf-8")
+        passes.append(counts(path).passes("train"))
+    assert passes[1] == pytest.approx(10 * passes[0], rel=0.2)
+    with pytest.raises(Uncounted):
+        counts("owner/name").passes("train")
