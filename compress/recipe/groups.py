@@ -41,7 +41,8 @@ class Tasked(Group):
     task: str = Field(
         default="squad",
         description="squad, or what texts are classified or scored for: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, "
-        "or xnli_ and a language; their data are JSON lines, CSV or TSV, a folder of them, a Hub id, or `hub`",
+        "or xnli_ and a language; labels, several, score and tokens for labels of one's own; embeddings, search and "
+        "ranking; their data are JSON lines, CSV or TSV, a folder of them, a Hub id, or `hub`",
     )
     skip: bool = Field(
         default=False,
@@ -256,25 +257,6 @@ class LengthDrop(Attending):
             raise ValueError("drop_layers are different layers in rising order, counted from 0")
         if isinstance(bounds, list) and len(bounds) != len(layers or []):
             raise ValueError("length_drop_ratio_bound, as a list, has one number for each of drop_layers")
-        return self
-
-
-class Average(Group):
-    """A mean of weights: further checkpoints of the same origin join the trained one (model soup, arXiv 2203.05482)."""
-
-    checkpoints: Annotated[list[Place], Mark.OF_MODEL] = Field(
-        default_factory=list, description="folders, bundled entries or Hub ids of checkpoints to average with"
-    )
-    shares: Annotated[list[float], Mark.OF_MODEL] = Field(
-        default_factory=list, description="share of each in the mean, the trained one has the rest; empty: all the same"
-    )
-
-    @model_validator(mode="after")
-    def _shares_fit(self) -> Average:
-        if self.shares and len(self.shares) != len(self.checkpoints):
-            raise ValueError("shares, where given, has one number for each of checkpoints")
-        if any(share <= 0 for share in self.shares) or sum(self.shares) > 1:
-            raise ValueError("shares are more than 0 and together not more than 1")
         return self
 
 

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from compress.data.names import called, shown
 from compress.recipe.groups import (
-    Average,
     Dataset,
     Evaluate,
     Finetune,
@@ -22,7 +21,7 @@ from compress.recipe.groups import (
 )
 from compress.recipe.kind import EVALUATE, LEARNED, PACKAGE, RAY, TAUGHT, TEACHING, Need, Trained, training
 from compress.recipe.stage import Stage
-from compress.recipe.training_groups import Distill
+from compress.recipe.training_groups import Average, Distill
 from compress.recipe.work import BACKWARD, INT8, Counts, Work
 
 _WINDOWS = ("length_drop.max_length", "length_drop.stride")

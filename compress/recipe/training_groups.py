@@ -196,3 +196,22 @@ class Pretrain(Group):
         if not self.label_weight + self.teacher_weight + self.hidden_weight:
             raise ValueError("label_weight, teacher_weight and hidden_weight are all 0: nothing would be learned")
         return self
+
+
+class Average(Group):
+    """A mean of weights: further checkpoints of the same origin join the trained one (model soup, arXiv 2203.05482)."""
+
+    checkpoints: Annotated[list[Place], Mark.OF_MODEL] = Field(
+        default_factory=list, description="folders, bundled entries or Hub ids of checkpoints to average with"
+    )
+    shares: Annotated[list[float], Mark.OF_MODEL] = Field(
+        default_factory=list, description="share of each in the mean, the trained one has the rest; empty: all the same"
+    )
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Average:
+        if self.shares and len(self.shares) != len(self.checkpoints):
+            raise ValueError("shares, where given, has one number for each of checkpoints")
+        if any(share <= 0 for share in self.shares) or sum(self.shares) > 1:
+            raise ValueError("shares are more than 0 and together not more than 1")
+        return self

@@ -9,9 +9,9 @@ import torch
 
 from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
 from compress.learn import average
-from compress.recipe.groups import Average
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.stage import StageContext
+from compress.recipe.training_groups import Average
 from tests.compress import recipe_kit
 from tests.compress.recipe_kit import load_as
 from zoo.errors import UserError
