@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from compress.jobs.estimate import Counts
-from compress.recipe.load import load
+from compress.recipe.train import TrainRecipe
 from compress.recipe.work import Uncounted
+from tests.compress.recipe_kit import load_as
 from tests.compress.tag_kit import conll, sentences
 from zoo.lengths import Shape
 
@@ -16,7 +17,7 @@ SHAPE = Shape(2, 32, 64)
 def counts(path: object) -> Counts:
     parts = [f"dataset.{part}={path}" for part in ("train", "validation", "evaluation")]
     titles = [f"dataset.{part}titles=null" for part in ("", "validation_", "evaluation_")]
-    recipe = load("train_tiny", ["dataset.task=tokens", *parts, *titles])
+    recipe = load_as(TrainRecipe, "train_tiny", ["dataset.task=tokens", *parts, *titles])
     return Counts(SHAPE, recipe.dataset, recipe.finetune)
 
 
