@@ -12,6 +12,8 @@ import numpy as np
 
 from compress.data.intake import Intake
 from compress.data.names import HELD_OUT, HELD_PART, OWN
+from compress.data.pairs import load_pairs
+from compress.data.queries import load_queries
 from compress.data.squad import BUNDLED, load_squad
 from compress.data.tagged import identity, load_sentences
 from compress.data.texts import load_texts
@@ -25,7 +27,7 @@ from zoo.checkpoints import normalized, read_config
 from zoo.errors import UserError
 from zoo.lengths import Shape, macs
 from zoo.settings import get_settings
-from zoo.tasks import TEXTS, TOKENS, Task, find_task
+from zoo.tasks import EMBEDDINGS, RANKING, TEXTS, TOKENS, Task, find_task
 
 GIB = 2**30
 HEADS = 12  # of a model that is not here yet
@@ -128,9 +130,9 @@ def _texts(data: Dataset | Questions, part: str, length: int) -> tuple[int, int]
 @lru_cache(maxsize=16)
 def _counted_texts(task: str, source: str, part: str, length: int) -> tuple[int, int]:
     row = find_task(task)
-    if row.type.name not in SIZES:
+    if row.noun not in SIZES:
         raise Uncounted(source)
-    sizes = SIZES[row.type.name](row, source, row.split(part))
+    sizes = SIZES[row.noun](row, source, row.split(part))
     tokens = sum(min(length, size / CHARACTERS + 3) for size in sizes)
     return len(sizes), max(2, round(tokens / len(sizes)))
 
@@ -143,7 +145,28 @@ def _sizes_of_sentences(task: Task, source: str, split: str) -> list[int]:
     return [len(identity(e)) for e in load_sentences(task, source, split, Intake(skip=True))]
 
 
-SIZES = {TEXTS.name: _sizes_of_texts, TOKENS.name: _sizes_of_sentences}  # characters of each example, by type of task
+def _sizes_of_pairs(task: Task, source: str, split: str) -> list[int]:
+    texts = load_pairs(task, source, split, Intake(skip=True))
+    return [len(text) for e in texts for text in (e.first, e.second) if text]
+
+
+def _sizes_of_searches(_task: Task, source: str, split: str) -> list[int]:
+    queries = load_queries(source, split, Intake(skip=True))
+    return [len(text) for text in {text for e in queries for text in (e.query, *e.passages)}]
+
+
+def _sizes_of_queries(_task: Task, source: str, split: str) -> list[int]:
+    queries = load_queries(source, split, Intake(skip=True))
+    return [len(e.query) + len(passage) for e in queries for passage in e.passages]
+
+
+SIZES = {
+    TEXTS.noun: _sizes_of_texts,
+    TOKENS.noun: _sizes_of_sentences,
+    EMBEDDINGS.noun: _sizes_of_pairs,
+    find_task("search").noun: _sizes_of_searches,
+    RANKING.noun: _sizes_of_queries,
+}  # characters of each window, by what the examples of a task are called
 
 
 @lru_cache(maxsize=1)

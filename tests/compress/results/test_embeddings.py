@@ -12,6 +12,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import ndcg_score
 
+from compress.jobs.estimate import _counted_texts, estimate
 from compress.recipe.kind import missing
 from compress.recipe.load import load
 from compress.results.score import score_entry
@@ -247,3 +248,11 @@ def test_vectors_are_those_of_transformers_states(mode, tiny_model, tmp_path):
             states = model(**inputs).last_hidden_state[0]
         pooled = {"mean": states.mean(0), "cls": states[0], "max": states.max(0).values}[mode]
         np.testing.assert_allclose(vector, (pooled / pooled.norm()).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("task", "kind", "windows"), [("embeddings", "pairs", 32), ("ranking", "queries", 48)])
+def test_what_a_job_costs_is_counted(task, kind, windows, encoder, data):
+    parts = [f"dataset.{part}={data}/{kind}/{part}.jsonl" for part in ("train", "evaluation")]
+    recipe = load("static_int8", [f"dataset.task={task}", f"model={encoder}", *parts, *QUICK])
+    assert estimate(recipe)["minutes"] is not None
+    assert _counted_texts(task, f"{data}/{kind}/evaluation.jsonl", "evaluation", 128)[0] == windows
