@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
 from compress.recipe.place import group_of
 
+R = TypeVar("R", bound=BaseModel)
 SET: Final = object()  # any value but null, 0 and nothing
 
 
@@ -91,21 +92,49 @@ def unheard(recipe: BaseModel) -> Iterator[str]:
 
     Groups that a recipe does not apply may say what they like.
     """
+    for rule, key in _deaf(recipe):
+        values = {other: value_of(recipe, other) for other in rule.where}
+        place = " and ".join(f"{other} is {_shown(value)}" for other, value in values.items())
+        first, wanted = next(iter(rule.where.items()))
+        remedy = f"give {first} too" if wanted is SET else f"{first} to {_shown(wanted)}"
+        default = _shown(default_of(type(recipe), key))
+        yield f"{key} is not heard where {place}{rule.why}: set it to {default}, or {remedy}{rule.instead}."
+
+
+def relaxed(recipe: R, base: Mapping[str, Any], said: Collection[str] = ()) -> R:
+    """The recipe without what only its base says and nothing hears any more, since a person has changed other keys.
+
+    Args:
+        recipe: as changed.
+        base: the keys and values that it was changed from.
+        said: keys that the person gave, which are never left out.
+    """
+    data: dict[str, Any] | None = None
+    for _, key in list(_deaf(recipe)):
+        group, _, name = key.rpartition(".")
+        stated = _at(base, key)
+        if key not in said and stated is not None and stated == value_of(recipe, key):
+            data = recipe.model_dump() if data is None else data
+            _at(data, group)[name] = default_of(type(recipe), key)
+    return recipe if data is None else type(recipe).model_validate(data)
+
+
+def _deaf(recipe: BaseModel) -> Iterator[tuple[Rule, str]]:
+    """The keys that are not as by default and that nothing would hear, with the rule of each."""
     for rule in rules_of(type(recipe)):
-        values = {key: value_of(recipe, key) for key in rule.where}
-        if any(_is(value, rule.where[key]) for key, value in values.items()):
+        if any(_is(value_of(recipe, key), wanted) for key, wanted in rule.where.items()):
             continue
         for key in rule.keys:
-            default = default_of(type(recipe), key)
             group = value_of(recipe, key.rpartition(".")[0])
-            if getattr(group, "apply", True) and value_of(recipe, key) != default:
-                place = " and ".join(f"{other} is {_shown(value)}" for other, value in values.items())
-                first, wanted = next(iter(rule.where.items()))
-                remedy = f"give {first} too" if wanted is SET else f"{first} to {_shown(wanted)}"
-                yield (
-                    f"{key} is not heard where {place}{rule.why}: set it to {_shown(default)}, or {remedy}"
-                    f"{rule.instead}."
-                )
+            if getattr(group, "apply", True) and value_of(recipe, key) != default_of(type(recipe), key):
+                yield rule, key
+
+
+def _at(data: Any, path: str) -> Any:
+    """What lies at `group.key`; None where it is not stated."""
+    for name in path.split("."):
+        data = data.get(name) if isinstance(data, Mapping) else None
+    return data
 
 
 def value_of(recipe: BaseModel, path: str) -> Any:

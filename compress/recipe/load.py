@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from compress import recipe as package
+from compress.recipe import heard
 from compress.recipe.kind import KINDS, Kind
 from compress.recipe.place import group_of
 from compress.recipe.stage import Stage
@@ -44,15 +46,17 @@ def load(source: str | Path, changes: Iterable[str] = ()) -> Kind:
 
     Args:
         source: a shipped name, a YAML file, or the folder of an earlier run.
-        changes: `a.b=value`, the value in YAML.
+        changes: `a.b=value`, the value in YAML. What the source says and these make idle is left out.
 
     Raises:
         UserError: not found, no YAML, unknown keys or values out of bounds; one line for each fault.
     """
     data = _read(source)
+    base, changes = copy.deepcopy(data), list(changes)
     for change in changes:
         _set(data, change)
-    return validate(data, str(source))
+    recipe = validate(data, str(source))
+    return heard.relaxed(recipe, base, {change.partition("=")[0].strip() for change in changes}) if changes else recipe
 
 
 def _read(source: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from compress.jobs import jobs
 from compress.jobs.estimate import estimate
 from compress.jobs.launchers import launcher_of
+from compress.recipe import heard
 from compress.recipe.kind import missing
 from compress.recipe.load import dump, expanded
 from ui import people
@@ -85,7 +86,8 @@ class Starting(Speaker[ComposeParts]):
 
     def _recipe(self, values: Values, preset: Preset) -> tuple[Any, dict[str, str]]:
         """What the form holds as a recipe, or None and what is wrong with it."""
-        return form.check(preset.schema, read(values[self.parts.form], preset.kind))
+        recipe, faults = form.check(preset.schema, read(values[self.parts.form], preset.kind))
+        return recipe and heard.relaxed(recipe, preset.data), faults
 
 
 def _command(preset: Preset, recipe: BaseModel, name: str, launcher: str) -> str:

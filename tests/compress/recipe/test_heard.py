@@ -233,3 +233,14 @@ def test_a_run_that_an_earlier_version_began_has_all_of_its_stages():
 def test_every_key_of_length_adaptive_is_read(finished_run, searched):
     assert unread(LengthAdaptiveRecipe, finished_run, searched[0] / "run") == set()
     assert np.isfinite(read_json(finished_run / "result.json")["stages"]["search"]["points"])
+
+
+def test_what_only_the_recipe_says_gives_way_to_what_a_person_says():
+    recipe = load("static_int8", ["quantize.approach=dynamic"])
+    assert recipe.quantize.calibration_samples == default_of(type(recipe), "quantize.calibration_samples") != 60
+    assert list(recipe.unheard()) == []
+    trained = load("finetune_glue", ["aware.apply=true"])
+    assert list(trained.unheard()) == []
+    said = load("static_int8", ["quantize.approach=dynamic", "quantize.calibration_samples=60"])
+    assert [line.split()[0] for line in said.unheard()] == ["quantize.calibration_samples"]
+    assert load("static_int8").quantize.calibration_samples == 60
