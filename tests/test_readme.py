@@ -29,7 +29,7 @@ def call(command: str, folder: Path) -> subprocess.CompletedProcess:
 def test_every_command_is_covered_here():
     known = ("make ", "python -m compress list", "python -m compress show", "python -m compress evaluate")
     known += tuple(f"python -m compress {name}" for name in ("jobs", "submit", "sensitivity"))
-    known += ("python -m zoo list",)
+    known += ("python -m zoo list", "python -m zoo ask")
     long = ("python -m compress run", *FAR)
     folders = ("zoo/", "compress/", "ui/", "bench/", "spaces/")
     assert [c for c in COMMANDS if not c.startswith((*known, *long, *folders))] == []
@@ -96,13 +96,34 @@ def test_the_sensitivity_command(command, tmp_path):
     assert all(f"layers.{i}.contract" in told.stdout for i in range(6))
 
 
-def test_the_run_command_is_a_valid_recipe():
+def test_the_run_commands_do_what_is_said(tmp_path, tiny_model, monkeypatch):
+    from typer.testing import CliRunner
+
+    from compress.__main__ import app
+    from compress.data import uploads
     from compress.recipe.load import load
 
-    (command,) = [c for c in COMMANDS if c.startswith("python -m compress run")]
-    words = shlex.split(command)
-    changes = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-    assert load(words[4], changes).model_dump()["dataset"]["max_train_examples"] == 20000
+    first, second = (shlex.split(c) for c in COMMANDS if c.startswith("python -m compress run"))
+    changes = [first[i + 1] for i, word in enumerate(first) if word == "--set"]
+    assert load(first[4], changes).model_dump()["dataset"]["max_train_examples"] == 20000
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(uploads, "folder", lambda: tmp_path / "uploads")
+    rows = [
+        f"the {word} is deep {'the ' * i},{number}" for i in range(20) for word, number in (("lake", 5), ("chess", 1))
+    ]
+    (tmp_path / "reviews.csv").write_text("\n".join(["review,stars", *rows]))
+    quick = ["--set", f"model={tiny_model}", "--set", "finetune.epochs=1", "--set", "evaluate.latency_rounds=2"]
+    said = CliRunner().invoke(app, [*second[3:], *quick])
+    assert said.exit_code == 0, said.output
+    entry = json.loads((tmp_path / "runs/stars/package/stars/config.json").read_text())
+    assert entry["id2label"] == {"0": "1", "1": "5"}
+
+
+def test_the_zoo_is_asked_as_is_said(tmp_path):
+    (tmp_path / "passage.txt").write_text("The lake was dug by monks in 1340.")
+    (command,) = [c for c in COMMANDS if c.startswith("python -m zoo ask")]
+    done = call(command, tmp_path)
+    assert done.returncode == 0 and "monks" in done.stdout, done.stderr
 
 
 def test_named_folders_exist():

@@ -19,8 +19,9 @@ def place_mapping(p: ComposeParts, choosing: Choosing) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     with p.file_box:
 
-        @gr.render(inputs=[p.table], triggers=[p.table.change], show_progress="hidden")
-        def boxes(table: Table | None) -> None:
+        @gr.render(inputs={p.table}, triggers=[p.table.change], show_progress="hidden")  # pyright: ignore[reportArgumentType] - a set as everywhere
+        def boxes(values: Values) -> None:
+            table: Table | None = values[p.table]
             if not table:
                 return
             keys, guess = table["keys"], table["columns"]
