@@ -96,7 +96,12 @@ def test_static_int8_of_a_sentence_encoder_is_scored_packaged_and_asked(encoder,
 
 
 def test_dynamic_int8_of_a_sentence_encoder_within_a_criterion(encoder, data, tmp_path):
-    criterion = ["criterion.apply=true", "criterion.relative=false", "criterion.tolerable_loss=30"]
+    criterion = [
+        "criterion.apply=true",
+        "criterion.relative=false",
+        "criterion.tolerable_loss=30",
+        "quantize.calibration_samples=128",
+    ]
     folder = quantized(tmp_path, "search", encoder, data / "queries", *criterion, kind="dynamic_int8")
     entry = catalog.find(str(folder))
     assert entry.metric == "recall_at_1" and entry.metrics["n"] == 16
