@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,13 @@ def labels_of(config: dict[str, Any]) -> list[str]:
             f"id2label of the checkpoint is {str(names)[:80]}: it should name a label for every number from 0 on. "
             "Correct config.json."
         ) from error
+
+
+def compared_as(config: Mapping[str, Any]) -> TaskType:
+    """The type of task of a checkpoint's head, as its outputs are compared: each for itself where several may hold."""
+    head = head_of(dict(config))
+    is_multi = config.get("problem_type") == "multi_label_classification"
+    return replace(head, spread="each") if is_multi and head.has_labels else head
 
 
 SOFTMAX, SIGMOID, RAW = "softmax", "sigmoid", "none"

@@ -31,7 +31,8 @@ class TaskType:
         reads: "every" token, which each has logits; the "first" alone; or all, "pooled" to a vector.
         values: numbers that the last layer gives, where these are not the labels of the task; 0 where there is none.
         spread: what the logits of an input are a distribution over: the "labels", of each token or of the input; its
-            "tokens", for each output; or "nothing", as plain values.
+            "tokens", for each output; "each" value by itself, as several labels that may hold; or "nothing", as plain
+            values.
         by_name: a checkpoint is of this type only if its `finetuning_task` says so, since it has another type's head.
         has_articles: data come in articles with titles, in SQuAD's format, with a bundled sample; else in rows with
             labels, some of which can be held out.
@@ -185,6 +186,11 @@ class Task:
     def with_labels(self, labels: Sequence[str], columns: Sequence[str] = ()) -> Task:
         """The task with these labels, and with other columns where some are named."""
         return replace(self, labels=tuple(labels), columns=tuple(columns) or self.columns)
+
+    @property
+    def compared_as(self) -> TaskType:
+        """Its type, as outputs are compared: each for itself where several labels may hold."""
+        return replace(self.type, spread="each") if self.several else self.type
 
     def split(self, part: str) -> str:
         """The Hub's split to learn from ("train"), to choose by ("validation") or to report on ("evaluation")."""

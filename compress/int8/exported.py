@@ -25,6 +25,7 @@ from compress.int8.ranges import Range, grid, over, seen, shared_by
 from compress.int8.rounding import WORDS, integer_weights, matching, round_columns
 from compress.int8.sensitivity import WINDOWS, Report, divergence
 from compress.recipe.groups import Quantize
+from zoo.checkpoints import compared_as
 from zoo.engines.base import Session, logits_of
 from zoo.engines.onnx import load
 from zoo.errors import UserError
@@ -141,7 +142,7 @@ class Exported:
         exact = self._answers(self.graph, windows)
 
         def far(floats: Sequence[str]) -> float:
-            return divergence(self._answers(self.quantized(floats), windows), exact, self.head)
+            return divergence(self._answers(self.quantized(floats), windows), exact, compared_as(self.config))
 
         divergences = {name: far([other for other in self.names if other != name]) for name in self.names}
         weights = {one.module: one.weight for one in self.products} | (

@@ -21,7 +21,7 @@ from compress.tasks import losses
 from compress.tasks.subject import Asked
 from compress.tasks.subjects import kind_of, subject_for
 from zoo import catalog
-from zoo.checkpoints import head_of, read_config
+from zoo.checkpoints import compared_as, head_of, read_config
 from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
 from zoo.modeling import LengthAdaptiveModel
@@ -113,14 +113,14 @@ def measure(
     integers = integer_weights(floats, linears(model), ready.ranges, reduce_range, settings.smoothing)
     batches = [{key: torch.from_numpy(value) for key, value in pad([window]).items()} for window in windows]
     exact = answers(model, batches)
-    names = operators(model)
+    names, kind = operators(model), compared_as(model.config)
     divergences: dict[str, float] = {}
     for done, name in enumerate(names):
         with alone(model, integers, name):
-            divergences[name] = divergence(answers(model, batches), exact, model.head)
+            divergences[name] = divergence(answers(model, batches), exact, kind)
         if progress:
             progress(done + 1, len(names))
-    together = divergence(answers(simulate(model, integers), batches), exact, model.head)
+    together = divergence(answers(simulate(model, integers), batches), exact, kind)
     approach = "dynamic" if ready.ranges is None else "static"
     sizes = {name: floats[f"{name}.w"].size for name in names}
     return Report.of(divergences, sizes, together, len(windows), approach)

@@ -31,6 +31,7 @@ from compress.tasks.samples import Forward, Loss, Sample, inputs_of
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, taught_samples
 from zoo.catalog import checkpoint_of
+from zoo.checkpoints import compared_as
 from zoo.devices import compute_device
 from zoo.errors import UserError
 from zoo.features import Tokenizer, load_tokenizer
@@ -190,7 +191,7 @@ def distilled(
         "hidden": settings.hidden_weight,
         "attention": settings.attention_weight,
     }
-    total = sum(weights.values())
+    total, kind = sum(weights.values()), compared_as(student.config)
     inside = weights["hidden"] > 0, weights["attention"] > 0
     pairs: list[tuple[int, int]] = []
     if any(inside):
@@ -217,7 +218,7 @@ def distilled(
                 return
             parts = {"task": task}
             if weights["teacher"]:
-                parts["teacher"] = divergence(recorder.logits, target, student.head, settings.temperature)
+                parts["teacher"] = divergence(recorder.logits, target, kind, settings.temperature)
             if weights["hidden"]:
                 parts["hidden"] = hidden_distance(ours.hidden, theirs.hidden, alive)
             if weights["attention"]:

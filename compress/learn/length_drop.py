@@ -30,6 +30,7 @@ from compress.tasks.losses import attention_hinge, divergence, of_answer
 from compress.tasks.samples import Forward, inputs_of
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, unlabelled_samples
+from zoo.checkpoints import compared_as
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel, Output
 from zoo.tasks import QUESTIONS, TaskType
@@ -60,7 +61,7 @@ class Sandwich:
         bounds = bounds_of(settings, model)
         if subject is None:
             return cls(settings, bounds)
-        return cls(settings, bounds, subject.loss_of, subject.task.type)
+        return cls(settings, bounds, subject.loss_of, compared_as(model.config))
 
     @property
     def count(self) -> int:

@@ -58,7 +58,7 @@ def in_place(subject: Subject[Any], settings: Tune, space: Space) -> Loss:
         settings: a `Tune` group.
         space: of the supernet.
     """
-    total, kind, task_loss = settings.label_weight + settings.teacher_weight, subject.task.type, subject.loss()
+    total, kind, task_loss = settings.label_weight + settings.teacher_weight, subject.task.compared_as, subject.loss()
 
     def loss(
         model: Forward, batch: dict[str, Tensor], chance: random.Random

@@ -83,7 +83,8 @@ def plain(loss_of: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Loss:
 
 def divergence(student: Tensor, teacher: Tensor, kind: TaskType, temperature: float = 1.0) -> Tensor:
     """T^2 KL(teacher || student) at temperature T: mean over the batch, and over start and end for questions, or over
-    the real tokens where each has labels. Of one output, a score, it is the squared difference; of vectors 1 - cosine.
+    the real tokens where each has labels. Of one output, a score, it is the squared difference; of vectors 1 - cosine;
+    of labels of which several may hold the sum over labels.
 
     Args:
         student, teacher: logits, with `LOST` at padded tokens.
@@ -95,6 +96,11 @@ def divergence(student: Tensor, teacher: Tensor, kind: TaskType, temperature: fl
         return angle(student, teacher)
     if kind.spread == "nothing" or (student.ndim == 2 and student.shape[1] == 1):
         return F.mse_loss(student, teacher)
+    if kind.spread == "each":
+        mine, goal = student / temperature, (teacher / temperature).sigmoid()
+        least = F.binary_cross_entropy(goal, goal, reduction="none")
+        far = F.binary_cross_entropy_with_logits(mine, goal, reduction="none") - least
+        return temperature**2 * far.sum(1).mean()
     axis = 1 if kind.spread == "tokens" else -1
     padded = teacher <= LOST / 2  # padding has to stay without any probability at high temperatures too
     mine, goal = ((each / temperature).masked_fill(padded, LOST).log_softmax(axis) for each in (student, teacher))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def shot(page, name):
 
 def choose(page, box, words):
     page.locator(f"#{box} input").click()
-    page.get_by_role("option", name=words, exact=True).click()
+    page.get_by_role("option", name=words, exact=isinstance(words, str)).click()
 
 
 def compressed(page, site, url, task, file, content, name, outside):
@@ -79,7 +80,9 @@ def compressed(page, site, url, task, file, content, name, outside):
     yield "made"
     page.locator("#publish-job").click()
     expect(page.locator("#publish-space input")).to_have_value("writer")
-    repo = f"writer/{page.locator('#publish-name :is(input, textarea)').input_value()}"
+    choose(page, "publish-entry", re.compile("int8"))
+    expect(page.locator("#publish-name :is(input, textarea)")).to_have_value(f"{name}-int8")
+    repo = f"writer/{name}-int8"
     page.locator("#publish-preview").click()
     expect(page.locator("#publish-files")).to_contain_text("README.md")
     page.locator("#publish-go").click()
@@ -96,7 +99,7 @@ def compressed(page, site, url, task, file, content, name, outside):
 
 @pytest.mark.timeout(1800)
 def test_stars_of_reviews(page, site, url, outside):
-    steps = compressed(page, site, url, "Labels of your own", "reviews.csv", reviews(), "stars-int8", outside)
+    steps = compressed(page, site, url, "Labels of your own", "reviews.csv", reviews(), "stars", outside)
     next(steps)
     expect(page.locator("#column-text input")).to_have_value("review")
     expect(page.locator("#column-label input")).to_have_value("stars")
@@ -118,7 +121,7 @@ def test_stars_of_reviews(page, site, url, outside):
 
 @pytest.mark.timeout(1800)
 def test_towns_in_sentences(page, site, url, outside):
-    steps = compressed(page, site, url, "Token labels", "towns.conll", tagged(), "towns-int8", outside)
+    steps = compressed(page, site, url, "Token labels", "towns.conll", tagged(), "towns", outside)
     next(steps)
     expect(page.locator("#column-text")).to_have_count(0)
     shot(page, "towns-upload")

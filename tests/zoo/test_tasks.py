@@ -4,13 +4,17 @@ import pytest
 
 from compress.tasks.metrics import METRICS
 from zoo.errors import UserError
+from zoo.metrics import METRIC_NAMES
 from zoo.tasks import QUESTIONS, TASKS, TEXTS, find_task
 
 
 def test_every_task_is_whole():
     for name, task in TASKS.items():
         assert task.name == name and task.primary in task.metrics and 1 <= len(task.columns) <= 2
-        if task.type is TEXTS:
+        assert set(task.metrics) <= set(METRIC_NAMES)  # so that people read their names
+        if task.is_open:
+            assert not task.labels and not task.hub and task.with_labels(["b", "a"]).outputs == (2 - task.regression)
+        elif task.type is TEXTS:
             assert set(task.metrics) <= set(METRICS) and task.config
             assert task.outputs == (1 if task.regression else len(task.labels)) and bool(task.labels) != task.regression
 

@@ -18,15 +18,16 @@ from compress.data.texts import labels_in, load_texts
 from compress.recipe.load import load
 from compress.results.score import score_entry
 from compress.run.run import run
+from compress.tasks.losses import divergence
 from compress.tasks.subject import Asked
 from compress.tasks.subjects import subject_of
 from tests.compress.text_kit import DULL, sentence
 from zoo import torchvision_fix
 from zoo.asking import open_entry
 from zoo.catalog import open_folder
-from zoo.checkpoints import read_config
+from zoo.checkpoints import compared_as, read_config
 from zoo.errors import UserError
-from zoo.tasks import find_task
+from zoo.tasks import TOKENS, find_task
 
 torchvision_fix.mend()
 from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: E402
@@ -228,3 +229,17 @@ def test_a_checkpoint_with_names_is_scored_by_them_and_one_without_asks(tiny_mod
         score_entry(str(tmp_path / "bare"), str(table), task="labels")
     told = score_entry(str(tmp_path / "bare"), str(table), task=Asked("labels", ["red", "blue"]))
     assert told["n"] == 2
+
+
+def test_several_labels_are_taught_each_for_itself():
+    chance = torch.Generator().manual_seed(0)
+    mine, theirs = (torch.randn(6, 4, generator=chance) * 3 for _ in range(2))
+    several = {"problem_type": "multi_label_classification"}
+    kind = compared_as({"architectures": ["BertForSequenceClassification"], **several})
+    temperature = 2.0
+    two = [torch.distributions.Bernoulli(logits=each / temperature) for each in (theirs, mine)]
+    expected = temperature**2 * torch.distributions.kl_divergence(*two).sum(1).mean()
+    torch.testing.assert_close(divergence(mine, theirs, kind, temperature), expected)
+    assert divergence(mine, mine, kind) == pytest.approx(0, abs=1e-6)
+    assert find_task("several").compared_as == kind
+    assert compared_as({"architectures": ["BertForTokenClassification"]}) is TOKENS
