@@ -91,36 +91,38 @@ SAMPLES["tokens"] = (
     ("Film", "Ingrid Solberg plays a detective in The Last Lighthouse, which Northern Film made in Iceland."),
     ("Nothing", "It rained all day, so nobody went out."),
 )
-SAMPLES |= {
-    "embeddings": (
-        (
-            "A small search",
-            "How do I keep basil alive in winter?",
-            "A warm windowsill brings basil through the cold months.\n"
-            "Basil dries best in small bunches.\n"
-            "The museum is closed in winter.\n"
-            "Tomatoes want more sun than herbs.",
+SAMPLES.update(
+    {
+        "embeddings": (
+            (
+                "A small search",
+                "How do I keep basil alive in winter?",
+                "A warm windowsill brings basil through the cold months.\n"
+                "Basil dries best in small bunches.\n"
+                "The museum is closed in winter.\n"
+                "Tomatoes want more sun than herbs.",
+            ),
+            ("Two texts", "A boy is playing the drums in a garage.", "A young boy plays drums in a garage."),
+            (
+                "Near and far",
+                "The shop is open on Sundays.",
+                "On Sundays the shop opens at ten.\nThe shop is never open on Sundays.\nTwo kittens sleep in a basket.",
+            ),
         ),
-        ("Two texts", "A boy is playing the drums in a garage.", "A young boy plays drums in a garage."),
-        (
-            "Near and far",
-            "The shop is open on Sundays.",
-            "On Sundays the shop opens at ten.\nThe shop is never open on Sundays.\nTwo kittens sleep in a basket.",
+        "ranking": (
+            (
+                "Which answers",
+                "How long is the tunnel?",
+                "It took eleven years to dig the tunnel, three more than planned.\n"
+                "The tunnel is fifteen kilometres long and lies under two rivers.\n"
+                "The bridge beside it is a kilometre long.",
+            ),
+            (
+                "Who",
+                "Who wrote the letter?",
+                "The letter was sent in May.\nAnna wrote the letter on the night train.\nNobody has read the letter.",
+            ),
         ),
-    ),
-    "ranking": (
-        (
-            "Which answers",
-            "How long is the tunnel?",
-            "It took eleven years to dig the tunnel, three more than planned.\n"
-            "The tunnel is fifteen kilometres long and lies under two rivers.\n"
-            "The bridge beside it is a kilometre long.",
-        ),
-        (
-            "Who",
-            "Who wrote the letter?",
-            "The letter was sent in May.\nAnna wrote the letter on the night train.\nNobody has read the letter.",
-        ),
-    ),
-}
+    }
+)
 GENERAL = SAMPLES["sst2"][:3]  # for a classifier of which nothing is known

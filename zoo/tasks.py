@@ -364,8 +364,8 @@ TASKS = {
 
 
 _OPEN: dict[str, Any] = {"columns": ("text",), "labels": (), "hub": "", "is_open": True}
-TASKS |= {
-    task.name: task
+TASKS.update(
+    (task.name, task)
     for task in (
         Task("labels", metrics=("accuracy", "macro_f1"), primary="accuracy", title="Labels of your own", **_OPEN),
         Task(
@@ -386,7 +386,7 @@ TASKS |= {
             **_OPEN,
         ),
     )
-}
+)
 
 
 def find_task(name: str) -> Task:

@@ -92,7 +92,10 @@ def _rows(task: Task, source: str | Path | None, split: str, intake: Intake) -> 
     """The rows of a source, their columns by the task's names."""
     text, path = str(source or task.hub), Path(source or task.hub).expanduser()
     if not text:
-        raise UserError(f"{task.title} needs data: name a file, a folder or a data set of the Hub.")
+        raise UserError(
+            f"{task.title} needs data: name a file, a folder or a data set of the Hub. If the model was trained for a "
+            "known task, name it, for example --task sst2."
+        )
     intake.name = intake.name or text
     if _is_place(path):
         path = file_in(path, task, split) if path.is_dir() else path
@@ -167,6 +170,8 @@ def file_in(folder: Path, task: Task, split: str, kinds: Iterable[str] = KINDS) 
     raise UserError(
         f"{folder} holds neither {names[-1]}.jsonl nor {subset}/{names[-1]}.jsonl. "
         "Give the folder of the task's data, or a file."
+        + " If the model was trained for a known task, name it, for example --task sst2."
+        * task.is_open
     )
 
 

@@ -20,6 +20,8 @@ from zoo.tag import spans_of
 from zoo.tasks import Task
 
 Values = npt.NDArray[np.generic]
+_f1_score: Any = f1_score  # whose types allow a word alone for what a number may be
+_average_precision: Any = average_precision_score
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -152,18 +154,19 @@ def several_scores(task: Task, logits: npt.NDArray[np.floating[Any]], labels: np
     """
     right = np.asarray(labels).astype(int)
     said, present = (logits > 0).astype(int), right.any(0)
-    average: Any = average_precision_score
     values = {
-        "micro_f1": float(f1_score(right, said, average="micro", zero_division=0)),
-        "macro_f1": float(f1_score(right, said, average="macro", zero_division=0)),
-        "mean_ap": float(average(right[:, present], logits[:, present], average="macro")) if present.any() else 0.0,
+        "micro_f1": float(_f1_score(right, said, average="micro", zero_division=0)),
+        "macro_f1": float(_f1_score(right, said, average="macro", zero_division=0)),
+        "mean_ap": float(_average_precision(right[:, present], logits[:, present], average="macro"))
+        if present.any()
+        else 0.0,
     }
     return {**{name: 100 * values[name] for name in task.metrics}, "n": len(right)}
 
 
 def macro_f1(predictions: Values, labels: Values) -> float:
     """Mean over all classes that either side has of F1, 0 to 1."""
-    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+    return float(_f1_score(labels, predictions, average="macro", zero_division=0))
 
 
 def accuracy(predictions: Values, labels: Values) -> float:

@@ -54,7 +54,8 @@ def cross_encoder(folder: Path, tokenizer_of: Path) -> Path:
     tokenizer = load_tokenizer(tokenizer_of)
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        config = transformers.BertConfig(vocab_size=len(tokenizer), num_labels=1, **SIZES)
+        more: dict[str, Any] = {"num_labels": 1, **SIZES}
+        config = transformers.BertConfig(vocab_size=len(tokenizer), **more)
         transformers.BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(str(folder))
     return folder

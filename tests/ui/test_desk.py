@@ -7,6 +7,7 @@ from tests.ui.desk_kit import FakeAnswerer
 from ui import text
 from ui.desk import Desk, Recent, Wish
 from zoo.errors import UserError
+from zoo.files import write_json
 from zoo.lengths import LengthConfig
 from zoo.measuring import BUDGET, FLOAT, FULL, Superseded
 
@@ -65,6 +66,8 @@ def test_the_reference_is_fp32_and_computed_once_an_input(desk, entry):
 def test_siblings_of_the_same_name_are_told_apart(entry, tmp_path):
     one, other = (replace(entry, name=name, folder=tmp_path / name) for name in ("one", "other"))
     siblings = {one.folder: tmp_path / "a" / "float", other.folder: tmp_path / "b" / "float"}
+    for folder in siblings.values():
+        write_json(folder / "config.json", {"model_type": "bert"})
     desk = Desk(lambda _: one, lambda e: replace(e, name="float", folder=siblings[e.folder]), FakeAnswerer)
     for which in (one, other):
         desk.reference(which, "onnxruntime", "q", "two words")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 import pytest
 
@@ -68,7 +70,9 @@ def test_a_tagger_is_explored_compared_and_asked(entry, tagger, monkeypatch):
         assert "F1" in last[vp.table] and "LOC" in last[vp.csv_text]
         *_, mixed = ask(versus.comparing.run, budgets1=60, **{**pair, "models1": entry.name})
         assert "labels words and" in mixed[vp.notice]["value"] and "answers questions" in mixed[vp.notice]["value"]
-        ends = {event.api_name: event.fn for event in demo.fns.values() if event.api_visibility == "public"}
+        ends: dict[str, Any] = {
+            event.api_name: event.fn for event in demo.fns.values() if event.api_visibility == "public"
+        }
         said = ends["tag"](TEXT, tagger.name, 60.0)
         assert said["point"]["macs_ratio"] == 0.6 and said["shared"][1] >= len(said["entities"]) > 0
         assert all(TEXT[one["start"] : one["end"]] == one["text"] for one in said["entities"])

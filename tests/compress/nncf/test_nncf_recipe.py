@@ -191,7 +191,6 @@ def test_entailment_is_learned_on_one_set_and_reported_on_another(name, tiny_mod
         f"dataset.evaluation={reported}",
         "finetune.epochs=1",
         "tune.epochs=1",
-        "nncf.subset_size=4",
         "tune.batch_size=8",
         *QUICK,
     ]

@@ -33,7 +33,7 @@ SEARCHED = ("average", "search", "quantize", "evaluate", "package")
     [
         (
             "static_int8",
-            ["quantize.approach=dynamic"],
+            ["quantize.approach=dynamic", "quantize.calibration_samples=60"],
             "quantize.calibration_samples is not heard where "
             "quantize.approach is dynamic: set it to 128, or quantize.approach to static.",
         ),

@@ -168,6 +168,7 @@ def test_a_score_is_learned_in_training_that_simulates_int8(glue, tiny_model, tm
         "finetune.learning_rate=2e-3",
         "aware.apply=true",
         "aware.calibration_samples=8",
+        "quantize.calibration_samples=128",  # as by default: training settles the ranges
     ]
     run(load("finetune_glue", wanted), tmp_path)
     scores = read_json(tmp_path / "evaluate/scores.json")

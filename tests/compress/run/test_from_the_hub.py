@@ -105,7 +105,7 @@ def test_a_recipe_starts_from_the_hub_as_it_is(local_hub, states, data, tmp_path
 def same_encoder(folder: Path, state: dict[str, torch.Tensor], task: str) -> None:
     """A stage's checkpoint has the encoder of the pickle."""
     model = LengthAdaptiveModel.load(folder, QUESTIONS if task == "squad" else TEXTS)
-    weights = {ours(key, model.family): value for key, value in state.items()}
+    weights = {ours(key, model.family, model.head): value for key, value in state.items()}
     names = [key for key in model.state_dict() if key.startswith(("words", "layers"))]
     assert len(names) == 1 + 2 * 16
     for key in names:

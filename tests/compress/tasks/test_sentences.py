@@ -20,7 +20,7 @@ from compress.results.score import score_entry
 from compress.run.run import run
 from compress.tasks.losses import token_loss
 from compress.tasks.metrics import entity_scores
-from compress.tasks.samples import IGNORED, collate
+from compress.tasks.samples import IGNORED, Sample, collate
 from compress.tasks.subject import Asked
 from compress.tasks.subjects import subject_for, subject_of
 from tests.compress.tag_kit import LABELS, conll, make_tagger, sentences
@@ -33,6 +33,12 @@ from zoo.tag import TokenTagger, first_tokens, windows_of
 from zoo.tasks import find_task
 
 TASK = find_task("tokens").with_labels(LABELS)
+
+
+def tags_of(sample: Sample) -> tuple[int, ...]:
+    """The classes of a sample's tokens."""
+    assert isinstance(sample.label, tuple)
+    return sample.label
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -61,12 +67,12 @@ def test_a_word_is_learned_from_its_first_token_and_once(tiny_model):
     subject = subject_for(TASK, 128)
     samples = subject.samples(tokenizer, [example, TaggedExample("b", ("lake",), ("B-PLACE",))])
     assert [sample.key for sample in samples] == ["a@0", "a@1", "b@0"]
-    labels = [label for sample in samples[:2] for label in sample.label if label != IGNORED]
+    labels = [label for sample in samples[:2] for label in tags_of(sample) if label != IGNORED]
     assert sorted(labels) == [0] * 150 + [1]  # none twice, though the windows overlap
     last = samples[1]
-    place = last.label.index(1)
+    place = tags_of(last).index(1)
     pieces = tokenizer.convert_ids_to_tokens(last.window.input_ids)[place : place + 3]
-    assert pieces == ["q", "##z", "##x"] and set(last.label[place + 1 :]) == {IGNORED}
+    assert pieces == ["q", "##z", "##x"] and set(tags_of(last)[place + 1 :]) == {IGNORED}
     assert samples[2].label == (IGNORED, LABELS.index("B-PLACE"), IGNORED)  # [CLS] lake [SEP]
     assert max(len(sample.window.input_ids) for sample in samples) == 128
     with pytest.raises(UserError, match="labels that Token labels has not: B-X"):
@@ -82,7 +88,7 @@ def test_the_loss_is_the_mean_over_words_that_have_a_label(tiny_model):
     by_hand = [
         -logits[row, at].log_softmax(0)[label]
         for row, sample in enumerate(rows)
-        for at, label in enumerate(sample.label)
+        for at, label in enumerate(tags_of(sample))
         if label != IGNORED
     ]
     torch.testing.assert_close(token_loss(logits, batch["label"]), torch.stack(by_hand).mean())
