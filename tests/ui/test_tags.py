@@ -70,7 +70,7 @@ def test_a_tagger_is_explored_compared_and_asked(entry, tagger, monkeypatch):
         assert "F1" in last[vp.table] and "LOC" in last[vp.csv_text]
         *_, mixed = ask(versus.comparing.run, budgets1=60, **{**pair, "models1": entry.name})
         assert "labels words and" in mixed[vp.notice]["value"] and "answers questions" in mixed[vp.notice]["value"]
-        ends: dict[str, Any] = {
+        ends: dict[Any, Any] = {
             event.api_name: event.fn for event in demo.fns.values() if event.api_visibility == "public"
         }
         said = ends["tag"](TEXT, tagger.name, 60.0)

@@ -102,7 +102,7 @@ def test_labels_of_tokens_are_a_distribution_for_each_real_token(temperature):
     p, q = ((each[alive] / temperature).softmax(-1) for each in (theirs, mine))
     expected = temperature**2 * (p * (p / q).log()).sum(-1).mean()
     padded = [logits.masked_fill(~alive[..., None], LOST) for logits in (mine, theirs)]
-    torch.testing.assert_close(divergence(*padded, TOKENS, temperature), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(divergence(padded[0], padded[1], TOKENS, temperature), expected, atol=1e-5, rtol=1e-4)
     assert divergence(padded[1], padded[1], TOKENS, temperature) == 0
 
 
