@@ -313,16 +313,9 @@ TASKS = {
         ),
         *(
             Task(
-                name,
-                ("question", "context"),
-                (),
-                ("f1", "em"),
-                "f1",
-                hub=f"rajpurkar/{name}",
-                title=title,
-                type=QUESTIONS,
+                name, ("question", "context"), (), ("f1", "em"), "f1", hub=f"rajpurkar/{name}", title=t, type=QUESTIONS
             )
-            for name, title in (("squad", "SQuAD 1.1"), ("squad_v2", "SQuAD 2.0"))
+            for name, t in (("squad", "SQuAD 1.1"), ("squad_v2", "SQuAD 2.0"))
         ),
         _glue(
             "embeddings",
