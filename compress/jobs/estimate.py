@@ -12,11 +12,12 @@ import numpy as np
 
 from compress.data.intake import Intake
 from compress.data.names import HELD_OUT, HELD_PART, OWN
+from compress.data.own_texts import settled
 from compress.data.pairs import load_pairs
 from compress.data.queries import load_queries
 from compress.data.squad import BUNDLED, load_squad
 from compress.data.tagged import identity, load_sentences
-from compress.data.texts import load_texts
+from compress.data.texts import labels_in, load_texts
 from compress.jobs.ledger import Job, get_ledger
 from compress.recipe.groups import Dataset, Learning, Questions, Reading
 from compress.recipe.kind import Kind
@@ -123,40 +124,45 @@ def _texts(data: Dataset | Questions, part: str, length: int) -> tuple[int, int]
     path = Path(source.replace("${BUDGET_ZOO_DATA}", str(_data()))).expanduser()
     if source == OWN or not path.exists():
         raise Uncounted(source)
-    count, tokens = _counted_texts(data.task, str(path), part, length)
+    count, tokens = _counted_texts(data.task, str(path), part, length, tuple(sorted(data.columns.items())))
     return max(1, count // share), tokens
 
 
 @lru_cache(maxsize=16)
-def _counted_texts(task: str, source: str, part: str, length: int) -> tuple[int, int]:
+def _counted_texts(
+    task: str, source: str, part: str, length: int, columns: tuple[tuple[str, str], ...]
+) -> tuple[int, int]:
     row = find_task(task)
     if row.noun not in SIZES:
         raise Uncounted(source)
-    sizes = SIZES[row.noun](row, source, row.split(part))
+    sizes = SIZES[row.noun](row, source, row.split(part), Intake(skip=True, columns=dict(columns)))
     tokens = sum(min(length, size / CHARACTERS + 3) for size in sizes)
     return len(sizes), max(2, round(tokens / len(sizes)))
 
 
-def _sizes_of_texts(task: Task, source: str, split: str) -> list[int]:
-    return [len(e.first) + len(e.second or "") for e in load_texts(task, source, split, Intake(skip=True))]
+def _sizes_of_texts(task: Task, source: str, split: str, intake: Intake) -> list[int]:
+    if task.is_open:
+        task = settled(task, intake.columns)
+        task = task.with_labels(labels_in(task, source, split, intake), task.columns)
+    return [len(e.first) + len(e.second or "") for e in load_texts(task, source, split, intake)]
 
 
-def _sizes_of_sentences(task: Task, source: str, split: str) -> list[int]:
-    return [len(identity(e)) for e in load_sentences(task, source, split, Intake(skip=True))]
+def _sizes_of_sentences(task: Task, source: str, split: str, intake: Intake) -> list[int]:
+    return [len(identity(e)) for e in load_sentences(task, source, split, intake)]
 
 
-def _sizes_of_pairs(task: Task, source: str, split: str) -> list[int]:
-    texts = load_pairs(task, source, split, Intake(skip=True))
+def _sizes_of_pairs(task: Task, source: str, split: str, intake: Intake) -> list[int]:
+    texts = load_pairs(task, source, split, intake)
     return [len(text) for e in texts for text in (e.first, e.second) if text]
 
 
-def _sizes_of_searches(_task: Task, source: str, split: str) -> list[int]:
-    queries = load_queries(source, split, Intake(skip=True))
+def _sizes_of_searches(_task: Task, source: str, split: str, intake: Intake) -> list[int]:
+    queries = load_queries(source, split, intake)
     return [len(text) for text in {text for e in queries for text in (e.query, *e.passages)}]
 
 
-def _sizes_of_queries(_task: Task, source: str, split: str) -> list[int]:
-    queries = load_queries(source, split, Intake(skip=True))
+def _sizes_of_queries(_task: Task, source: str, split: str, intake: Intake) -> list[int]:
+    queries = load_queries(source, split, intake)
     return [len(e.query) + len(passage) for e in queries for passage in e.passages]
 
 

@@ -20,6 +20,8 @@ def test_only_the_named_endpoints_are_listed(client):
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
         "/answer",
         "/classify",
+        "/tag",
+        "/match",
         "/measure",
         "/front",
         "/models",

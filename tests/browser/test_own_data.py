@@ -83,6 +83,7 @@ def compressed(page, site, url, task, file, content, name, outside):
     choose(page, "publish-entry", re.compile("int8"))
     expect(page.locator("#publish-name :is(input, textarea)")).to_have_value(f"{name}-int8")
     repo = f"writer/{name}-int8"
+    page.locator("#publish-private input").uncheck()
     page.locator("#publish-preview").click()
     expect(page.locator("#publish-files")).to_contain_text("README.md")
     page.locator("#publish-go").click()
