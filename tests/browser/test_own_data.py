@@ -68,6 +68,7 @@ def compressed(page, site, url, task, file, content, name, outside):
     yield "uploaded"
     page.locator("#to-recipe").click()
     choose(page, "preset", "finetune glue")
+    expect(page.locator("#field-train-package-name")).to_be_attached()  # the form is the preset's now
     page.locator("#recipe-form summary", has_text="Package").click()
     for key, text in (("name", name), ("title", name)):
         page.locator(f"#field-train-package-{key} :is(input, textarea)").fill(text)
