@@ -84,7 +84,7 @@ class Simulated(nn.Module):
     def __init__(self, model: LengthAdaptiveModel, settings: Settings):
         super().__init__()
         self.config, self.head, self.shape, self.family = model.config, model.head, model.shape, model.family
-        self.settings = settings
+        self.settings, self.row = settings, model.row
         self.sim = simulate(model, settings)
         self.net = self.sim.model
 

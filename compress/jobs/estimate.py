@@ -130,7 +130,7 @@ def _texts(data: Dataset | Questions, part: str, length: int) -> tuple[int, int]
 
 @lru_cache(maxsize=16)
 def _counted_texts(
-    task: str, source: str, part: str, length: int, columns: tuple[tuple[str, str], ...]
+    task: str, source: str, part: str, length: int, columns: tuple[tuple[str, str], ...] = ()
 ) -> tuple[int, int]:
     row = find_task(task)
     if row.noun not in SIZES:

@@ -34,7 +34,6 @@ from zoo.catalog import checkpoint_of
 from zoo.checkpoints import compared_as
 from zoo.devices import compute_device
 from zoo.errors import UserError
-from zoo.families import family_of
 from zoo.features import Tokenizer, load_tokenizer
 from zoo.layers import MASK
 from zoo.modeling import LengthAdaptiveModel, Output
@@ -293,9 +292,7 @@ def paired_layers(
             f"Hidden states of {theirs.hidden} numbers (the teacher's) and {ours.hidden} (the student's) cannot be "
             "compared. Set hidden_weight to 0, or take a teacher of the student's width."
         )
-    if attention and (
-        turning := next((row for row in map(family_of, (student.family, teacher.family)) if row.rotary), None)
-    ):
+    if attention and (turning := next((each.row for each in (student, teacher) if each.row.rotary), None)):
         raise UserError(
             f"Attention of {turning.title} goes by rotary positions and cannot be compared here. Set "
             "attention_weight to 0."
