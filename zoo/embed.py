@@ -13,8 +13,8 @@ from zoo.checkpoints import most_tokens
 from zoo.classify import predict
 from zoo.errors import UserError
 from zoo.features import clean_text, make_texts
-from zoo.lengths import LengthConfig, Lengths
-from zoo.opened import Inputs, Opened
+from zoo.lengths import Lengths
+from zoo.opened import Describer, Inputs
 from zoo.pooling import KEY, Pooling
 from zoo.tasks import EMBEDDINGS
 
@@ -25,7 +25,7 @@ UNSTATED = (
 )
 
 
-class TextEmbedder(Opened):
+class TextEmbedder(Describer):
     """An entry on an engine, ready for texts that become vectors."""
 
     task = EMBEDDINGS.name
@@ -55,19 +55,9 @@ class TextEmbedder(Opened):
         """
         return predict(self.engine, self.tokenizer, list(texts), None, config, self.max_length, progress)
 
-    def ask(
-        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: bool | None = None
-    ) -> Reply:
-        """How like a text (`first`) the lines of another (`second`) are, the most alike first.
-
-        Raises:
-            UserError: an empty text, or what only other tasks have.
-        """
-        if no_answer is not None:
-            raise UserError(f"{self.entry.name} gives embeddings: “no answer” is for questions.")
-        inputs = self.prepare(first, second)
-        outputs, reply = self.run(inputs, config)
-        vectors = np.stack([output.logits[0] for output in outputs])
+    def described(self, inputs: Inputs, logits: list[np.ndarray], reply: Reply) -> Reply:
+        """How like the first text the lines of the second are, the most alike first."""
+        vectors = np.stack(logits)
         return replace(reply, matches=find_matches(inputs.texts[1:], cosine(vectors[:1], vectors[1:])[0]))
 
     def prepare(self, first: str, second: str | None) -> Inputs:

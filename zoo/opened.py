@@ -147,6 +147,29 @@ class Opened(ABC):
         return Runner(self.engine, batches, [len(window.input_ids) for window in windows])
 
 
+class Describer(Opened):
+    """An entry that says something of its texts, whatever they are: there is always an answer."""
+
+    def ask(
+        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: bool | None = None
+    ) -> Reply:
+        if no_answer is not None:
+            raise UserError(f"{self.entry.name} is for {self.entry.type.title}: “no answer” is for questions.")
+        inputs = self.prepare(first, second)
+        outputs, reply = self.run(inputs, config)
+        return self.described(inputs, [output.logits[0] for output in outputs], reply)
+
+    @abstractmethod
+    def described(self, inputs: Inputs, logits: list[np.ndarray], reply: Reply) -> Reply:
+        """The reply with what the model says.
+
+        Args:
+            inputs: of `prepare`.
+            logits: of every window, without its batch.
+            reply: all but what the model says.
+        """
+
+
 def run_one(engine: Engine, window: Window, config: Lengths) -> EngineOutput:
     """One window, unpadded."""
     return engine.run(pad([window]), _lengths(config, [window]))

@@ -10,14 +10,12 @@ import numpy as np
 from zoo.answers import Reply, sigmoid
 from zoo.checkpoints import SIGMOID, activation_of, most_tokens
 from zoo.embed import find_matches, lines_of
-from zoo.errors import UserError
 from zoo.features import make_texts
-from zoo.lengths import LengthConfig
-from zoo.opened import Inputs, Opened
+from zoo.opened import Describer, Inputs
 from zoo.tasks import RANKING
 
 
-class PassageRanker(Opened):
+class PassageRanker(Describer):
     """An entry on an engine, ready for a query and its passages."""
 
     task = RANKING.name
@@ -28,20 +26,10 @@ class PassageRanker(Opened):
         """The most tokens of a query and a passage together."""
         return most_tokens(self.config)
 
-    def ask(
-        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: bool | None = None
-    ) -> Reply:
-        """Sorts the lines of `second` by how well they answer the query, `first`.
-
-        Raises:
-            UserError: an empty text, or what only other tasks have.
-        """
-        if no_answer is not None:
-            raise UserError(f"{self.entry.name} ranks passages: “no answer” is for questions.")
-        inputs = self.prepare(first, second)
-        outputs, reply = self.run(inputs, config)
-        logits = np.array([output.logits[0, 0] for output in outputs])
-        scores = sigmoid(logits) if activation_of(self.config) == SIGMOID else logits
+    def described(self, inputs: Inputs, logits: list[np.ndarray], reply: Reply) -> Reply:
+        """The lines of the second text, sorted by how well they answer the first, a query."""
+        raw = np.array([each[0] for each in logits])
+        scores = sigmoid(raw) if activation_of(self.config) == SIGMOID else raw
         return replace(reply, matches=find_matches(inputs.texts[1:], scores))
 
     def prepare(self, first: str, second: str | None) -> Inputs:

@@ -13,15 +13,15 @@ from zoo.checkpoints import labels_of, most_tokens
 from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Span, Tokenizer, Window, clean_text, make_parts, words_in
-from zoo.lengths import LengthConfig, Lengths
-from zoo.opened import Inputs, Opened, run_all
+from zoo.lengths import Lengths
+from zoo.opened import Describer, Inputs, run_all
 from zoo.tasks import TOKENS
 
 MAX_LENGTH, STRIDE = 384, 64  # tokens of a window of a long text, and those that neighbours share
 OUTSIDE = "O"
 
 
-class TokenTagger(Opened):
+class TokenTagger(Describer):
     """An entry on an engine, ready for texts whose words it labels."""
 
     task = TOKENS.name
@@ -37,19 +37,8 @@ class TokenTagger(Opened):
         """The most tokens of a window."""
         return most_tokens(self.config, MAX_LENGTH)
 
-    def ask(
-        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: bool | None = None
-    ) -> Reply:
-        """Labels the words of a text (`first`); a long one is read in overlapping windows.
-
-        Raises:
-            UserError: an empty text, or what only other tasks have.
-        """
-        if no_answer is not None:
-            raise UserError(f"{self.entry.name} labels tokens: “no answer” is for questions.")
-        inputs = self.prepare(first, second)
-        outputs, reply = self.run(inputs, config)
-        logits = [output.logits[0] for output in outputs]
+    def described(self, inputs: Inputs, logits: list[np.ndarray], reply: Reply) -> Reply:
+        """The labelled spans of the text; a long one is read in overlapping windows."""
         text, rows = inputs.texts[0], word_logits(inputs.windows, logits)
         words = words_in(text)
         return replace(reply, tags=find_tags(text, [words[i] for i in rows], [*rows.values()], self.names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,9 +49,9 @@ class Vectors(Rows[E]):
         """All texts of the examples, each once."""
         return list(dict.fromkeys(text for one in examples for text in self.parts_of(one)))
 
+    @abstractmethod
     def parts_of(self, example: E) -> list[str]:
         """The texts of an example that each get a vector."""
-        raise NotImplementedError
 
     def unlabelled(self, tokenizer: Tokenizer, examples: Sequence[E]) -> list[Sample]:
         """Windows to learn from without labels: all texts of the examples, each by itself.
