@@ -8,10 +8,40 @@ from collections.abc import Sequence
 
 import typer
 
-from bench import distillation, entries, families, latency, load, nas, predictor, profile, prunings, sparse, tasks
+from bench import (
+    distillation,
+    entries,
+    families,
+    growth,
+    latency,
+    load,
+    nas,
+    predictor,
+    profile,
+    prunings,
+    quala,
+    sparse,
+    tasks,
+    training,
+)
 from zoo.errors import UserError
 
-BENCHMARKS = (latency, profile, load, distillation, prunings, sparse, tasks, predictor, nas, entries, families)
+BENCHMARKS = (
+    latency,
+    quala,
+    profile,
+    load,
+    growth,
+    training,
+    distillation,
+    prunings,
+    sparse,
+    tasks,
+    predictor,
+    nas,
+    entries,
+    families,
+)
 LISTS = ("--limits", "--modes", "--tokens")  # options that take several words
 
 app = typer.Typer(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,12 +14,13 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from gradio_client import Client
 
@@ -45,16 +46,26 @@ class Load:
     Attributes:
         outcomes: `right`, `wrong` (another text than a lone client gets), `lost` (an error), `refused` (told that the
             queue is full).
-        answers_ms, look_ups_ms: from asking to having it, in a client.
+        answers_ms, refused_ms, look_ups_ms: from asking to having it, in a client.
         errors: of `lost`, a few.
+        took: seconds from the first question to the last answer.
+        client_cpus: CPUs that the clients kept busy meanwhile, on the machine that the app runs on.
     """
 
     clients: int
     seconds: float
     outcomes: Counter[str] = field(default_factory=Counter[str])
-    answers_ms: list[float] = field(default_factory=list)
-    look_ups_ms: list[float] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+    answers_ms: list[float] = field(default_factory=list[float])
+    refused_ms: list[float] = field(default_factory=list[float])
+    look_ups_ms: list[float] = field(default_factory=list[float])
+    errors: list[str] = field(default_factory=list[str])
+    took: float = 0.0
+    client_cpus: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Right answers a second."""
+        return self.outcomes["right"] / self.took if self.took else 0.0
 
 
 def run(clients: int, seconds: float) -> tuple[Load, Load]:
@@ -78,19 +89,31 @@ def table(steady: Load, burst: Load) -> str:
     for name, load in (("steady", steady), ("burst", burst)):
         outcomes = ", ".join(f"{load.outcomes[kind]} {kind}" for kind in ("right", "wrong", "lost", "refused"))
         lines.append(f"{name}: {load.clients} clients, {outcomes}")
-        for what, times in (("answers", load.answers_ms), ("look-ups", load.look_ups_ms)):
-            if len(times) > 1:
-                p90 = statistics.quantiles(times, n=10)[-1]
-                lines.append(f"  {what}: p50 {statistics.median(times):.0f} ms, p90 {p90:.0f} ms, n {len(times)}")
+        if load.took:
+            cpus = f"of {os.cpu_count()} CPUs the clients themselves kept {load.client_cpus:.2f} busy"
+            lines.append(f"  {load.rate:.1f} right answers a second; {cpus}")
+        for what, times in (
+            ("answers", load.answers_ms),
+            ("refusals", load.refused_ms),
+            ("look-ups", load.look_ups_ms),
+        ):
+            if times:
+                p50, p90, p99 = (np.percentile(times, p) for p in (50, 90, 99))
+                lines.append(f"  {what}: p50 {p50:.0f} ms, p90 {p90:.0f} ms, p99 {p99:.0f} ms, n {len(times)}")
         lines += [f"  {error}" for error in load.errors]
     return "\n".join(lines)
 
 
 def as_json(load: Load) -> dict[str, Any]:
-    """For a file: counts, and medians of the times."""
-    times = {"answers_p50_ms": load.answers_ms, "look_ups_p50_ms": load.look_ups_ms}
-    medians = {key: statistics.median(values) if values else None for key, values in times.items()}
-    return {"clients": load.clients, "seconds": load.seconds, **load.outcomes, **medians}
+    """For a file: counts, answers a second, and percentiles of the times."""
+    times = {"answers": load.answers_ms, "refusals": load.refused_ms, "look_ups": load.look_ups_ms}
+    percentiles = {
+        f"{name}_p{p}_ms": float(np.percentile(values, p)) if values else None
+        for name, values in times.items()
+        for p in (50, 90, 99)
+    }
+    rates = {"answers_per_s": load.rate, "client_cpus": load.client_cpus}
+    return {"clients": load.clients, "seconds": load.took, **load.outcomes, **rates, **percentiles}
 
 
 def _ask_until(url: str, load: Load, questions: Questions, expected: dict[str, str], seconds: float | None) -> None:
@@ -115,8 +138,10 @@ def _ask_until(url: str, load: Load, questions: Questions, expected: dict[str, s
                 kind = "refused" if FULL in problem.lower() else "lost"
             with lock:
                 load.outcomes[kind] += 1
-                if kind == "right":
-                    load.answers_ms.append(1000 * (time.perf_counter() - begun))
+                if kind in ("right", "refused"):
+                    (load.answers_ms if kind == "right" else load.refused_ms).append(
+                        1000 * (time.perf_counter() - begun)
+                    )
                 elif kind == "lost" and len(load.errors) < 3:
                     load.errors.append(problem)
             if end is None or time.monotonic() >= end:
@@ -134,12 +159,17 @@ def _ask_until(url: str, load: Load, questions: Questions, expected: dict[str, s
     for thread in threads:
         thread.start()
     end = None if seconds is None else time.monotonic() + seconds
+    begun, worked = time.monotonic(), time.process_time()
     ready.wait()
     looker.start()
     for thread in threads:
         thread.join()
+    load.took = time.monotonic() - begun
+    load.client_cpus = (time.process_time() - worked) / load.took
     over.set()
     looker.join()
+    for client in clients:
+        client.close()
 
 
 def _questions(url: str) -> tuple[Questions, dict[str, str]]:
@@ -159,7 +189,17 @@ def _look_up(url: str) -> urllib.request.Request:
 
 
 def _client(url: str) -> Any:
-    return Client(url, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 120})
+    # Else httpx reads all authorities' certificates anew for every call: most of what a client would compute.
+    return Client(url, verbose=False, analytics_enabled=False, ssl_verify=False, httpx_kwargs={"timeout": 120})
+
+
+@contextmanager
+def served() -> Generator[tuple[str, Callable[..., Any]], None, None]:
+    """The app in a process of its own: its address, and what asks its endpoint `answer` as a client does."""
+    with _served() as url:
+        client = _client(url)
+        yield url, lambda question, context: client.predict(question, context, api_name="/answer")
+        client.close()
 
 
 @contextmanager
@@ -201,6 +241,7 @@ def command(
     path: Json = None,
 ) -> None:
     """Many clients asking the app at once, and what look-ups take meanwhile."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
     if seconds <= 0:
         raise typer.BadParameter("--seconds must be more than 0")
     steady, burst = run(clients, seconds)

@@ -16,11 +16,13 @@ import typer
 from compress.data import uploads
 from compress.data.intake import Intake
 from compress.jobs import jobs
+from compress.jobs.goals import about, by_goal, lacking
 from compress.jobs.ledger import Job, get_ledger
 from compress.jobs.queue import serve
 from compress.progress import Progress
-from compress.recipe.load import RECIPES, describe, load, shipped
+from compress.recipe.load import describe, load, shipped
 from compress.run.run import run as run_recipe
+from zoo.abstaining import MEANING
 from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.metrics import listed
@@ -100,10 +102,13 @@ def run(
 
 @app.command("list")
 def list_() -> None:
-    """List the recipes that ship with the program."""
-    for name in shipped():
-        first = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
-        typer.echo(f"{name:28} {first.lstrip('# ')}")
+    """List the recipes that ship with the program, by what they are for; ✗ says what one lacks here."""
+    for goal, names in by_goal().items():
+        typer.echo(f"\n{goal[:1].upper()}{goal[1:]}")
+        for name in names:
+            typer.echo(f"  {name:34}{about(name)}")
+            if without := lacking(name):
+                typer.echo(f"  {'':34}✗ {without}")
 
 
 @app.command()
@@ -141,6 +146,8 @@ def submit(
 @app.command("jobs")
 def jobs_(as_json: Annotated[bool, typer.Option("--json", help="for programs: every field")] = False) -> None:
     """List all jobs, newest first."""
+    if ill := jobs.illness():
+        typer.echo(ill, err=True)
     if as_json:
         typer.echo(json.dumps([job.to_dict() for job in jobs.jobs()], indent=1))
         return
@@ -204,30 +211,44 @@ def evaluate(
         str | None,
         typer.Option(help="of a classifier that does not name its outputs: entailment,neutral,contradiction"),
     ] = None,
+    null_threshold: Annotated[
+        float | None, typer.Option(help=f"of questions that may have no answer: {MEANING}; by default the entry's own")
+    ] = None,
     quantsim: Annotated[
         bool, typer.Option("--quantsim", help="fp32 and what AIMET or NNCF simulated of it; a run's folder, too")
+    ] = False,
+    into_card: Annotated[
+        bool, typer.Option("--into-card", help="write the scores into the entry's card; it is a folder of yours")
     ] = False,
     skip: Skip = False,
     column: Column = None,
     label: Label = None,
 ) -> None:
     """Score an entry on questions or texts that it was not trained on."""
+    from compress.results.record import check_recordable, record
     from compress.results.score import score_entry
     from compress.tasks.subject import Asked
 
     source = _intake(eval_file, skip, column, label)
-    asked = Asked(task, [label.strip() for label in labels.split(",")] if labels else None)
+    asked = Asked(task, [label.strip() for label in labels.split(",")] if labels else None, null_threshold)
     if quantsim:
         from compress.results.simulated import score_simulated, told
 
-        if budget is not None or config or engine:
-            raise UserError("--quantsim scores at full length, in torch: leave --budget, --config and --engine out.")
+        if budget is not None or config or engine or into_card:
+            raise UserError(
+                "--quantsim scores at full length, in torch, and into no card: leave --budget, --config, --engine and "
+                "--into-card out."
+            )
         report = score_simulated(entry, source, max_questions, task=asked)
         write_json(json_file, report)
         typer.echo(told(report))
         return
+    if into_card:
+        check_recordable(entry, budget, config)
     report = score_entry(entry, source, budget, config, engine, max_questions, task=asked)
     write_json(json_file, report)
+    if into_card:
+        record(entry, report)
     for notice in report["notices"]:
         typer.echo(notice, err=True)
     typer.echo(f"{listed(report)} on {report['n']} {find_task(report['task']).type.noun}")

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Progress:
         bar: a bar rather than lines; by default where stderr is a terminal.
         shown: tell people too.
         clock: seconds.
+        report: takes what is written of a step too: the stage, the step, and those figures that are numbers.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Progress:
         bar: bool | None = None,
         shown: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        report: Callable[[str, int, Mapping[str, float]], None] | None = None,
     ):
         self.path, self.stage, self._is_shown, self._clock = path, stage, shown, clock
         self._wants_bar = sys.stderr.isatty() if bar is None else bar
         self._bar: Any = None
+        self._report = report
         self._first: tuple[int, float] | None = None
         self._written = self._shown = -math.inf
         self._pending: dict[str, Any] | None = None
@@ -80,7 +83,10 @@ class Progress:
         self.close()
 
     def _flush(self, now: float) -> None:
-        self._append(self._pending or {})
+        line = self._pending or {}
+        self._append(line)
+        if self._report and (figures := _figures(line)):
+            self._report(self.stage, line["step"], figures)
         self._pending, self._written = None, now
 
     def _append(self, line: dict[str, Any]) -> None:
@@ -111,6 +117,11 @@ class Progress:
             self._bar.write(text, file=sys.stderr)
         elif self._is_shown:
             print(text, file=sys.stderr, flush=True)
+
+
+def _figures(line: dict[str, Any]) -> dict[str, float]:
+    numbers = ((key, value) for key, value in _finite(line).items() if key not in ("step", "total", "rate", "eta_s"))
+    return {key: value for key, value in numbers if isinstance(value, int | float)}
 
 
 def _finite(value: Any) -> Any:

@@ -22,9 +22,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("compress.learn", "compress.learn.pruning", "ui"),
     ("compress.results", "ui.explore", "ui.compare", "ui.compress", "ui.jobs", "ui.models"),
     ("compress.aimet", "compress.nncf", "compress.nas"),
-    ("__main__", "ui.page", "bench", "app"),
+    ("__main__", "ui.page", "ui.serve", "ui.command", "bench", "app"),
 )
-TOP_FLOOR = {"compress.__main__", "zoo.__main__", "bench.__main__", "ui.page"}
+TOP_FLOOR = {"compress.__main__", "zoo.__main__", "bench.__main__", "ui.page", "ui.serve", "ui.command"}
 
 
 @cache
@@ -197,11 +197,11 @@ def any_parameters() -> list[tuple[str, str, str]]:
 
 
 def wide_functions(most: int = 7) -> list[tuple[str, str, int]]:
-    """Functions with more parameters than that, `self` and `cls` aside, outside the command lines."""
+    """Functions with more parameters than that, `self` and `cls` aside, outside command lines and named endpoints."""
     return [
         (name, node.name, count)
         for name, node in _functions()
-        if not name.endswith("__main__") and not any("command" in ast.dump(d) for d in node.decorator_list)
+        if not name.endswith(("__main__", "ui.api")) and not any("command" in ast.dump(d) for d in node.decorator_list)
         for count in [sum(each.arg not in ("self", "cls") for each in _parameters(node))]
         if count > most
     ]

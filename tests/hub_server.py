@@ -25,23 +25,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from tests.hub_answers import Lost
+from tests.hub_answers import error as _error
 from tests.hub_state import DAY, Hub, Repo
 
 LFS = (".safetensors", ".onnx", ".png", ".bin")
 PREFIX = {"models": "", "spaces": "spaces/", "datasets": "datasets/"}
-
-
-def _error(status: int, code: str, text: str, **headers: str) -> JSONResponse:
-    return JSONResponse({"error": text}, status, {"X-Error-Code": code, "X-Error-Message": text, **headers})
-
-
-class Lost(Response):
-    """An answer that is never finished: its reader sees the connection break off."""
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        headers = [(b"content-length", b"1000"), (b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"{", "more_body": False})
 
 
 class Api:
@@ -59,7 +48,8 @@ class Api:
             return _error(401, "", "Invalid credentials in Authorization header")
         if repo is None or (repo.private and not (user and user.reads(namespace))):
             return _error(404 if user else 401, "RepoNotFound", "Repository not found")
-        if write and not (user and user.writes(namespace)):
+        proposes = user is not None and user.role != "read" and "create_pr" in request.query_params
+        if write and not proposes and not (user and user.writes(namespace)):
             return _error(403, "", f"You may not write to {namespace}")
         return repo
 
@@ -186,9 +176,11 @@ class Api:
         return JSONResponse({"files": answer})
 
     async def batch(self, request: Request) -> Response:
-        repo = self.found(request, write=True)
+        repo, user = self.found(request), self.hub.user(request)
         if isinstance(repo, Response):
             return repo
+        if user is None or user.role == "read":  # whoever may propose may upload
+            return _error(403, "", "This token may only read")
         objects = []
         for wanted in (await request.json())["objects"]:
             oid = wanted["oid"]
@@ -212,11 +204,11 @@ class Api:
         repo = self.found(request, write=True)
         if isinstance(repo, Response):
             return repo
-        files, message = dict(repo.commits[-1][2]), ""
+        files, message, text = dict(repo.commits[-1][2]), "", ""
         for line in (await request.body()).splitlines():
             key, value = (item := json.loads(line))["key"], item["value"]
             if key == "header":
-                message = value["summary"]
+                message, text = value["summary"], value.get("description", "")
                 if value.get("parentCommit") not in (None, repo.head):
                     return _error(412, "", "A commit has happened since. Please refresh and try again.")
             elif key == "file":
@@ -230,6 +222,11 @@ class Api:
                 files.pop(value["path"])
             elif key == "deletedFolder":
                 files = {name: blob for name, blob in files.items() if not name.startswith(value["path"].rstrip("/"))}
+        if "create_pr" in request.query_params:
+            author = self.hub.user(request)
+            offer = repo.propose(files, author.name if author else "", title=message, text=text)
+            answer = {"commitUrl": f"{self.hub.url}/{repo.id}/commit/{offer.commit[0]}", "commitOid": offer.commit[0]}
+            return JSONResponse({**answer, "pullRequestUrl": f"{self.hub.url}/{repo.id}/discussions/{offer.number}"})
         oid = repo.add(files, message)
         return JSONResponse({"commitUrl": f"{self.hub.url}/{repo.id}/commit/{oid}", "commitOid": oid})
 
@@ -335,7 +332,7 @@ def build(hub: Hub) -> Starlette:
             route(repo, "info", api.info),
             route(repo + "/revision/{revision:path}", "info", api.info),
             route(repo + "/discussions", "discussions", api.discussions),
-            route(repo + "/tree/{revision}", "tree", api.tree),
+            route(repo + "/tree/{revision:path}", "tree", api.tree),
             route(repo + "/paths-info/{revision}", "tree", api.paths, "POST"),
             route(repo + "/refs", "refs", api.refs),
             route(repo + "/tag/{revision}", "tag", api.tag, "POST"),

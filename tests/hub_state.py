@@ -60,6 +60,8 @@ class Offer:
     author: str
     status: str
     commit: tuple[str, str, dict[str, Blob]]
+    title: str = "Adding `safetensors` variant of this model"
+    text: str = ""
 
     @property
     def ref(self) -> str:
@@ -69,7 +71,7 @@ class Offer:
         return query.get("author") in (None, self.author) and query.get("status") in (None, "all", self.status)
 
     def describe(self, repo_id: str) -> dict[str, Any]:
-        about = {"title": "Adding `safetensors` variant of this model", "createdAt": DAY, "pinned": False}
+        about = {"title": self.title, "createdAt": DAY, "pinned": False}
         about |= {"num": self.number, "status": self.status, "author": {"name": self.author}, "isPullRequest": True}
         return {**about, "repo": {"name": repo_id, "type": "model"}}
 
@@ -94,6 +96,13 @@ class Repo:
         refs = {"main": self.head, **self.tags, **{offer.ref: offer.commit[0] for offer in self.offers}}
         commits = [*self.commits, *(offer.commit for offer in self.offers)]
         return next(((oid, files) for oid, _, files in commits if oid == refs.get(revision, revision)), None)
+
+    def propose(self, new: dict[str, Blob], author: str, status: str = "open", **about: str) -> Offer:
+        """A pull request with these files beside those of the newest commit."""
+        number = len(self.offers) + 1
+        oid = hashlib.sha1(f"{self.id} {number}".encode()).hexdigest()
+        self.offers.append(Offer(number, author, status, (oid, "offer", {**self.commits[-1][2], **new}), **about))
+        return self.offers[-1]
 
     def add(self, files: dict[str, Blob], message: str) -> str:
         named = {name: blob.oid for name, blob in sorted(files.items())}
@@ -145,12 +154,8 @@ class Hub:
 
     def offer(self, repo_id: str, files: dict[str, bytes], author: str = "SFconvertbot", status: str = "open") -> Offer:
         """A pull request that adds files to what there is."""
-        repo = self.repo(repo_id)
-        number = len(repo.offers) + 1
-        oid = hashlib.sha1(f"{repo_id} {number}".encode()).hexdigest()
         new = {name: self.store(data) for name, data in files.items()}
-        repo.offers.append(Offer(number, author, status, (oid, "offer", {**repo.commits[-1][2], **new})))
-        return repo.offers[-1]
+        return self.repo(repo_id).propose(new, author, status)
 
     def store(self, data: bytes) -> Blob:
         oid = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()

@@ -19,3 +19,8 @@ def test_every_input_is_held_by_a_test():
         assert len(cells) == 4 and all(cells), row
         path, _, name = cells[3].strip("` |").partition("::")
         assert re.search(rf"^def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.M), cells[3]
+
+
+def test_every_file_of_the_walks_is_there():
+    named = re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "walks.md").read_text(encoding="utf-8"))
+    assert len(named) > 30 and not [name for name in named if not (ROOT / name).is_file()]

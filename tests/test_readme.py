@@ -1,4 +1,4 @@
-"""The README's commands are run, and what it says of files is true."""
+"""The documents' commands are run, what they say of files is true, and their reference is what `--help` says."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests import docs_kit
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line.split("#")[0].strip() for line in re.findall(r"^    (.+)$", README, re.MULTILINE)]
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+TEXT = "\n".join([README, *DOCS.values()])
+COMMANDS = [line.split("#")[0].strip() for line in re.findall(r"^    (.+)$", TEXT, re.MULTILINE)]
 
 
 FAR = ("python -m zoo publish", "python -m zoo verify", "python -m zoo deploy")  # these need the Hub
@@ -29,18 +33,11 @@ def call(command: str, folder: Path) -> subprocess.CompletedProcess:
 def test_every_command_is_covered_here():
     known = ("make ", "python -m compress list", "python -m compress show", "python -m compress evaluate")
     known += tuple(f"python -m compress {name}" for name in ("jobs", "submit", "sensitivity"))
-    known += ("python -m zoo list", "python -m zoo ask")
-    long = ("python -m compress run", *FAR)
-    folders = ("zoo/", "compress/", "ui/", "bench/", "spaces/")
+    known += ("python -m zoo list", "python -m zoo ask", "python -m zoo export")
+    long = ("python -m compress run", "torchrun --nproc_per_node=2 -m compress run", *FAR)
+    folders = ("zoo/", "compress/", "ui/", "bench/", "spaces/", "tests/")
     assert [c for c in COMMANDS if not c.startswith((*known, *long, *folders))] == []
-    assert {c.split()[1] for c in COMMANDS if c.startswith("make ")} == {
-        "run",
-        "test",
-        "coverage",
-        "lint",
-        "bench",
-        "lock",
-    }
+    assert {c.split()[1] for c in COMMANDS if c.startswith("make ")} == {"run", "test"}
 
 
 @pytest.mark.parametrize("target", ["run", "test", "coverage", "lint", "bench", "lock"])
@@ -103,9 +100,15 @@ def test_the_run_commands_do_what_is_said(tmp_path, tiny_model, monkeypatch):
     from compress.data import uploads
     from compress.recipe.load import load
 
-    first, second = (shlex.split(c) for c in COMMANDS if c.startswith("python -m compress run"))
-    changes = [first[i + 1] for i, word in enumerate(first) if word == "--set"]
-    assert load(first[4], changes).model_dump()["dataset"]["max_train_examples"] == 20000
+    runs = [shlex.split(c[c.index("-m compress") :]) for c in COMMANDS if "-m compress run" in c]
+    (second,) = (words for words in runs if "--data" in words)
+    loaded = [
+        load(words[3], [words[i + 1] for i, word in enumerate(words) if word == "--set"])
+        for words in runs
+        if words is not second
+    ]
+    assert {made.kind for made in loaded} == {"length_adaptive", "quantize"}
+    assert 20000 in [made.model_dump()["dataset"].get("max_train_examples") for made in loaded]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(uploads, "folder", lambda: tmp_path / "uploads")
     rows = [
@@ -113,7 +116,7 @@ def test_the_run_commands_do_what_is_said(tmp_path, tiny_model, monkeypatch):
     ]
     (tmp_path / "reviews.csv").write_text("\n".join(["review,stars", *rows]))
     quick = ["--set", f"model={tiny_model}", "--set", "finetune.epochs=1", "--set", "evaluate.latency_rounds=2"]
-    said = CliRunner().invoke(app, [*second[3:], *quick])
+    said = CliRunner().invoke(app, [*second[2:], *quick])
     assert said.exit_code == 0, said.output
     entry = json.loads((tmp_path / "runs/stars/package/stars/config.json").read_text())
     assert entry["id2label"] == {"0": "1", "1": "5"}
@@ -126,20 +129,62 @@ def test_the_zoo_is_asked_as_is_said(tmp_path):
     assert done.returncode == 0 and "monks" in done.stdout, done.stderr
 
 
+def test_a_model_is_exported_as_is_said(tmp_path):
+    (command,) = [c for c in COMMANDS if c.startswith("python -m zoo export")]
+    done = call(command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    named = re.findall(r"`((?:onnx|openvino)/\S+?)`", DOCS["publish.md"])
+    assert len(named) == 2 and all((tmp_path / "OUT" / name).is_file() and name in done.stdout for name in named)
+
+
 def test_named_folders_exist():
-    for name in re.findall(r"^    (\w+/)", README, re.MULTILINE):
-        assert (ROOT / name).is_dir()
+    named = re.findall(r"^    (\w+/)", DOCS["architecture.md"], re.MULTILINE)
+    assert set(named) >= {"zoo/", "compress/", "ui/"} and all((ROOT / name).is_dir() for name in named)
+
+
+@pytest.mark.parametrize("name", ["README.md", *(f"docs/{name}" for name in DOCS)])
+def test_links_lead_somewhere(name):
+    path = ROOT / name
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).is_file()] == []
+    assert name != "README.md" or {f"docs/{doc}" for doc in DOCS} <= {*links}, "the README leads to all of them"
+
+
+def test_files_and_recipes_that_are_named_are_there():
+    from compress.recipe.load import shipped
+
+    named = set(re.findall(r"`((?:zoo|compress|ui|bench|tests|spaces)/[\w/.-]*[\w/])`", TEXT))
+    assert len(named) > 40 and [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    rows = [line.split("|")[2] for line in DOCS["recipes.md"].splitlines() if line.startswith("| ")][1:]
+    recipes = {word for row in rows for word in re.findall(r"`(\w+)`", row)}
+    assert len(recipes) > 10 and recipes <= set(shipped())
+
+
+def test_the_reference_is_what_help_says():
+    assert docs_kit.reference() == DOCS["command-line.md"], "run `python -m tests.docs_kit`"
+    assert {"### `python -m zoo ask ENTRY [FIRST] [SECOND]`", "### `python -m compress list`"} <= {
+        *DOCS["command-line.md"].splitlines()
+    }
+
+
+def test_the_benchmarks_that_are_named_are_there():
+    named = set(re.findall(r"`(?:python -m )?bench (\w+)", TEXT)) - {"--help"}
+    assert len(named) > 8 and [name for name in named if not (ROOT / "bench" / f"{name}.py").is_file()] == []
 
 
 def test_the_published_figures_stand_in_the_table():
     from compress.recipe.load import KINDS, load
     from compress.recipe.published import GLUE_MEANS, HEAD, PUBLISHED
 
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if line[:1] == "|"]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in DOCS["systems.md"].splitlines()
+        if line[:1] == "|"
+    ]
     start = next(i for i, row in enumerate(rows) if row[: len(HEAD)] == list(HEAD))
     table = rows[start + 2 : start + 2 + len(PUBLISHED)]
     assert [tuple(row[: len(HEAD)]) for row in table] == [one.cells for one in PUBLISHED]
-    assert all(f"{mean:.2f}" in README for mean in GLUE_MEANS)
+    assert all(f"{mean:.2f}" in DOCS["systems.md"] for mean in GLUE_MEANS)
     for one in PUBLISHED:
         assert one.kind in KINDS and load(one.recipe).kind == one.kind
 

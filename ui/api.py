@@ -1,36 +1,66 @@
-"""The named endpoints: `answer`, `classify`, `tag`, `match`, `measure`, `front`; `models` and `jobs` look things up."""
+"""The named endpoints for gradio's client and for MCP: models are asked, timed and listed, and jobs looked up."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 
 import gradio as gr
-from gradio.events import api
 
+from ui import budget as scales
 from ui import people
 from ui.desk import Desk
 from ui.events import explain
 from ui.reading import kind_of
+from ui.replies import (
+    Asking,
+    describe_answers,
+    describe_choice,
+    describe_row,
+    describe_tags,
+    describe_verdict,
+    reply_of,
+)
+from ui.schemas import (
+    AnswerReply,
+    ClassifyReply,
+    EmbedReply,
+    FrontReply,
+    JobReply,
+    MeasureReply,
+    ModelReply,
+    Ranking,
+    RankReply,
+    TagReply,
+    Unit,
+)
+from ui.typed import publish
 from zoo import library
-from zoo.answers import Answer, Reply
+from zoo.answers import NoAnswer, Reply
 from zoo.catalog import Entry
+from zoo.embed import MAX_LINES, TextEmbedder
 from zoo.engines import DEFAULT_ENGINE
 from zoo.errors import UserError
+from zoo.features import clean_text
 from zoo.lengths import Choice
-from zoo.shelf import Row
 
 T = TypeVar("T")
 
 
-def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, Any]) -> None:
+class Budget(TypedDict):
+    """What picks a point of a front."""
+
+    value: float | None
+    unit: Unit
+
+
+def add_endpoints(desk: Desk, default: str, classifiers: tuple[str, str], device: dict[str, Any]) -> None:
     """Add the endpoints to the Blocks that is open.
 
     Args:
         desk: what they share with the page.
         default: the model for questions where a caller names none.
-        classifier: the same for texts; may be empty.
+        classifiers: the same for one text and for two; may be empty.
         device: the queue of whatever runs a model.
     """
 
@@ -38,121 +68,174 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
         question: str,
         passage: str,
         model: str = default,
-        budget: float = 100.0,
-        unit: str = "macs",
+        budget: float | None = None,
+        unit: Unit = "macs",
         engine: str = DEFAULT_ENGINE,
         no_answer: bool | None = None,
-    ) -> dict[str, Any]:
-        """Answer a question from a passage within a budget; the full-length answer beside it.
+        null_threshold: float | None = None,
+        compare: bool = False,
+    ) -> AnswerReply:
+        """Answer a question from a passage within a budget of compute.
 
-        `no_answer` lets the model say that there is none, or not; by default as it was trained.
-        `unit` is "macs" (percent), "ms", "speedup" or "loss" (points of its metric); `engine` is one of the entry's.
+        Args:
+            question: In words.
+            passage: The text that holds the answer.
+            no_answer: Whether the model may say that there is none; left out, as it was trained.
+            null_threshold: In logits: "no answer" wins if its score is above the best span's by more than this.
+
+        Returns:
+            Answers with their places in the passage, best first, and what was computed for them.
         """
 
-        def work() -> dict[str, Any]:
+        def work() -> AnswerReply:
             _check(desk.entry(model), "answer")
-            entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
-            reply = desk.ask(entry, engine, question, passage, choice.point.config, no_answer)
-            full, in_float = desk.reference(entry, engine, question, passage, no_answer)
-            return {
-                "answers": [_describe_answer(a) for a in reply.answers],
-                "no_answer": reply.no_answer,
-                "full_length": {"answers": [_describe_answer(a) for a in full.answers], "fp32": in_float},
-                "same": reply.agrees(full),
-                "point": _describe_choice(choice),
-                "tokens": reply.tokens,
-                "macs_ratio": reply.macs_ratio,
-                "notices": reply.notices,
-            }
+            wanted = NoAnswer(no_answer, null_threshold)
+            entry, choice = _pick(desk, model, engine, {"value": budget, "unit": unit}, (question, passage))
+            asked = Asking(engine, (question, passage), choice, compare, wanted)
+            said = reply_of(desk, entry, asked, describe_answers)
+            return cast(AnswerReply, said)
 
         return _speak(work)
 
     def classify(
         first: str,
         second: str = "",
-        model: str = classifier,
-        budget: float = 100.0,
-        unit: str = "macs",
+        model: str = "",
+        budget: float | None = None,
+        unit: Unit = "macs",
         engine: str = DEFAULT_ENGINE,
-    ) -> dict[str, Any]:
-        """Classify a text, or a pair of texts, or score a pair, within a budget; what full length says beside it.
+        compare: bool = False,
+    ) -> ClassifyReply:
+        """Classify a text, or a pair of texts, or score a pair, within a budget.
 
-        `second` is for models that read pairs; `unit` and `engine` as for `answer`.
+        Args:
+            first: The text.
+            second: The other text of a pair, for models that read pairs.
+            model: As for `answer`; left out, the bundled one: for sentiment, or of two texts for entailment.
+
+        Returns:
+            Labels with probabilities, likely ones first, or a score.
         """
 
-        def work() -> dict[str, Any]:
-            if not model:
-                raise UserError("No classifier is bundled: name a model, as a folder or a Hub id.")
-            _check(desk.entry(model), "classify")
-            entry, choice = _pick(desk, model, engine, budget, unit, first, second)
-            return _both(desk, entry, engine, (first, second), choice, _describe_verdict)
+        def work() -> ClassifyReply:
+            name = model or classifiers[bool(second.strip())]
+            if not name:
+                raise UserError("No classifier is bundled for that: name a model, as a folder or a Hub id.")
+            _check(desk.entry(name), "classify")
+            entry, choice = _pick(desk, name, engine, {"value": budget, "unit": unit}, (first, second))
+            return cast(
+                ClassifyReply, reply_of(desk, entry, Asking(engine, (first, second), choice, compare), describe_verdict)
+            )
 
         return _speak(work)
 
-    def tag(
+    def label(
         text: str,
         model: str,
-        budget: float = 100.0,
-        unit: str = "macs",
+        budget: float | None = None,
+        unit: Unit = "macs",
         engine: str = DEFAULT_ENGINE,
-    ) -> dict[str, Any]:
-        """Label the words of a text within a budget: names, places, personal data; what full length says beside it.
+        compare: bool = False,
+    ) -> TagReply:
+        """Label the words of a text within a budget: names, places, personal data.
 
-        `unit` and `engine` as for `answer`. `shared` counts the labelled spans that both have, and all.
+        Args:
+            text: The text.
+
+        Returns:
+            Labelled words with their places; with `compare`, `shared` has how many full length found too, and all.
         """
 
-        def work() -> dict[str, Any]:
-            _check(desk.entry(model), "tag")
-            entry, choice = _pick(desk, model, engine, budget, unit, text, "")
-            return _both(desk, entry, engine, (text, ""), choice, _describe_tags)
+        def work() -> TagReply:
+            _check(desk.entry(model), "label")
+            entry, choice = _pick(desk, model, engine, {"value": budget, "unit": unit}, (text, ""))
+            return cast(TagReply, reply_of(desk, entry, Asking(engine, (text, ""), choice, compare), describe_tags))
 
         return _speak(work)
 
-    def match(
-        text: str,
-        lines: str,
+    def embed(
+        texts: list[str],
         model: str,
-        budget: float = 100.0,
-        unit: str = "macs",
+        budget: float | None = None,
+        unit: Unit = "macs",
         engine: str = DEFAULT_ENGINE,
-    ) -> dict[str, Any]:
-        """Compare a text with lines by embeddings, or rank passages for a query; what full length says beside it.
+    ) -> EmbedReply:
+        """Make vectors of texts, whose cosine says how alike the texts are, within a budget.
 
-        `lines` has a text on each line; `unit` and `engine` as for `answer`.
+        Args:
+            texts: Up to 200 of them.
+
+        Returns:
+            A vector for every text, in their order.
         """
 
-        def work() -> dict[str, Any]:
-            _check(desk.entry(model), "match")
-            entry, choice = _pick(desk, model, engine, budget, unit, text, lines)
-            reply = desk.ask(entry, engine, text, lines, choice.point.config)
-            full, in_float = desk.reference(entry, engine, text, lines)
-            return {
-                "matches": _describe_matches(reply),
-                "full_length": {"matches": _describe_matches(full), "fp32": in_float},
-                "same": reply.agrees(full),
-                "point": _describe_choice(choice),
-                "tokens": sum(reply.tokens),
-                "macs_ratio": reply.macs_ratio,
-                "notices": reply.notices,
-            }
+        def work() -> EmbedReply:
+            _check(desk.entry(model), "embed")
+            if unit == "ms":
+                raise UserError("A budget in ms is for one input of a known length: give it in macs, speedup or loss.")
+            clean, notices = _clean(texts, "text")
+            entry, choice = _pick(desk, model, engine, {"value": budget, "unit": unit}, ("", ""))
+            embedder = cast(TextEmbedder, desk.model(entry, engine))
+            vectors = embedder.embed(clean, choice.point.config)
+            return {"vectors": vectors.tolist(), "point": describe_choice(choice), "notices": notices}
+
+        return _speak(work)
+
+    def rank(
+        query: str,
+        passages: list[str],
+        model: str,
+        budget: float | None = None,
+        unit: Unit = "macs",
+        engine: str = DEFAULT_ENGINE,
+        compare: bool = False,
+    ) -> RankReply:
+        """Rank passages for a query, by a model that ranks or by the likeness of embeddings, within a budget.
+
+        Args:
+            query: What is looked for.
+            passages: Up to 200 texts to sort.
+
+        Returns:
+            The passages with their scores, the best first; `index` is the place in what was given.
+        """
+
+        def work() -> RankReply:
+            _check(desk.entry(model), "rank")
+            clean, notices = _clean(passages, "passage")
+            pair = (query, "\n".join(" ".join(text.split()) for text in clean))
+            entry, choice = _pick(desk, model, engine, {"value": budget, "unit": unit}, pair)
+
+            def describe(reply: Reply) -> Ranking:
+                found = [(passages[one.index], one) for one in reply.matches]
+                return {"matches": [{"text": text, "index": one.index, "score": one.score} for text, one in found]}
+
+            said = cast(RankReply, reply_of(desk, entry, Asking(engine, pair, choice, compare), describe))
+            return {**said, "notices": [*notices, *said["notices"]]}
 
         return _speak(work)
 
     def measure(
         question: str,
-        passage: str,
+        passage: str = "",
         model: str = default,
-        budget: float = 100.0,
-        unit: str = "macs",
+        budget: float | None = None,
+        unit: Unit = "macs",
         engine: str = DEFAULT_ENGINE,
-    ) -> dict[str, Any]:
+    ) -> MeasureReply:
         """Time an input at a budget against full length on the same engine and fp32 PyTorch, in turn. Milliseconds.
 
-        For a classifier `question` is the text and `passage` the second one of a pair.
+        Args:
+            question: For a classifier the text; to rank, the query.
+            passage: For a classifier the other text of a pair; to rank, the passages, one a line.
+
+        Returns:
+            Timings and speed-ups with the machine that they are of; `disturbed` says that it was busy.
         """
 
-        def work() -> dict[str, Any]:
-            entry, choice = _pick(desk, model, engine, budget, unit, question, passage)
+        def work() -> MeasureReply:
+            pair = (question, passage)
+            entry, choice = _pick(desk, model, engine, {"value": budget, "unit": unit}, pair)
             measured = desk.measure(entry, engine, question, passage, choice.point.config)
             return {
                 "timings": {
@@ -163,7 +246,7 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
                     name: {"ratio": ratio, "low": low, "high": high}
                     for name, (ratio, low, high) in measured.speedups.items()
                 },
-                "point": _describe_choice(choice),
+                "point": describe_choice(choice),
                 "tokens": measured.tokens,
                 "disturbed": measured.disturbed,
                 "machine": measured.machine,
@@ -172,125 +255,102 @@ def add_endpoints(desk: Desk, default: str, classifier: str, device: dict[str, A
 
         return _speak(work)
 
-    def front(model: str = default) -> dict[str, Any]:
-        """The searched points of a model, as in its front.json; `null` where it has none."""
+    def front(model: str = default) -> FrontReply:
+        """The searched length configurations of a model, with what each costs and scores.
 
-        def work() -> dict[str, Any]:
+        Returns:
+            The points as in its front.json; null where it has none.
+        """
+
+        def work() -> FrontReply:
             entry = desk.entry(model)
-            return {"model": entry.name, "front": entry.front.to_dict() if entry.front else None}
+            return cast(FrontReply, {"model": entry.name, "front": entry.front.to_dict() if entry.front else None})
 
         return _speak(work)
 
-    api(answer, api_name="answer", **device)
-    api(classify, api_name="classify", **device)
-    api(tag, api_name="tag", **device)
-    api(match, api_name="match", **device)
-    api(measure, api_name="measure", **device)
-    api(front, api_name="front", queue=False)
+    for endpoint in (answer, classify, label, embed, rank, measure):
+        publish(endpoint, **device)
+    publish(front, queue=False)
 
 
 def add_look_ups() -> None:
     """Add `models` and `jobs` to the Blocks that is open. They read what this machine knows, and start nothing."""
 
-    def models(profile: gr.OAuthProfile | None, text: str = "") -> list[dict[str, Any]]:
-        """The models of the zoo that are known here: bundled, results of jobs, and what was last seen on the Hub."""
+    def models(profile: gr.OAuthProfile | None, text: str = "") -> list[ModelReply]:
+        """List the models of the zoo that are known here: bundled, results of jobs, what was last seen on the Hub.
 
-        def work() -> list[dict[str, Any]]:
+        Args:
+            text: To be found in the name, the task, the method or the base model; left out, all.
+
+        Returns:
+            A row for each model, with its size, its score and its latency where these are known.
+        """
+
+        def work() -> list[ModelReply]:
             person = people.who(profile)
             table = library.listing(library.Query(text, owner=None if person.trusted else person.name))
             return [describe_row(row) for row in table.rows]
 
         return _speak(work)
 
-    def jobs(profile: gr.OAuthProfile | None, limit: int = 100) -> list[dict[str, Any]]:
-        """The jobs, newest first, as `python -m compress jobs --json` tells them; on a Space the signed-in person's."""
+    def jobs(profile: gr.OAuthProfile | None, limit: int = 100) -> list[JobReply]:
+        """List the jobs that compress models, newest first; on a Space those of the person who has signed in.
 
-        def work() -> list[dict[str, Any]]:
+        Args:
+            limit: At most so many, up to 1000.
+
+        Returns:
+            Each with its state and stage, and with why it failed or what it waits for.
+        """
+
+        def work() -> list[JobReply]:
             table = people.jobs_of(people.who(profile), max(1, min(int(limit), 1000)))
             hidden = ("folder", "process")  # paths and process ids of this machine
-            return [{key: value for key, value in job.to_dict().items() if key not in hidden} for job in table]
+            rows = ({key: value for key, value in job.to_dict().items() if key not in hidden} for job in table)
+            return [cast(JobReply, row) for row in rows]
 
         return _speak(work)
 
-    api(models, api_name="models", queue=False)
-    api(jobs, api_name="jobs", queue=False)
+    publish(models, queue=False)
+    publish(jobs, queue=False)
 
 
-def _pick(
-    desk: Desk, model: str, engine: str, value: float, unit: str, question: str, passage: str
-) -> tuple[Entry, Choice]:
+def _pick(desk: Desk, model: str, engine: str, budget: Budget, texts: tuple[str, str]) -> tuple[Entry, Choice]:
+    """The entry, and the point of its front within a budget; without one the point that the page opens at."""
     entry = desk.entry(model)
-    full_ms = desk.full_ms(entry, engine, question, passage, now=True) if unit == "ms" and entry.front else None
+    unit, value = budget["unit"], budget["value"]
+    if value is None:
+        if unit != "macs":
+            raise UserError(
+                f"A unit needs a budget in it, one of {', '.join(scales.UNITS)}: give one, or leave it out."
+            )
+        unit, value = "loss", scales.DEFAULT_LOSS
+    full_ms = desk.full_ms(entry, engine, *texts, now=True) if unit == "ms" and entry.front else None
     return entry, desk.choose(entry, unit, value, full_ms)
+
+
+def _clean(texts: list[str], what: str) -> tuple[list[str], list[str]]:
+    """Texts as models read them, and what a reader should know of that.
+
+    Raises:
+        UserError: there are none, or too many, or one is empty.
+    """
+    if not 0 < len(texts) <= MAX_LINES:
+        raise UserError(f"These are {len(texts)} {what}s: give 1 to {MAX_LINES}.")
+    clean = [clean_text(text) for text in texts]
+    for number, (text, _) in enumerate(clean, 1):
+        if not text.strip():
+            raise UserError(f"The {what} number {number} is empty.")
+    return [text for text, _ in clean], [notice for _, notice in clean if notice]
 
 
 def _check(entry: Entry, endpoint: str) -> None:
     """Refuses an entry that another endpoint is for."""
     kind = kind_of(entry)
-    if kind.endpoint != endpoint:
-        where = f"ask it by the endpoint {kind.endpoint}" if kind.endpoint else "there is no endpoint for that"
+    if endpoint not in kind.endpoints:
+        names = " or ".join(kind.endpoints)
+        where = f"ask it by the endpoint {names}" if names else "there is no endpoint for that"
         raise UserError(f"{entry.name} {kind.does}: {where}.")
-
-
-def _both(
-    desk: Desk,
-    entry: Entry,
-    engine: str,
-    texts: tuple[str, str],
-    choice: Choice,
-    describe: Callable[[Reply], dict[str, Any]],
-) -> dict[str, Any]:
-    """What a model says of one or two texts at a choice, and at full length."""
-    reply = desk.ask(entry, engine, *texts, choice.point.config)
-    full, in_float = desk.reference(entry, engine, *texts)
-    return {
-        **describe(reply),
-        "full_length": {**describe(full), "fp32": in_float},
-        "same": reply.agrees(full),
-        **({"shared": reply.shared_tags(full)} if reply.tags is not None else {}),
-        "point": _describe_choice(choice),
-        "tokens": sum(reply.tokens),
-        "macs_ratio": reply.macs_ratio,
-        "notices": reply.notices,
-    }
-
-
-def _describe_tags(reply: Reply) -> dict[str, Any]:
-    return {"entities": [asdict(tag) for tag in reply.tags or []]}
-
-
-def _describe_answer(answer: Answer) -> dict[str, Any]:
-    return {
-        "text": answer.text,
-        "start": int(answer.start),
-        "end": int(answer.end),
-        "score": float(answer.score),
-        "probability": float(answer.probability),
-    }
-
-
-def _describe_matches(reply: Reply) -> list[dict[str, Any]]:
-    return [{"text": one.text, "index": one.index, "score": one.score} for one in reply.matches]
-
-
-def _describe_verdict(reply: Reply) -> dict[str, Any]:
-    labels = [{"label": one.name, "probability": one.probability, "score": one.score} for one in reply.labels]
-    said = [one.name for one in reply.chosen]
-    return {"labels": labels, "chosen": said, "multi_label": reply.several, "score": reply.score}
-
-
-def _describe_choice(choice: Choice) -> dict[str, Any]:
-    point = choice.point
-    values = {key: value for key, value in point.to_dict().items() if value is None or value == value}
-    metric = next(iter(point.metrics), None)
-    scored = {"metric": metric, "score": point.score if metric else None}
-    return {**values, **scored, "message": choice.message, "binding": choice.binding}
-
-
-def describe_row(row: Row) -> dict[str, Any]:
-    """What the endpoint `models` tells of a row: no folders of this machine."""
-    keys = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "score", "metric")
-    return {key: getattr(row, key) for key in (*keys, "p50_ms", "int8", "license", "url")}
 
 
 def _speak(work: Callable[[], T]) -> T:

@@ -17,7 +17,7 @@ UNITS = {
     "loss": "points lost",
 }
 TITLES = {
-    "macs": "At most this share of the full-length compute (MACs), in percent",
+    "macs": "Compute that it may spend, at most, in % of full length",
     "ms": "At most this many milliseconds on this machine",
     "speedup": "At least this many times as fast as full length",
     "loss": "At most this many points lost against full length",
@@ -86,17 +86,16 @@ def default_point(front: Front) -> Point:
 
 
 def scale(front: Front, unit: str, point: Point, full_ms: float | None = None) -> Scale:
-    """The slider's scale in a unit, standing at `point`. It reaches a little beyond both ends of the front."""
+    """The slider's scale in a unit, standing at `point`, from one end of the front to the other."""
     costs = [cost(front, p, unit, full_ms) for p in front.everything]
-    low, high = min(costs), max(costs)
-    step = STEPS[unit]
-    if unit == "macs":
-        low, high = max(0.0, 5 * math.floor(low / 5) - 5), 100.0
+    low, high, step = min(costs), max(costs), STEPS[unit]
+    # Every place on the slider picks a point, and both ends pick the last one there is.
+    if unit == "speedup":
+        low, high = max(step, _down(low, step)), max(2 * step, _down(high, step))
     elif unit == "loss":
-        low, high = 0.0, max(step, _up(high * 1.05, step))
+        low, high = 0.0, max(step, _up(high, step))
     else:
-        room = 0.05 * (high - low)
-        low, high = max(step, _down(low - room, step)), _up(high + room, step)
+        low, high = _up(low, step), max(_up(low, step) + step, _up(high, step))
     at = cost(front, point, unit, full_ms)
     snapped = low + (_down(at - low, step) if unit == "speedup" else _up(at - low, step))
     return Scale(round(low, 6), round(high, 6), step, round(min(max(snapped, low), high), 6))

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from ui import budget
+from ui import budget, people
 from ui.reading import open_model
 from zoo import catalog, measuring
-from zoo.answers import Reply
+from zoo.answers import AS_TRAINED, NoAnswer, Reply
 from zoo.catalog import Entry
 from zoo.engines import engine_class
-from zoo.errors import UserError
+from zoo.errors import UserError, Withheld
 from zoo.files import read_json
 from zoo.lengths import Choice, LengthConfig, Shape
 from zoo.measuring import BUDGET, FLOAT, FULL, Measured
 from zoo.opened import Opened, Runner
-from zoo.tasks import QUESTIONS
 
 log = logging.getLogger(__name__)
 
-LOADED_MODELS, KNOWN_ENTRIES, REPLIES, VISITORS = 6, 32, 64, 1000
+LOADED_MODELS, KNOWN_ENTRIES, REPLIES, VISITORS = 6, 128, 64, 1000
+LONGEST_KEPT = 500  # characters of a text that is kept beside what it was answered
 V = TypeVar("V")
 
 
@@ -77,10 +79,50 @@ class Wish:
     question: str
     passage: str
     pinned: int | None = None
-    no_answer: bool | None = None
+    no_answer: NoAnswer = AS_TRAINED
+
+    @property
+    def brief(self) -> Wish:
+        """The same, with long texts told by their digests: what is kept of a visitor stays small."""
+        return replace(self, model=brief(self.model), question=brief(self.question), passage=brief(self.passage))
+
+
+def _briefly(asked: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
+    """What was asked, with its texts in brief."""
+    return tuple(brief(part) if isinstance(part, str) else part for part in asked)
+
+
+def brief(text: str) -> str:
+    """A text to know another one by: itself, or its digest where it is long."""
+    if len(text) <= LONGEST_KEPT:
+        return text
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 GONE = Wish("", "", "", None, "", "")
+
+
+class Watch:
+    """Who waits for a measurement.
+
+    Args:
+        stale: whether nobody does any longer.
+    """
+
+    def __init__(self, stale: Callable[[], bool] = lambda: False):
+        self.stale, self.words = stale, "Measuring this budget…"
+
+    def progress(self, done: int, rounds: int) -> None:
+        """A round begins; `words` say so."""
+        self.words = f"Measuring this budget: round {done} of {rounds}…"
+
+
+class Answered(NamedTuple):
+    """An answer, what full length says, and whether that is fp32's."""
+
+    reply: Reply
+    full: Reply
+    in_float: bool
 
 
 class Desk:
@@ -96,7 +138,7 @@ class Desk:
 
     def __init__(
         self,
-        find: Callable[[str], Entry] = catalog.find,
+        find: Callable[..., Entry] = catalog.find,
         sibling: Callable[[Entry], Entry | None] = catalog.full_precision,
         answerer: Callable[[Entry, str], Opened] = open_model,
     ):
@@ -104,19 +146,35 @@ class Desk:
         self._entries: Recent[Entry] = Recent(KNOWN_ENTRIES)
         self._models: Recent[Opened] = Recent(LOADED_MODELS)
         self._replies: Recent[Reply] = Recent(REPLIES)
+        self._answered: Recent[Answered] = Recent(REPLIES)
         self._full_ms: Recent[float] = Recent(REPLIES)
         self._wishes: Recent[Wish] = Recent(VISITORS)
+        self._references: Recent[tuple[Entry, str]] = Recent(KNOWN_ENTRIES)
 
-    def entry(self, name: str, fresh: bool = False) -> Entry:
+    def entry(self, name: str, fresh: bool = False, token: str | None = None) -> Entry:
         """The entry of a bundled name, folder or Hub id; found once, so that dragging a slider reads no files.
+
+        On a Space the results of others are not found, and what one person has found is not another's.
+
+        Args:
+            fresh: find it anew.
+            token: to be used where the Hub shows the model to nobody without one.
 
         Raises:
             UserError: see `zoo.catalog.find`.
         """
-        name = (name or "").strip()
+        name, person = (name or "").strip(), people.present()
+        key, find = (name, person), self._find if person.trusted else partial(self._find, owner=person.name)
         if fresh:
-            self._entries.set(name, self._find(name))
-        return self._entries.get(name, lambda: self._find(name))
+            try:
+                entry = find(name)
+            except Withheld:
+                if not token:
+                    raise
+                entry = find(name, token=token)
+            self._entries.set(key, entry)
+            self._references = Recent(KNOWN_ENTRIES)
+        return self._entries.get(key, lambda: find(name))
 
     def shape(self, entry: Entry) -> Shape:
         """The sizes of an entry's encoder."""
@@ -144,14 +202,14 @@ class Desk:
 
     def wish(self, visitor: str, wish: Wish) -> None:
         """Note what a visitor asks for now: a run for anything else of theirs is then stale."""
-        self._wishes.set(visitor, wish)
+        self._wishes.set(visitor, wish.brief)
 
     def leave(self, visitor: str) -> None:
         """Note that a visitor has closed the page: whatever still runs for them is stale."""
         self._wishes.set(visitor, GONE)
 
     def is_stale(self, visitor: str, wish: Wish) -> bool:
-        return self._wishes.peek(visitor) not in (None, wish)
+        return self._wishes.peek(visitor) not in (None, wish.brief)
 
     def ask(
         self,
@@ -160,33 +218,46 @@ class Desk:
         question: str,
         passage: str,
         config: LengthConfig | None,
-        no_answer: bool | None = None,
+        no_answer: NoAnswer = AS_TRAINED,
     ) -> Reply:
         """Answer, classify or score on the given engine; `no_answer` as in `zoo.opened.Opened.ask`."""
         return self.model(entry, engine).ask(question, passage, config, no_answer)
 
     def reference(
-        self, entry: Entry, engine: str, question: str, passage: str, no_answer: bool | None = None
+        self, entry: Entry, engine: str, question: str, passage: str, no_answer: NoAnswer = AS_TRAINED
     ) -> tuple[Reply, bool]:
         """The full-length answer to stand beside: in fp32, or, where there are no such weights, of the model itself.
 
-        Where nothing is said of "no answer", both may say it if the entry may.
+        Both say "no answer" as the entry does where nothing else is asked, by its threshold.
 
         Returns:
             The reply, and whether it is fp32's.
         """
-        full, name = measuring.reference_of(entry, engine, self._sibling)
-        able = entry.no_answer if no_answer is None and entry.type is QUESTIONS else no_answer
-        key = (full.folder, name, question, passage, able)
-        reply = self._replies.get(key, lambda: self.ask(full, name, question, passage, None, able))
+        full, name = self._reference_of(entry, engine)
+        settled = no_answer.of(entry)
+        key = (full.folder, name, brief(question), brief(passage), settled)
+        reply = self._replies.get(key, lambda: self.ask(full, name, question, passage, None, settled))
         return reply, engine_class(name).precision == "fp32"
+
+    def _reference_of(self, entry: Entry, engine: str) -> tuple[Entry, str]:
+        """Looked for once by each person: it reads the sibling's files, which is a tenth of what answering takes."""
+        key = entry.folder, engine, people.present()
+        return self._references.get(key, lambda: measuring.reference_of(entry, engine, self._sibling))
+
+    def remember(self, asked: tuple[Hashable, ...], answered: Answered) -> None:
+        """Keep what was answered, so that it can be shown at once where the same is asked again."""
+        self._answered.set(_briefly(asked), answered)
+
+    def remembered(self, asked: tuple[Hashable, ...]) -> Answered | None:
+        """What was answered when the same was asked, without waiting for a model; None where it was not."""
+        return self._answered.peek(_briefly(asked))
 
     def full_ms(self, entry: Entry, engine: str, question: str, passage: str, now: bool = False) -> float | None:
         """What full length takes on this input here, as first measured; with `now` it is measured if it was not yet.
 
         It stays as it is afterwards, so that a budget in milliseconds does not pick another point at every run.
         """
-        key = (entry.folder, engine, question, passage)
+        key = (entry.folder, engine, brief(question), brief(passage))
         if not now:
             return self._full_ms.peek(key)
         run = self.runner(entry, engine, question, passage, None)
@@ -203,30 +274,36 @@ class Desk:
         question: str,
         passage: str,
         config: LengthConfig,
-        stale: Callable[[], bool] = lambda: False,
+        watch: Watch | None = None,
     ) -> Measured:
         """Time this input at the budget, at full length on the same engine, and in fp32 torch at full length, in turn.
 
         Raises:
-            Superseded: `stale` became true meanwhile.
+            Superseded: `watch.stale` became true meanwhile.
             UserError: bad input, or somebody else kept the device.
         """
-        runs = {FULL: self.runner(entry, engine, question, passage, None)}
+        runs, watch = {FULL: self.runner(entry, engine, question, passage, None)}, watch or Watch()
         if not config.is_full:  # the same thing twice would show nothing but noise
             runs = {BUDGET: self.runner(entry, engine, question, passage, config), **runs}
-        full, name = measuring.reference_of(entry, engine, self._sibling)
+        full, name = self._reference_of(entry, engine)
         if name != engine:
             runs[FLOAT] = self.runner(full, name, question, passage, None)
-        measured = measuring.measure(runs, stale)
-        self._full_ms.get((entry.folder, engine, question, passage), lambda: measured.timings[FULL].p50_ms)
+        measured = measuring.measure(runs, watch.stale, watch.progress)
+        key = (entry.folder, engine, brief(question), brief(passage))
+        self._full_ms.get(key, lambda: measured.timings[FULL].p50_ms)
         return measured
 
     def warm_up(self, name: str, engine: str, question: str, passage: str) -> None:
-        """Load what the first visitor needs; a failure is only logged, since asking will say it better."""
+        """Load what the first visitor needs, and answer what the page opens with; a failure is only logged, since
+        asking will say it better."""
         try:
             entry = self.entry(name)
-            self.ask(entry, engine, question, passage, None)
-            self.reference(entry, engine, question, passage)
+            config = budget.default_point(entry.front).config if entry.front else self.choose(entry, "", 0).point.config
+            no_answer = NoAnswer(entry.no_answer, entry.null_threshold if entry.no_answer else None)
+            reply = self.ask(entry, engine, question, passage, config, no_answer)
+            full, in_float = self.reference(entry, engine, question, passage, no_answer)
+            asked = (entry.folder, engine, question, passage, config, no_answer)
+            self.remember(asked, Answered(reply, full, in_float))
         except UserError as error:
             log.warning("Not warmed up: %s", error)
         except Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from urllib.parse import urlencode
 
 from ui.budget import UNITS
 from zoo import engines
+from zoo.errors import UserError
 
 LONGEST_NAME = 200
 
@@ -21,7 +23,13 @@ class Link:
     budget: float | None = None
     unit: str | None = None
     engine: str | None = None
+    example: int | None = None
     notices: list[str] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it selects nothing."""
+        return (self.model, self.budget, self.unit, self.engine, self.example) == (None,) * 5
 
 
 def read(query: Mapping[str, str]) -> Link:
@@ -54,10 +62,30 @@ def read(query: Mapping[str, str]) -> Link:
         if not math.isfinite(budget):
             notices.append("The link's budget is no number.")
             budget = None
-    return Link(model, budget, unit, engine, notices)
+    example = query.get("example") or ""
+    place = int(example) if example.isdecimal() and len(example) < 4 else None
+    return Link(model, budget, unit, engine, place, notices)
 
 
-def write(model: str, budget: float | None, unit: str, engine: str) -> str:
-    """The query string of a link, without a question mark."""
+def read_texts(arrived: str) -> tuple[str, str] | None:
+    """Both texts of a link as the browser has unpacked them; None where it has none.
+
+    Raises:
+        UserError: these are no texts.
+    """
+    if not arrived:
+        return None
+    try:
+        first, second = json.loads(arrived)
+    except (ValueError, TypeError):
+        first = second = None
+    if not isinstance(first, str) or not isinstance(second, str):
+        raise UserError("The link's texts cannot be read: it may have been cut when it was copied.")
+    return first, second
+
+
+def write(model: str, budget: float | None, unit: str, engine: str, example: int | None = None) -> str:
+    """The query string of a link, without a question mark; `example` is the place of what is asked, where it is one."""
     parts = {"model": model, "budget": None if budget is None else f"{budget:.6g}", "unit": unit, "engine": engine}
+    parts |= {"example": None if example is None else str(example)}
     return urlencode({key: value for key, value in parts.items() if value}, safe="/")

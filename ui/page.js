@@ -5,6 +5,8 @@ window.budgetZoo = {
     if (wanted) document.body.classList.toggle("dark", wanted === "dark");
     this.nameSliders();
     document.addEventListener("visibilitychange", () => this.lookAgain());
+    document.addEventListener("input", (event) => { if (event.target.closest("#question, #passage")) this.holdTexts(); });
+    window.addEventListener("popstate", () => this.goBack());
   },
 
   // Storage may be switched off; then the choice lasts as long as the page.
@@ -17,25 +19,69 @@ window.budgetZoo = {
     }
   },
 
+  // Something new was asked: what stands there is of something else until `show` says so.
+  wait() {
+    for (const id of ["answer-card", "kept-card", "latency-card"]) this.dim(id, true);
+  },
+
+  // The server tells what of the page is of what was asked last.
+  show(told) {
+    const { answer, latency } = JSON.parse(told || "{}");
+    this.dim("answer-card", !answer);
+    this.dim("kept-card", !answer);
+    this.dim("latency-card", !latency);
+    if (!answer) return;
+    document.documentElement.classList.add("opened");
+    setTimeout(() => this.scrollToAnswer(), 80);
+  },
+
+  dim(id, isOld) {
+    const card = document.getElementById(id);
+    if (!card) return;
+    card.classList.toggle("old", isOld);
+    card.setAttribute("aria-busy", isOld);
+  },
+
+  // Within the text, not the page: whoever reads elsewhere stays there.
+  scrollToAnswer() {
+    const text = document.getElementById("marked"), found = text && text.querySelector(".highlighted");
+    if (!found) return;
+    const above = found.getBoundingClientRect().top - text.getBoundingClientRect().top;
+    text.scrollTop += above - (text.clientHeight - found.offsetHeight) / 2;
+  },
+
   toggleDark() {
     const dark = document.body.classList.toggle("dark");
     this.remember(dark ? "dark" : "light");
   },
 
-  // What the address says: what Explore selects, the tab, and the job that is looked at.
+  // What the address says: what Explore selects, the tab, and the job or the card that is looked at.
   setAddress(query) {
     if (!query) return; // before a first selection
     this.explored = query;
+    this.write();
+    this.holdTexts();
+  },
+
+  setCard(card) {
+    if (this.isOpen) this.card = card;
     this.write();
   },
 
   // A tab names itself as it appears, too: until the page is open, the address knows better.
   setTab(tab) {
     if (this.isOpen) this.tab = tab;
+    this.nameTab();
     this.write();
     this.nameSliders();
     // Figures that were drawn while their tab was hidden have no width yet.
     setTimeout(() => window.dispatchEvent(new Event("resize")), 60);
+  },
+
+  // What the browser's history and a screen reader call the page: the tab first.
+  nameTab() {
+    const tab = document.querySelector(`#tab-${this.tab}-button`);
+    if (tab) document.title = `${tab.textContent.trim()} · Budget Zoo`;
   },
 
   setJob(job) {
@@ -47,8 +93,8 @@ window.budgetZoo = {
     const found = new URLSearchParams(location.search);
     this.tab = found.get("tab") || "explore";
     this.job = found.get("job") || "";
-    found.delete("tab");
-    found.delete("job");
+    this.card = found.get("card") || "";
+    for (const key of ["tab", "job", "card"]) found.delete(key);
     this.explored = found.toString();
   },
 
@@ -56,6 +102,7 @@ window.budgetZoo = {
     const parts = [];
     if (this.tab && this.tab !== "explore") parts.push("tab=" + encodeURIComponent(this.tab));
     if (this.tab === "jobs" && this.job) parts.push("job=" + encodeURIComponent(this.job));
+    if (this.tab === "models" && this.card) parts.push("card=" + encodeURIComponent(this.card));
     if (this.explored) parts.push(this.explored);
     return parts.join("&");
   },
@@ -63,6 +110,7 @@ window.budgetZoo = {
   // The server has read the address that the page was opened with.
   open() {
     this.isOpen = true;
+    this.nameTab();
     this.write();
   },
 
@@ -71,14 +119,79 @@ window.budgetZoo = {
     clearTimeout(this.later);
     // Browsers refuse more than about a hundred changes in half a minute, which a drag would reach.
     this.later = setTimeout(() => {
-      const query = this.query();
-      history.replaceState(null, "", location.pathname + (query ? "?" + query : "") + location.hash);
+      const query = this.query(), entry = this.entry();
+      const address = location.pathname + (query ? "?" + query : "") + location.hash;
+      // What one would go back to is an entry of its own: a tab, a card, a job, a checkpoint; a moved slider is none.
+      const isNew = this.entered !== undefined && this.entered !== entry;
+      this.entered = entry;
+      if (isNew) history.pushState(null, "", address);
+      else history.replaceState(null, "", address);
     }, 150);
+  },
+
+  entry() {
+    const explored = new URLSearchParams(this.explored);
+    explored.delete("budget");
+    return [this.tab, this.tab === "jobs" && this.job, this.tab === "models" && this.card, explored].join("|");
+  },
+
+  // Back and forward: a tab is only shown, what else has changed is opened anew from the address.
+  goBack() {
+    clearTimeout(this.later);
+    const state = () => [this.explored, this.job, this.card];
+    const before = state();
+    this.readAddress();
+    this.entered = this.entry();
+    // A tab that shows nothing of its own in the address leaves what the others show as it is.
+    const isOther = state().some((part, i) => part && part !== before[i]);
+    if (isOther) return location.reload();
+    [this.job, this.card] = before.slice(1);
+    const button = document.querySelector(`#tab-${this.tab}-button`);
+    if (button && button.getAttribute("aria-selected") !== "true") button.click();
+  },
+
+  // Texts of a person's own are in the link, behind the #, which no server sees before the page opens it.
+  texts() {
+    return ["question", "passage"].map((id) => document.querySelector(`#${id} textarea`)?.value || "");
+  },
+
+  holdTexts() {
+    try {
+      sessionStorage.setItem("budget-zoo-texts", JSON.stringify(this.texts()));
+    } catch {
+      // then a reload brings the example
+    }
+  },
+
+  async packTexts() {
+    if (new URLSearchParams(this.explored).has("example")) return "";
+    const packed = new Blob([JSON.stringify(this.texts())]).stream().pipeThrough(new CompressionStream("deflate-raw"));
+    const bytes = new Uint8Array(await new Response(packed).arrayBuffer());
+    const text = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+    return "#t=" + text.replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+  },
+
+  // The texts that the page opens with: of the link, else what was typed before a reload, else none.
+  async arrive() {
+    try {
+      const packed = new URLSearchParams(location.hash.slice(1)).get("t");
+      if (packed) {
+        const bytes = Uint8Array.from(atob(packed.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+        const read = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+        return await new Response(read).text();
+      }
+      const how = performance.getEntriesByType("navigation")[0]?.type;
+      if (how === "reload" || how === "back_forward") return sessionStorage.getItem("budget-zoo-texts") || "";
+    } catch {
+      return "broken";
+    }
+    return "";
   },
 
   async copyLink() {
     const query = this.query();
-    const link = location.origin + location.pathname + (query ? "?" + query : "");
+    const texts = await this.packTexts();
+    const link = location.origin + location.pathname + (query ? "?" + query : "") + texts;
     const button = document.querySelector("#copy-link");
     const label = button.textContent;
     try {
@@ -114,6 +227,15 @@ window.budgetZoo = {
   nameSliders() {
     const range = document.querySelector("#budget input[type=range]");
     if (range) range.setAttribute("aria-label", "Budget");
+    // Long texts scroll in their card, by the keyboard too.
+    for (const [id, name] of [["marked", "The text with what was found"], ["kept", "What was kept"]]) {
+      const text = document.querySelector(`#${id}`);
+      if (!text) continue;
+      text.tabIndex = 0;
+      text.setAttribute("role", "region");
+      text.setAttribute("aria-label", name);
+    }
   },
 };
 window.budgetZoo.readAddress();
+if (CSS.supports("field-sizing", "content")) document.documentElement.classList.add("sizes");

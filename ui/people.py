@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import gradio as gr
+from gradio.context import LocalContext
+from gradio.helpers import special_args
 
 from compress.jobs import jobs
 from compress.jobs.ledger import Job
+from ui.gate import is_loopback
 from zoo import publishing
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -39,6 +42,21 @@ def who(profile: gr.OAuthProfile | None) -> Person:
     if not get_settings().on_space:
         return Person("", True)
     return Person(profile.username if profile else "", False)
+
+
+def present() -> Person:
+    """The person whose event runs now; off a Space, as `who` says. On a Space whatever is no event is nobody's.
+
+    What looks something up by a name asks this, wherever the name came from: no handler can forget to say it.
+    """
+
+    def keep(profile: gr.OAuthProfile | None) -> None:
+        pass
+
+    if not get_settings().on_space:
+        return who(None)
+    (profile, *_), *_ = special_args(keep, [], LocalContext.request.get(None))
+    return who(profile)
 
 
 def read_only() -> bool:
@@ -75,6 +93,23 @@ def must_start(person: Person) -> None:
         raise UserError("Sign in first: jobs belong to the person who starts them.")
 
 
+def at_machine(request: gr.Request | None) -> bool:
+    """Whether who asks sits at this machine: a proxy or a tunnel that ends here asks under another name."""
+    if request is None or getattr(getattr(request, "client", None), "host", None) not in HERE:
+        return False
+    headers = getattr(request, "headers", {})
+    names = [headers.get("host", ""), headers.get("x-forwarded-host") or headers.get("host", "")]
+    return all(is_loopback(name) for name in names)
+
+
+def token_here(request: gr.Request | None) -> str | None:
+    """This machine's token, to open what the Hub shows to its owner alone; None for visitors from elsewhere.
+
+    On a Space none is used: a model that is open there is open to everybody.
+    """
+    return publishing.standard_token() if at_machine(request) and not get_settings().on_space else None
+
+
 def token_for(oauth: gr.OAuthToken | None, request: gr.Request) -> str:
     """The token to publish with, for one event: the signed-in person's on a Space, this machine's elsewhere.
 
@@ -85,9 +120,11 @@ def token_for(oauth: gr.OAuthToken | None, request: gr.Request) -> str:
         if oauth is None:
             raise UserError("Sign in first, at the top of the page: what you publish goes to your own account.")
         return oauth.token
-    client = getattr(request, "client", None)
-    if getattr(client, "host", None) not in HERE:
-        raise UserError("This machine's token is only for those who sit at it. Use `python -m zoo publish` there.")
+    if not at_machine(request):
+        raise UserError(
+            "This machine's token is only for those who sit at it and open the page as localhost. Use "
+            "`python -m zoo publish` there."
+        )
     token = publishing.standard_token()
     if not token:
         raise UserError(

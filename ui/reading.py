@@ -28,26 +28,26 @@ class Kind(NamedTuple):
     Attributes:
         name: to pick.
         does: of one of them, in a sentence.
-        endpoint: that asks it.
+        endpoints: that ask it.
     """
 
     name: str
     does: str
-    endpoint: str
+    endpoints: tuple[str, ...]
 
 
 KINDS = {
-    QA: Kind("questions", "answers questions", "answer"),
-    CLASSIFICATION: Kind("classify text", "classifies text", "classify"),
-    TOKENS.name: Kind("label words", "labels words", "tag"),
-    EMBEDDINGS.name: Kind("likeness of texts", "compares texts by embeddings", "match"),
-    RANKING.name: Kind("rank passages", "ranks passages", "match"),
+    QA: Kind("questions", "answers questions", ("answer",)),
+    CLASSIFICATION: Kind("classify text", "classifies text", ("classify",)),
+    TOKENS.name: Kind("label words", "labels words", ("label",)),
+    EMBEDDINGS.name: Kind("likeness of texts", "compares texts by embeddings", ("embed", "rank")),
+    RANKING.name: Kind("rank passages", "ranks passages", ("rank",)),
 }
 
 
 def kind_of(entry: Entry) -> Kind:
     """What an entry does, as the page calls it."""
-    return KINDS.get(entry.task) or Kind(entry.type.title, f"is for {entry.type.title}", "")
+    return KINDS.get(entry.task) or Kind(entry.type.title, f"is for {entry.type.title}", ())
 
 
 class Sample(NamedTuple):
@@ -100,7 +100,7 @@ class Reading:
 def questions() -> Reading:
     """Of models that answer questions."""
     samples = tuple(Sample(e["title"], e["question"], e["context"]) for e in catalog.examples())
-    return Reading(QA, "Question", "Passage", samples, button="Ask", most=MAX_QUESTION, lines=(2, 7))
+    return Reading(QA, "Question", "Passage", samples, button="Ask", most=MAX_QUESTION, lines=(1, 4))
 
 
 def _sentences(_entry: Entry) -> Reading:

@@ -10,6 +10,7 @@ from zoo.catalog import Entry
 from zoo.encoders import ENCODERS, as_a_whole
 from zoo.engines import engine_class, names, runs_graph
 from zoo.families import titles
+from zoo.fastest import Fastest, words
 from zoo.lengths import PAPER_TOKENS, Choice, Shape, macs_ratio
 from zoo.measuring import BUDGET, FLOAT, FULL, Measured
 from zoo.metrics import shown
@@ -30,11 +31,19 @@ def engine_labels() -> dict[str, str]:
     return {name: f"{engine_class(name).label} · {engine_class(name).precision}" for name in names()}
 
 
-def show_answer(title: str, reply: Reply, note: str = "") -> str:
-    """A card: whose answer, the answer, label or score, how sure."""
+def show_answer(title: str, reply: Reply, note: str = "", doubt: str = "") -> str:
+    """A card: whose answer, the answer, label or score, how sure, and what speaks against that."""
     words = escape(reply.words) or "No answer in this passage"
     sure = f"{100 * reply.probability:.0f} % probability" if reply.probability is not None else ""
-    return f"{title}\n\n### {words}\n\n{sure}{' · ' if sure and note else ''}{note}"
+    card = f"{title}\n\n### {words}\n\n{sure}{' · ' if sure and note else ''}{note}"
+    return f"{card}\n\n{doubt}" if doubt else card
+
+
+def doubt(entry: Entry, reply: Reply) -> str:
+    """What a probability does not say: that the model never learned to find no answer, and so always names one."""
+    if not reply.answers or entry.no_answer:
+        return ""
+    return "It never learned to say “no answer”: it names something even where the passage holds nothing."
 
 
 def compare(reply: Reply, full: Reply, precision: str) -> str:
@@ -46,6 +55,8 @@ def compare(reply: Reply, full: Reply, precision: str) -> str:
         return f"{abs(reply.matches[0].score - full.matches[0].score):.2f} away from {precision} full length"
     if reply.agrees(full):
         return f"Same as {precision} full length"
+    if reply.span and full.span and reply.words == full.words:
+        return f"The same words, another place than at {precision} full length"
     if reply.tags is not None and full.tags is not None:
         same, every = reply.shared_tags(full)
         return f"{same} of {every} labelled spans as at {precision} full length"
@@ -64,7 +75,7 @@ def order_likeness(reply: Reply, full: Reply) -> float:
 
 def list_answers(answers: list[Answer], shown: int = SHOWN_ANSWERS) -> str:
     """The n-best list."""
-    rows = ["| | answer | probability | score |", "|---:|:---|---:|---:|"]
+    rows = ["| rank | answer | probability | score |", "|---:|:---|---:|---:|"]
     for place, answer in enumerate(answers[:shown], 1):
         words = escape(answer.text) if answer.text else "*no answer*"
         rows.append(f"| {place} | {words} | {100 * answer.probability:.1f} % | {answer.score:.2f} |")
@@ -96,8 +107,8 @@ def name_rows(engine: str) -> dict[str, str]:
     }
 
 
-def show_latency(measured: Measured, engine: str) -> str:
-    """Headline, table, and where it was measured."""
+def show_latency(measured: Measured, engine: str, expected: float | None = None) -> str:
+    """Headline, table, and where it was measured; `expected` is the speed-up that the front has."""
     names = name_rows(engine)
     ratio, low, high = measured.speedups[FULL]
     timings = measured.distinct
@@ -109,7 +120,9 @@ def show_latency(measured: Measured, engine: str) -> str:
     if FLOAT in measured.speedups:
         other, other_low, other_high = measured.speedups[FLOAT]
         spread += f"; against fp32 PyTorch {other:.2f}× ({other_low:.2f}–{other_high:.2f})"
-    rows = ["| | p50 | p90 | n |", "|:---|---:|---:|---:|"]
+    if expected and BUDGET in timings:
+        spread += f". Expected were {expected:.2f}×: the front's, of other inputs, where it was searched"
+    rows = ["| run | p50 | p90 | n |", "|:---|---:|---:|---:|"]
     where = {name: f" on {escape(gpu)}" for name, gpu in measured.gpus.items()}
     rows += [
         f"| {names[k]}{where.get(k, '')} | {t.p50_ms:.1f} ms | {t.p90_ms:.1f} ms | {t.n} |" for k, t in timings.items()
@@ -117,15 +130,15 @@ def show_latency(measured: Measured, engine: str) -> str:
     return f"{head}{spread}.\n\n" + "\n".join(rows)
 
 
-def show_machine(measured: Measured) -> str:
-    """The stamp below a measurement, and the badge where something else was running."""
+def show_machine(measured: Measured, found: Fastest | None = None) -> str:
+    """The stamp below a measurement, the badge where something else was running, and why an engine is the default."""
     m = measured.machine
     int8 = ", ".join(name for name, key in (("VNNI", "vnni"), ("AMX", "amx")) if m.get(key)) or "no VNNI, no AMX"
     windows = len(measured.tokens)
     size = f"{sum(measured.tokens)} tokens" + (f" in {windows} windows" if windows > 1 else "")
     stamp = f"{size} · {m.get('threads')} threads · {escape(str(m.get('cpu')))} ({int8}) · {m.get('date')}"
     badge = "**Disturbed:** something else kept this machine busy, so read these figures with care.\n\n"
-    return (badge if measured.disturbed else "") + stamp
+    return (badge if measured.disturbed else "") + stamp + (f"\n\n{escape(words(found))}" if found else "")
 
 
 def describe_entry(entry: Entry) -> str:

@@ -23,7 +23,10 @@ def place_top(sign_in: bool = False) -> dict[str, gr.Button]:
     """What stands above all tabs: the name, a link to what is shown, light or dark, and on a Space signing in."""
     p: dict[str, gr.Button] = {}
     with gr.Row(elem_id="top"):
-        markdown("# Budget Zoo\nAsk a question, drag the budget, see what is still answered.", elem_id="brand")
+        markdown(
+            "# Budget Zoo\nAsk a small model, drag its compute budget, and see whether the answer still holds.",
+            elem_id="brand",
+        )
         with gr.Row(elem_id="tools"):
             if sign_in:
                 gr.LoginButton("Sign in", size="sm", elem_id="sign-in", min_width=90)

@@ -1,4 +1,4 @@
-"""The command line: `python -m zoo list|ask|pull|convert|publish|verify|deploy`."""
+"""The command line: `python -m zoo list|ask|pull|convert|publish|export|verify|deploy`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from zoo import conversion, publishing, pulling
+from zoo import conversion, proposing, publishing, pulling
+from zoo.abstaining import MEANING
+from zoo.answers import NoAnswer
 from zoo.catalog import find
 from zoo.commits import follow
 from zoo.deploy import Space
@@ -34,6 +36,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="The models that there are: find, pull and publish them, and put this program on a Space.",
+)
+
+
+ENGINE_HELP = (
+    "one of the entry's; auto: they are timed in turn on the first text, and the fastest is taken, now and by default; "
+    "else that one, or the entry's first"
 )
 
 
@@ -84,10 +92,11 @@ def ask(
     ] = None,
     budget: Annotated[float | None, typer.Option(help="percent of the unpadded full model's MACs")] = None,
     config: Annotated[str | None, typer.Option(help='a length configuration: "(315, 251, 242, 159, 142, 33)"')] = None,
-    engine: Annotated[str | None, typer.Option(help="one of the entry's; by default its first")] = None,
+    engine: Annotated[str | None, typer.Option(help=ENGINE_HELP)] = None,
     no_answer: Annotated[
         bool | None, typer.Option("--no-answer/--always-answer", help="whether “no answer” may win; else as trained")
     ] = None,
+    null_threshold: Annotated[float | None, typer.Option(help=f"{MEANING}; by default the entry's own")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with everything that is said")] = False,
     npy: Annotated[Path | None, typer.Option(help="write embeddings to this file, a row a text")] = None,
 ) -> None:
@@ -96,21 +105,25 @@ def ask(
     A line of standard input is a first text, or both with a tab between them, or a JSON object with `first` and
     `second`.
     """
-    from zoo import asking
+    from zoo import asking, fastest
 
-    known = find(entry, None, standard_token())
+    known, wanted = find(entry, None, standard_token()), NoAnswer(no_answer, null_threshold)
+    wanted.of(known)  # what is not heard is refused before anything is read
     lengths = asking.config_of(known, budget, config)
-    opened = asking.open_entry(known, engine or known.engines[0])
     second = second if shared is None else shared
     if second is None and second_file:
         second = second_file.read_text(encoding="utf-8")
     texts = asking.lines(sys.stdin, second) if first is None else iter([(first, second)])
+    if engine == fastest.AUTO:
+        engine, why, texts = fastest.by_first(known, texts, lengths)
+        typer.echo(why, err=True)
+    opened = asking.open_entry(known, engine or fastest.default_engine(known))
     if npy:
         count, width = asking.write_vectors(opened, [one for one, _ in texts], lengths, npy)
         typer.echo(f"{count} vectors of {width} numbers in {npy}")
         return
     for one, other in texts:
-        reply = opened.ask(one, other, lengths, no_answer)
+        reply = opened.ask(one, other, lengths, wanted)
         if as_json:
             typer.echo(json.dumps(asking.facts_of(reply), ensure_ascii=False))
         else:
@@ -144,17 +157,30 @@ def convert(
 @app.command()
 def publish(
     folder: Annotated[str, typer.Argument(help="a folder, or the name of a bundled model or local result")],
-    repo: Annotated[str, typer.Argument(help="where to: owner/name")],
+    repo: Annotated[
+        str | None, typer.Argument(help="where to: owner/name; of a pull request, if it is not the entry's base model")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     public: Annotated[bool, typer.Option("--public", help="for everybody; else private")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be sent, and the card")] = False,
     tag: Annotated[str | None, typer.Option(help="of the commit; by default v1, v2, ...")] = None,
     collection: Annotated[str, typer.Option(help="title of the Collection; empty for none")] = "Budget Zoo",
+    with_layouts: Annotated[
+        bool, typer.Option("--layouts", help="add what optimum, transformers.js and sentence-transformers open")
+    ] = False,
+    pull_request: Annotated[
+        bool, typer.Option("--pull-request", help="propose the int8 files to the base model, with what was measured")
+    ] = False,
 ) -> None:
-    """Publish a model in one commit, pull it back and compare."""
-    place = Path(folder) if Path(folder).is_dir() else find(folder).folder
+    """Publish a model in one commit, pull it back and compare; or propose its int8 files to its base model."""
+    place = _folder(folder)
     token = standard_token() if dry_run else _token()
-    preview = publishing.preview(place, repo, token, private=not public)
+    if pull_request:
+        _propose(place, repo, token, dry_run, yes)
+        return
+    if repo is None:
+        raise UserError("Say where to publish: owner/name.")
+    preview = publishing.preview(place, repo, token, private=not public, with_layouts=with_layouts)
     for path, size in preview.files:
         typer.echo(f"{'  same' if path in preview.unchanged else '  new '} {size:>12,}  {path}")
     for notice in preview.notices:
@@ -166,13 +192,44 @@ def publish(
         return
     if not yes and not typer.confirm("Publish?"):
         raise UserError("Nothing was published.")
-    steps = publishing.publish(place, repo, _token(), private=not public, tag=tag, collection=collection or None)
+    steps = publishing.publish(
+        place, repo, _token(), not public, tag, collection=collection or None, with_layouts=with_layouts
+    )
     done = follow(steps, typer.echo)
     for check in done.checks:
         typer.echo(f"  {check}")
     typer.echo(f"{done.url} at {done.commit}{'' if done.changed else ' (nothing had changed)'}")
     if not done.verified:
         raise UserError(f"{repo} was published but is NOT what was sent. Look at the lines above and publish again.")
+
+
+def _propose(place: Path, base: str | None, token: str | None, dry_run: bool, yes: bool) -> None:
+    """The pull request of `publish`, shown first."""
+    proposal = proposing.preview(place, token, base)
+    for path, size in proposal.files:
+        typer.echo(f"{'  over' if path in proposal.replaced else '  new '} {size:>12,}  {path}")
+    typer.echo(f"a pull request to {proposal.base}: {proposal.title}")
+    if dry_run:
+        typer.echo(f"\n{proposal.text}")
+        return
+    if not yes and not typer.confirm("Propose?"):
+        raise UserError("Nothing was proposed.")
+    done = follow(proposing.propose(place, _token(), base), typer.echo)
+    typer.echo(f"{done.url}{'' if done.new else ' is open already: nothing was sent'}")
+
+
+@app.command()
+def export(
+    entry: Annotated[str, typer.Argument(help="a folder, or the name of a bundled model or local result")],
+    out: Annotated[Path, typer.Argument(help="a new folder")],
+) -> None:
+    """Write a model's folder as `publish --layouts` sends it, for other programs on this machine."""
+    for name, size in publishing.export(_folder(entry), out):
+        typer.echo(f"{size:>12,}  {name}")
+
+
+def _folder(name: str) -> Path:
+    return Path(name) if Path(name).is_dir() else find(name).folder
 
 
 @app.command()

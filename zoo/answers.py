@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.errors import UserError
+from zoo.tasks import QUESTIONS
+
 if TYPE_CHECKING:
+    from zoo.catalog import Entry
     from zoo.features import Window
 
 
@@ -74,9 +79,9 @@ class KeptWindow:
     """
 
     tokens: list[str]
-    spans: list[tuple[int, int] | None]
+    spans: Sequence[tuple[int, int] | None]
     kept: np.ndarray
-    parts: list[int | None] = field(default_factory=list["int | None"])
+    parts: Sequence[int | None] = ()
 
 
 NO_LABEL, NO_TAG = "none of the labels", "nothing to label"
@@ -179,6 +184,57 @@ class Reply:
         return self.span == other.span and bool(self.answers) == bool(other.answers)
 
 
+@dataclass(frozen=True)
+class NoAnswer:
+    """What a person asks of "no answer"; what is None is as the entry has it.
+
+    Attributes:
+        allowed: it may win.
+        threshold: it wins if its score is above the best span's by more than this, in logits.
+
+    Raises:
+        UserError: the threshold is no finite number, or one for what is not allowed.
+    """
+
+    allowed: bool | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is None:
+            return
+        if not is_threshold(self.threshold):
+            raise UserError(f"The threshold of “no answer” is a number such as -1.5, not {self.threshold!r}.")
+        if self.allowed is False:
+            raise UserError("“No answer” is not allowed, so that no threshold of it is heard: leave one of both out.")
+
+    def of(self, entry: Entry) -> NoAnswer:
+        """The same for an entry, with nothing left open: where "no answer" may win, by what threshold, else None.
+
+        Raises:
+            UserError: the entry is not for questions, or may not say "no answer", and something of it was asked.
+        """
+        if entry.task != QUESTIONS.name:
+            if self == AS_TRAINED:
+                return self
+            raise UserError(f"{entry.name} is for {entry.type.title}: “no answer” is for questions.")
+        allowed = entry.no_answer if self.allowed is None else self.allowed
+        if not allowed and self.threshold is not None:
+            raise UserError(
+                f"{entry.name} was not trained to say “no answer”, so that no threshold of it is heard: allow “no "
+                "answer” as well, or leave the threshold out."
+            )
+        own = entry.null_threshold if self.threshold is None else self.threshold
+        return NoAnswer(allowed, own if allowed else None)
+
+
+AS_TRAINED = NoAnswer()
+
+
+def is_threshold(value: object) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
 def find_labels(logits: np.ndarray, names: Sequence[str], several: bool = False) -> list[Label]:
     """The labels of one text, from likely to unlikely.
 
@@ -205,8 +261,7 @@ def find_answers(
     logits: Sequence[np.ndarray],
     n_best: int = 20,
     max_answer_tokens: int = 30,
-    no_answer: bool = False,
-    null_threshold: float = 0.0,
+    null_threshold: float | None = None,
 ) -> list[Answer]:
     """The best answers to one question, over all windows of its passage.
 
@@ -220,11 +275,11 @@ def find_answers(
             ignored.
         n_best: how many answers are kept.
         max_answer_tokens: the longest answer, in tokens.
-        no_answer: whether "no answer" competes. Its score is the lowest, over the windows, of the two logits at [CLS].
-        null_threshold: "no answer" wins if its score is above the best span's by more than this.
+        null_threshold: "no answer" wins if its score is above the best span's by more than this; None: it does not
+            compete. Its score is the lowest, over the windows, of the two logits at [CLS].
 
     Returns:
-        The answers from best to worst, at most `n_best`; empty where no span is valid and `no_answer` is off.
+        The answers from best to worst, at most `n_best`; empty where no span is valid and it does not compete.
     """
     best: dict[tuple[int, int], float] = {}
     null_score = np.inf
@@ -235,12 +290,12 @@ def find_answers(
             best[span] = max(score, best.get(span, -np.inf))
 
     answers = [Answer(context[a:b], a, b, score) for (a, b), score in best.items()]
-    if no_answer and windows:
+    if null_threshold is not None and windows:
         answers.append(Answer("", -1, -1, null_score))
 
     def rank(answer: Answer) -> tuple[float, bool, int, int]:
         is_null = answer.start < 0
-        return -answer.score + null_threshold * is_null, is_null, answer.start, answer.end
+        return -answer.score + (null_threshold or 0.0) * is_null, is_null, answer.start, answer.end
 
     return _with_probabilities(sorted(answers, key=rank)[:n_best])
 

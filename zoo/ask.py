@@ -8,11 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from zoo.answers import Answer, Reply, find_answers
+from zoo.answers import AS_TRAINED, Answer, NoAnswer, Reply, find_answers
 from zoo.checkpoints import most_tokens
 from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import MAX_CONTEXT, MAX_QUESTION, Tokenizer, clean_text, make_windows
+from zoo.features import MAX_CONTEXT, MAX_QUESTION, MAX_QUESTION_TOKENS, Tokenizer, clean_text, make_windows
 from zoo.lengths import LengthConfig, Lengths
 from zoo.opened import Inputs, Opened, run_all
 from zoo.tasks import QUESTIONS
@@ -35,30 +35,25 @@ class QuestionAnswerer(Opened):
     task = QUESTIONS.name
     refusal = "not for questions. Choose a question-answering model."
 
-    @property
-    def no_answer(self) -> bool:
-        """Whether "no answer" may win (SQuAD v2)."""
-        return self.entry.no_answer
-
     def ask(
         self,
         first: str,
         second: str | None,
         config: LengthConfig | None = None,
-        no_answer: bool | None = None,
+        no_answer: NoAnswer = AS_TRAINED,
         n_best: int = 20,
-        null_threshold: float = 0.0,
     ) -> Reply:
         """Answers a question (`first`) from a passage (`second`); a long passage is read in overlapping windows.
 
         Args:
             first, second: question and passage.
             config: length configuration; None for full length.
-            no_answer: whether "no answer" may win; None: as the model was trained.
-            n_best, null_threshold: see `find_answers`.
+            no_answer: whether "no answer" may win, and by what threshold; by default as the entry has it.
+            n_best: see `find_answers`.
 
         Raises:
-            UserError: an empty question or passage, or a configuration for another number of layers.
+            UserError: an empty question or passage, a configuration for another number of layers, or a threshold that
+                is not heard.
         """
         inputs = self.prepare(first, second)
         outputs, reply = self.run(inputs, config)
@@ -67,8 +62,7 @@ class QuestionAnswerer(Opened):
             inputs.windows,
             [output.logits[0] for output in outputs],
             n_best=n_best,
-            no_answer=self.no_answer if no_answer is None else no_answer,
-            null_threshold=null_threshold,
+            null_threshold=no_answer.of(self.entry).threshold,
         )
         drops = config is not None and not config.is_full and not self.config.get("always_keep_first_token")
         remark = [UNSURE] if drops and any(answer.start < 0 for answer in answers) else []
@@ -82,7 +76,10 @@ class QuestionAnswerer(Opened):
         if not context.strip():
             raise UserError("There is no passage to read: paste one, or pick an example.")
         windows = make_windows(self.tokenizer, [question], [context], self.max_length, STRIDE)
-        notices = [notice for notice in (question_notice, context_notice) if notice]
+        notices = [f"Question: {question_notice}"] if question_notice else []
+        if (count := len(self.tokenizer(question, add_special_tokens=False)["input_ids"])) > MAX_QUESTION_TOKENS:
+            notices.append(f"The question is long: only its first {MAX_QUESTION_TOKENS} of {count} tokens were read.")
+        notices += [f"Passage: {context_notice}"] if context_notice else []
         if len(windows) > 1:
             notices.append(f"The passage is long: it was read in {len(windows)} overlapping windows.")
         return Inputs((context,), windows, notices)
@@ -99,7 +96,7 @@ def predict(
     pairs: Sequence[tuple[str, str]],
     config: Lengths | None = None,
     reading: tuple[int, int] = (MAX_LENGTH, STRIDE),
-    no_answer: bool = False,
+    null_threshold: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
     """Answers many questions. Windows of equal length share a batch, so nothing is ever padded.
@@ -110,7 +107,7 @@ def predict(
         pairs: a question and its passage each.
         config: length configuration; None for full length.
         reading: tokens of a window at most, and those that neighbouring windows of a passage share.
-        no_answer: whether "no answer" may win (SQuAD v2).
+        null_threshold: "no answer" may win (SQuAD v2), by this threshold, see `find_answers`; None: it may not.
         progress: called with (windows done, windows in all).
     """
     questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
@@ -125,6 +122,8 @@ def predict(
     predictions = list[Prediction]()
     for example, context in enumerate(contexts):
         own = by_example.get(example, [])
-        answers = find_answers(context, [windows[i] for i in own], [logits[i] for i in own], no_answer=no_answer)
+        answers = find_answers(
+            context, [windows[i] for i in own], [logits[i] for i in own], null_threshold=null_threshold
+        )
         predictions.append(Prediction(answers[0].text if answers else "", answers))
     return predictions

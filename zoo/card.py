@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from zoo import card_files
+from zoo import card_files, layouts
 from zoo.checkpoints import SIGMOID
 from zoo.engines import runs_graph, runs_int8
 from zoo.errors import UserError
@@ -15,13 +16,14 @@ from zoo.hub import TAG
 from zoo.lengths import PAPER_TOKENS
 from zoo.metrics import OTHER_KEYS, listed, scores_of, shown
 from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TASK_TYPES, TEXTS, TOKENS
+from zoo.yaml_files import parse_yaml
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
     from zoo.lengths import Front
 
 # Of the provenance, told in other sections.
-ELSEWHERE = ("trained on", "calibrated on", "searched on", "reported on", "base_revision", "zeros")
+ELSEWHERE = ("trained on", "calibrated on", "searched on", "reported on", "base_revision", "zeros", "published")
 DATA = (
     ("trained on", "train", "titles"),
     ("calibrated on", "train", "titles"),
@@ -68,17 +70,18 @@ print(reply.matches[0])
 FIRST, LAST = ("point", "MACs"), ("p50 ms", "lengths at")  # of the front's table, around the metrics
 
 
-def render(entry: Entry, repo_id: str | None = None, license: str | None = None) -> str:
+def render(entry: Entry, repo_id: str | None = None, license: str | None = None, added: Collection[str] = ()) -> str:
     """The card (`README.md`) of an entry: front matter, what it is, scores, front, data, provenance, how to run it.
 
     Args:
         entry: of the catalog.
         repo_id: where it is published, for the snippet; OWNER/<name> until that is known.
         license: of the base model, where the entry itself states none.
+        added: files for other programs that stand beside it, see `zoo.layouts`.
     """
-    front_matter = yaml.safe_dump(_metadata(entry, license), sort_keys=False, allow_unicode=True)
+    front_matter = yaml.safe_dump(_metadata(entry, license, added), sort_keys=False, allow_unicode=True)
     made_by = card_files.recipe(entry.folder)
-    parts = [f"---\n{front_matter}---", f"# {entry.title}", _summary(entry), _zeros(entry), _scores(entry)]
+    parts = [f"---\n{front_matter}---", f"# {entry.title}", _summary(entry), _zeros(entry), measured(entry)]
     if entry.front:
         parts.append(_front(entry.front, entry.type.padded))
     parts.append(_data(entry, yaml.safe_load(made_by) if made_by else {}))
@@ -88,12 +91,16 @@ def render(entry: Entry, repo_id: str | None = None, license: str | None = None)
     if made_by:
         parts.append(f"The recipe, to be run again with `python -m compress run`:\n\n```yaml\n{made_by}```")
     parts.append("## Use\n\n" + _use(entry, repo_id))
+    parts.append(layouts.describe(entry, repo_id or f"OWNER/{entry.name}", added))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def files(entry: Entry, repo_id: str | None = None, license: str | None = None) -> dict[str, bytes]:
-    """All that is drawn from an entry's facts, by path in the repository: card, picture, results, recipe."""
-    contents = {"README.md": render(entry, repo_id, license).encode()}
+def files(
+    entry: Entry, repo_id: str | None = None, license: str | None = None, added: Collection[str] = ()
+) -> dict[str, bytes]:
+    """All that is drawn from an entry's facts, by path in the repository: card, picture, results, recipe; see
+    `render`."""
+    contents = {"README.md": render(entry, repo_id, license, added).encode()}
     if entry.front:
         contents[card_files.PICTURE] = card_files.picture(entry.front)
     if results := card_files.eval_results(entry):
@@ -114,10 +121,7 @@ def read(card: str) -> dict[str, Any]:
         UserError: the front matter is no YAML mapping.
     """
     matter, text = _split(card)
-    try:
-        data = yaml.safe_load(matter) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"The card's front matter is not valid YAML: {error}. Correct README.md.") from error
+    data = parse_yaml(matter, "The card's front matter") or {}
     if not isinstance(data, dict):
         raise UserError("The card's front matter should be a YAML mapping. Correct README.md.")
     results = [result for model in _mappings(data, "model-index") for result in _mappings(model, "results")]
@@ -165,7 +169,7 @@ def _mappings(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _metadata(entry: Entry, license: str | None = None) -> dict[str, Any]:
+def _metadata(entry: Entry, license: str | None = None, added: Collection[str] = ()) -> dict[str, Any]:
     int8 = runs_int8(entry)
     is_graph = entry.front is not None or runs_graph(entry)
     tags = ["int8", "onnx", "openvino", *(["length-adaptive"] if entry.front else [])] if int8 and is_graph else []
@@ -174,7 +178,7 @@ def _metadata(entry: Entry, license: str | None = None) -> dict[str, Any]:
         "language": "en",
         "pipeline_tag": entry.type.pipeline,
         "library_name": "onnx" if is_graph else "pytorch" if int8 else "transformers",
-        "tags": [TAG, entry.method, *tags],
+        "tags": [TAG, entry.method, *tags, *layouts.tags(entry, added)],
     }
     if entry.base_model:
         data |= {"base_model": entry.base_model, "base_model_relation": "quantized" if int8 else "finetune"}
@@ -249,14 +253,17 @@ def _base(entry: Entry) -> str:
     return f"{entry.base_model}" + (f" at revision {revision}" if revision else "") + f" ({relation})"
 
 
-def _scores(entry: Entry) -> str:
+def measured(entry: Entry) -> str:
+    """The section with the scores of an entry and what they were measured on; empty where there are none."""
     if not entry.metrics:
         return ""
     scores = scores_of(entry.metrics)
     facts = {key: value for key, value in entry.metrics.items() if OTHER_KEYS.get(key, key) not in scores}
     rows = [f"| {shown(key)} | {value:.2f} |" for key, value in scores.items()]
     table = "| score | of 100 |\n|---|--:|\n" + "\n".join(rows) + "\n\n" if rows else ""
-    return "## Measured\n\n" + table + _list(facts)
+    # What others published of the method is a sentence in the entry: of which recipes, those who make entries know.
+    beside = entry.provenance.get("published")
+    return "## Measured\n\n" + table + _list(facts) + (f"\n\n{beside}" if isinstance(beside, str) else "")
 
 
 def _data(entry: Entry, recipe: dict[str, Any]) -> str:
@@ -297,11 +304,12 @@ def _front(front: Front, tokens: int) -> str:
     stamp = dict(front.measured_on)
     padded = stamp.pop(f"padded_to_{tokens}", None)
     if padded:
-        share, loss = f"{100 * padded['macs_ratio']:.1f} %", f"{padded['loss']:.2f}"
+        share, loss = f"{100 * padded['macs_ratio']:.1f} %", padded["loss"]
+        lost = f"{abs(loss):.2f} {shown(front.metric)} {'below' if loss >= 0 else 'above'} full length"
         text += (
             f"\n\nThe papers count otherwise: token counts at inputs **padded to {tokens}**, where most of what is "
             f"dropped is padding. So counted, the lengths {padded['lengths']} take {share} of the MACs, with "
-            f"{listed(padded)}: {loss} {shown(front.metric)} below full length. The two shares are not comparable."
+            f"{listed(padded)}: {lost}. The two shares are not comparable."
         )
     return text + ("\n\nMeasured on:\n\n" + _list(stamp) if stamp else "")
 

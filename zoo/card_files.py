@@ -13,9 +13,11 @@ import yaml
 
 from zoo.checkpoints import RAW, SIGMOID, SOFTMAX
 from zoo.engines import engine_class, names, runs_int8
+from zoo.errors import UserError
 from zoo.metrics import listed, scores_of, shown
 from zoo.settings import get_settings
 from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TEXTS, TOKENS
+from zoo.yaml_files import parse_yaml
 
 if TYPE_CHECKING:
     from zoo.catalog import Entry
@@ -228,8 +230,8 @@ def recipe(folder: Path) -> str | None:
     for path in places:
         if path.is_file():
             try:
-                data = yaml.safe_load(path.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError, OSError):
+                data = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+            except (UserError, UnicodeDecodeError, OSError):
                 continue
             if isinstance(data, dict):
                 return yaml.safe_dump(_without_folders(data), sort_keys=False, allow_unicode=True, width=120)

@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from zoo import pulling, safety, shelf
-from zoo.abstaining import folder_abstains
+from zoo import pulling, safety, shelf, trial
+from zoo.abstaining import folder_abstains, threshold_in
 from zoo.checkpoints import activation_of, head_of, labels_of, read_config
 from zoo.encoders import ENCODERS
 from zoo.engines import GRAPH, INTEGERS, TENSORS, float_weights, running
-from zoo.errors import UserError
+from zoo.errors import UserError, told
 from zoo.families import FAMILIES
 from zoo.files import read_json
 from zoo.foreign import refuse_settings
@@ -23,6 +23,7 @@ from zoo.metrics import scores_of
 from zoo.onnx_files import facts_of, names_in, stock_graph
 from zoo.pooling import Pooling
 from zoo.settings import get_settings
+from zoo.sizes import check_held
 from zoo.tasks import QUESTIONS, TASK_TYPES, TaskType
 from zoo.tensors import Tensors, has_tensors
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MODELS = Path(__file__).parent / "models"
 FRONT = "front.json"
+LONGEST_NAME = 4096  # characters, as of a path
 KINDS = {
     **dict.fromkeys(("title", "task", "method", "base_model", "license", "full_precision", "weights_dtype"), str),
     **dict.fromkeys(("metrics", "provenance"), dict),
@@ -44,7 +46,8 @@ class Entry:
     `parameters` and `bytes` count the weights; `metrics` are points of 100 with what they were measured on;
     `front` is there for int8 length-adaptive entries; `engines` are the names that `zoo.engines.open_engine` takes;
     `labels` name a classifier's outputs in their order (one where it gives a score), `activation` says what turns these
-    into what is said, see `zoo.checkpoints.activation_of`. `no_answer`: it was trained to say that there is none.
+    into what is said, see `zoo.checkpoints.activation_of`. `no_answer`: it was trained to say that there is none,
+    which wins if its score is above the best span's by more than `null_threshold`, in logits.
     `family` is the `model_type` of its `config.json`; `pooling` says how its tokens become one vector, where they do.
     """
 
@@ -68,6 +71,7 @@ class Entry:
     labels: list[str] = field(default_factory=list)
     activation: str = ""
     no_answer: bool = False
+    null_threshold: float = 0.0
     family: str = ""
     pooling: Pooling = Pooling()
 
@@ -103,13 +107,14 @@ def bundled() -> list[Entry]:
     return [_read(path.parent, path.parent.name) for path in sorted(MODELS.glob("*/entry.json"))]
 
 
-def find(name: str, revision: str | None = None, token: str | None = None) -> Entry:
+def find(name: str, revision: str | None = None, token: str | None = None, owner: str | None = None) -> Entry:
     """The entry of a bundled name, a registered local result, a folder, or a Hub id, in this order.
 
     Args:
         name: for example `minilm-l6-qa`, `runs/mine/model`, `owner/model` or `owner/model@revision`.
         revision: a Hub revision; the entry's `revision` says which commit it came to.
         token: for private models of the Hub.
+        owner: whose local results are found beside those of nobody, see `zoo.shelf.folder_of`.
 
     Raises:
         UserError: not found, no network, no weights, only pickled ones, too large, or no model that this program runs.
@@ -117,13 +122,12 @@ def find(name: str, revision: str | None = None, token: str | None = None) -> En
     name = _clean(name)
     if name in (path.parent.name for path in MODELS.glob("*/entry.json")):
         return _read(MODELS / name, name)
-    if (result := _registered(name)) is not None:
+    if (result := _registered(name, owner)) is not None:
         return _read(safety.check_folder(result), name)
     # On a Space the folders are the host's, not the visitor's.
     if not get_settings().on_space:
-        folder = Path(name).expanduser()
-        if folder.is_dir():
-            return _read(safety.check_folder(folder), name)
+        if folder := _folder_at(name):
+            return _read(_tried(folder), name)
         _check_hub_id(name)
     folder, commit = _pulled(name, revision, token, _check_entry)
     return _read(folder, name, commit)
@@ -136,13 +140,23 @@ def _pulled(
     safety.split_revision(name)  # a path is told as no id, whether or not the Hub can be reached
     folder, commit = pulling.pull(name, revision, token, check=check)
     # The files of a snapshot are links into the blobs beside it.
-    return safety.check_folder(folder, root=folder.parent.parent), commit
+    return _tried(folder, root=folder.parent.parent), commit
+
+
+def _tried(folder: Path, root: Path | None = None) -> Path:
+    """A folder from elsewhere, resolved: its files were looked over, and a child process has read and run them before.
+
+    Raises:
+        UserError: what is wrong with it.
+    """
+    trial.check(safety.check_files(folder, root), root)
+    return safety.check_folder(folder, root)
 
 
 def _check_entry(config: dict[str, Any], names: Collection[str]) -> None:
     """Refuses what has no head that this program runs; what is published by it says so in a file of its own."""
     pulling.check_type(config, names)
-    if "entry.json" not in names:
+    if not {"entry.json", pulling.MODULES} & set(names):  # either says what the encoder is for
         _task(config, "the model")
 
 
@@ -172,10 +186,9 @@ def stated(folder: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _registered(name: str) -> Path | None:
-
+def _registered(name: str, owner: str | None = None) -> Path | None:
     try:
-        return shelf.folder_of(name)
+        return shelf.folder_of(name, owner)
     except UserError as error:
         log.warning("%s", error)
         return None
@@ -185,12 +198,22 @@ def full_precision(entry: Entry) -> Entry | None:
     """The entry to run in fp32 beside this one: itself where it has such weights, else its full-precision sibling."""
     if has_tensors(entry.folder):
         return entry
-    if not entry.full_precision:
+    if not (name := entry.full_precision):
         return None
-    beside = entry.folder.parent / entry.full_precision
-    if Path(entry.full_precision).name == entry.full_precision and has_tensors(beside):
-        return _read(beside, entry.full_precision)
-    return find(entry.full_precision)
+    beside = entry.folder.parent / name
+    if Path(name).name == name and has_tensors(beside):
+        return _read(beside if beside.parent == MODELS else _tried(beside), name)
+    if entry.revision is None or (MODELS / name).parent == MODELS:
+        other = find(name)
+    else:  # whoever published it names models of the Hub alone, none of this machine's
+        _check_hub_id(name)
+        folder, commit = _pulled(name, check=_check_entry)
+        other = _read(folder, name, commit)
+    if not has_tensors(other.folder):
+        raise UserError(
+            f"{entry.name} names {name} as its full-precision model, which has no float weights. Correct it."
+        )
+    return other
 
 
 @cache
@@ -216,6 +239,11 @@ def examples() -> list[dict[str, Any]]:
 
 def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
     """An entry from its folder; what `entry.json` does not say comes from `config.json` and the weights."""
+    with told(f"{name} cannot be read", "Restore its files, or take another model."):
+        return _entry(folder, name, revision)
+
+
+def _entry(folder: Path, name: str, revision: str | None) -> Entry:
     config = read_config(folder)
     path = folder / "entry.json"
     facts = read_json(path) if path.is_file() else {}
@@ -238,6 +266,8 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
     integer_files = [path.name for path in ([graph] if front else []) + [folder / INTEGERS] if path.is_file()]
     sibling = facts.get("full_precision")
     tensors = Tensors.of(folder) if has_tensors(folder) else None
+    if tensors:
+        check_held(config, tensors.parameters, name)
     stock = None if tensors or graph.is_file() or integer_files else stock_graph(names_in(folder))
     runs_float = tensors or ((integer_files or stock) and sibling)
     engines = running(*([GRAPH] if stock else integer_files), *([float_weights(config)] if runs_float else []))
@@ -273,9 +303,17 @@ def _read(folder: Path, name: str, revision: str | None = None) -> Entry:
         labels=labels_of(config) if TASK_TYPES[task].has_labels else [],
         activation=activation_of(config) if TASK_TYPES[task].has_labels else "",
         no_answer=task == QUESTIONS.name and folder_abstains(folder, config, name),
+        null_threshold=_threshold(config, name) if task == QUESTIONS.name else 0.0,
         family=family,
         pooling=Pooling.of(config) if TASK_TYPES[task].reads == "pooled" else Pooling(),
     )
+
+
+def _threshold(config: dict[str, Any], name: str) -> float:
+    try:
+        return threshold_in(config)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
 
 
 def _task(config: dict[str, Any], name: str) -> str:
@@ -306,9 +344,8 @@ def checkpoint_of(name: str) -> Path:
         UserError: see `find`.
     """
     name = _clean(name)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return safety.check_folder(folder)
+    if folder := _folder_at(name):
+        return _tried(folder)
     if any(entry.name == name for entry in bundled()) or (not get_settings().on_space and _registered(name)):
         return find(name).float_folder
     _check_hub_id(name)
@@ -319,11 +356,27 @@ def _clean(name: str) -> str:
     """A model's name without blanks around it.
 
     Raises:
-        UserError: nothing is left.
+        UserError: nothing is left, or what no name can be.
     """
+    if len(name) > LONGEST_NAME or "\0" in name or not name.isascii() and not _is_storable(name):
+        raise UserError(f"{name[:80]!r} is no name of a model. Write a folder or a Hub id (owner/name).")
     if name := name.strip():
         return name
     raise UserError("No model is given. Pick a bundled one, or write a folder or a Hub id (owner/name).")
+
+
+def _is_storable(text: str) -> bool:
+    """Whether a text has no half characters, which nothing stores."""
+    return text == text.encode(errors="ignore").decode()
+
+
+def _folder_at(name: str) -> Path | None:
+    """The folder of this name, None where there is none, as where a name of a home or a file is none."""
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError):
+        return None
 
 
 def _check_hub_id(name: str) -> None:
@@ -332,7 +385,7 @@ def _check_hub_id(name: str) -> None:
     Raises:
         UserError: it is neither.
     """
-    if Path(name).expanduser().is_absolute() or not safety.is_hub_id(name):
+    if Path(name).is_absolute() or name.startswith("~") or not safety.is_hub_id(name):
         raise UserError(
             f"There is no folder {name}. Check the path, or write a Hub id: owner/name or owner/name@revision."
         )

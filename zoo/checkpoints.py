@@ -15,6 +15,10 @@ from zoo.families.rotary import turns_of
 from zoo.files import read_json
 from zoo.foreign import refuse_settings
 from zoo.pooling import KEY, Pooling, stated_in
+from zoo.significance import KEY as SIGNIFICANCE_KEY
+from zoo.significance import LEARNED
+from zoo.significance import NAME as SIGNIFICANCE
+from zoo.sizes import MOST, check_sizes
 from zoo.tasks import EMBEDDINGS, TASK_TYPES, TaskType, are_unnamed
 from zoo.tensors import Tensors, has_tensors
 
@@ -35,9 +39,11 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     if not isinstance(stated, dict):
         raise UserError(f"{folder / 'config.json'} should hold a JSON object. Restore the file.")
     config: dict[str, Any] = {key: value for key, value in stated.items() if value is not None}
+    check_sizes(config, str(folder / "config.json"))
     if not config.get("id2label") and "num_labels" not in config and has_tensors(folder):
         outputs = _outputs(config, Tensors.of(folder))
-        if outputs not in (None, 2):  # transformers leaves its default of two unnamed labels out
+        # Its default of two unnamed labels is left out by transformers.
+        if outputs not in (None, 2) and outputs <= MOST["num_labels"]:
             config["id2label"] = {str(i): f"LABEL_{i}" for i in range(outputs)}
     return _pooled(config, folder)
 
@@ -94,6 +100,14 @@ def head_of(config: dict[str, Any]) -> TaskType:
             return head
     titles = ", ".join(head.title for head in TASK_TYPES.values())
     raise UserError(f"This checkpoint is a {name or 'model without a name'}, which is for none of {titles}.")
+
+
+def has_head(config: dict[str, Any]) -> bool:
+    """Whether a checkpoint is for one of the tasks that are run here."""
+    try:
+        return bool(head_of(config))
+    except UserError:
+        return False
 
 
 def architecture(family: str, head: TaskType) -> str:
@@ -262,6 +276,11 @@ def check_config(config: dict[str, Any]) -> None:
                 f"{key} is {config[key]} in config.json, but {family.title} checkpoints run with {value} only. "
                 "Take one that has it."
             )
+    if config.get(SIGNIFICANCE_KEY, LEARNED) != LEARNED:
+        raise UserError(
+            f"{SIGNIFICANCE_KEY} is {config[SIGNIFICANCE_KEY]!r} in config.json: it is {LEARNED!r}, or left out where "
+            "tokens are ranked by the attention that they receive."
+        )
     if family.rotary:
         turns_of(config)
     if config.get("position_embedding_type", "absolute") != "absolute":
@@ -308,7 +327,9 @@ def ours(key: str, family: str, head: TaskType) -> str:
 
 
 def theirs(key: str, family: str) -> str:
-    """Our parameter name as Hugging Face spells it for this family."""
+    """Our parameter name as Hugging Face spells it for this family; of what only we have, as it is."""
+    if key.startswith(f"{SIGNIFICANCE}."):
+        return key
     row = family_of(family)
     if match := re.fullmatch(r"layers\.(\d+)\.(.+)\.(weight|bias)", key):
         places = {part: pack for pack, parts in row.packs.items() for part in (pack, *parts)} | dict(row.layer)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from zoo.answers import Reply, find_labels, sigmoid
+from zoo.answers import AS_TRAINED, NoAnswer, Reply, find_labels, sigmoid
 from zoo.checkpoints import SIGMOID, activation_of, is_score_explained, labels_of, most_tokens
 from zoo.engines.base import Engine
 from zoo.errors import UserError
@@ -67,10 +67,9 @@ class TextClassifier(Opened):
         return replace(reply, score=score, notices=[*reply.notices, *remark])
 
     def ask(
-        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: bool | None = None
+        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: NoAnswer = AS_TRAINED
     ) -> Reply:
-        if no_answer is not None:
-            raise UserError(f"{self.entry.name} classifies text: “no answer” is for questions.")
+        no_answer.of(self.entry)
         return self.classify(first, second, config)
 
     def prepare(self, first: str, second: str | None) -> Inputs:

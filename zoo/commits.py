@@ -52,6 +52,11 @@ class Item:
                     digest.update(chunk)
         return digest.hexdigest()
 
+    @property
+    def plain(self) -> bytes | str:
+        """The source as huggingface_hub takes it."""
+        return self.source if isinstance(self.source, bytes) else str(self.source)
+
     def equals(self, there: Any) -> bool:
         """Whether a file of the Hub (`RepoFile`) has these very bytes."""
         if there is None or there.size != self.size:
@@ -131,7 +136,7 @@ def push(
     yield f"sending {len(changed)} files, {sum(item.size for item in changed) / 1e6:.1f} MB"
     for attempt in range(TRIES):
         # Operations remember how far they came, so each attempt has its own.
-        operations: list[Any] = [CommitOperationAdd(item.path, _plain(item.source)) for item in changed]
+        operations: list[Any] = [CommitOperationAdd(item.path, item.plain) for item in changed]
         operations += [CommitOperationDelete(path) for path in gone]
         try:
             commit = api.create_commit(
@@ -158,7 +163,3 @@ def push(
             yield f"the Hub is busy: again in {wait:g} s"
             time.sleep(wait)
     raise AssertionError("unreachable")
-
-
-def _plain(source: Path | bytes) -> bytes | str:
-    return source if isinstance(source, bytes) else str(source)

@@ -6,12 +6,11 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from zoo import pulling, safety
+from zoo import confined, pulling, safety
 from zoo.checkpoints import check_checkpoint, read_config
 from zoo.errors import UserError
 from zoo.files import atomic, sha256, write_json
@@ -19,8 +18,6 @@ from zoo.tensors import SINGLE, Tensors, has_tensors
 
 log = logging.getLogger(__name__)
 
-PROJECT = Path(__file__).parents[1]
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "LANG")  # of the environment: no token, no home
 PATIENCE = 120  # seconds, beside one for every 2 MB
 
 
@@ -98,20 +95,10 @@ def _unpickle(pickles: Sequence[Path], target: Path, tell: Callable[[str], None]
     size = sum(path.stat().st_size for path in pickles)
     names = ", ".join(path.name for path in pickles)
     tell(f"reading {names} ({size / 1e6:.1f} MB): tensors alone, in a process of its own")
-    environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ} | {"OMP_NUM_THREADS": "1"}
     with atomic(target) as draft:
-        command = [sys.executable, "-m", "zoo.unpickle", str(draft.resolve()), *(str(p.resolve()) for p in pickles)]
+        paths = [str(path.resolve()) for path in (draft, *pickles)]
         try:
-            child = subprocess.run(
-                command,
-                cwd=PROJECT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE + size / 2e6,
-                check=False,
-            )
+            child = confined.run("zoo.unpickle", paths, PATIENCE + size / 2e6)
         except subprocess.TimeoutExpired as error:
             raise UserError(f"{names} was not converted: it took too long. Take another checkpoint.") from error
         if child.returncode:

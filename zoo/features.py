@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
+from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from zoo import torchvision_fix
-from zoo.errors import UserError
+from zoo.errors import UserError, told
 from zoo.files import read_json
 from zoo.pieces import VOCABULARIES, pieces_among, tokenizer_from
+from zoo.tokenizer_files import check_files
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +26,11 @@ MAX_CONTEXT, MAX_QUESTION = 20_000, 512  # characters of a passage, or a text, a
 MAX_QUESTION_TOKENS = 64
 WORD = re.compile(r"\w+(?:[-'’.]\w+)*|[^\w\s]")  # with what stands inside of one: e-mail, O’Neill, 3.5
 Span = tuple[int, int]  # places of the first character and of the one behind the last
+AT_ONCE = 1000  # texts that are tokenized together: the tokenizer holds much of each
 CAPITALS = 20  # so many words with capital letters make a vocabulary cased
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Window:
     """One model input.
 
@@ -41,11 +44,16 @@ class Window:
     """
 
     example: int
-    input_ids: list[int]
-    token_type_ids: list[int] | None
-    offsets: list[tuple[int, int] | None]
-    parts: list[int | None] = field(default_factory=list)
-    words: list[int | None] = field(default_factory=list)
+    input_ids: Sequence[int]
+    token_type_ids: Sequence[int] | None
+    offsets: Sequence[tuple[int, int] | None]
+    parts: Sequence[int | None] = ()
+    words: Sequence[int | None] = ()
+
+    def slim(self) -> Window:
+        """What a model reads of it alone, in five bytes a token; with Python's numbers and places it is a hundred."""
+        types = self.token_type_ids
+        return Window(self.example, array("i", self.input_ids), None if types is None else array("b", types), ())
 
 
 class Tokenizer(Protocol):
@@ -82,6 +90,7 @@ def tokenizer_of(folder: Path | str) -> tuple[Tokenizer, str]:
     folder = Path(folder)
     files = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set[str]()
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = config if isinstance(config, dict) else {}
     pieces = pieces_among(files, config, str(folder))
     if not pieces and not any(files.issuperset(names) for names in VOCABULARIES):
         kinds = "; ".join(" with ".join(names) for names in VOCABULARIES)
@@ -89,22 +98,22 @@ def tokenizer_of(folder: Path | str) -> tuple[Tokenizer, str]:
             f"{folder} has no tokenizer: it holds none of {kinds}. Put the tokenizer's files of the checkpoint that it "
             "was made from beside the weights."
         )
+    check_files(folder, config)
     torchvision_fix.mend()
-    from transformers import AutoTokenizer
+    with told(f"{folder} has no tokenizer that could be loaded", "Save tokenizer.json beside the weights."):
+        from transformers import AutoTokenizer
 
-    try:
         if pieces:
             tokenizer: Any = tokenizer_from(folder / pieces, str(config["model_type"]))
         else:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{folder} has no tokenizer that could be loaded; save tokenizer.json beside the weights."
-        ) from error
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer in {folder} knows no character offsets: save it as tokenizer.json.")
     check_vocabulary(tokenizer, config.get("vocab_size"), str(folder))
-    if remark := case_remark(folder, tokenizer):
+    check_ids(tokenizer, config.get("vocab_size"), str(folder))
+    with told(f"The tokenizer in {folder} reads no text"):
+        remark = case_remark(folder, tokenizer)
+    if remark:
         log.warning("%s", remark)
     return tokenizer, remark
 
@@ -147,6 +156,33 @@ def check_vocabulary(tokenizer: Tokenizer, embeddings: object, where: str) -> No
         )
 
 
+def check_ids(tokenizer: Tokenizer, embeddings: object, where: str) -> None:
+    """Refuses a tokenizer whose rules put ids around a text for which a model has no embedding.
+
+    Args:
+        tokenizer, embeddings, where: as for `check_vocabulary`.
+
+    Raises:
+        UserError: some id is too large.
+    """
+    ids = encoded(tokenizer, "a", "b")["input_ids"]
+    if isinstance(embeddings, int) and any(not 0 <= each < embeddings for each in ids):
+        raise UserError(
+            f"The tokenizer of {where} writes the id {max(ids)}, the model has embeddings for {embeddings}. Put the "
+            "tokenizer that the model was trained with beside its weights."
+        )
+
+
+def encoded(tokenizer: Tokenizer, *texts: Any, **options: Any) -> Any:
+    """What a tokenizer makes of texts.
+
+    Raises:
+        UserError: it cannot, for example since a pattern of its rules takes too many steps.
+    """
+    with told("The model's tokenizer cannot read the text", "Change the text, or take another model."):
+        return tokenizer(*texts, **options)
+
+
 def case_remark(folder: Path, tokenizer: Tokenizer) -> str:
     """What to say of a vocabulary with capital letters that is read in small ones, only since nothing says otherwise.
 
@@ -174,60 +210,72 @@ def make_windows(
 
     A question is cut at 64 tokens, as in BERT's SQuAD code. Windows come in the order of the examples.
     """
-    if not questions:
-        return []
-    short = tokenizer(
-        list(questions),
-        add_special_tokens=False,
-        truncation=True,
-        max_length=MAX_QUESTION_TOKENS,
-        return_offsets_mapping=True,
-    )
-    cut = [q[: o[-1][1]] if o else q for q, o in zip(questions, short["offset_mapping"], strict=True)]
+    return list(each_window(tokenizer, questions, contexts, max_length, stride))
+
+
+def each_window(
+    tokenizer: Tokenizer, questions: Sequence[str], contexts: Sequence[str], max_length: int = 384, stride: int = 128
+) -> Iterator[Window]:
+    """What `make_windows` gives, one after another."""
     spare = max_length - MAX_QUESTION_TOKENS - 4
-    tokens = tokenizer(
-        cut,
-        list(contexts),
-        truncation="only_second",
-        max_length=max_length,
-        stride=max(0, min(stride, spare - 1)),
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-    )
-    segments = tokens.get("token_type_ids")
-    windows = []
-    for i, example in enumerate(tokens["overflow_to_sample_mapping"]):
-        sequence = tokens.sequence_ids(i)
-        offsets = [
-            (int(o[0]), int(o[1])) if part == 1 else None
-            for o, part in zip(tokens["offset_mapping"][i], sequence, strict=True)
-        ]
-        windows.append(Window(example, tokens["input_ids"][i], segments[i] if segments else None, offsets))
-    return windows
+    for first in range(0, len(questions), AT_ONCE):
+        asked = list(questions[first : first + AT_ONCE])
+        short = encoded(
+            tokenizer,
+            asked,
+            add_special_tokens=False,
+            truncation=True,
+            max_length=MAX_QUESTION_TOKENS,
+            return_offsets_mapping=True,
+        )
+        cut = [q[: o[-1][1]] if o else q for q, o in zip(asked, short["offset_mapping"], strict=True)]
+        tokens = encoded(
+            tokenizer,
+            cut,
+            list(contexts[first : first + AT_ONCE]),
+            truncation="only_second",
+            max_length=max_length,
+            stride=max(0, min(stride, spare - 1)),
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        segments = tokens.get("token_type_ids")
+        for i, example in enumerate(tokens["overflow_to_sample_mapping"]):
+            places = _places(tokens, i, [part == 1 for part in tokens.sequence_ids(i)])
+            yield Window(first + example, tokens["input_ids"][i], segments[i] if segments else None, places)
 
 
 def make_texts(
     tokenizer: Tokenizer, firsts: Sequence[str], seconds: Sequence[str] | None = None, max_length: int = 128
 ) -> list[Window]:
     """One window a text or pair of texts; what is over `max_length` tokens is cut off, of a pair from the longer."""
-    if not firsts:
-        return []
-    tokens = tokenizer(
-        list(firsts),
-        list(seconds) if seconds is not None else None,
-        truncation="longest_first",
-        max_length=max_length,
-        return_offsets_mapping=True,
-    )
-    segments, windows = tokens.get("token_type_ids"), []
-    for i, ids in enumerate(tokens["input_ids"]):
-        parts = tokens.sequence_ids(i)
-        offsets = [
-            (int(o[0]), int(o[1])) if part is not None else None
-            for o, part in zip(tokens["offset_mapping"][i], parts, strict=True)
-        ]
-        windows.append(Window(i, ids, segments[i] if segments else None, offsets, parts))
-    return windows
+    return list(each_text(tokenizer, firsts, seconds, max_length))
+
+
+def each_text(
+    tokenizer: Tokenizer, firsts: Sequence[str], seconds: Sequence[str] | None = None, max_length: int = 128
+) -> Iterator[Window]:
+    """What `make_texts` gives, one after another."""
+    for first in range(0, len(firsts), AT_ONCE):
+        tokens = encoded(
+            tokenizer,
+            list(firsts[first : first + AT_ONCE]),
+            list(seconds[first : first + AT_ONCE]) if seconds is not None else None,
+            truncation="longest_first",
+            max_length=max_length,
+            return_offsets_mapping=True,
+        )
+        segments = tokens.get("token_type_ids")
+        for i, ids in enumerate(tokens["input_ids"]):
+            parts = tokens.sequence_ids(i)
+            offsets = _places(tokens, i, [part is not None for part in parts])
+            yield Window(first + i, ids, segments[i] if segments else None, offsets, parts)
+
+
+def _places(tokens: Any, window: int, counts: Sequence[bool]) -> list[Span | None]:
+    """Characters of each token of a window; None for those that do not count."""
+    pairs = zip(tokens["offset_mapping"][window], counts, strict=True)
+    return [(int(start), int(end)) if own else None for (start, end), own in pairs]
 
 
 def make_parts(
@@ -244,27 +292,26 @@ def make_parts(
         max_length: tokens of a window, special ones included.
         stride: tokens that neighbouring windows share.
     """
-    if not texts:
-        return []
-    tokens = tokenizer(
-        list(texts),
-        truncation=True,
-        max_length=max_length,
-        stride=max(0, min(stride, max_length // 2)),
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-    )
-    segments, windows = tokens.get("token_type_ids"), list[Window]()
-    for i, example in enumerate(tokens["overflow_to_sample_mapping"]):
-        parts = tokens.sequence_ids(i)
-        offsets = [
-            (int(o[0]), int(o[1])) if part is not None else None
-            for o, part in zip(tokens["offset_mapping"][i], parts, strict=True)
-        ]
-        ends = [end for _, end in words[example]]
-        numbers = [None if o is None else _word_at(o, words[example], ends) for o in offsets]
-        ids = tokens["input_ids"][i]
-        windows.append(Window(example, ids, segments[i] if segments else None, offsets, parts, numbers))
+    windows: list[Window] = []
+    for first in range(0, len(texts), AT_ONCE):
+        tokens = encoded(
+            tokenizer,
+            list(texts[first : first + AT_ONCE]),
+            truncation=True,
+            max_length=max_length,
+            stride=max(0, min(stride, max_length // 2)),
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        segments = tokens.get("token_type_ids")
+        for i, place in enumerate(tokens["overflow_to_sample_mapping"]):
+            example = first + place
+            parts = tokens.sequence_ids(i)
+            offsets = _places(tokens, i, [part is not None for part in parts])
+            ends = [end for _, end in words[example]]
+            numbers = [None if o is None else _word_at(o, words[example], ends) for o in offsets]
+            ids = tokens["input_ids"][i]
+            windows.append(Window(example, ids, segments[i] if segments else None, offsets, parts, numbers))
     return windows
 
 

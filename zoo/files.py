@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import UserError
+
+MAX_JSON, MAX_DEPTH = 256 * 1024**2, 100  # bytes, and lists or objects within each other
 
 
 @contextmanager
@@ -48,18 +50,58 @@ def write_json(path: str | Path, obj: Any) -> None:
     write_text(path, json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, most: int = MAX_JSON) -> Any:
     """Read a JSON file.
 
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
     Raises:
-        UserError: the file is missing, unreadable or broken; the message names it.
+        UserError: the file is missing, unreadable, too large, nested too deep or broken; the message names it.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open("rb") as file:
+            raw = file.read(most + 1)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from error
+    if len(raw) > most:
+        raise UserError(f"{path} is larger than {most:,} bytes, which no such file needs. Restore the file.")
+    return parse_json(raw, str(path))
+
+
+def parse_json(raw: bytes | str, where: str) -> Any:
+    """What JSON text holds.
+
+    Args:
+        raw: the text, in UTF-8 where it is bytes.
+        where: it stands, for the message.
+
+    Raises:
+        UserError: it is broken, or nested deeper than `MAX_DEPTH`.
+    """
+    try:
+        value = json.loads(raw if isinstance(raw, str) else raw.decode("utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Restore the file or make it again.") from error
+        raise UserError(f"{where} is not valid JSON ({error}). Restore the file or make it again.") from error
+    except RecursionError as error:
+        raise UserError(_too_deep(where)) from error
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [part for each in level for part in _inside(each)]
+        if not level:
+            return value
+    raise UserError(_too_deep(where))
+
+
+def _inside(value: object) -> Iterable[Any]:
+    """The lists and objects in a list or an object."""
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [each for each in values if isinstance(each, dict | list)]
+
+
+def _too_deep(where: str) -> str:
+    return f"{where} is nested more than {MAX_DEPTH} deep, which no such file needs. Restore the file."
 
 
 def sha256(path: str | Path) -> str:

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.errors import UserError
+from zoo.errors import UserError, reason_of
 from zoo.families import family_of
 from zoo.families.rotary import turned, within
+from zoo.files import parse_json
 from zoo.graph_heads import (
     class_logits,
     every_token,
@@ -32,8 +33,11 @@ from zoo.graph_heads import (
     text_vector,
     token_logits,
 )
+from zoo.graph_scorer import scored
+from zoo.graph_spec import fault_of
 from zoo.onnx_files import OURS, whole
 from zoo.operators import Nodes, Weights
+from zoo.significance import NAME as SIGNIFICANCE
 from zoo.tasks import QUESTIONS, TASK_TYPES
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ OPSET = 20
 META = "budget_zoo"
 SAME = "same"  # in what META holds: names of weights that are others under another name
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "lengths")
+KEPT = "kept_"  # begins the names of outputs that tell places
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Graph(Nodes):
     def attention(
         self, i: int, x: str, bias: str | None, scored: bool, where: str | None = None
     ) -> tuple[str, str | None]:
-        """Mixed values `[batch, tokens, hidden]` before the output projection, and probabilities where scored."""
+        """Mixed values `[batch, tokens, hidden]` before the projection, and probabilities (where scored, always)."""
         packed = self.linear(f"layers.{i}.qkv", x)
         q, k, v = self.op("Split", packed, outputs=3, axis=-1, num_outputs=3)
         if self.family.rotary:
@@ -151,14 +156,15 @@ class Graph(Nodes):
             bias = self.bias(state)
         first = f"layers.{i}.attention_norm"
         before = self.normed(first, x) if self.family.rotary and f"{first}.weight" in self.weights else x
-        mixed, probabilities = self.attention(i, before, bias, drops, where)
+        learned = f"{SIGNIFICANCE}.{i}.own" in self.weights
+        mixed, probabilities = self.attention(i, before, bias, drops and not learned, where)
         skip = x
         if drops:
-            assert probabilities is not None
             if self.task.per_token:
                 restored = token_logits(self, restored, every_token(self, self.finish(x)), where, alive)
             lived = alive
-            pick, where, alive = _choose(self, i, probabilities, alive, where)
+            score = scored(self, i, x, mixed, alive) if learned else _received(self, probabilities, alive)
+            pick, where, alive = _choose(self, i, x, score, alive, where)
             if self.reads in ("pooled", "mean"):
                 restored = gone_states(self, restored, self.finish(x), lived, pick, alive)
             bias = None
@@ -169,7 +175,7 @@ class Graph(Nodes):
             else:  # -1 where a row keeps fewer
                 lives = self.op("Cast", alive, to=7)
                 places = self.op("Sub", self.op("Mul", self.op("Add", where, self.const(1)), lives), self.const(1))
-            self.results[f"kept_{i}"] = places
+            self.results[f"{KEPT}{i}"] = places
         x = self.feed(i, self.linear(f"layers.{i}.project", mixed), skip)
         return State(x, alive, where, bias, restored)
 
@@ -215,6 +221,17 @@ class Graph(Nodes):
             logits = class_logits(self, self.op("Gather", state.x, self.const(0), axis=1))
         self.results = {**named_outputs(self, logits), **self.results}
 
+    @property
+    def taken(self) -> Sequence[str]:
+        """Names of the graph's inputs."""
+        return INPUTS
+
+    @property
+    def columns(self) -> list[Any]:
+        """Sizes of each output that is none of places."""
+        columns: list[Any] = ["batch", "tokens"] if self.task.per_token else ["batch"]
+        return columns + ([self.width] if len(self.task.outputs) == 1 else [])
+
     def model(self) -> onnx.ModelProto:
         """The graph as a file's content."""
         import onnx
@@ -222,17 +239,18 @@ class Graph(Nodes):
 
         for name, result in self.results.items():
             self.nodes.append(helper.make_node("Identity", [result], [name]))
-        columns: list[Any] = ["batch", "tokens"] if self.task.per_token else ["batch"]
-        columns += [self.width] if len(self.task.outputs) == 1 else []
         sizes: dict[str, list[Any]] = {"lengths": ["batch", self.spec["layers"]]}
         graph = helper.make_graph(
             self.nodes,
             "length_adaptive",
-            [helper.make_tensor_value_info(n, TensorProto.INT64, sizes.get(n, ["batch", "tokens"])) for n in INPUTS],
             [
-                helper.make_tensor_value_info(n, TensorProto.FLOAT, columns)
-                if n in self.task.outputs
-                else helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", n])
+                helper.make_tensor_value_info(n, TensorProto.INT64, sizes.get(n, ["batch", "tokens"]))
+                for n in self.taken
+            ],
+            [
+                helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", n])
+                if n.startswith(KEPT)
+                else helper.make_tensor_value_info(n, TensorProto.FLOAT, self.columns)
                 for n in self.results
             ],
             [numpy_helper.from_array(value.copy(order="C"), name) for name, value in self.used.items()],
@@ -300,19 +318,30 @@ def _apart(g: Graph, x: str, where: str | None) -> str:
     return g.op("Transpose", rows, perm=[0, 3, 1, 2])
 
 
-def _choose(g: Graph, i: int, probabilities: str, alive: str | None, where: str | None) -> tuple[str, str, str | None]:
-    """Places that go on `[batch, longest]`, their token positions, and which of them are alive."""
-    tokens = g.size(probabilities, 3)
+def _received(g: Graph, probabilities: str | None, alive: str | None) -> str:
+    """Attention that each token receives, `[batch, tokens]`; dead places have -1, below every real token."""
+    assert probabilities is not None
     if alive is not None:
         queries = g.op("Unsqueeze", alive, g.const([1, 2]))
     else:
-        one = g.op("Concat", g.const([1, 1, 1]), tokens, axis=0)
+        one = g.op("Concat", g.const([1, 1, 1]), g.size(probabilities, 3), axis=0)
         queries = g.op("Expand", g.const(1, np.float32), one)
-    received = g.op("ReduceSum", g.op("MatMul", queries, probabilities), g.const([1, 2]), keepdims=0)
-    if alive is not None:  # dead places score -1, below every real token
-        received = g.op(
-            "Sub", g.op("Mul", g.op("Add", received, g.const(1, np.float32)), alive), g.const(1, np.float32)
-        )
+    received: str = g.op("ReduceSum", g.op("MatMul", queries, probabilities), g.const([1, 2]), keepdims=0)
+    if alive is None:
+        return received
+    return g.op("Sub", g.op("Mul", g.op("Add", received, g.const(1, np.float32)), alive), g.const(1, np.float32))
+
+
+def _choose(
+    g: Graph, i: int, x: str, received: str, alive: str | None, where: str | None
+) -> tuple[str, str, str | None]:
+    """Places that go on `[batch, longest]`, their token positions, and which of them are alive.
+
+    Args:
+        x: states before the layer.
+        received: significance `[batch, tokens]`, lowest at dead places.
+    """
+    tokens = g.size(x, 1)
     if g.spec["keep_first"]:
         is_first = g.op(
             "Cast",
@@ -342,13 +371,17 @@ def read(path: Path) -> tuple[Weights, dict[str, Any]]:
 
     try:
         model = whole(path)
-        spec = json.loads(next(p.value for p in model.metadata_props if p.key == META))
-    except (OSError, UserError, StopIteration, ValueError, KeyError) as error:
+        spec = parse_json(next(p.value for p in model.metadata_props if p.key == META), f"{META} in {path}")
+        weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if not t.name.startswith("const_")}
+        weights |= {name: weights[other] for name, other in spec.pop(SAME, {}).items()}
+        reason = fault_of(spec, weights)
+    except (OSError, UserError, StopIteration, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path} is no length-adaptive model of this project: make one with `python -m compress run`."
+            f"{path} is no length-adaptive model of this project ({reason_of(error)}): make one with `python -m "
+            "compress run`."
         ) from error
-    weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if not t.name.startswith("const_")}
-    weights |= {name: weights[other] for name, other in spec.pop(SAME, {}).items()}
+    if reason:
+        raise UserError(f"{path} is broken: {reason}. Restore the file, or make it again.")
     return weights, spec
 
 

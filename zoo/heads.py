@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.checkpoints import reads_of
+from zoo.dropout import dropped
 from zoo.layers import CURVES
 from zoo.pooling import MEAN, Pooling
 from zoo.tasks import LOST
@@ -81,7 +82,7 @@ def _decided(model: LengthAdaptiveModel, x: Tensor) -> Tensor:
     """What the two matrices of a head make of states."""
     inner = CURVES[model.row.bend](model.dense(x))
     inner = model.head_norm(inner) if model.row.head_norm else inner
-    return model.last(F.dropout(inner, model.dropout, model.training)).float()
+    return model.last(dropped(inner, model.dropout, model.training)).float()
 
 
 class Pooled(Outcome):

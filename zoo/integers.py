@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 
 import torch
@@ -10,8 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zoo.checkpoints import read_config
-from zoo.errors import UserError
+from zoo.errors import UserError, told
 from zoo.modeling import LengthAdaptiveModel
+from zoo.sizes import check_held
+from zoo.tensors import header
 
 PARTS = ("weight", "scale", "zero", "x_scale", "x_zero")  # of a layer, behind its name
 LEAST = 1.1920928955078125e-07  # scale of an input that hardly varies, as torch chooses it
@@ -79,7 +82,12 @@ def open_integers(path: Path, real: bool = True) -> LengthAdaptiveModel:
     Raises:
         UserError: the file does not hold such a model.
     """
-    state, model = load_file(path), LengthAdaptiveModel(read_config(path.parent)).untied()
+    config, stored = read_config(path.parent), header(path)
+    check_held(config, sum(prod(one.shape) for one in stored), str(path))
+    with told(f"{path} cannot be read"):
+        state, model = load_file(path), LengthAdaptiveModel(config).untied()
+    if bad := next((name for name, v in state.items() if v.is_floating_point() and not v.isfinite().all()), None):
+        raise UserError(f"{bad} in {path} holds values that are no finite numbers. Run the stage quantize again.")
     rounded = [name.removesuffix(".weight") for name, value in state.items() if value.dtype is torch.int8]
     try:
         for name in rounded:

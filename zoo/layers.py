@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.attention import attention, fits
 from zoo.checkpoints import curve_of, head_size
+from zoo.dropout import dropped
 from zoo.families import Family
 from zoo.recompute import Recomputable
 
@@ -25,13 +27,32 @@ CURVES: Mapping[str, Curve] = {  # activations, by the values of `zoo.families.C
 }
 
 
+class Attended(NamedTuple):
+    """What the first half of a layer gives.
+
+    Attributes:
+        x: states, `[batch, tokens, hidden]`.
+        mixed: what attention mixed, before its projection, `[batch, tokens, heads * size]`.
+        probabilities: of attention, `[batch, heads, queries, keys]`, where they were asked for.
+    """
+
+    x: Tensor
+    mixed: Tensor
+    probabilities: Tensor | None
+
+
 class Layer(Recomputable):
     """A layer of the encoder, in two parts: between them tokens may be dropped.
 
     Args:
         config: of the checkpoint, by BERT's names of the sizes.
         index: number of the layer.
+
+    Attributes:
+        swift: whether `zoo.attention` may compute its attention in training.
     """
+
+    swift: bool = True
 
     def __init__(self, config: dict[str, Any], index: int = 0):
         super().__init__()
@@ -58,8 +79,8 @@ class Layer(Recomputable):
         scored: bool,
         unheeded: float = 0.0,
         where: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Self-attention with residual: `[batch, tokens, hidden]`, and the probabilities where they are asked for.
+    ) -> Attended:
+        """Self-attention with residual.
 
         Args:
             x: hidden states.
@@ -70,7 +91,8 @@ class Layer(Recomputable):
             where: places that the tokens had in the input, `[batch or 1, tokens]`; None: all are there, in their order.
         """
         mixed, probabilities = self.mix(*self.split(x), bias, scored, unheeded)
-        return self.attention_norm(x + F.dropout(mixed, dropout, self.training)), probabilities
+        x = self.attention_norm(x + dropped(self.project(mixed), dropout, self.training))
+        return Attended(x, mixed, probabilities)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, `[batch, heads, tokens, size]` each."""
@@ -82,9 +104,13 @@ class Layer(Recomputable):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scored: bool, unheeded: float
     ) -> tuple[Tensor, Tensor | None]:
-        """Attention of queries to keys, and what `project` makes of it; the probabilities where they are asked for."""
+        """What attention mixes for the queries, all heads side by side; the probabilities where they are asked for."""
         unheeded = unheeded if self.training else 0.0
-        if scored:  # a fused attention does not give its probabilities away
+        batch, _, tokens, _ = q.shape
+        if self.swift and not unheeded and fits(q, bias):
+            mixed, probabilities = attention(q, k, v, bias)
+            probabilities = probabilities if scored else None
+        elif scored:  # a fused attention does not give its probabilities away
             scores = q @ k.transpose(2, 3) * self.size**-0.5 + bias
             probabilities = scores.softmax(-1)
             mixed = F.dropout(probabilities, unheeded) @ v
@@ -98,11 +124,10 @@ class Layer(Recomputable):
                     )
             else:
                 mixed = F.scaled_dot_product_attention(q, k, v, bias, unheeded)
-        batch, _, tokens, _ = q.shape
-        return self.project(mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.size)), probabilities
+        return mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.size), probabilities
 
     def feed(self, x: Tensor, dropout: float) -> Tensor:
-        return self.output_norm(x + F.dropout(self.contract(self.curve(self.expand(x))), dropout, self.training))
+        return self.output_norm(x + dropped(self.contract(self.curve(self.expand(x))), dropout, self.training))
 
 
 def unpacked(weights: Mapping[str, Tensor], row: Family) -> dict[str, Tensor]:

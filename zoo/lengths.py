@@ -16,9 +16,13 @@ from zoo.errors import UserError
 from zoo.families import FAMILIES
 from zoo.files import read_json, write_json
 from zoo.metrics import METRIC_NAMES, shown
+from zoo.significance import is_learned
+from zoo.sizes import MOST
 from zoo.tasks import QUESTIONS, TEXTS
 
 UNITS = ("macs", "ms", "speedup", "loss")
+MOST_POINTS, MOST_LAYERS, LARGEST_FIGURE = 2000, MOST["num_hidden_layers"], 1e12  # of a front's file
+STATED = ("num_hidden_layers", "hidden_size", "intermediate_size")  # sizes without which no cost is known
 PAPER_TOKENS = QUESTIONS.padded  # the papers give their lengths at this input size
 TEXT_TOKENS = TEXTS.padded  # and those for GLUE's texts at this one
 
@@ -107,10 +111,18 @@ class Shape:
     attention: int | None = None  # width of all heads together, where some were removed
     embedding: int | None = None  # width of embeddings that are brought to that of the layers
     rotary: bool = False  # layers as ModernBERT's
+    scored: bool = False  # a scorer ranks the tokens of a layer that drops some
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Shape:
+        """The sizes that a `config.json` states.
+
+        Raises:
+            UserError: it does not.
+        """
         config, family = normalized(config), FAMILIES.get(str(config.get("model_type")))
+        if absent := [key for key in STATED if not isinstance(config.get(key), int)]:
+            raise UserError(f"config.json does not say {', '.join(absent)} of this model. Restore the file.")
         return cls(
             config["num_hidden_layers"],
             config["hidden_size"],
@@ -119,6 +131,7 @@ class Shape:
             config["num_attention_heads"] * head_size(config) if "attention_head_size" in config else None,
             embedding_size(config) if family is not None and is_widened(config) else None,
             family is not None and family.rotary,
+            is_learned(config),
         )
 
 
@@ -127,7 +140,7 @@ def macs(shape: Shape, tokens: int, lengths: Sequence[int] | None = None) -> int
 
     The formula counts what torchprofile counts in the published tables: matrix products, layer norms, the head and
     position ids that count the tokens, as RoBERTa's do (QuaLA-MiniLM, arXiv 2210.17114,
-    `evo_search/parents-iter30.tsv`).
+    `evo_search/parents-iter30.tsv`), and scorers where tokens are dropped.
 
     Args:
         shape: the encoder.
@@ -144,9 +157,16 @@ def macs(shape: Shape, tokens: int, lengths: Sequence[int] | None = None) -> int
     for after in lengths or (tokens,) * shape.layers:
         if shape.rotary:  # a gate is a third matrix; windows save nothing, since all products are computed and masked
             total += after * h * f + (before * h * (h + 1) if after < before else 0)  # and the head at each drop
+        if shape.scored and after < before:
+            total += scorer_macs(before, h, a)
         total += 4 * before * h * a + 2 * before * before * a + 2 * after * h * f + (before + after) * h
         before = after
     return total
+
+
+def scorer_macs(tokens: int, hidden: int, mixed: int) -> int:
+    """Multiply-accumulates of a `zoo.scorer.Scorer` for so many tokens."""
+    return tokens * (3 * hidden + 2 * mixed) + hidden + mixed
 
 
 def macs_ratio(shape: Shape, tokens: int, config: LengthConfig) -> float:
@@ -185,7 +205,20 @@ class Point:
         metrics = {key: data[key] for key in ("f1", "em")} if older else dict(data["metrics"])
         if not metrics or any(key not in METRIC_NAMES for key in metrics):
             raise KeyError(f"metrics {sorted(metrics)}")
-        return cls(LengthConfig(tuple(data["fractions"])), data["macs_ratio"], metrics, data.get("p50_ms"), extra)
+        fractions, share, took = data["fractions"], data["macs_ratio"], data.get("p50_ms")
+        if not isinstance(fractions, list) or len(fractions) > MOST_LAYERS:
+            raise TypeError(f"fractions are no list of at most {MOST_LAYERS}")
+        numbers = [*fractions, share, *metrics.values(), *([] if took is None else [took])]
+        if not all(map(_is_figure, numbers)) or not all(value is None or _is_figure(value) for value in extra.values()):
+            raise TypeError("something is no finite number")
+        if share <= 0 or (took is not None and took <= 0):
+            raise TypeError("compute and latency are above 0")
+        return cls(LengthConfig(tuple(fractions)), share, metrics, took, extra)
+
+
+def _is_figure(value: object) -> bool:
+    """Whether it is a number that can be compared and drawn."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_FIGURE
 
 
 def non_dominated(points: Sequence[Point], cost: Callable[[Point], float] = lambda p: p.macs_ratio) -> list[Point]:
@@ -231,11 +264,17 @@ class Front:
         """
         data = read_json(path)
         try:
+            if len(data.get("points", [])) + len(data.get("dominated", [])) > MOST_POINTS:
+                raise UserError(f"{path} has more than {MOST_POINTS:,} points. Make it anew with fewer.")
             points, dominated = ([Point.from_dict(p) for p in data.get(k, [])] for k in ("points", "dominated"))
             full = Point.from_dict(
                 {"macs_ratio": 1.0, "fractions": [1.0] * len(points[0].config.fractions), **data["full"]}
             )
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            if any(len(p.config.fractions) != len(full.config.fractions) for p in (*points, *dominated)):
+                raise TypeError("its points are for different numbers of layers")
+            if not isinstance(data.get("measured_on", {}), dict):
+                raise TypeError("measured_on is no object")
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path} is no front: {error!r}. Make it anew with `python -m compress run`.") from error
         return cls(full, points, data.get("measured_on", {}), dominated)
 

@@ -2,7 +2,8 @@
 
 Drop-and-restore follows the Length-Adaptive Transformer (Kim and Cho, arXiv 2010.07003): between attention and
 feed-forward of a layer only the most significant tokens go on, where the significance of a token is the attention it
-receives, summed over heads and over real query tokens. What becomes of a dropped token's last state: `zoo.heads`.
+receives, summed over heads and over real query tokens, or what a scorer has learned of it (`zoo.significance`). What
+becomes of a dropped token's last state: `zoo.heads`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from zoo.checkpoints import (
     architecture,
@@ -38,13 +40,18 @@ from zoo.checkpoints import (
     theirs,
     with_heads,
 )
-from zoo.errors import UserError
+from zoo.dropout import dropped
+from zoo.dropping import WIDTH, attention_received, choose
+from zoo.errors import UserError, told
 from zoo.families import family_of
 from zoo.families.rotary_layer import RotaryLayer
 from zoo.files import atomic, write_json
 from zoo.heads import outcome
 from zoo.layers import MASK, Layer, packed, share, unpacked
 from zoo.lengths import Shape
+from zoo.scorer import Scorer
+from zoo.significance import KEY, NAME, is_learned
+from zoo.sizes import check_held
 from zoo.tasks import TASK_TYPES, TaskType
 from zoo.tensors import Tensors
 
@@ -59,23 +66,26 @@ class Output:
         logits: `[batch, tokens, 2]` (start, end) for question answering, `[batch, tokens, labels]` for token labels,
             `[batch, labels]` for classification, `[batch, hidden]` for embeddings, which are what they give.
         kept: for every layer, which tokens are alive after it, `[batch, tokens]` bool.
-        significance: for every layer that scored its tokens, (layer, share of all attention received, token
-            positions), the two `[batch, tokens alive]`; differentiable.
+        significance: for every layer that scored its tokens, (layer, share of all attention received, or of what a
+            scorer gives, token positions), the two `[batch, tokens alive]`; differentiable.
+        needed: what scorers learn to guess, `[batch, tokens]`: the share of all attention that each token receives, a
+            mean over the later half of the layers; None where it was not asked for.
     """
 
     logits: Tensor
     kept: list[Tensor] = field(default_factory=list)
     significance: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
+    needed: Tensor | None = None
 
 
 class LengthAdaptiveModel(nn.Module):
     """An encoder of a family in `zoo.families` with the head of a task and drop-and-restore.
 
     Args:
-        config: the checkpoint's `config.json`. Two keys are ours: `length_drop_layers` (the layers at which tokens may
-            be dropped; every layer where absent) and `always_keep_first_token` (SQuAD v2 needs it, its null score is
-            read there; a classifier keeps that token in any case, its head reads nothing else). `pooling` is what
-            `zoo.pooling` has for embeddings.
+        config: the checkpoint's `config.json`. Three keys are ours: `length_drop_layers` (the layers at which tokens
+            may be dropped; every layer where absent), `always_keep_first_token` (SQuAD v2 needs it, its null score is
+            read there; a classifier keeps that token in any case, its head reads nothing else) and
+            `length_drop_significance`, see `zoo.significance`. `pooling` is what `zoo.pooling` has for embeddings.
         dropout: probability used in training mode, of hidden states. Attention has none by default, since on a CPU the
             random numbers for its probabilities cost half of the speed: see `attention_dropout`.
 
@@ -117,6 +127,9 @@ class LengthAdaptiveModel(nn.Module):
         self.layers = nn.ModuleList(kind(config, i) for i in range(self.shape.layers))
         if row.final_norm:
             self.final_norm = nn.LayerNorm(hidden, eps, bias=config["norm_bias"])
+        if is_learned(config):
+            mixed = self.blocks[0].heads * self.blocks[0].size
+            self.significance = nn.ModuleDict({str(i): Scorer(hidden, mixed) for i in self.drop_layers})
         self.groups = groups_of(config)
         for layer, source in zip(self.blocks, self.sources, strict=True):
             share(self.blocks[source], layer)
@@ -168,7 +181,7 @@ class LengthAdaptiveModel(nn.Module):
         if self.row.token_types:
             x = x + self.types(segments(self.types, input_ids, token_type_ids))
         x = x if self.row.rotary else x + self.positions(position)
-        x = F.dropout(self.norm(x), self.dropout, self.training)
+        x = dropped(self.norm(x), self.dropout, self.training)
         return self.widen(x) if is_widened(self.config) else x
 
     def forward(
@@ -186,7 +199,8 @@ class LengthAdaptiveModel(nn.Module):
             input_ids, attention_mask, token_type_ids: int64 `[batch, tokens]`.
             lengths: int64 `[batch, layers]`, tokens that go on after each layer; None keeps all of them.
             layers: which layers run (LayerDrop); None runs all. A skipped layer drops nothing.
-            scored: give `Output.significance` at the drop layers even where nothing is dropped.
+            scored: give `Output.significance` at the drop layers even where nothing is dropped, and `Output.needed`
+                where scorers can learn from it and nothing is dropped.
 
         Returns:
             Output. Padded positions have the logit `LOST` and never win a place over a real token; the result of an
@@ -200,6 +214,7 @@ class LengthAdaptiveModel(nn.Module):
         bias = self.attention_bias(alive, places, x.dtype)
         gathered = outcome(self, alive)
         out = Output(logits=x)
+        learned, needed = is_learned(self.config), list[Tensor]()
         for i, layer in enumerate(self.blocks):
             if layers is not None and not layers[i]:
                 out.kept.append(_spread(alive, where, tokens))
@@ -212,12 +227,24 @@ class LengthAdaptiveModel(nn.Module):
                     goal = None
             inside = x
             is_scored = goal is not None or (scored and i in self.drop_layers)
-            x, probabilities = layer.run(layer.attend, x, bias, self.dropout, is_scored, self.attention_dropout, places)
-            if probabilities is not None:
-                received = attention_received(probabilities, alive)
-                out.significance.append((i, received / (layer.heads * count)[:, None], where))
+            is_target = learned and scored and lengths is None and i >= len(self.blocks) // 2
+            asked = (is_scored and not learned) or is_target  # for probabilities, which take longer
+            x, mixed, probabilities = layer.run(
+                layer.attend, x, bias, self.dropout, asked, self.attention_dropout, places
+            )
+            received = None if probabilities is None else attention_received(probabilities, alive)
+            if is_target and received is not None:
+                needed.append(received.detach() / (layer.heads * count)[:, None])
+            if is_scored:
+                if learned:  # what is scored does not learn from it
+                    received = self.scorer(i)(inside.detach(), mixed.detach(), alive)
+                    share = received.masked_fill(~alive, -torch.inf).softmax(1)
+                else:
+                    assert received is not None
+                    share = received / (layer.heads * count)[:, None]
+                out.significance.append((i, share, where))
                 if goal is not None:
-                    pick, lives = choose(received, alive, goal, self.keep_first)
+                    pick, lives = choose(received, alive, goal, self.keep_first, WIDTH if self.training else 1)
                     gathered.drop(self.finish(inside), alive, where, torch.zeros_like(alive).scatter(1, pick, lives))
                     x = x.gather(1, pick[..., None].expand(-1, -1, x.shape[2]))
                     where, alive = where.gather(1, pick), lives
@@ -226,7 +253,12 @@ class LengthAdaptiveModel(nn.Module):
             x = layer.run(layer.feed, x, self.dropout)
             out.kept.append(_spread(alive, where, tokens))
         out.logits = gathered.logits(self.finish(x), alive, where)
+        out.needed = torch.stack(needed).mean(0).float() if needed else None
         return out
+
+    def scorer(self, layer: int) -> Scorer:
+        """That of a drop layer, where significance is learned."""
+        return self.significance[str(layer)]  # type: ignore[return-value]
 
     def finish(self, x: Tensor) -> Tensor:
         """States of the last layer, or of the last that a token has seen, as heads read them."""
@@ -259,20 +291,24 @@ class LengthAdaptiveModel(nn.Module):
             head: the type of task to put a new head for on an encoder that lacks it, or that has another one or one for
                 another number of labels.
             dropout: used in training mode.
-            **overrides: keys of the configuration to set, such as `length_drop_layers`.
+            **overrides: keys of the configuration to set, such as `length_drop_layers`; None takes a key out. Scorers
+                that these ask for and that the checkpoint lacks are new.
 
         Raises:
             UserError: the folder is no checkpoint of a family known here in safetensors, or weights are missing.
         """
         folder = Path(folder)
-        config = {**read_config(folder), **overrides}
+        config = {k: v for k, v in {**read_config(folder), **overrides}.items() if v is not None}
         pruned = config.pop("pruned_heads", None)
         check_config(config)
         if head:
             config["architectures"] = [architecture(config["model_type"], head)]
-        model = cls(config, dropout)
-        state = model.state_dict()
+        new = (*(HEAD_LAYERS if head else ()), *([f"{NAME}."] if overrides.get(KEY) else []))
         tensors = Tensors.of(folder)
+        check_held(config, tensors.parameters, str(folder))
+        with told(f"No model can be made by {folder / 'config.json'}"), nullcontext() if new else Undrawn():
+            model = cls(config, dropout)
+        state = model.state_dict()
         stored = {ours(name, model.family, model.head): name for name in tensors.stored}
         names = {key: stored[other] for key in state if (other := in_group(key, model.groups)) in stored}
         packs = {key: name for key, name in stored.items() if any(f".{pack}." in key for pack in model.row.packs)}
@@ -284,12 +320,11 @@ class LengthAdaptiveModel(nn.Module):
                 i: pruned[key] for key in pruned for i, group in enumerate(model.groups) if group == int(key)
             }
             found = with_heads(found, config, cut)
-        new_head = HEAD_LAYERS if head else ()
         for key in [key for key in found if found[key].shape != state[key].shape]:
-            if not key.startswith(new_head):
+            if not key.startswith(new):
                 raise UserError(_misfit(folder, theirs(key, model.family), found[key].shape, state[key].shape))
             del found[key]
-        lost = [key for key in state if key not in found and not key.startswith(new_head)]
+        lost = [key for key in state if key not in found and not key.startswith(new)]
         if lost:
             raise UserError(
                 f"{folder}: the checkpoint lacks {len(lost)} weights, for example {theirs(lost[0], model.family)}."
@@ -306,6 +341,18 @@ class LengthAdaptiveModel(nn.Module):
         with atomic(folder / "model.safetensors") as draft:
             save_file(state, draft, metadata={"format": "pt"})
         write_json(folder / "config.json", {**self.config, "dtype": str(dtype).removeprefix("torch.")})
+
+
+class Undrawn(TorchFunctionMode):
+    """Within it, in this thread, new weights are not drawn at random: they will be read, and drawing takes as long."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in (nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_):
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def _misfit(folder: Path, name: str, weights: Sequence[int], stated: Sequence[int]) -> str:
@@ -338,33 +385,6 @@ def distance_buckets(distance: Tensor, buckets: int, farthest: int = 128) -> Ten
     steps = far.log() / math.log(farthest / exact) * (each - exact)
     apart = torch.where(distance.abs() < exact, distance.abs(), (exact + steps.long()).clamp_max(each - 1))
     return apart + (distance > 0).long() * each
-
-
-def attention_received(probabilities: Tensor, alive: Tensor) -> Tensor:
-    """Significance `[batch, tokens]`: attention received, summed over heads and over real queries."""
-    queries = alive[:, None, None, :].to(probabilities.dtype)
-    return (queries @ probabilities).sum((1, 2))
-
-
-def choose(received: Tensor, alive: Tensor, goal: Tensor, keep_first: bool) -> tuple[Tensor, Tensor]:
-    """The most significant tokens of every example.
-
-    Args:
-        received: significance, `[batch, tokens]`.
-        alive: real tokens that were not dropped before, `[batch, tokens]` bool.
-        goal: how many go on, `[batch]`, never more than are alive.
-        keep_first: the token at place 0 always goes on.
-
-    Returns:
-        Places `[batch, longest goal]`, most significant first, and which of them are alive: an example with a smaller
-        goal than its batch-mates fills up with dead places, so ties among padded positions cannot matter.
-    """
-    score = received.masked_fill(~alive, -1.0)
-    if keep_first:
-        score = torch.cat([torch.full_like(score[:, :1], float(2**31)), score[:, 1:]], 1)
-    pick = score.topk(int(goal.max()), dim=1).indices
-    lives = torch.arange(pick.shape[1], device=pick.device)[None] < goal[:, None]
-    return pick, lives
 
 
 def _spread(alive: Tensor, where: Tensor, tokens: int) -> Tensor:

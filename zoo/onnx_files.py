@@ -7,6 +7,8 @@ from math import prod
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,6 +19,11 @@ FOLDER = "onnx"
 # As optimum and the Hub's conversions name them, the one to take first.
 EXPORTED = "onnx/model_quantized.onnx"  # what this program writes of an encoder that transformers computes
 PLACES = (EXPORTED, "model_quantized.onnx", "onnx/model.onnx", "model.onnx")
+MOST_NUMBERS = 2**40  # of a tensor, so that their bytes can be counted
+SIZES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 14: 8, 15: 16, 16: 2} | {
+    kind: 1 for kind in range(17, 21)
+}  # bytes of a number, by onnx's numbers of types: of texts and of what is smaller than a byte none
+FLOATS = (1, 10, 11, 16)  # float, half, double and bfloat16
 ROUNDED = {"DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "QAttention"}
 
 
@@ -46,9 +53,16 @@ def skeleton(path: Path) -> ModelProto:
     from google.protobuf.message import DecodeError
 
     try:
-        return onnx.load(str(path), load_external_data=False)
+        model = onnx.load(str(path), load_external_data=False)
     except DecodeError as error:
         raise UserError(f"{path} is no ONNX file, or it is cut short. Download or export it again.") from error
+    for tensor in every_tensor(model):
+        if not _is_whole(tensor):
+            raise UserError(
+                f"{tensor.name[:80] or 'A tensor'} in {path} has the shape {tuple(tensor.dims)[:8]}, which is not what "
+                "it holds. Download or export the file again."
+            )
+    return model
 
 
 def data_files(path: Path) -> list[str]:
@@ -77,19 +91,23 @@ def whole(path: Path) -> ModelProto:
     model = skeleton(path)
     for tensor in every_tensor(model):
         if location := _location(tensor):
-            facts = {entry.key: entry.value for entry in tensor.external_data}
-            start, length = int(facts.get("offset", 0)), int(facts["length"]) if "length" in facts else -1
             try:
+                start, length = _extent(tensor)
                 with (path.parent / location).open("rb") as file:
                     file.seek(start)
                     data = file.read(length)
             except OSError as error:
                 raise UserError(f"{path} lacks {location}, which holds its data. Put the file beside it.") from error
-            if length >= 0 and len(data) < length:
+            if len(data) < length or len(data) != _bytes_of(tensor):
                 raise UserError(f"{location} beside {path} is cut short. Download or export it again.")
             tensor.raw_data = data
             del tensor.external_data[:]
             tensor.ClearField("data_location")
+        if not _is_finite(tensor):
+            raise UserError(
+                f"{tensor.name[:80] or 'A tensor'} in {path} holds values that are no finite numbers: the training or "
+                "the rounding went wrong. Take another model."
+            )
     return model
 
 
@@ -115,6 +133,50 @@ def attached(folder: Path) -> list[str]:
 
 def _location(tensor: TensorProto) -> str:
     return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+
+
+def _extent(tensor: TensorProto) -> tuple[int, int]:
+    """Where a tensor's data begin in the file that holds them, and how many bytes they are."""
+    facts = {entry.key: entry.value for entry in tensor.external_data}
+    try:
+        start, length = int(facts.get("offset", 0)), int(facts.get("length", -1))
+    except ValueError:
+        start, length = -1, -1
+    if start < 0:
+        raise UserError(f"{tensor.name[:80]} does not say where its data are. Download or export the graph again.")
+    return start, length if length >= 0 else _bytes_of(tensor) or 0
+
+
+def _bytes_of(tensor: TensorProto) -> int | None:
+    """Bytes that a tensor's numbers take by its shape; None of a type whose numbers have no bytes of their own."""
+    size = SIZES.get(tensor.data_type)
+    return None if size is None else prod(tensor.dims) * size
+
+
+def _is_whole(tensor: TensorProto) -> bool:
+    """Whether a tensor has as many numbers as its shape says; of data in another file that is seen when it is read."""
+    if not tensor.data_type:
+        return not tensor.dims
+    if any(size < 0 for size in tensor.dims) or prod(tensor.dims) > MOST_NUMBERS:
+        return False
+    if _location(tensor):
+        return True
+    size = _bytes_of(tensor)
+    if tensor.HasField("raw_data") and size is not None:
+        return len(tensor.raw_data) == size
+    held = sum(map(len, (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data,
+                         tensor.uint64_data, tensor.string_data)))  # fmt: skip
+    return size is None or held >= prod(tensor.dims)
+
+
+def _is_finite(tensor: TensorProto) -> bool:
+    """Whether a tensor of floats holds numbers; a single infinite one may be a mask."""
+    from onnx import numpy_helper
+
+    if tensor.data_type not in FLOATS:
+        return True
+    values = numpy_helper.to_array(tensor)
+    return bool(np.isfinite(values).all()) if values.size > 1 else not bool(np.isnan(values).any())
 
 
 def every_tensor(model: ModelProto) -> Iterator[TensorProto]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from zoo.answers import KeptWindow, Reply
+from zoo.answers import AS_TRAINED, KeptWindow, NoAnswer, Reply
 from zoo.checkpoints import read_config
 from zoo.engines import DEFAULT_ENGINE, open_engine
 from zoo.engines.base import Batch, Engine, EngineOutput
@@ -115,20 +115,27 @@ class Opened(ABC):
 
     @abstractmethod
     def ask(
-        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: bool | None = None
+        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: NoAnswer = AS_TRAINED
     ) -> Reply:
         """What the model says of a question and its passage, or of one or two texts.
 
         Args:
             first, second: the texts.
             config: length configuration; None for full length.
-            no_answer: of questions, whether "no answer" may win; None: as the model was trained.
+            no_answer: of questions, whether "no answer" may win, and by what threshold; by default as the entry has it.
+
+        Raises:
+            UserError: bad input, or something is asked of "no answer" that is not heard.
         """
 
     def run(self, inputs: Inputs, config: LengthConfig | None) -> tuple[list[EngineOutput], Reply]:
         """What the engine computes for every window, and a reply that tells all but what the model says."""
         config = self.checked(config)
         outputs = [run_one(self.engine, window, config) for window in inputs.windows]
+        if any(np.isnan(output.logits).any() for output in outputs):
+            raise UserError(
+                f"{self.entry.name} answers with what is no number (NaN): its weights are broken. Take another model."
+            )
         kept = [
             KeptWindow(
                 self.tokenizer.convert_ids_to_tokens(w.input_ids), w.offsets, np.array([k[0] for k in o.kept]), w.parts
@@ -151,10 +158,9 @@ class Describer(Opened):
     """An entry that says something of its texts, whatever they are: there is always an answer."""
 
     def ask(
-        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: bool | None = None
+        self, first: str, second: str | None, config: LengthConfig | None = None, no_answer: NoAnswer = AS_TRAINED
     ) -> Reply:
-        if no_answer is not None:
-            raise UserError(f"{self.entry.name} is for {self.entry.type.title}: “no answer” is for questions.")
+        no_answer.of(self.entry)
         inputs = self.prepare(first, second)
         outputs, reply = self.run(inputs, config)
         return self.described(inputs, [output.logits[0] for output in outputs], reply)

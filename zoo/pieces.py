@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 FILES = ("sentencepiece.bpe.model", "spiece.model")
 VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))  # files that hold a tokenizer
 OTHERS = ("spm.model", "tokenizer.model")  # of families whose tokenizers are not made here
+LONGEST_PIECE = 256  # bytes that a table of characters has for one
 UNIGRAM = 1  # the type of such a vocabulary in its file
 SETTINGS = ("do_lower_case", "keep_accents", "add_prefix_space", "model_max_length")
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -68,6 +70,7 @@ def tokenizer_from(path: Path, family: str) -> Tokenizer:
             f"{path} holds no pieces with probabilities (unigram), as those of {row.title} checkpoints are. Save the "
             "tokenizer as tokenizer.json beside the weights."
         )
+    check_table(stored.normalizer_spec.precompiled_charsmap, str(path))
     kind = getattr(transformers, row.pieces)
     converter: Any = SLOW_TO_FAST_CONVERTERS.get(row.pieces)
     stated = _stated(path.parent)
@@ -75,6 +78,23 @@ def tokenizer_from(path: Path, family: str) -> Tokenizer:
     if hasattr(converter, "convert_from_spm"):  # some families number their special tokens otherwise
         values = converter.convert_from_spm(**values)
     return kind(_spm_precompiled_charsmap=stored.normalizer_spec.precompiled_charsmap or None, **values)
+
+
+def check_table(raw: bytes, where: str) -> None:
+    """Refuses a table of characters that writes long texts for single ones.
+
+    It begins with the size of a search tree, in four bytes, and the tree; the texts follow, with zeros between them.
+
+    Args:
+        raw: the table; empty where there is none.
+        where: the file, for the message.
+
+    Raises:
+        UserError: some text is longer than any that Unicode's normal forms have.
+    """
+    (size,) = struct.unpack("<I", raw[:4].ljust(4, b"\0"))
+    if max(map(len, raw[4 + size :].split(b"\0")), default=0) > LONGEST_PIECE:
+        raise UserError(f"{where} writes more than {LONGEST_PIECE} bytes for a character: it is refused.")
 
 
 def _stated(folder: Path) -> dict[str, Any]:

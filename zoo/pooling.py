@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from zoo.files import read_json
 
 MODES = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
 OVER = ("restored", "left")
-LONGEST = 512
+LONGEST, MOST_TOKENS = 512, 2**20
 KEY = "pooling"  # of config.json
 
 
@@ -43,7 +44,8 @@ class Pooling:
         if fault := stated.get("fault"):
             raise UserError(f"{fault}: its vectors cannot be computed here. Take a model that pools by {_listed()}.")
         pooling = cls(**{key: stated[key] for key in asdict(cls()) if key in stated})
-        if pooling.mode not in MODES or pooling.over not in OVER:
+        is_limit = isinstance(pooling.max_length, int) and 2 < pooling.max_length <= MOST_TOKENS  # pyright: ignore
+        if str(pooling.mode) not in MODES or str(pooling.over) not in OVER or not is_limit:
             raise UserError(
                 f"pooling in config.json is {dict(stated)}: mode is one of {', '.join(MODES)}, over one of "
                 f"{', '.join(OVER)}. Correct it."
@@ -69,6 +71,10 @@ def stated_in(folder: Path) -> dict[str, Any] | None:
         pooling = Pooling(normalize=False)
         for kind, path in modules[1:]:
             if kind == "Pooling":
+                if not is_module_file(f"{path}/config.json"):
+                    raise UserError(
+                        f"modules.json in {folder} has a module at “{path[:80]}”, which is none. Restore it."
+                    )
                 pooling = Pooling(_mode(read_json(folder / path / "config.json")), False)
             elif kind == "Normalize":
                 pooling = Pooling(pooling.mode, True)
@@ -82,6 +88,19 @@ def stated_in(folder: Path) -> dict[str, Any] | None:
     return {"mode": pooling.mode, "normalize": pooling.normalize, **({"max_length": most} if most else {})} | (
         {} if pooling.mode in MODES else {"fault": f"The model pools by {pooling.mode}"}
     )
+
+
+def module_files(folder: Path) -> list[str]:
+    """Configurations of sentence-transformers' modules in a folder, as paths from it; none where it has none."""
+    if not (folder / "modules.json").is_file():
+        return []
+    names = (path.relative_to(folder).as_posix() for path in folder.glob("*/config.json"))
+    return sorted(name for name in names if is_module_file(name))
+
+
+def is_module_file(name: str) -> bool:
+    """Whether a repository's file is the configuration of such a module."""
+    return re.fullmatch(r"\d+_\w+/config\.json", name) is not None
 
 
 def _mode(stated: Mapping[str, Any]) -> str:

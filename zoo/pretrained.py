@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from zoo import torchvision_fix
 from zoo.checkpoints import check_checkpoint, head_of, read_config
 from zoo.encoders import encoder_of
-from zoo.errors import UserError
+from zoo.errors import UserError, told
 from zoo.files import write_json
+from zoo.graph_standard import STATES
 from zoo.heads import Pooled
 from zoo.lengths import Shape
 from zoo.modeling import LengthAdaptiveModel, Output
+from zoo.sizes import check_held
 from zoo.tasks import LOST
+from zoo.tensors import Tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -65,21 +68,26 @@ class Pretrained(nn.Module):
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(input_ids)
         values = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        parts = self.answer({name: values[name] for name in self.inputs})
+        parts = self.answer({name: values[name] for name in self.inputs})[: len(self.head.outputs)]
         logits = (parts[0] if len(parts) == 1 else torch.stack(parts, -1)).float()
         if self.head.per_token:
             logits = logits.masked_fill(~mask[..., None], LOST)
         return Output(logits, [mask] * self.shape.layers)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what `answer` gives: the outputs of its task, and behind a vector what other programs pool."""
+        return (*self.head.outputs, *((STATES,) if self.head.reads == "pooled" else ()))
+
     def answer(self, feed: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """What the model says, an output of its task each."""
+        """What the model says, one of `outputs` each."""
         out = self.inner(**feed, return_dict=True)
         if self.head.reads != "pooled":
             return tuple(out[name] for name in self.head.outputs)
         states, mask = out.last_hidden_state, feed.get("attention_mask")
         real = torch.ones_like(feed["input_ids"]).bool() if mask is None else mask.bool()
         # Nothing is dropped here, and all that it reads of a model is the configuration.
-        return (Pooled(cast("LengthAdaptiveModel", self), real).logits(states, real, real),)
+        return Pooled(cast("LengthAdaptiveModel", self), real).logits(states, real, real), states
 
     @classmethod
     def load(cls, folder: Path | str, **overrides: Any) -> Pretrained:
@@ -95,6 +103,8 @@ class Pretrained(nn.Module):
         folder = Path(folder)
         config = {**read_config(folder), **overrides}
         check_checkpoint(config)
+        tensors = Tensors.of(folder)
+        check_held(config, tensors.parameters, str(folder))
         row, head = encoder_of(config), head_of(config)
         title = row.title if row else "this"
         torchvision_fix.mend()
@@ -102,20 +112,14 @@ class Pretrained(nn.Module):
 
         auto = getattr(transformers, f"AutoModel{head.ending.removeprefix('Model')}")
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True, "use_safetensors": True}
-        try:
-            with _quiet():
-                inner, report = auto.from_pretrained(
-                    str(folder), dtype=torch.float32, output_loading_info=True, **options
-                )
-        except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
-            raise UserError(
-                f"transformers cannot load {folder} as {title}: {reason}. Take another checkpoint."
-            ) from error
+        with told(f"transformers cannot load {folder} as {title}", "Take another checkpoint."), _quiet():
+            inner, report = auto.from_pretrained(str(folder), dtype=torch.float32, output_loading_info=True, **options)
         unread = ("pooler.",) if head.reads == "pooled" else ()  # vectors are made of the last states
         lost = sorted(name for name in report["missing_keys"] if not name.startswith(unread))
         if lost:
             raise UserError(f"{folder}: the checkpoint lacks {len(lost)} weights, for example {lost[0]}.")
+        if bad := next((name for name, value in inner.state_dict().items() if not _is_finite(value)), None):
+            raise UserError(f"{bad} in {folder} holds values that are no finite numbers. Take another checkpoint.")
         return cls(inner, config)
 
     def save(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
@@ -126,6 +130,10 @@ class Pretrained(nn.Module):
             self.inner.save_pretrained(str(folder), state_dict=state, max_shard_size="100GB")
         config = {key: value for key, value in self.config.items() if key != "auto_map"}
         write_json(folder / "config.json", {**config, "dtype": str(dtype).removeprefix("torch.")})
+
+
+def _is_finite(value: Tensor) -> bool:
+    return not value.is_floating_point() or bool(value.isfinite().all())
 
 
 FloatModel = LengthAdaptiveModel | Pretrained

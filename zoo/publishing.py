@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Generator
-from dataclasses import dataclass
+import shutil
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import card, card_files, catalog, safety, shelf
+from zoo import card, card_files, catalog, layouts, safety, shelf
 from zoo.catalog import Entry
 from zoo.commits import Item, State, look, push, unchanged
 from zoo.errors import UserError
 from zoo.hub import client, hub_settings, patiently, plainly
 from zoo.onnx_files import attached, names_in
+from zoo.pooling import module_files
 from zoo.pulling import revision_of
+from zoo.stored import weights_in_words
 from zoo.tokens import standard_token
 from zoo.verification import Verification, compare
 
@@ -68,13 +71,19 @@ def namespaces(token: str) -> list[str]:
     return _rights(client(token), "your account")[0]
 
 
-def preview(folder: Path, repo_id: str, token: str | None, private: bool = True) -> Preview:
+def preview(folder: Path, repo_id: str, token: str | None, private: bool = True, with_layouts: bool = False) -> Preview:
     """What `publish` would send, without sending anything; with no token only what this machine knows is told.
 
     Raises:
-        UserError: the folder holds no model of the zoo, the name is no name, or the token may not write there.
+        UserError: the folder holds no model of the zoo, the name is no name, the token may not write there, or there
+            are no standard layouts of it, see `zoo.layouts.refusal`.
     """
     entry, repo_id = catalog.open_folder(folder), _checked(repo_id)
+    with layouts.written(entry, with_layouts) as more:
+        return _previewed(entry, repo_id, token, private, more)
+
+
+def _previewed(entry: Entry, repo_id: str, token: str | None, private: bool, more: Mapping[str, Path]) -> Preview:
     state, notices = None, []
     if token:
         api = client(token)
@@ -85,14 +94,17 @@ def preview(folder: Path, repo_id: str, token: str | None, private: bool = True)
         license, remark = _license(api, entry)
     else:
         license, remark = None, ["Nobody is signed in, so the Hub was not asked what it has."]
-    items = _stage(entry, repo_id, license)
+    items = stage(entry, repo_id, license, more)
+    if more:
+        size = sum(item.size for item in items if item.path in more)
+        notices.append(f"The standard layouts add {size / 1e6:.1f} MB: {', '.join(more)}.")
     if state:
         left = sorted(set(state.files) - {item.path for item in items} - {".gitattributes"})
         notices += [f"Stays as it is on the Hub: {', '.join(left)}."] if left else []
     if not entry.metrics:
         notices.append("Nothing was measured of this model, so its card shows no scores.")
     staged = {item.path for item in items}
-    if skipped := [n for n in names_in(Path(folder)) if n not in staged and not ("/" not in n and _wanted(n))]:
+    if skipped := [n for n in names_in(entry.folder) if n not in staged and not ("/" not in n and _wanted(n))]:
         notices.append(f"Not published: {', '.join(sorted(skipped))}.")
     sizes = [(item.path, item.size) for item in items]
     return Preview(
@@ -114,6 +126,7 @@ def publish(
     private: bool = True,
     tag: str | None = None,
     collection: str | None = "Budget Zoo",
+    with_layouts: bool = False,
 ) -> Generator[str, None, Published]:
     """Publishes a model in one commit, tags it, adds it to a Collection, pulls it back and compares.
 
@@ -127,6 +140,7 @@ def publish(
         private: of a new repository. An existing public one is refused where this is True.
         tag: of the commit; by default v1, v2, ...
         collection: title of the owner's Collection that shows the zoo; None for none.
+        with_layouts: add what other programs open, see `zoo.layouts`.
 
     Yields:
         Each step, in words, before it is taken.
@@ -139,13 +153,30 @@ def publish(
             a Hub that is busy or away; nothing is half published then.
     """
     entry, repo_id = catalog.open_folder(folder), _checked(repo_id)
-    api = client(token)
+    if with_layouts:
+        yield "writing the standard layouts"
+    with layouts.written(entry, with_layouts) as more:
+        return (yield from _publish(entry, _Place(repo_id, private, tag, collection), token, more))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where to publish, see `publish`."""
+
+    repo_id: str
+    private: bool
+    tag: str | None
+    collection: str | None
+
+
+def _publish(entry: Entry, place: _Place, token: str, more: Mapping[str, Path]) -> Generator[str, None, Published]:
+    api, repo_id, private, tag = client(token), place.repo_id, place.private, place.tag
     with plainly(repo_id):
         check_right(api, repo_id)
         state = look(api, repo_id)
         _check_taken(state, repo_id, private)
         license, notices = _license(api, entry)
-        items = _stage(entry, repo_id, license)
+        items = stage(entry, repo_id, license, more)
         if tag and state:
             _check_tag(api, repo_id, tag, len(unchanged(items, state)) == len(items))
         if state is None:
@@ -159,16 +190,39 @@ def publish(
         commit, changed = yield from push(api, repo_id, items, message, state)
         label = _tag(api, repo_id, commit, tag)
     checks = [*notices, f"tagged {label}"]
-    if collection:
-        checks.append(_collect(api, repo_id, collection, private))
+    if place.collection:
+        checks.append(_collect(api, repo_id, place.collection, private))
     yield "pulling it back and comparing"
-    comparison = compare(repo_id, items, Path(folder), commit, token)
+    comparison = compare(repo_id, items, entry.folder, commit, token)
     checks += comparison.checks + [f"NOT VERIFIED: {problem}" for problem in comparison.problems]
     try:
-        shelf.note_published(Path(folder), f"{api.endpoint}/{repo_id}")
+        shelf.note_published(entry.folder, f"{api.endpoint}/{repo_id}")
     except UserError as error:  # the catalogue on this machine is no reason to call the publishing failed
         log.warning("%s", error)
     return Published(repo_id, commit, f"{api.endpoint}/{repo_id}", changed, comparison.ok, checks)
+
+
+def export(folder: Path, out: Path) -> list[tuple[str, int]]:
+    """Writes what `publish` would send, the standard layouts with it, into a new folder; nobody is asked.
+
+    Returns:
+        The files by path, with their bytes.
+
+    Raises:
+        UserError: `out` is there already, or there are no standard layouts of the model.
+    """
+    entry = catalog.open_folder(folder)
+    if out.exists():
+        raise UserError(f"{out} is there already. Name a new folder.")
+    with layouts.written(entry) as more:
+        items = stage(entry, None, None, more)
+        for item in items:
+            (out / item.path).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(item.source, bytes):
+                (out / item.path).write_bytes(item.source)
+            else:
+                shutil.copyfile(item.source, out / item.path)
+        return [(item.path, item.size) for item in items]
 
 
 def verify(
@@ -184,8 +238,15 @@ def verify(
     if folder is None:
         return compare(repo_id, None, None, revision, token)
     entry = catalog.open_folder(folder)
-    # The picture's bytes depend on the version of what drew it.
-    items = [i for i in _stage(entry, repo_id, _license(client(token), entry)[0]) if i.path != card_files.PICTURE]
+    api = client(token)
+    with plainly(repo_id):
+        there = set(patiently(lambda: api.list_repo_files(repo_id, revision=revision)))
+    # The bytes of the picture and of the layouts depend on the versions of what made them; the card tells of these.
+    planned = layouts.planned(entry) if {layouts.OPENVINO, layouts.POOLING} & there else []
+    more = {name: entry.folder for name in planned if name in there}
+    items = [
+        i for i in stage(entry, repo_id, _license(api, entry)[0], more) if i.path not in (card_files.PICTURE, *more)
+    ]
     return compare(repo_id, items, Path(folder), revision, token)
 
 
@@ -200,15 +261,18 @@ def _wanted(name: str) -> bool:
     return safety.matches(name, (*safety.ALLOWED, *EXTRAS, card_files.PICTURE))
 
 
-def _stage(entry: Entry, repo_id: str, license: str | None) -> list[Item]:
-    """What the repository is to hold: the entry's own files, and those drawn from its facts."""
-    files = card.files(entry, repo_id, license)
-    items = [Item(path, data) for path, data in files.items()]
-    for path in sorted(entry.folder.iterdir()):
-        if path.is_file() and path.name not in files and _wanted(path.name) and not path.name.startswith("."):
-            items.append(Item(path.name, path))
+def stage(entry: Entry, repo_id: str | None, license: str | None, more: Mapping[str, Path] | None = None) -> list[Item]:
+    """What the repository is to hold: the entry's own files, those drawn from its facts, and `more`."""
+    more = more or {}
+    told = replace(entry, weights_dtype=weights_in_words(entry))
+    files = card.files(told, repo_id, license, list(more))
+    items = [Item(path, data) for path, data in files.items()] + [Item(path, at) for path, at in more.items()]
     present = {item.path for item in items}
-    items += [Item(name, entry.folder / name) for name in attached(entry.folder) if name not in present]
+    for path in sorted(entry.folder.iterdir()):
+        if path.is_file() and path.name not in present and _wanted(path.name) and not path.name.startswith("."):
+            items.append(Item(path.name, path))
+    within = [*attached(entry.folder), *module_files(entry.folder)]
+    items += [Item(name, entry.folder / name) for name in within if name not in present]
     if not any(item.path == OURS for item in items):
         facts = {"name": entry.name, "task": entry.task, "method": entry.method, "base_model": entry.base_model}
         items.append(Item(OURS, _json({**facts, "license": entry.license or license or "", "title": entry.title})))

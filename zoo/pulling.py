@@ -15,13 +15,14 @@ from huggingface_hub import hf_hub_download, snapshot_download
 
 from zoo import safety
 from zoo.checkpoints import check_checkpoint
-from zoo.errors import PickledWeights, UserError
+from zoo.errors import PickledWeights, UserError, Withheld
 from zoo.files import read_json, write_json
 from zoo.hub import client, hub_settings
 from zoo.onnx_files import OURS as GRAPH
 from zoo.onnx_files import data_files, stock_graph
 from zoo.pieces import FILES as PIECES
 from zoo.pieces import pieces_among
+from zoo.pooling import is_module_file
 from zoo.settings import get_settings
 from zoo.tensors import INDEX, INTEGERS, SIMULATED, SINGLE, parts_of
 
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 BOT = "SFconvertbot"  # opens a pull request with the same weights in safetensors, in whichever repository lacks them
 MOST_OFFERS = 5  # pull requests of its that are looked at
 CONFIG = "config.json"
+MODULES = "modules.json"  # of sentence-transformers, which keeps more in folders
 BESIDE = ("*.json", "*.yaml", "vocab.txt", "merges.txt", *PIECES, "README.md")  # what is loaded besides weights
 PULLED = (*BESIDE, SINGLE, INDEX, GRAPH, INTEGERS, SIMULATED)
 _noticed: set[str] = set()  # a run asks for its checkpoint at every stage
@@ -195,6 +197,7 @@ def wanted(info: ModelInfo, options: Mapping[str, Any]) -> tuple[list[str], int]
     safety.check_weights(files, info.id)
     root = {name: size for name, size in files.items() if "/" not in name}
     names = [name for name in root if safety.matches(name, BESIDE)]
+    names += [name for name in files if MODULES in root and is_module_file(name)]
     if SINGLE in root:
         names.append(SINGLE)
     elif INDEX in root:
@@ -281,7 +284,7 @@ def explained(repo_id: str, revision: str | None, with_token: bool) -> Generator
         with hub_settings():
             yield
     except hub.GatedRepoError as error:
-        raise UserError(
+        raise Withheld(
             f"{repo_id} is gated: its owner asks for terms to be accepted. Accept them on the Hub, download the model "
             "yourself, and give the folder."
         ) from error
@@ -289,8 +292,12 @@ def explained(repo_id: str, revision: str | None, with_token: bool) -> Generator
         raise UserError(f"{repo_id} has no revision {revision!r}. Check the branch, tag or commit.") from error
     except hub.RepositoryNotFoundError as error:
         kind = "model that this token may see, named" if with_token else "public model"
-        hint = "" if with_token else f" If it is private: `python -m zoo pull {repo_id}`, then give its folder."
-        raise UserError(f"There is no {kind} {repo_id} on the Hub. Check the spelling: owner/name.{hint}") from error
+        if get_settings().on_space:
+            hint = " Private ones open in your own copy of this program alone: what is open here is open to everybody."
+        else:
+            hint = f" If it is private: sign in with `hf auth login`, or `python -m zoo pull {repo_id}` and its folder."
+        hint = "" if with_token else hint
+        raise Withheld(f"There is no {kind} {repo_id} on the Hub. Check the spelling: owner/name.{hint}") from error
     except (hub.OfflineModeIsEnabled, httpx2.ConnectError, httpx2.TimeoutException, httpx2.ProxyError) as error:
         raise Away from error
     except hub.LocalEntryNotFoundError as error:

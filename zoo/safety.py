@@ -18,6 +18,7 @@ from zoo.files import read_json
 from zoo.onnx_files import OURS as GRAPH
 from zoo.onnx_files import data_files, names_in, stock_graph
 from zoo.pieces import FILES as PIECES
+from zoo.pooling import module_files
 from zoo.tensors import INDEX, INTEGERS, SINGLE
 
 ALLOWED = ("*.safetensors", "*.onnx", "*.json", "*.yaml", "vocab.txt", "merges.txt", *PIECES, "README.md")
@@ -25,6 +26,16 @@ ADAPTER = "adapter_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
 MAX_BYTES = 2 * 1024**3
 MAX_FILES = 200
+MIB = 1024**2
+MOST_OF = {
+    "tokenizer.json": 128 * MIB,
+    "vocab.*": 128 * MIB,
+    "trained_on.json": 128 * MIB,
+    "front.json": MIB,
+    "*.json": 8 * MIB,
+    "*.yaml": MIB,
+    "README.md": 4 * MIB,
+}  # bytes of a file by its name; of the tokenizer's, `zoo.tokenizer_files` says more
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -132,7 +143,46 @@ def merge_first(where: str, base: str = "its base") -> str:
 
 
 def check_folder(folder: str | Path, root: Path | None = None) -> Path:
-    """Look a checkpoint's folder over before anything in it is loaded.
+    """Look a checkpoint's folder over before anything in it is loaded: files, configurations and graphs.
+
+    Args:
+        folder, root: see `check_files`.
+
+    Returns:
+        The folder, resolved.
+
+    Raises:
+        UserError: as there, or code of its own (`auto_map`), or an ONNX graph with data outside of the folder.
+    """
+    folder = check_files(folder, root)
+    root = (root or folder).resolve()
+    for name in ("config.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.is_file():
+            settings = read_json(path)
+            if not isinstance(settings, dict):
+                raise UserError(f"{path} should hold a JSON object. Restore the file.")
+            check_code(settings, str(folder), name)
+    loadable = _loadable(folder)
+    graphs = [path for path in loadable if path.suffix == ".onnx"]
+    check_size(
+        [*(path.stat().st_size for path in loadable), *(_check_graph(path, root) for path in graphs)], str(folder)
+    )
+    return folder
+
+
+def _loadable(folder: Path) -> list[Path]:
+    """Files of a folder that some reader may open."""
+    everything = names_in(folder)
+    loadable = [folder / name for name in everything if "/" not in name and matches(name, ALLOWED)]
+    stock = stock_graph(everything)
+    if stock and "/" in stock and not {GRAPH, SINGLE, INDEX} & set(everything):
+        loadable.append(folder / stock)
+    return loadable
+
+
+def check_files(folder: str | Path, root: Path | None = None) -> Path:
+    """Look the files of a checkpoint's folder over, by their names, sizes and places alone.
 
     Args:
         folder: where the checkpoint's files are.
@@ -142,20 +192,14 @@ def check_folder(folder: str | Path, root: Path | None = None) -> Path:
         The folder, resolved.
 
     Raises:
-        UserError: no folder, no safe weights, too large, a link that leads outside, code of its own (`auto_map`), or an
-            ONNX graph with data outside of the folder.
+        UserError: no folder, no safe weights, too large, or a link that leads outside.
     """
     folder = Path(folder).expanduser().resolve()
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Check the path.")
     root = (root or folder).resolve()
-    everything = names_in(folder)
-    files = [folder / name for name in everything if "/" not in name]
-    loadable = [path for path in files if matches(path.name, ALLOWED)]
-    stock = stock_graph(everything)
-    if stock and "/" in stock and GRAPH not in everything and SINGLE not in everything and INDEX not in everything:
-        loadable.append(folder / stock)
-    for path in loadable:
+    loadable, names = _loadable(folder), set(names_in(folder))
+    for path in (*loadable, *(folder / name for name in module_files(folder))):
         if not path.resolve().is_relative_to(root):
             raise UserError(
                 f"{path.name} in {folder} is a link to a file outside of it. Replace it by the file itself."
@@ -164,22 +208,17 @@ def check_folder(folder: str | Path, root: Path | None = None) -> Path:
             raise UserError(
                 f"{path.name} in {folder} is a broken link or no plain file. Replace it by the file itself."
             )
-    names = set(everything)
+        most = next((size for pattern, size in MOST_OF.items() if matches(path.name, (pattern,))), MAX_BYTES)
+        if path.stat().st_size > most:
+            raise UserError(
+                f"{path.name} in {folder} has {path.stat().st_size:,} bytes, over the limit of {most:,} for such a "
+                "file. Restore it."
+            )
     adapter = read_json(folder / ADAPTER) if ADAPTER in names else {}
     base = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
     check_adapter(names, str(folder), str(base or "its base"))
     check_weights(names, str(folder))
-    sizes = [path.stat().st_size for path in loadable]
-    check_size(sizes, str(folder))
-    for name in ("config.json", "tokenizer_config.json"):
-        path = folder / name
-        if path.is_file():
-            settings = read_json(path)
-            if not isinstance(settings, dict):
-                raise UserError(f"{path} should hold a JSON object. Restore the file.")
-            check_code(settings, str(folder), name)
-    graphs = [path for path in loadable if path.suffix == ".onnx"]
-    check_size([*sizes, *(_check_graph(path, root) for path in graphs)], str(folder))
+    check_size([path.stat().st_size for path in loadable], str(folder))
     return folder
 
 

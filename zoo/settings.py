@@ -80,6 +80,10 @@ class Settings(BaseSettings):
     host: str = Field(
         default_factory=lambda: "0.0.0.0" if _on_space() else "127.0.0.1", description="address that the app listens on"
     )
+    names: str = Field(
+        default="", description="further host names that the page is reached by, as behind a proxy: a.example,b.example"
+    )
+    upload_mib: int = Field(default=500, ge=1, description="MiB that one visitor may upload within an hour")
     port: int = Field(default=7860, ge=0, le=65535, description="port that the app listens on")
     waiting: int = Field(default=64, ge=1, description="questions that wait; who asks beyond that is told so")
     threads: int = Field(default_factory=cpus, ge=1, description="CPU threads of every engine")
@@ -102,6 +106,7 @@ class Settings(BaseSettings):
         default_factory=lambda: "explorer" if _on_space() else "full",
         description="explorer: look and ask only; full: recipes, jobs and publishing too. A Space explores by default",
     )
+    trial: bool = Field(default=True, description="models from elsewhere are first opened in a process of their own")
     torch_links: str | None = Field(
         default=None, description="page of builds of torch that `make` and a Space's install prefer to the default one"
     )

@@ -71,13 +71,23 @@ def note_published(folder: Path, url: str) -> None:
         database.execute("UPDATE models SET url = ? WHERE origin = 'local' AND folder = ?", [url, place])
 
 
-def folder_of(name: str) -> Path | None:
-    """The folder of a registered local result, or None."""
-    if not (get_settings().home / FILE).is_file():
+def folder_of(name: str, owner: str | None = None) -> Path | None:
+    """The folder of a registered local result, or None.
+
+    Args:
+        name: of the result.
+        owner: whose results are found beside those of nobody; None finds all, but on a Space those of nobody alone.
+    """
+    settings = get_settings()
+    if not (settings.home / FILE).is_file():
         return None
     with open_table([]) as database:
-        row = database.execute("SELECT folder FROM models WHERE origin = 'local' AND name = ?", [name]).fetchone()
-    return Path(row[0]) if row and Path(row[0]).is_dir() else None
+        query = "SELECT folder, owner FROM models WHERE origin = 'local' AND name = ?"
+        row = database.execute(query, [name]).fetchone()
+    if row is None or not Path(row[0]).is_dir():
+        return None
+    is_open = not row[1] or row[1] == owner or owner is None and not settings.on_space
+    return Path(row[0]) if is_open else None
 
 
 @contextmanager

@@ -6,7 +6,6 @@ memory, processor time and what is written.
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 import re
 import sys
@@ -17,33 +16,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
+from zoo.confined import SPARE, limit
 
-SPARE = 512 * 1024**2  # bytes beside the weights
 INSIDE = ("state_dict", "model_state_dict", "model", "module")  # where trainers put the weights
 REFUSED = 3  # exit status; why stands on stderr
 
 
 class Refused(Exception):
     """What is read is not taken, in words."""
-
-
-def limit(size: int) -> None:
-    """Bounds what this process may use, given the bytes of the pickles."""
-    if resource is None:
-        return
-    with contextlib.suppress(OSError, ValueError):
-        pages = int(Path("/proc/self/statm").read_text().split()[0])  # torch itself, mapped but hardly touched
-        most = pages * resource.getpagesize() + 4 * size + SPARE
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    seconds = 60 + size // 5_000_000
-    limits = ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_FSIZE, 4 * size + SPARE), (resource.RLIMIT_CORE, 0))
-    for kind, value in limits:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (value, value))
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
@@ -70,7 +50,7 @@ def read(path: Path) -> dict[str, torch.Tensor]:
 def main(out: str, *sources: str) -> None:
     """Writes the weights of all sources to `out`."""
     size = sum(Path(source).stat().st_size for source in sources)
-    limit(size)
+    limit(4 * size + SPARE, 60 + size // 5_000_000, 4 * size + SPARE)
     weights: dict[str, torch.Tensor] = {}
     for source in sources:
         weights |= read(Path(source))

@@ -15,7 +15,7 @@ from huggingface_hub import RepoFile, snapshot_download
 
 from zoo import catalog, safety
 from zoo.card_files import PICTURE
-from zoo.checkpoints import read_config
+from zoo.checkpoints import most_tokens, normalized, read_config
 from zoo.commits import Item
 from zoo.engines import INTEGERS, engine_class, open_graph
 from zoo.errors import UserError
@@ -125,9 +125,11 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _fixed_input(folder: Path) -> dict[str, np.ndarray]:
-    """The first bundled question by the folder's own tokenizer, cut to 192 tokens; without transformers and torch."""
+    """The first bundled question by the folder's own tokenizer, cut to 192 tokens or what the model has positions for;
+    without transformers and torch."""
     from tokenizers import Tokenizer
 
+    longest = most_tokens(normalized(read_config(folder)), TOKENS)
     example = catalog.examples()[0]
     if (folder / "tokenizer.json").is_file():
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -138,7 +140,7 @@ def _fixed_input(folder: Path) -> dict[str, np.ndarray]:
     else:
         window = make_windows(load_tokenizer(folder), [example["question"]], [example["context"]])[0]
         ids, types = window.input_ids, window.token_type_ids or [0] * len(window.input_ids)
-    ids, types = np.array([ids[:TOKENS]], np.int64), np.array([types[:TOKENS]], np.int64)
+    ids, types = np.array([ids[:longest]], np.int64), np.array([types[:longest]], np.int64)
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": types}
 
 

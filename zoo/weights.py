@@ -19,6 +19,7 @@ from zoo.graph import build as build_graph
 from zoo.modeling import LengthAdaptiveModel, distance_buckets
 from zoo.operators import Weights
 from zoo.pooling import KEY, MEAN
+from zoo.significance import NAME as SIGNIFICANCE
 
 
 def spec_of(model: LengthAdaptiveModel) -> dict[str, Any]:
@@ -66,6 +67,7 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
         weights |= {f"{name}.{k}": state[f"{name}.{k}"] for k in ("weight", "bias") if f"{name}.{k}" in state}
     for name in (*(["widen"] if "widen.weight" in state else []), *head_layers(model.row, model.head)):
         weights |= {f"{name}.w": state[f"{name}.weight"].T.copy(), f"{name}.bias": state[f"{name}.bias"]}
+    weights |= {name: value for name, value in state.items() if name.startswith(f"{SIGNIFICANCE}.")}
     for i in range(model.shape.layers):
         at, source = f"layers.{i}.", f"layers.{model.sources[i]}."
         if source != at:  # the very same arrays, which a file then holds once

@@ -20,6 +20,7 @@ from compress.learn.aware import round_rows
 from zoo.errors import UserError
 from zoo.layers import MASK
 from zoo.modeling import LengthAdaptiveModel
+from zoo.scorer import Scorer
 from zoo.weights import linears
 
 SCHEMES = {  # our names of AIMET's ways to take ranges
@@ -41,6 +42,7 @@ def simulate(model: LengthAdaptiveModel, settings: Any) -> Any:
         UserError: AIMET cannot follow the model, or is missing.
     """
     library = load()
+    library.nn.QuantizationMixin.ignore(Scorer)  # scorers rank in float, and only where tokens are dropped
     whole = settings.scope == "full"
     net = Simulable(model, whole, MASKS[settings.mask] if whole else MASK).eval()
     ids = torch.full((2, 8), 1 + net.pad)

@@ -21,7 +21,7 @@ from compress.int8.ranges import calibrate
 from compress.int8.rounding import matching
 from compress.recipe.aimet import AimetRecipe
 from zoo.checkpoints import read_config
-from zoo.errors import UserError
+from zoo.errors import UserError, told
 from zoo.families import family_of
 from zoo.features import Window, pad
 from zoo.files import atomic, read_json, write_json
@@ -222,7 +222,8 @@ class Simulated(nn.Module):
             UserError: they are not those of such a simulation.
         """
         path = Path(folder) / STATE
-        state, tensors = load_file(path), self.held()
+        with told(f"{path} cannot be read", "Run its stage again."):
+            state, tensors = load_file(path), self.held()
         integers = {name: state[name] for name in state if state[name].dtype is torch.int8}
         odd = sorted(state.keys() ^ tensors.keys()) or [
             key for key in tensors if tensors[key].shape != state[key].shape

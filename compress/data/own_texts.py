@@ -143,8 +143,9 @@ def several_of(label: object) -> list[Any]:
         text = label.strip()
         if text.startswith("["):
             try:
-                return several_of(json.loads(text.replace("'", '"')))
-            except ValueError:
+                found = json.loads(text.replace("'", '"'))
+                return list(found) if isinstance(found, list) else [found]
+            except (ValueError, RecursionError):
                 text = text.strip("[]")
         return [part for part in BETWEEN.split(text) if part]
     if isinstance(label, list | tuple):

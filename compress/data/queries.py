@@ -139,8 +139,11 @@ def groups(examples: Sequence[QueryExample]) -> dict[str, str]:
     first: dict[str, str] = {}
 
     def root(passage: str) -> str:
+        way = list[str]()
         while first.setdefault(passage, passage) != passage:
+            way.append(passage)
             passage = first[passage]
+        first.update(dict.fromkeys(way, passage))  # so that no way is gone twice
         return passage
 
     for one in examples:
@@ -222,6 +225,8 @@ def _of_triple(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float
     found: dict[str, float] = {}
     for key, gain in (("negative", 0.0), ("positive", 1.0)):
         texts = value.get(key, [])
+        if not isinstance(texts, str | list | tuple):
+            raise UserError(f"{place}: “{key}” is neither a text nor a list of texts. {NEEDED}")
         for text in [texts] if isinstance(texts, str) else texts:
             if not isinstance(text, str) or not text.strip():
                 raise UserError(f"{place}: “{key}” holds something that is no text. {NEEDED}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from compress.data import glue
 from compress.data.decoding import decode
 from compress.data.intake import Intake
 from compress.data.places import Document, Place, Spot
@@ -26,7 +27,7 @@ KINDS = {
 }
 WORDS = {".conll": "CoNLL", ".iob": "IOB", ".iob2": "IOB", ".bio": "IOB"}  # a word a line, which are no tables
 OBJECTS = (".json", ".jsonl")
-MAX_FIELD = 100_000
+MAX_FIELD, MAX_COLUMNS = 100_000, 10_000
 QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a cell of CSV
 REREAD = 4  # times that the lines of a table with broken quotes may be read again, all in all
 
@@ -174,23 +175,33 @@ def header(path: Path) -> list[str]:
             return [str(key) for key in first] if isinstance(first, dict) else []
         lines = list(io.StringIO(text))
         begin, between = _between(lines, suffix)
+        _check_width(lines[begin : begin + 1], between, intake)
         _, cells = next(iter(_records(lines, begin, _dialect(between, False), suffix, intake)), (0, []))
     except UserError:
         return []
-    return [cell.strip().strip("\ufeff").lower() for cell in cells]
+    return _head(cells)
 
 
 def _cells(text: str, suffix: str, columns: Columns, intake: Intake) -> Iterator[Row]:
     lines = list(io.StringIO(text))
     begin, between = _between(lines, suffix)
-    if literal := between == "\t" and _is_literal(lines[begin:]):
-        intake.note("Double quotes were read as part of the text, since some of them have no second one.")
-    names: list[str] | None = None
-    for line, cells in _records(lines, begin, _dialect(between, literal), suffix, intake):
+    _check_width(lines[begin : begin + 1], between, intake)
+    rows = [line.rstrip("\r\n").split("\t") for line in lines[begin:] if line.strip()] if between == "\t" else []
+    head = _head(rows[0]) if rows else []
+    bare = glue.is_bare(head, columns.names)
+    archived = bare or glue.is_own(head, map(len, rows))
+    literal = _is_literal(rows)
+    if literal or (archived and '"' in text):
+        why = "since some of them have no second one" if literal else "as in all of GLUE's own files"
+        intake.note(f"Double quotes were read as part of the text, {why}.")
+    names = _names(glue.BARE, Spot(f"{intake.name}, line 1"), columns, intake) if bare else None
+    for line, cells in _records(lines, begin, _dialect(between, literal or archived), suffix, intake):
         if not any(cell.strip() for cell in cells):
             continue
         if names is None:
             names = _names(cells, Spot(f"{intake.name}, line {line}"), columns, intake)
+        elif archived and len(cells) < len(names):
+            intake.repairs["lines of GLUE's file lack cells: they were left out, as by the Hub's version"] += 1
         elif len(cells) != len(names):
             intake.fault(
                 UserError(
@@ -215,6 +226,16 @@ def _between(lines: Sequence[str], suffix: str) -> tuple[int, str]:
     return first, max(usual, key=head.count)
 
 
+def _check_width(first: Sequence[str], between: str, intake: Intake) -> None:
+    """Refuses a table whose first line has more columns than one that people make."""
+    columns = max((line.count(between) + 1 for line in first), default=0)
+    if columns > MAX_COLUMNS:
+        raise UserError(
+            f"{intake.name}, line 1: {columns:,} columns, over the limit of {MAX_COLUMNS:,}. Leave those out that "
+            "are not read, or check what stands between cells."
+        )
+
+
 def _dialect(between: str, literal: bool) -> type[csv.Dialect]:
     """How lines are cut into cells."""
 
@@ -225,15 +246,17 @@ def _dialect(between: str, literal: bool) -> type[csv.Dialect]:
     return Cells
 
 
-def _is_literal(lines: Sequence[str]) -> bool:
+def _is_literal(rows: Sequence[Sequence[str]]) -> bool:
     """Whether double quotes in a table with tabs are characters like all others, as in the files of GLUE.
 
     So it is where a cell begins with a quote that does not end it, though its line and the next have all their cells,
     and no cell has what only quoting writes: a doubled quote, a tab or a line break.
+
+    Args:
+        rows: the lines, cut at every tab; none where something else stands between cells.
     """
-    rows = [line.rstrip("\r\n").split("\t") for line in lines if line.strip()]
     literal = False
-    for row, after in zip(rows, [*rows[1:], rows[-1]] if rows else [], strict=True):
+    for row, after in zip(rows, [*rows[1:], *rows[-1:]], strict=True):
         begun = [cell for cell in row if cell.startswith('"')]
         whole = [cell for cell in begun if QUOTED.fullmatch(cell)]
         if any('""' in cell[1:-1] for cell in whole):
@@ -272,9 +295,14 @@ def _records(
             begin += 1
 
 
+def _head(cells: Sequence[str]) -> list[str]:
+    """The cells of a table's first row, as columns are compared."""
+    return [cell.strip().strip("\ufeff").lower() for cell in cells]
+
+
 def _names(cells: Sequence[str], place: Spot, columns: Columns, intake: Intake) -> list[str]:
     """The columns of a table, by its first row."""
-    head = [cell.strip().strip("\ufeff").lower() for cell in cells]
+    head = _head(cells)
     renamed = columns.renamed(head, intake)
     head = [renamed.get(name, name) for name in head]
     for count, fault in ((0, "there is no column"), (2, "there is more than one column")):

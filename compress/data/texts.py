@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from compress.data import hub_sets, own_texts
+from compress.data import glue, hub_sets, own_texts
 from compress.data import squad as data
 from compress.data.examples import TextExample
 from compress.data.intake import Intake
@@ -28,8 +28,9 @@ def load_texts(
     Args:
         task: of `zoo.tasks`, one that classifies or scores.
         source: a file of JSON lines, CSV, TSV or JSON, whose columns are those of the Hub's data set; a folder that
-            holds `<split>.jsonl` or the like, in itself or in `<subset>/`; or a Hub data set, see
-            `compress.data.hub_sets.Source`. None for the task's own data set on the Hub.
+            holds `<split>.jsonl` or the like, in itself or in `<subset>/`, or is as GLUE's archives unpack, see
+            `compress.data.glue`; or a Hub data set, see `compress.data.hub_sets.Source`. None for the task's own data
+            set on the Hub.
         split: of a folder or a Hub data set; None for the task's validation split.
         intake: hears what was mended and left out; without one the log does.
 
@@ -100,6 +101,8 @@ def _rows(task: Task, source: str | Path | None, split: str, intake: Intake) -> 
     if _is_place(path):
         path = file_in(path, task, split) if path.is_dir() else path
         intake.name = str(path)
+        if split == "validation" and path.stem == glue.TEST_OF_MRPC:
+            intake.note("There is no dev.tsv: the test set of MRPC was read for the validation set.")
         return read_rows(read_text(path, intake), suffix_of(path), own_texts.columns_of(task, intake), intake)
     of_hub = hub_sets.Source.parse(text)
     return _of_hub(of_hub, task, of_hub.split or split, intake)
@@ -133,7 +136,9 @@ def check_ids(ids: Sequence[str], source: str) -> None:
 
 def has_split(source: str | Path, task: Task) -> bool:
     """Whether a folder holds the task's own validation split, not one that stands in for it."""
-    return any(path.is_file() for path in _places(Path(source).expanduser(), task, task.validation_split))
+    folder, names = Path(source).expanduser(), [task.validation_split]
+    names += [name for name in glue.names_of(task.validation_split) if name.startswith("dev_")]
+    return any(path.is_file() for name in names for path in _places(folder, task, name))
 
 
 def draw(examples: Sequence[E], limit: int | None, seed: int = 0) -> list[E]:
@@ -154,21 +159,24 @@ def fingerprint(examples: Iterable[TextExample]) -> set[str]:
 
 
 def _places(folder: Path, task: Task, split: str, kinds: Iterable[str] = KINDS) -> Iterator[Path]:
-    """Where a folder may hold a split."""
-    for place in (folder, folder / (task.config or task.name)):
+    """Where a folder may hold a split, under a name that a file of it may have."""
+    for place in (folder, folder / (task.config or task.name), *(folder / name for name in glue.folders_of(task))):
         for suffix in (".jsonl", *(kind for kind in kinds if kind != ".jsonl")):
             yield place / f"{split}{suffix}"
 
 
 def file_in(folder: Path, task: Task, split: str, kinds: Iterable[str] = KINDS) -> Path:
-    """The file of a split in a folder; `validation.jsonl` serves for both validation splits of MNLI."""
+    """The file of a split in a folder; `validation.jsonl` serves for both validation splits of MNLI, and what GLUE's
+    archives call it, `dev.tsv`, for what the Hub calls `validation`."""
     names = [split, *(["validation"] if split.startswith("validation_") else [])]
-    for path in (path for name in names for path in _places(folder, task, name, kinds)):
+    for path in (path for name in (*names, *glue.names_of(split)) for path in _places(folder, task, name, kinds)):
         if path.is_file():
             return path
     subset = task.config or task.name
+    archived = "".join(f", nor {name}/{glue.names_of(split)[0]}.tsv of GLUE's archive" for name in glue.folders_of(task)
+                       if glue.names_of(split) and split != "train")  # fmt: skip
     raise UserError(
-        f"{folder} holds neither {names[-1]}.jsonl nor {subset}/{names[-1]}.jsonl. "
+        f"{folder} holds neither {names[-1]}.jsonl nor {subset}/{names[-1]}.jsonl{archived}. "
         "Give the folder of the task's data, or a file."
         + " If the model was trained for a known task, name it, for example --task sst2."
         * task.is_open

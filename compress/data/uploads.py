@@ -74,9 +74,10 @@ class Upload:
         return f"{what}: split by {by} into parts to learn from, to choose by and to report on."
 
 
-def folder() -> Path:
-    """Where uploaded data are kept."""
-    return get_settings().home / "uploads"
+def folder(owner: str = "") -> Path:
+    """Where uploaded data are kept; on a Space those of each person apart, whose name may be any text."""
+    root, settings = get_settings().home / "uploads", get_settings()
+    return root / f"of-{hashlib.sha256(owner.encode()).hexdigest()[:16]}" if settings.on_space else root
 
 
 def wanted(task: str) -> str:
@@ -93,6 +94,7 @@ def accept(
     skip: bool = False,
     columns: Mapping[str, str] | None = None,
     values: Mapping[str, str] | None = None,
+    owner: str = "",
 ) -> Upload:
     """Reads a file of questions or texts, checks every line of it, and stores it in parts that share none.
 
@@ -103,6 +105,7 @@ def accept(
         skip: lines that are wrong are left out and counted; else the first of them is an error.
         columns: what the file calls a column, by our name of it; others are guessed.
         values: what the file has for a label, by the label's name.
+        owner: who gives it, see `folder`.
 
     Returns:
         What was stored; the same file again is stored once.
@@ -123,40 +126,42 @@ def accept(
     mapping = json.dumps([dict(columns or {}), dict(values or {})], sort_keys=True) if columns or values else ""
     digest = hashlib.sha256((sha256(path) + mapping).encode()).hexdigest()[:8] if mapping else sha256(path)[:8]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(file).stem).strip("-")[:40] or "own"
-    folder_name = f"{stem}-{digest}" if form.shared else f"{stem}-{about.name}-{digest}"
-    return form.store(path, suffix, about, folder_name, Intake(file, skip, columns or {}, values or {}, complete=True))
+    place = folder(owner) / (f"{stem}-{digest}" if form.shared else f"{stem}-{about.name}-{digest}")
+    return form.store(path, suffix, about, place, Intake(file, skip, columns or {}, values or {}, complete=True))
 
 
-def _store_questions(path: Path, suffix: str, task: Task, stem: str, intake: Intake) -> Upload:
+def _store_questions(path: Path, suffix: str, task: Task, place: Path, intake: Intake) -> Upload:
     examples = list(_bounded(from_file(path, intake, suffix), intake.name))
     if not examples:
         raise intake.nothing(f"{intake.name} holds no questions. {NEEDED}")
     cut, distinct = divide(examples, _passage, "These questions are about {} passages")
-    parts = {role: folder() / stem / f"{role}.json" for role in cut}
+    parts = {role: place / f"{role}.json" for role in cut}
     for role, chosen in cut.items():
         write_json(parts[role], to_squad(chosen))
         load_squad(parts[role])  # what is stored is read as the recipes will read it
     impossible = sum(e.impossible for e in examples)
-    return Upload(stem, task.name, len(examples), distinct, impossible, parts, intake.sentences)
+    return Upload(place.name, task.name, len(examples), distinct, impossible, parts, intake.sentences)
 
 
-def _store_texts(path: Path, suffix: str, task: Task, stem: str, intake: Intake) -> Upload:
+def _store_texts(path: Path, suffix: str, task: Task, place: Path, intake: Intake) -> Upload:
     if task.is_open:
         task = texts.settled_by_file(task, path, intake, suffix)
     examples = list(_bounded(texts.from_file(task, path, intake, suffix), intake.name))
     if not examples:
         raise intake.nothing(f"{intake.name} holds no texts. {own_texts.wanted(task)}")
     cut, distinct = divide(examples, own_texts.identity, "These are {} different texts")
-    parts = {role: folder() / stem / f"{role}.jsonl" for role in cut}
+    parts = {role: place / f"{role}.jsonl" for role in cut}
     for role, chosen in cut.items():
         write_text(parts[role], own_texts.to_lines(task, chosen))
         texts.load_texts(task, parts[role])
     remarks = own_texts.remarks(task, examples)
     notices = [*intake.sentences, *remarks]
-    return Upload(stem, task.name, len(examples), distinct, 0, parts, notices, list(task.labels), list(task.columns))
+    return Upload(
+        place.name, task.name, len(examples), distinct, 0, parts, notices, list(task.labels), list(task.columns)
+    )
 
 
-def _store_sentences(path: Path, suffix: str, task: Task, stem: str, intake: Intake) -> Upload:
+def _store_sentences(path: Path, suffix: str, task: Task, place: Path, intake: Intake) -> Upload:
     examples = list(_bounded(tagged.from_file(task, path, intake, suffix), intake.name))
     if not examples:
         raise intake.nothing(f"{intake.name} holds no sentences. {tagged.NEEDED}")
@@ -164,35 +169,35 @@ def _store_sentences(path: Path, suffix: str, task: Task, stem: str, intake: Int
     if len(labels) < 2:
         raise UserError(f"{intake.name}: all words have the one label {labels[0]}. There is nothing to tell apart.")
     cut, distinct = divide(examples, tagged.identity, "These are {} different sentences")
-    parts = {role: folder() / stem / f"{role}.jsonl" for role in cut}
+    parts = {role: place / f"{role}.jsonl" for role in cut}
     for role, chosen in cut.items():
         write_text(parts[role], tagged.to_lines(chosen))
         tagged.load_sentences(task.with_labels(labels), parts[role])
     notices = [*intake.sentences, *tagged.remarks(examples)]
-    return Upload(stem, task.name, len(examples), distinct, 0, parts, notices, labels, list(task.columns))
+    return Upload(place.name, task.name, len(examples), distinct, 0, parts, notices, labels, list(task.columns))
 
 
-def _store_pairs(path: Path, suffix: str, task: Task, stem: str, intake: Intake) -> Upload:
+def _store_pairs(path: Path, suffix: str, task: Task, place: Path, intake: Intake) -> Upload:
     examples = list(_bounded(pairs.from_file(task, path, intake, suffix), intake.name))
     if not examples:
         raise intake.nothing(f"{intake.name} holds no texts. {own_texts.wanted(task)}")
     cut, distinct = divide(examples, own_texts.identity, "These are {} different texts or pairs")
-    parts = {role: folder() / stem / f"{role}.jsonl" for role in cut}
+    parts = {role: place / f"{role}.jsonl" for role in cut}
     for role, chosen in cut.items():
         write_text(parts[role], own_texts.to_lines(task, chosen))
         pairs.load_pairs(task, str(parts[role]), role, Intake())
-    return Upload(stem, task.name, len(examples), distinct, 0, parts, intake.sentences)
+    return Upload(place.name, task.name, len(examples), distinct, 0, parts, intake.sentences)
 
 
-def _store_queries(path: Path, suffix: str, task: Task, stem: str, intake: Intake) -> Upload:
+def _store_queries(path: Path, suffix: str, task: Task, place: Path, intake: Intake) -> Upload:
     examples = list(_bounded(queries.from_file(path, intake, suffix), intake.name))
     group = queries.groups(examples)
     cut, distinct = divide(examples, lambda e: group[e.id], "These queries are about {} passages")
-    parts = {role: folder() / stem / f"{role}.jsonl" for role in cut}
+    parts = {role: place / f"{role}.jsonl" for role in cut}
     for role, chosen in cut.items():
         write_text(parts[role], queries.to_lines(chosen))
         queries.load_queries(str(parts[role]), role, Intake())
-    return Upload(stem, task.name, len(examples), distinct, 0, parts, intake.sentences)
+    return Upload(place.name, task.name, len(examples), distinct, 0, parts, intake.sentences)
 
 
 @dataclass(frozen=True)
@@ -201,14 +206,14 @@ class Form:
 
     Attributes:
         wanted: says what a file for a task has to hold.
-        store: reads, checks and stores a file: its path, its ending, the task, the folder's name, and what hears of it.
+        store: reads, checks and stores a file: its path, its ending, the task, the folder, and what hears of it.
         shared: what is stored serves all tasks of the type.
         kinds: what they are called, by their endings.
         unit: what is in one part alone.
     """
 
     wanted: Callable[[Task], str]
-    store: Callable[[Path, str, Task, str, Intake], Upload]
+    store: Callable[[Path, str, Task, Path, Intake], Upload]
     shared: bool = False
     kinds: Mapping[str, str] = field(default_factory=lambda: tables.KINDS)
     unit: str = "text"
@@ -302,6 +307,10 @@ def _bounded(examples: Iterable[One], name: str) -> Iterator[One]:
     for count, example in enumerate(examples, 1):
         if count > MAX_EXAMPLES:
             raise UserError(f"{name} holds more than {MAX_EXAMPLES:,} questions or texts. Take fewer.")
+        try:
+            json.dumps(vars(example), ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"{name}: number {count} holds half a character, a lone surrogate. Remove it.") from error
         free = example.id
         while free in ids:
             free += f"-{count}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from zoo.onnx_files import EXPORTED
 from zoo.operators import Nodes, Weights
 from zoo.pretrained import Pretrained
 from zoo.settings import get_settings
+from zoo.stored import KEY
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -120,7 +122,9 @@ class Exported:
             raise UserError("quantize.keep_float leaves every product in float: quantize some of them.")
         (out / EXPORTED).parent.mkdir(parents=True, exist_ok=True)
         with atomic(out / EXPORTED) as draft:
-            draft.write_bytes(self.quantized(floats).SerializeToString())
+            graph = self.quantized(floats)
+            helper.set_model_props(graph, {KEY: json.dumps({"names": self.names, "floats": list(floats)})})
+            draft.write_bytes(graph.SerializeToString())
         write_json(out / "config.json", self.config)
         self.tokenizer.save_pretrained(str(out))
         return {
@@ -314,8 +318,8 @@ class Exported:
 
     def _answers(self, graph: ModelProto, windows: Sequence[Window]) -> list[torch.Tensor]:
         """Logits of every window, by itself."""
-        session = load(graph.SerializeToString(), get_settings().threads)
-        return [torch.from_numpy(logits_of(session.run(_feed(session, window)))) for window in windows]
+        session, count = load(graph.SerializeToString(), get_settings().threads), len(self.head.outputs)
+        return [torch.from_numpy(logits_of(session.run(_feed(session, window))[:count])) for window in windows]
 
 
 def _feed(session: Session, window: Window) -> dict[str, np.ndarray]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from compress.data import uploads
 from compress.jobs.estimate import disk_gib
 from compress.jobs.launchers import launcher_of
 from compress.jobs.ledger import Changes, Job, get_ledger
@@ -15,10 +20,15 @@ from compress.jobs.workers import get_workers
 from compress.recipe import layout
 from compress.recipe.kind import Kind, missing
 from compress.recipe.load import expanded
-from compress.recipe.place import absolute, on_disk, places
+from compress.recipe.place import absolute, refuse_paths
 from compress.run import traces
 from zoo.errors import UserError
 from zoo.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+SOON = 60.0  # seconds after which a job that nobody looks at is told
+FAILED_STARTS, LONGEST_PAUSE = 3, 600.0
 
 
 def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local") -> Job:
@@ -35,7 +45,7 @@ def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local
             that cannot be reached.
     """
     launcher_of(launcher).check()
-    check(recipe)
+    check(recipe, owner)
     waiting = [job for job in jobs() if job.is_open]
     settings = get_settings()
     if len(waiting) >= settings.queue_limit:
@@ -46,8 +56,13 @@ def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local
     check_space(GIB * disk_gib(recipe))
     ledger = get_ledger()
     ledger.connect()
-    job = ledger.create(absolute(recipe), name or recipe.kind, owner, launcher)
-    get_workers().start()
+    try:
+        job = ledger.create(absolute(recipe), name or recipe.kind, owner, launcher)
+    except OSError as error:
+        raise UserError(
+            f"The job cannot be written to {settings.home}: {error.strerror or error}. Check its rights and the disk."
+        ) from error
+    _see_to_worker(job)
     return job
 
 
@@ -97,7 +112,7 @@ def retry(job_id: str) -> Job:
     fresh |= {"queued": time.time(), "attempt": job.attempt + 1}
     again = ledger.change(job_id, ended, **fresh)
     if again:
-        get_workers().start()
+        _see_to_worker(again)
     return again or find(job_id)  # somebody else was faster
 
 
@@ -143,29 +158,62 @@ def mark_published(job_id: str, repo_id: str, commit: str) -> Job:
 def keep_worker(every: float = 5.0) -> threading.Thread:
     """Starts a worker, and in the background anew whenever it has died and there is something to do."""
 
-    def keep() -> None:
-        while True:
-            time.sleep(every)
-            try:
-                if any(job.is_open for job in jobs()):
-                    get_workers().start()
-            except Exception:  # a full disk, a lock that is held: the next round may do better
-                continue
-
     get_workers().start()
-    thread = threading.Thread(target=keep, daemon=True, name="keep-worker")
+    thread = threading.Thread(target=watch_over, args=(every,), daemon=True, name="keep-worker")
     thread.start()
     return thread
 
 
-def check(recipe: Kind) -> None:
-    """Raises UserError for what would fail at once or hours later, and could have been known."""
+def watch_over(every: float, looks: Iterable[object] = repeat(None)) -> None:
+    """Starts a worker whenever none lives and there is something to do, ever more rarely where they end at once."""
+    starts = 0  # in a row: of workers that were gone at the next look
+    for _ in looks:
+        time.sleep(pause(every, starts))
+        with suppress(Exception):  # a full disk, a lock that is held: the next look may do better
+            is_needed = any(job.is_open for job in jobs())
+            starts = starts + 1 if is_needed and get_workers().start() else 0
+            if starts == FAILED_STARTS:
+                log.error("Workers end as soon as they are started. %s", _last_words())
+
+
+def pause(every: float, starts: int) -> float:
+    """Seconds to wait before a worker is started again after so many that ended at once."""
+    return min(every * 2 ** max(0, min(starts, 20) - 1), max(every, LONGEST_PAUSE))
+
+
+def illness() -> str:
+    """What keeps jobs from running or being seen, in sentences that say what to do; empty where nothing does."""
+    settings, ledger = get_settings(), get_ledger()
+    if ledger.is_gone:
+        return f"{ledger.root}, where jobs are kept, is gone. Bring the folder back; new jobs begin a new one."
+    waiting = [job for job in jobs() if job.is_open and time.time() - (job.queued or job.created) > SOON]
+    if waiting and not settings.database_url and get_workers().alive() is None:
+        return (
+            f"{len(waiting)} jobs wait, and no worker runs. Start one and see what it says: "
+            f"`python -m compress worker`. {_last_words()}"
+        )
+    return ""
+
+
+def _see_to_worker(job: Job) -> None:
+    """Starts a worker where none runs; raises UserError that says that the job waits all the same."""
+    try:
+        get_workers().start()
+    except UserError as error:
+        raise UserError(f"Job {job.id} is queued, but nobody runs it yet. {error}") from error
+
+
+def _last_words() -> str:
+    """The last line of what workers said."""
+    said = [line for line in traces.tail(get_workers().log, 20).splitlines() if line.strip()]
+    return f"The last one's last words: {said[-1][:300]}" if said else ""
+
+
+def check(recipe: Kind, owner: str = "") -> None:
+    """Raises UserError for what would fail at once or hours later and could have been known, and on a Space for what is
+    not its owner's to name."""
     expanded(recipe)
     if lacking := missing(recipe):
         raise UserError(lacking)
     if get_settings().on_space:
-        home = get_settings().home.resolve()
-        for _, name in places(type(recipe), recipe.model_dump()):
-            path = on_disk(name)
-            if path and not path.resolve().is_relative_to(home):
-                raise UserError("On a Space, models and data come from the Hub or are uploaded: give no folder.")
+        refuse_paths(type(recipe), recipe.model_dump(), uploads.folder(owner))

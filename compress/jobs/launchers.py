@@ -18,11 +18,13 @@ from typing import Any, Protocol
 import psutil
 
 from compress.children import PROJECT, environment, require_ray
+from compress.jobs.births import age, born, lives
 from compress.recipe.layout import LOG
 from zoo.errors import UserError
 from zoo.settings import get_settings
 
 GRACE = 5.0  # seconds between being asked to end and being killed
+MOST_PROCESSES = 8  # that train together on however small a machine
 UNKNOWN = 255  # exit status of a process that another worker had started
 
 
@@ -37,6 +39,10 @@ class Handle(Protocol):
 
     def memory(self) -> int:
         """Bytes that it holds on this machine."""
+        ...
+
+    def age(self) -> float | None:
+        """Seconds since it was started; None where that is not known here."""
         ...
 
     def stop(self, grace: float = GRACE) -> None:
@@ -71,12 +77,12 @@ class Family:
     def __init__(self, process: psutil.Process, child: subprocess.Popen[bytes] | None = None):
         self._process, self._child = process, child
         self._members: dict[int, psutil.Process] = {process.pid: process}
-        self.facts: dict[str, object] = {"pid": process.pid, "born": process.create_time()}
+        self.facts: dict[str, object] = {"pid": process.pid, "born": born(process.pid)}
 
     def poll(self) -> int | None:
         code = self._child.poll() if self._child else None if _lives(self._process) else UNKNOWN
         if code is not None:
-            self._end(list(self._members.values()), signal.SIGKILL)  # what it left behind
+            self._end(list(self._members.values()), psutil.Process.kill)  # what it left behind
         return code
 
     def memory(self) -> int:
@@ -86,14 +92,19 @@ class Family:
                 size += process.memory_info().rss
         return size
 
+    def age(self) -> float | None:
+        with contextlib.suppress(psutil.Error):
+            return age(self._process)
+        return None
+
     def stop(self, grace: float = GRACE) -> None:
-        self._end(self._gather(), signal.SIGTERM)
+        self._end(self._gather(), psutil.Process.terminate)
         until = time.monotonic() + grace
         while any(_lives(process) for process in self._members.values()) and time.monotonic() < until:
             if self._child:
                 self._child.poll()
             time.sleep(0.05)
-        self._end(self._gather(), signal.SIGKILL)
+        self._end(self._gather(), psutil.Process.kill)
         if self._child:
             self._child.wait()
 
@@ -103,13 +114,14 @@ class Family:
                 self._members |= {child.pid: child for child in process.children(recursive=True)}
         return list(self._members.values())
 
-    def _end(self, processes: list[psutil.Process], number: int) -> None:
-        if self._child or _lives(self._process):
+    def _end(self, processes: list[psutil.Process], how: Callable[[psutil.Process], None]) -> None:
+        # Groups are Linux's and macOS's: whoever was adopted by another process is still of the group.
+        if hasattr(os, "killpg") and (self._child or _lives(self._process)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
+                os.killpg(self._process.pid, signal.SIGTERM if how is psutil.Process.terminate else signal.SIGKILL)
         for process in processes:
             with contextlib.suppress(psutil.Error):
-                process.send_signal(number)  # psutil makes sure that it is still the same process
+                how(process)  # psutil makes sure that it is still the same process
 
 
 class Local:
@@ -118,13 +130,21 @@ class Local:
     Args:
         command: a run's folder -> the command.
         extra: more of its environment.
+        processes: that it starts.
     """
 
-    def __init__(self, command: Callable[[Path], list[str]], extra: Mapping[str, object] | None = None):
-        self._command, self._extra = command, extra
+    def __init__(
+        self, command: Callable[[Path], list[str]], extra: Mapping[str, object] | None = None, processes: int = 1
+    ):
+        self._command, self._extra, self._processes = command, extra, processes
 
     def check(self) -> None:
-        pass
+        most = max(MOST_PROCESSES, os.cpu_count() or 1)
+        if self._processes > most:
+            raise UserError(
+                f"{self._processes} processes would get in each other's way: this machine has {os.cpu_count()} "
+                f"processors. Take at most torchrun:{most}."
+            )
 
     def start(self, folder: Path) -> Handle:
         with (folder / LOG).open("ab") as log:
@@ -140,12 +160,10 @@ class Local:
         return Family(psutil.Process(child.pid), child)
 
     def adopt(self, folder: Path, facts: Mapping[str, object]) -> Handle | None:
-        pid, born = facts.get("pid"), facts.get("born")
-        if isinstance(pid, int) and isinstance(born, int | float):
+        pid = facts.get("pid")
+        if isinstance(pid, int) and lives(pid, facts.get("born")):
             with contextlib.suppress(psutil.Error):
-                process = psutil.Process(pid)
-                if abs(process.create_time() - born) < 1 and _lives(process):
-                    return Family(process)
+                return Family(psutil.Process(pid))
         return None
 
 
@@ -158,7 +176,7 @@ def torchrun(processes: int) -> Local:
     """A launcher of so many processes that train together."""
     spawn = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     threads = max(1, get_settings().threads // processes)
-    return Local(lambda folder: [*spawn, "-m", "compress", "run", str(folder)], {"OMP_NUM_THREADS": threads})
+    return Local(lambda folder: [*spawn, "-m", "compress", "run", str(folder)], {"OMP_NUM_THREADS": threads}, processes)
 
 
 class Ray:
@@ -203,6 +221,9 @@ class _RayRun:
 
     def memory(self) -> int:
         return 0  # another machine's
+
+    def age(self) -> float | None:
+        return None
 
     def stop(self, grace: float = GRACE) -> None:
         with contextlib.suppress(RuntimeError, UserError):

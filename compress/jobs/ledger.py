@@ -8,17 +8,19 @@ that dies, so that nothing has to expire or to be cleaned up.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
+import yaml
 from filelock import FileLock, Timeout
 
 from compress.jobs.postgres import Session
@@ -30,10 +32,14 @@ from zoo.errors import UserError
 from zoo.files import write_json, write_text
 from zoo.settings import get_settings
 
+log = logging.getLogger(__name__)
+
 STATES = ("queued", "running", "cancelling", "cancelled", "failed", "done", "ready to publish", "published")
 OPEN = ("queued", "running", "cancelling")
 CHANGE, CLAIM = ".job.lock", ".worker.lock"  # held while the file is changed; by who looks after the job
-PATIENCE = 30.0  # seconds that a change waits for another
+SUBMITTED = ".submitted.json"  # the job as it was submitted, for when its file is broken
+PATIENCE = 10.0  # seconds that a change waits for another
+BROKEN = "Its job.json was broken, so how it ended is not known. Retry it: it goes on from what it has made."
 ID = re.compile(r"[0-9a-f]{8}")
 
 
@@ -84,6 +90,11 @@ class Job:
         return self.state in OPEN
 
     @property
+    def is_broken(self) -> bool:
+        """Whether its file cannot be read, and this is what is known without."""
+        return self.reason == BROKEN
+
+    @property
     def turn(self) -> tuple[bool, float, str]:
         """Sorts jobs by whose turn it is: what was interrupted, then what was queued first."""
         return self.state == "queued", self.queued or self.created, self.id
@@ -120,9 +131,14 @@ class Claim:
     is_ours: Callable[[], bool]
 
 
+NEEDED = {"id", "name", "kind", "model", "owner", "launcher", "state", "reason", "created", "started", "ended"}
 _DERIVED = ("folder", "stage", "step", "total", "eta_s")  # not in the file
 _STORED = {field.name for field in fields(Job)} - {*_DERIVED}
 Stamp = tuple[int, ...]
+
+
+class Busy(UserError):
+    """A job that another program keeps from being changed."""
 
 
 class Ledger:
@@ -149,6 +165,7 @@ class Ledger:
         now = time.time()
         times = {"created": now, "queued": now, "started": None, "ended": None}
         row = {"id": job_id, "name": name, **facts, "state": "queued", "reason": "", **times, "published": None}
+        write_json(folder / SUBMITTED, row)
         write_json(folder / JOB, row)
         return self.read(job_id)
 
@@ -180,15 +197,31 @@ class Ledger:
             The changed job, or None where its state was another.
 
         Raises:
-            UserError: there is no such job, or the Postgres that workers share cannot be reached.
+            UserError: there is no such job, another program keeps it, or the Postgres that workers share cannot be
+                reached.
         """
         folder = self.read(job_id).folder
-        with self._threads, FileLock(folder / CHANGE, timeout=PATIENCE), self._alone(f"change {job_id}"):
-            row = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        with self._locked(folder):
+            try:
+                row = _row_in(folder)
+            except (OSError, ValueError):
+                row = _row_of(self.read(job_id))
             if row["state"] not in tuple(among):
                 return None
-            write_json(folder / JOB, {**row, **changes})
-        return self.read(job_id)
+            row |= changes
+            write_json(folder / JOB, row)
+        return _made(folder, row)
+
+    def mend(self, job: Job) -> None:
+        """Writes a job's file anew, as it stood when it was last read, where it is broken now."""
+        with self._locked(job.folder):
+            if self.read(job.id).is_broken:
+                write_json(job.folder / JOB, _row_of(job))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the folder of jobs that were seen here is not there any more."""
+        return bool(self._cache) and not self.root.is_dir()
 
     def connect(self) -> None:
         """Raises UserError where the Postgres that workers share cannot be reached."""
@@ -227,6 +260,19 @@ class Ledger:
         return Claim(job, lambda: session is None or session.holds(name)) if job.is_open else None
 
     @contextmanager
+    def _locked(self, folder: Path) -> Generator[None]:
+        """While nobody else changes the job of this folder; raises Busy where somebody does for too long."""
+        name, lock = folder.name, folder / CHANGE
+        try:
+            with ExitStack() as locks:
+                locks.enter_context(self._threads)
+                locks.enter_context(FileLock(lock, timeout=PATIENCE))
+                locks.enter_context(self._alone(f"change {name}"))
+                yield
+        except Timeout:
+            raise Busy(f"Job {name} cannot be changed: another program holds {lock}. End that, or try again.") from None
+
+    @contextmanager
     def _alone(self, name: str) -> Generator[None]:
         """Within a lock of the shared Postgres, if there is one."""
         if self._session is None:
@@ -240,9 +286,10 @@ class Ledger:
             self._session.release(name)
 
     def _read(self, folder: Path) -> Job | None:
-        """The job of a folder, or None where it holds none that is whole."""
+        """The job of a folder, or None where it holds none; where its file is broken, what else is known of it."""
+        progress, stamp = folder / PROGRESS, Stamp()
         try:
-            file, progress = (folder / JOB).stat(), folder / PROGRESS
+            file = (folder / JOB).stat()
             stamp = (file.st_mtime_ns, file.st_size, file.st_ino)
             with suppress(FileNotFoundError):
                 lines = progress.stat()
@@ -250,14 +297,50 @@ class Ledger:
             cached = self._cache.get(folder)
             if cached and cached[0] == stamp:
                 return cached[1]
-            row = json.loads((folder / JOB).read_text(encoding="utf-8"))
-            job = Job(**{key: row[key] for key in row if key in _STORED}, folder=folder, **standing(progress))
-        except (OSError, ValueError, TypeError):
+            row = _row_in(folder)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        if job.state == "queued":
-            job = replace(job, eta_s=None)
+        except (OSError, ValueError):
+            log.warning("%s cannot be read; the job counts as failed, and can be retried", folder / JOB)
+            row, stamp = _rebuilt(folder), stamp or (0,)
+        job = _made(folder, row)
         self._cache[folder] = (stamp, job)
         return job
+
+
+def _row_in(folder: Path) -> dict[str, Any]:
+    """A job's file; raises OSError where it cannot be read, and ValueError where it is not whole."""
+    try:
+        row = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{folder / JOB} is nested too deep") from error
+    is_whole = isinstance(row, dict) and row.keys() >= NEEDED and isinstance(row["created"], int | float)
+    if not is_whole or row["state"] not in STATES:
+        raise ValueError(f"{folder / JOB} is not whole")
+    return row
+
+
+def _made(folder: Path, row: Mapping[str, Any]) -> Job:
+    stored = {key: row[key] for key in row if key in _STORED}
+    job = Job(**stored, folder=folder, **standing(folder / PROGRESS))
+    return replace(job, eta_s=None) if job.state == "queued" else job
+
+
+def _row_of(job: Job) -> dict[str, Any]:
+    return {key: getattr(job, key) for key in sorted(_STORED)}
+
+
+def _rebuilt(folder: Path) -> dict[str, Any]:
+    """What is known of a job whose file is broken: what was submitted, else what its recipe says."""
+    facts: dict[str, Any] = {"name": folder.name, "kind": "", "model": "", "owner": "", "launcher": "local"}
+    facts |= {"created": folder.stat().st_mtime, "published": None}
+    for path in (folder / "recipe.yaml", folder / SUBMITTED):
+        with suppress(OSError, ValueError, yaml.YAMLError):
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+            if isinstance(found, dict):
+                facts |= {key: found[key] for key in facts if isinstance(found.get(key), str | int | float)}
+    times = {"queued": None, "started": None, "ended": facts["created"]}
+    return {**facts, **times, "id": folder.name, "state": "failed", "reason": BROKEN}
 
 
 def get_ledger() -> Ledger:

@@ -19,6 +19,7 @@ from zoo.errors import UserError
 from zoo.settings import get_settings
 
 GIB = 2**30
+KILL = 9  # SIGKILL, for which Windows has no name
 FULL = re.compile(r"No space left on device|Errno 28\b|database or disk is full|Disk quota exceeded")
 MEMORY = re.compile(
     r"MemoryError|std::bad_alloc|can't allocate memory|Cannot allocate memory|out of memory", re.IGNORECASE
@@ -154,7 +155,7 @@ def reason_of(folder: Path, code: int | None, killed_by_memory: bool = False) ->
         return "It ran out of memory. Take smaller batches or a smaller model, or end other programs."
     if line := _error_line(text):
         return f"It stopped with an error: {line[:500]}"
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+    if code in (-KILL, 128 + KILL):
         return "Its process was killed from outside (signal 9): by somebody, or by the system for lack of memory."
     if code is not None and code < 0:
         return f"Its process ended by the signal {signal_name(-code)}."

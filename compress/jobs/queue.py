@@ -9,6 +9,7 @@ import time
 from compress.jobs.ledger import Job, Ledger, get_ledger
 from compress.jobs.supervisor import supervise
 from compress.jobs.workers import get_workers
+from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,11 @@ def run_next(ledger: Ledger) -> Job | None:
 
 
 def _work(ledger: Ledger, idle: float | None) -> None:
-    busy = time.monotonic()
+    busy, told = time.monotonic(), ""
     while idle is None or time.monotonic() - busy <= idle:
+        if not get_settings().home.is_dir():
+            log.error("worker: %s is gone, and with it every job", get_settings().home)
+            return
         try:
             ledger.connect()
             if run_next(ledger):
@@ -57,5 +61,6 @@ def _work(ledger: Ledger, idle: float | None) -> None:
             if any(job.is_open for job in ledger.jobs()):  # another worker's, which may die
                 busy = time.monotonic()
         except Exception as error:  # a database that is gone for a while, a full disk: the next round may do better
-            log.error("worker: %s: %s", type(error).__name__, error)
+            if told != (told := f"worker: {type(error).__name__}: {error}"):
+                log.error("%s", told)
         time.sleep(POLL)

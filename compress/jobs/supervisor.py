@@ -7,6 +7,7 @@ import os
 import socket
 import time
 import traceback
+import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -15,12 +16,13 @@ from typing import Unpack
 from filelock import FileLock, Timeout
 
 from compress.jobs.launchers import UNKNOWN, Handle, Launcher, launcher_of
-from compress.jobs.ledger import OPEN, Changes, Claim, Job, Ledger
+from compress.jobs.ledger import OPEN, Busy, Changes, Claim, Job, Ledger
 from compress.jobs.limits import Limits, Watch, kills_by_memory, lacking_space, reason_of
 from compress.jobs.postgres import Unreachable
-from compress.recipe.layout import LOCK
+from compress.recipe.layout import ATTEMPT, LOCK, RESULT
 from compress.run import traces
 from zoo.errors import UserError
+from zoo.files import read_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,11 @@ class _Attempt:
     def run(self) -> None:
         launcher = launcher_of(self.job.launcher)
         kills = kills_by_memory()
-        handle = self._adopt(launcher) or self._start(launcher)
+        handle = self._adopt(launcher)
+        if handle is None and (self.job.process or {}).get("attempt") and self._is_finished(UNKNOWN):
+            self._end_well()
+            return
+        handle = handle or self._start(launcher)
         if handle is None:
             return
         try:
@@ -97,8 +103,11 @@ class _Attempt:
             return None
         with suppress(OSError):
             self._reserve.write_bytes(bytes(65_536))
+        attempt = uuid.uuid4().hex
+        write_text(job.folder / ATTEMPT, attempt)
         handle = launcher.start(job.folder)
-        facts: dict[str, object] = {**handle.facts, "host": socket.gethostname(), "since": time.time()}
+        mine = {"host": socket.gethostname(), "since": time.time(), "attempt": attempt}
+        facts: dict[str, object] = {**handle.facts, **mine}
         self._change(process=facts, starts=job.starts + 1)
         return handle
 
@@ -117,7 +126,9 @@ class _Attempt:
         return False
 
     def _watch(self, handle: Handle, kills: int) -> None:
-        watch = Watch(self.job.folder, self._since or time.time(), Limits.of_settings())
+        age = handle.age()
+        since = self._since or time.time() if age is None else time.time() - age
+        watch = Watch(self.job.folder, since, Limits.of_settings())
         stop: tuple[str, str] | None = None  # the state and the reason that we give it
         checked = time.monotonic()
         while (code := handle.poll()) is None:
@@ -136,7 +147,7 @@ class _Attempt:
                     return
             time.sleep(POLL)
         if self._is_finished(code):
-            self.end("ready to publish" if traces.entries(self.job.folder) else "done")
+            self._end_well()
         elif stop or self._look().state == "cancelling":
             self.end(*(stop or ("cancelled", "")))
         else:
@@ -150,13 +161,24 @@ class _Attempt:
         return since if isinstance(since, float | int) else 0.0
 
     def _is_finished(self, code: int | None) -> bool:
-        """Whether the run came to its end: it writes `result.json` last of all."""
-        result = self.job.folder / "result.json"
-        return code in (0, UNKNOWN) and result.is_file() and result.stat().st_mtime >= self._since - 1
+        """Whether this start of the run came to its end, by its name: clocks may have been set meanwhile."""
+        result = self.job.folder / RESULT
+        if code not in (0, UNKNOWN) or not result.is_file():
+            return False
+        with suppress(UserError, AttributeError):
+            return read_json(result).get("attempt") == (self.job.process or {}).get("attempt")
+        return False
+
+    def _end_well(self) -> None:
+        self.end("ready to publish" if traces.entries(self.job.folder) else "done")
 
     def _look(self) -> Job:
         """The job as it stands: others may cancel it."""
-        self.job = self._ledger.read(self.job.id)
+        seen = self._ledger.read(self.job.id)
+        if seen.is_broken:
+            self._ledger.mend(self.job)
+        else:
+            self.job = seen
         return self.job
 
     def _change(self, among: Iterable[str] = OPEN, **changes: Unpack[Changes]) -> bool:
@@ -165,13 +187,19 @@ class _Attempt:
         Returns:
             Whether its state was one of `among`.
         """
+        told = ""
         while True:
             try:
                 job = self._ledger.change(self.job.id, among, **changes)
+                if job is None and self._ledger.read(self.job.id).is_broken:
+                    self._ledger.mend(self.job)
+                    continue
                 self.job = job or self._ledger.read(self.job.id)
                 return job is not None
-            except (OSError, Unreachable) as error:
-                log.error("the state of job %s cannot be written: %s", self.job.id, error)
+            except (OSError, Unreachable, Busy) as error:
+                if told != str(error):
+                    log.error("the state of job %s cannot be written: %s", self.job.id, error)
+                told = str(error)
                 if self._reserve.is_file():
                     self._reserve.unlink()
                 else:

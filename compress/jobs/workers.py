@@ -16,19 +16,21 @@ import psutil
 from filelock import FileLock, Timeout
 
 from compress.children import PROJECT, environment
+from compress.jobs.births import born, lives
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 from zoo.settings import get_settings
 
 IDLE = 600.0  # seconds after which a worker that nobody started by hand ends, if there is nothing to do
 LONGEST_LOG = 2_000_000  # bytes
+PATIENCE = 10.0  # seconds that a start waits for another
 
 
 class Signature(TypedDict):
     """A process, told from a later one that has its number."""
 
     pid: int
-    born: float
+    born: str | float
     host: str
 
 
@@ -53,30 +55,49 @@ class Workers:
                     return signature
         return None
 
-    def start(self) -> None:
-        """Starts a worker that outlives this process, unless one is alive on this machine."""
+    def start(self) -> bool:
+        """Starts a worker that outlives this process, unless one is alive on this machine; whether it did.
+
+        Raises:
+            UserError: it could not be started; says why.
+        """
         self._children = [child for child in self._children if child.poll() is None]
         if self.alive():
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._folder / "start.lock", timeout=30):
-            if self.alive():
-                return
-            log = self._folder / "worker.log"
-            if log.is_file() and log.stat().st_size > LONGEST_LOG:
-                log.replace(log.with_name("worker.old.log"))
-            with log.open("ab") as output:
-                child = subprocess.Popen(
-                    [sys.executable, "-m", "compress", "worker", "--idle", str(IDLE)],
-                    cwd=PROJECT,
-                    env=environment({k: v for k, v in os.environ.items() if k.startswith("BUDGET_ZOO_")}),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            self._children.append(child)
-            _sign(self._starting, child.pid)  # before it can do so itself: a second submit starts no second one
+            return False
+        lock = self._folder / "start.lock"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock, timeout=PATIENCE):
+                return self._start()
+        except Timeout:
+            raise UserError(f"No worker was started: another program holds {lock}. End that, or try again.") from None
+        except OSError as error:
+            raise UserError(f"No worker was started in {self._folder}: {error.strerror or error}.") from error
+
+    @property
+    def log(self) -> Path:
+        """What workers say."""
+        return self._folder / "worker.log"
+
+    def _start(self) -> bool:
+        if self.alive():
+            return False
+        log = self.log
+        if log.is_file() and log.stat().st_size > LONGEST_LOG:
+            log.replace(log.with_name("worker.old.log"))
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "compress", "worker", "--idle", str(IDLE)],
+                cwd=PROJECT,
+                env=environment({k: v for k, v in os.environ.items() if k.startswith("BUDGET_ZOO_")}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._children.append(child)
+        _sign(self._starting, child.pid)  # before it can do so itself: a second submit starts no second one
+        return True
 
     @contextmanager
     def on_duty(self) -> Generator[None]:
@@ -128,11 +149,8 @@ def _workers(home: Path, are_many: bool) -> Workers:
 
 def _sign(path: Path, pid: int) -> None:
     with suppress(psutil.Error):
-        write_json(path, {"pid": pid, "born": psutil.Process(pid).create_time(), "host": socket.gethostname()})
+        write_json(path, {"pid": pid, "born": born(pid), "host": socket.gethostname()})
 
 
 def _is_same(signature: Signature) -> bool:
-    with suppress(psutil.Error):
-        process = psutil.Process(signature["pid"])
-        return abs(process.create_time() - signature["born"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    return False
+    return lives(signature["pid"], signature["born"])

@@ -204,7 +204,7 @@ def distilled(
     ) -> Iterator[tuple[Tensor, dict[str, float]]]:
         theirs = Activations()
         if isinstance(guide, TeacherLogits):
-            target = guide.lookup(batch["row"]).to(batch["input_ids"].device)
+            target = guide.lookup(batch["row"], batch["input_ids"].shape[1]).to(batch["input_ids"].device)
         else:
             with recording(guide.model, [layer for _, layer in pairs], *inside) as theirs:
                 target = guide(batch).logits

@@ -7,13 +7,17 @@ which lets it settle on one of them. And attention can be guided (`significance_
 decided by a top-k through which no gradient flows, and left alone MiniLM keeps the answer little more often than
 chance would, though with the answer kept it loses nothing. So a hinge loss asks, where tokens are dropped, that the
 answer's ends receive a share of the attention that is sure to keep them.
+
+Or tokens are ranked by scorers (`significance: learned`, see `zoo.scorer`): they learn in every pass to rank tokens as
+the last layers' attention in the full-length pass does, at first with nothing dropped (`scorer_steps`), then while the
+model learns to do with what they keep. The hinge then asks for high scores of the answer's ends.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,21 +25,38 @@ from torch import Tensor
 
 from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn
+from compress.learn.loop import Hook
 from compress.learn.student import Student, Workplace
 from compress.recipe.groups import LengthDrop
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.stage import StageContext, trained_in
 from compress.tasks.dropping import bounds_of, dropping, sampled, smallest, surviving_layers
-from compress.tasks.losses import attention_hinge, divergence, of_answer
+from compress.tasks.losses import attention_hinge, divergence, of_answer, ranking
 from compress.tasks.samples import Forward, inputs_of
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, unlabelled_samples
 from zoo.checkpoints import compared_as
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel, Output
+from zoo.significance import LEARNED, NAME
 from zoo.tasks import QUESTIONS, TaskType
 
 Batch = dict[str, Tensor]
+SCORER_RATE = 32  # times the learning rate of weights that are trained already: scorers start from nothing
+
+
+class Beginning(Hook):
+    """The steps at the beginning of a training in which scorers learn and nothing is dropped yet.
+
+    Attributes:
+        lasts: whether the step under way is one of them.
+    """
+
+    def __init__(self, steps: int = 0):
+        self.steps, self.lasts = steps, steps > 0
+
+    def before_step(self, step: int, total: int) -> None:
+        self.lasts = step < self.steps
 
 
 @dataclass(frozen=True)
@@ -48,20 +69,24 @@ class Sandwich:
         task_loss: of the full-length pass, from logits and batch.
         kind: of the task, which says how outputs are compared, and whether an input holds an answer that attention can
             be guided to.
+        beginning: knows whether tokens are dropped yet.
     """
 
     settings: LengthDrop
     bounds: list[float]
     task_loss: Callable[[Tensor, Mapping[str, Tensor]], Tensor] = of_answer
     kind: TaskType = QUESTIONS
+    beginning: Beginning = field(default_factory=Beginning)
 
     @classmethod
     def of(cls, settings: LengthDrop, model: LengthAdaptiveModel, subject: Subject[Any] | None = None) -> Sandwich:
         """That of a model and of what it is about, by default questions."""
-        bounds = bounds_of(settings, model)
+        bounds, beginning = bounds_of(settings, model), Beginning()
+        if settings.significance == LEARNED:
+            beginning = Beginning(settings.scorer_steps)
         if subject is None:
-            return cls(settings, bounds)
-        return cls(settings, bounds, subject.loss_of, compared_as(model.config))
+            return cls(settings, bounds, beginning=beginning)
+        return cls(settings, bounds, subject.loss_of, compared_as(model.config), beginning)
 
     @property
     def count(self) -> int:
@@ -81,6 +106,9 @@ class Sandwich:
             chance: draws lengths and layers.
         """
         layers, skipped = len(self.bounds), self.settings.layer_dropout_prob
+        if self.beginning.lasts:
+            yield "full", None, None
+            return
         yield "full", None, surviving_layers(layers, skipped, chance)
         yield "smallest", smallest(count, self.bounds), surviving_layers(layers, skipped, chance)
         for _ in range(self.settings.num_sandwich):
@@ -96,21 +124,26 @@ class Sandwich:
         self, model: Forward, batch: Batch, chance: random.Random
     ) -> Iterator[tuple[Tensor, dict[str, float]]]:
         """The losses of a step, each its share of their mean: of the task, then of what full length teaches."""
-        inputs = inputs_of(batch)
-        count, teacher = inputs["attention_mask"].sum(1), torch.empty(0)
+        inputs, learned = inputs_of(batch), self.settings.significance == LEARNED
+        count, teacher, needed = inputs["attention_mask"].sum(1), torch.empty(0), torch.empty(0)
         for name, lengths, layers in self.passes(count, chance):
-            out = model(**inputs, lengths=lengths, layers=layers, scored=lengths is None and self.weight > 0)
+            scored = lengths is None and (self.weight > 0 or learned)
+            out = model(**inputs, lengths=lengths, layers=layers, scored=scored)
             if lengths is None:
                 value, teacher = self.task_loss(out.logits, batch), out.logits.detach()
                 figures = {"loss": value.item()}
             else:
                 value = divergence(out.logits, teacher, self.kind)
                 figures = {f"kl_{name}": value.item()}
+            if learned and out.needed is not None:
+                needed = out.needed
             hinge = self.hinge(out, batch, count)
+            rank = ranking(out.significance, needed) if learned and len(needed) and out.significance else None
             del out  # only one pass's activations live at a time
-            if hinge is not None:
-                figures[f"hinge_{name}"] = hinge.item()
-                value = value + self.weight * hinge
+            for term, loss, weight in (("hinge", hinge, self.weight), ("rank", rank, 1.0)):
+                if loss is not None:
+                    figures[f"{term}_{name}"] = loss.item()
+                    value = value + weight * loss
             yield value / self.count, figures
 
 
@@ -130,4 +163,5 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     loss = sandwich
     if recipe.distill.apply:
         loss = distillation(Guidance.of(recipe, ctx.inputs), sandwich, student, sandwich.count)
-    return learn(Workplace.of(ctx), student, settings, loss, model.save)
+    rates = {name: SCORER_RATE for name, _ in model.named_parameters() if name.startswith(f"{NAME}.")}
+    return learn(Workplace.of(ctx), student, settings, loss, model.save, [sandwich.beginning] if rates else [], rates)

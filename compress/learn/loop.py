@@ -17,16 +17,19 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from compress.learn.precision import computing
-from compress.memory import give_back
+from compress.memory import give_back, keep
 from compress.progress import Progress
 from compress.tasks.samples import SECOND, Loss, Sample, collate
 from zoo.devices import CPU, compute_device
+from zoo.dropping import WIDTH
+from zoo.errors import told
 from zoo.files import atomic, read_json, write_json
 from zoo.recompute import set_recompute
 
 log = logging.getLogger(__name__)
 
 FUSED = ("cpu", "cuda")  # where AdamW is one operator
+POOL = 100  # batches that are sorted by length together
 TIDY = 60.0  # seconds between two times that freed memory goes back, which takes half a second of paging each
 
 
@@ -104,15 +107,15 @@ class Hook:
 def batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[list[int]]:
     """Indices of one epoch in batches of like length, in random order; the same for the same seed and epoch.
 
-    Shuffled, cut into pools of 50 batches, sorted by length within a pool: padding falls from half of the tokens to a
-    few percent and every batch is still a random draw of its length.
+    Shuffled, cut into pools of `POOL` batches, sorted by length within a pool: padding falls from half of the tokens to
+    5 %, with what `WIDTH` adds, and every batch is still a random draw of its length.
     """
     chance = random.Random(f"{seed}/{epoch}")
     order = list(range(len(lengths)))
     chance.shuffle(order)
     epoch_batches: list[list[int]] = []
-    for at in range(0, len(order), 50 * size):
-        pool = sorted(order[at : at + 50 * size], key=lambda i: lengths[i])
+    for at in range(0, len(order), POOL * size):
+        pool = sorted(order[at : at + POOL * size], key=lambda i: lengths[i])
         epoch_batches += [pool[i : i + size] for i in range(0, len(pool), size)]
     chance.shuffle(epoch_batches)
     return epoch_batches
@@ -152,6 +155,8 @@ def train(
     run = Run(model, data, loss, schedule, folder, hooks)
     if run.resume():
         progress.note(f"resumed at step {run.steps} of {run.total}")
+    keep()
+    give_back()  # what the making of the windows left
     run.begin()
     started = saved = tidied = time.monotonic()
     while (done := run.done()) < 1:
@@ -219,6 +224,7 @@ class Run:
         self.start = [p.detach().clone() for p in self.parameters] if schedule.keep_start else []
         self.averaged = [p.detach().clone() for p in self.parameters] if schedule.average else []
         self.lengths = [len(row.window.input_ids) for row in data]
+        self.longest = max((len(window.input_ids) for row in data for window in row.windows), default=0)
         self.per_epoch = math.ceil(len(data) / schedule.batch_size)
         self.total = steps_of(len(data), schedule.epochs, schedule.batch_size)
         self.steps, self.rows, self.loss, self.spent = 0, 0, 0.0, 0.0
@@ -229,7 +235,12 @@ class Run:
         """Goes on from the folder's checkpoint; returns whether there was one."""
         if not (self.checkpoint / "state.json").is_file():
             return False
-        state = read_json(self.checkpoint / "state.json")
+        with told(f"The checkpoint in {self.checkpoint} is broken", "Remove it: then the training begins anew."):
+            self._restore(read_json(self.checkpoint / "state.json"))
+        return True
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Takes weights, figures and what hooks hold from the file that `state.json` names."""
         saved = torch.load(self.checkpoint / state["file"], map_location=self.device, weights_only=True)
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -241,7 +252,6 @@ class Run:
         if self.scaler.is_enabled() and saved.get("scaler"):
             self.scaler.load_state_dict(saved["scaler"])
         self.steps, self.spent, self.loss = state["step"], state["spent"], state["loss"]
-        return True
 
     def begin(self) -> None:
         """Starts the clock, and hands the model to the processes that train it together."""
@@ -314,7 +324,10 @@ class Run:
             self._epoch = epoch
             self._order = batches(self.lengths, self.schedule.batch_size, self.schedule.seed, epoch)
         rows = self._order[turn][self.rank :: self.world] or self._order[turn][:1]
-        batch = {**collate([self.data[i] for i in rows], self.schedule.pad_id), "row": torch.tensor(rows)}
+        read = [self.data[i] for i in rows]
+        length = max(len(window.input_ids) for row in read for window in row.windows)
+        length = min(math.ceil(length / WIDTH) * WIDTH, self.longest)  # there are positions for so many
+        batch = {**collate(read, self.schedule.pad_id, length), "row": torch.tensor(rows)}
         batch = {key: value.to(self.device) for key, value in batch.items()}
         if self.schedule.word_dropout:
             for key in (key for key in ("input_ids", f"{SECOND}input_ids") if key in batch):

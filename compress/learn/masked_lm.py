@@ -54,7 +54,7 @@ class MaskedLanguageModel(nn.Module):
         places = torch.arange(input_ids.shape[1], device=x.device)[None]
         bias = encoder.attention_bias(attention_mask.bool(), places, x.dtype)
         for layer in encoder.blocks:
-            x, _ = layer.run(layer.attend, x, bias, encoder.dropout, False)
+            x = layer.run(layer.attend, x, bias, encoder.dropout, False).x
             x = layer.run(layer.feed, x, encoder.dropout)
         if holes is None:
             return x, None

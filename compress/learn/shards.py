@@ -27,8 +27,8 @@ from compress.recipe.nas import NasRecipe
 from compress.recipe.stage import StageContext
 from compress.tasks.samples import Sample
 from zoo.catalog import checkpoint_of
-from zoo.errors import UserError
-from zoo.features import Tokenizer, Window, load_tokenizer
+from zoo.errors import UserError, told
+from zoo.features import Tokenizer, Window, encoded, load_tokenizer
 from zoo.files import atomic, read_json, write_json
 
 HEADER = "header.json"
@@ -74,16 +74,17 @@ class Shards(Sequence[Sample]):
 
     def __init__(self, folder: Path):
         header = read_json(folder / HEADER)
-        self.block_tokens = header["block_tokens"]
-        counts = header["counts"]
-        missing = [i for i, count in enumerate(counts) if count and not _path(folder, i).is_file()]
-        if missing:
-            raise UserError(f"{_path(folder, missing[0])} is gone. Run the stage {folder.name} again.")
-        self._ends = list(itertools.accumulate(counts))
-        self._maps = [
-            np.memmap(_path(folder, i), header["type"], "r", shape=(count, self.block_tokens)) if count else None
-            for i, count in enumerate(counts)
-        ]
+        with told(f"The tokens in {folder} cannot be read", f"Run the stage {folder.name} again."):
+            self.block_tokens = header["block_tokens"]
+            counts = header["counts"]
+            missing = [i for i, count in enumerate(counts) if count and not _path(folder, i).is_file()]
+            if missing:
+                raise UserError(f"{_path(folder, missing[0])} is gone. Run the stage {folder.name} again.")
+            self._ends = list(itertools.accumulate(counts))
+            self._maps = [
+                np.memmap(_path(folder, i), header["type"], "r", shape=(count, self.block_tokens)) if count else None
+                for i, count in enumerate(counts)
+            ]
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -251,7 +252,7 @@ def _make_shard(path: Path, texts: Sequence[str], blocks: Blocks, tokenizer: Tok
     with atomic(path) as draft, draft.open("wb") as file:
         for at in range(0, len(texts), PASSAGES):
             part = list(texts[at : at + PASSAGES])
-            for ids in tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]:
+            for ids in encoded(tokenizer, part, add_special_tokens=False, verbose=False)["input_ids"]:
                 tokens += [*ids, last]
             whole = len(tokens) // inside * inside
             file.write(blocks.framed(tokens[:whole], first, last).tobytes())

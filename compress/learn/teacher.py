@@ -17,7 +17,7 @@ from torch import Tensor
 from compress.progress import Progress
 from compress.tasks.samples import Sample, collate, inputs_of
 from zoo.checkpoints import labels_of, most_tokens
-from zoo.errors import UserError
+from zoo.errors import UserError, told
 from zoo.features import Tokenizer
 from zoo.files import read_json, sha256, write_json
 from zoo.modeling import LengthAdaptiveModel, Output
@@ -92,12 +92,15 @@ class TeacherLogits:
         stale = differing(header, mark)
         if stale:
             raise UserError(f"The teacher's logits in {folder} were made with another {stale}. Store them anew.")
-        if not _done(folder, len(index["keys"])).all():
-            raise UserError(f"The teacher's logits in {folder} are not complete. Run the stage that stores them again.")
-        self.task, self.width = header["task"], header["width"]
-        self._tokens = index["tokens"]
-        self._starts = _starts(self._tokens)
-        self._values = np.memmap(folder / VALUES, np.float32, "r").reshape(-1, self.width)
+        with told(f"The teacher's logits in {folder} cannot be read", "Run the stage that stores them again."):
+            if not _done(folder, len(index["keys"])).all():
+                raise UserError(
+                    f"The teacher's logits in {folder} are not complete. Run the stage that stores them again."
+                )
+            self.task, self.width = header["task"], header["width"]
+            self._tokens = index["tokens"]
+            self._starts = _starts(self._tokens)
+            self._values = np.memmap(folder / VALUES, np.float32, "r", shape=(self._starts[-1], self.width))
         places = {key: place for place, key in enumerate(index["keys"])}
         self._places = []
         for sample in data:
@@ -108,19 +111,25 @@ class TeacherLogits:
                 )
             self._places.append(place)
 
-    def lookup(self, rows: Iterable[int] | Tensor) -> Tensor:
+    def lookup(self, rows: Iterable[int] | Tensor, width: int = 0) -> Tensor:
         """Logits of the samples at `rows` of `data`.
 
+        Args:
+            rows: places of samples.
+            width: tokens of the batch that they are in, if that is wider than the longest of them.
+
         Returns:
-            float32 `[batch, tokens, 2]`, padded with `zoo.tasks.LOST` to the longest of them, or `[batch, labels]`;
+            float32 `[batch, tokens, 2]`, padded with `zoo.tasks.LOST` to the width of the batch, or `[batch, labels]`;
             of pairs that are read apart twice as many, the second texts below the first ones.
         """
         places = [self._places[int(row)] for row in rows]
         counts = [self._tokens[place] for place in places]
-        logits = np.full((len(places), max(counts), self.width), LOST, np.float32)
+        per_token = TASK_TYPES[self.task].per_token
+        width = max([*counts, width if per_token else 0])
+        logits = np.full((len(places), width, self.width), LOST, np.float32)
         for row, (place, count) in enumerate(zip(places, counts, strict=True)):
             logits[row, :count] = self._values[self._starts[place] : self._starts[place] + count]
-        if TASK_TYPES[self.task].per_token:
+        if per_token:
             return torch.from_numpy(logits)
         return torch.from_numpy(logits.transpose(1, 0, 2).reshape(-1, self.width))  # second texts below first ones
 

@@ -23,6 +23,7 @@ from zoo.checkpoints import read_config, renamed
 from zoo.errors import UserError
 from zoo.files import read_json, write_json
 from zoo.modeling import LengthAdaptiveModel
+from zoo.significance import KEY as SIGNIFICANCE
 
 SPACE_FILE = "space.json"
 Net = LengthAdaptiveModel | MaskedLanguageModel  # with a head for a task, or for masked words
@@ -195,7 +196,8 @@ def config_at(config: dict[str, Any], arch: Arch) -> dict[str, Any]:
     if arch.qkv != arch.hidden:
         smaller["attention_head_size"] = arch.head_size
     drops = [layer for layer in config.get("length_drop_layers") or () if layer < arch.layers]
-    smaller.pop("length_drop_layers", None)
+    for key in ("length_drop_layers", SIGNIFICANCE):  # scorers fit the sizes that they learned at
+        smaller.pop(key, None)
     return {**smaller, "length_drop_layers": drops} if drops else smaller
 
 

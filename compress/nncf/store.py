@@ -12,10 +12,11 @@ from compress.int8.simulation import simulate
 from compress.nncf.load import load_nncf, quiet
 from zoo.checkpoints import read_config
 from zoo.engines.torch import TorchEngine
-from zoo.errors import UserError
+from zoo.errors import UserError, told
 from zoo.files import atomic, read_json, write_json
 from zoo.graph import MODEL_FILE, read
 from zoo.modeling import LengthAdaptiveModel
+from zoo.tensors import header
 
 FACTS, TENSORS = "nncf.json", "nncf.safetensors"
 MODULES = ("SymmetricQuantizer", "AsymmetricQuantizer", "SQMultiply")  # what a stored model may be made of
@@ -41,13 +42,15 @@ def load_model(folder: Path, dropout: float = 0.0) -> tuple[Any, str]:
     if not (folder / FACTS).is_file():
         raise UserError(f"{folder} holds no model that NNCF has quantized. Name the folder of a run of kind nncf.")
     try:
+        header(folder / TENSORS)
         facts = read_json(folder / FACTS)
         model = LengthAdaptiveModel(read_config(folder), dropout)
         if any(part["module_cls_name"] not in MODULES for part in facts["config"]["compression_state"]):
             raise ValueError("it holds modules that do not belong there")
         with quiet():
             model = nncf.torch.load_from_config(model, facts["config"])
-        model.load_state_dict(load_file(folder / TENSORS))
+        with told(f"{folder / TENSORS} cannot be read", "Run its stage again."):
+            model.load_state_dict(load_file(folder / TENSORS))
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, nncf.InternalError) as error:
         raise UserError(f"The quantized model in {folder} cannot be read: {error}. Run its stage again.") from error
     return model.eval(), facts["placement"]

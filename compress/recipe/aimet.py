@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from compress.recipe import heard
 from compress.recipe.groups import (
     Dataset,
     Decay,
@@ -191,6 +192,15 @@ class AimetRecipe(Trained):
         """Bits of the linear layers' weights that are simulated."""
         narrow = self.aimet.scope == "deploy" and self.quantize.reduce_range is not False
         return 7 if narrow else self.aimet.weight_bits
+
+    @property
+    def chooses(self) -> bool:
+        return False
+
+    def unheard(self) -> Iterator[str]:
+        yield from super().unheard()
+        if self.dataset.validation_titles and "dataset.validation_titles" in heard.said_of(self):
+            yield f"dataset.validation_titles is not heard by {self.kind}, which chooses nothing: set it to null."
 
     def needs(self) -> Iterator[Need]:
         yield from super().needs()

@@ -48,7 +48,12 @@ class Tasked(Group):
         default=False,
         description="lines of the data that are wrong are left out and counted; false: the first stops it",
     )
-
+    version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
+    labels: Annotated[list[str] | None, Mark.OF_MODEL] = Field(
+        default=None,
+        description="what the outputs of `model` are called, in their order, where its config.json does not say: "
+        "contradiction, entailment, neutral; null: as it says, else as labelled examples show",
+    )
     columns: dict[str, str] = Field(
         default_factory=dict[str, str],
         description="what your data call a column, by its name here, where it is not guessed: {text: review}",
@@ -78,7 +83,7 @@ class Tasked(Group):
         if self.type.has_articles:
             if HELD_OUT in titles.values():
                 raise ValueError(f"{HELD_OUT} is for texts: for {self.type.noun} name a file or a data set")
-            if getattr(self, "labels", None):
+            if self.labels:
                 raise ValueError(f"labels are those of a classifier: leave them out for {self.task}")
             return self
         for part in parts:
@@ -91,7 +96,7 @@ class Tasked(Group):
         for key in ("titles", "validation_titles", "evaluation_titles", "version_2"):
             if getattr(self, key, None):
                 raise ValueError(f"{key} is for questions: leave it out for {self.task}")
-        labels: list[str] | None = getattr(self, "labels", None)
+        labels = self.labels
         if labels and not find_task(self.task).is_open and find_task(self.task).order_of(labels) is None:
             wanted = ", ".join(find_task(self.task).labels) or "none, since it gives a score"
             raise ValueError(f"labels of {self.task} are {wanted}: write each of them once")
@@ -124,12 +129,6 @@ class Dataset(Tasked):
     )
     validation_titles: list[str] | None = Field(default=None, description="globs of article titles to search on")
     evaluation_titles: list[str] | None = Field(default=None, description="globs of article titles to report on")
-    version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
-    labels: Annotated[list[str] | None, Mark.OF_MODEL] = Field(
-        default=None,
-        description="what the outputs of `model` are called, in their order, where its config.json does not say: "
-        "contradiction, entailment, neutral; null: as it says, else as labelled examples show",
-    )
     max_train_examples: int | None = Field(
         default=None, ge=1, description="train on so many questions or texts, drawn at random"
     )
@@ -146,12 +145,6 @@ class Questions(Tasked):
         default=None, description="glob patterns of article titles to calibrate with; null takes all"
     )
     evaluation_titles: list[str] | None = Field(default=None, description="globs of article titles to report on")
-    version_2: bool = Field(default=False, description="some questions have no answer, as in SQuAD 2.0")
-    labels: Annotated[list[str] | None, Mark.OF_MODEL] = Field(
-        default=None,
-        description="what the outputs of `model` are called, in their order, where its config.json does not say: "
-        "contradiction, entailment, neutral; null: as it says, else as labelled examples show",
-    )
 
 
 class Reading(Group):
@@ -244,8 +237,15 @@ class LengthDrop(Attending):
     drop_layers: list[int] | None = Field(
         default=None, description="layers, from 0, that may drop tokens; null: every one"
     )
+    significance: Literal["attention", "learned"] = Field(
+        default="attention",
+        description="how tokens are ranked: by attention received, or by scorers that learn the last layers' attention",
+    )
     significance_weight: float = Field(
-        default=0.0, ge=0, le=100, description="weight of the loss that asks for attention to the answer"
+        default=0.0, ge=0, le=100, description="weight of the loss that asks for attention to, or scores of, the answer"
+    )
+    scorer_steps: int = Field(
+        default=200, ge=0, le=1_000_000, description="steps before any token is dropped, in which scorers learn"
     )
 
     @model_validator(mode="after")
@@ -332,6 +332,12 @@ class Evaluate(Group):
     max_questions: int | None = Field(
         default=None, ge=1, description="report on so many questions or texts only, drawn at random"
     )
+    null_threshold: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="“no answer” wins where its score is above the best span's by more than this, in logits, in the "
+        "report and in what is packaged: the larger, the more rarely; null: as `model` has it, 0 where it says nothing",
+    )
     latency_rounds: int = Field(
         default=30, ge=0, le=10_000, description="rounds in which latency is measured; 0: not at all"
     )
@@ -377,6 +383,7 @@ class Training(Group):
 
     seed: int = Field(default=0, ge=0, description="the same seed gives the same data order")
     checkpoint_minutes: Annotated[float, Mark.IDLE] = Field(default=3, gt=0, description="minutes between checkpoints")
+    report_to: Annotated[Literal["none", "trackio"], Mark.IDLE] = Field(default="none", description="where curves go")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         default="auto",
         description="auto: bf16 where the device multiplies it, else fp32, on a GPU fp16 with scaling; bf16 is "

@@ -10,7 +10,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from compress.children import NO_RAY
 from compress.data.names import called, shown
@@ -72,6 +72,9 @@ class Simulation:
 
 
 RAY = Need("ray", NO_RAY)
+TRACKIO = Need(
+    "trackio", "Trackio is not installed. Install it (pip install trackio), or set training.report_to to none."
+)
 
 
 def engine(name: str) -> Need:
@@ -95,6 +98,7 @@ class Kind(Group, ABC):
     suffix: ClassVar[str] = "-int8"  # of the name of the int8 entry
     kind: Any  # stands here so that it comes before the others
     model: Place = Field(description="checkpoint to start from: a folder, a bundled entry or a Hub id")
+    _said: frozenset[str] = PrivateAttr(frozenset[str]())  # keys that a person has said, see `heard.said_by`
     if TYPE_CHECKING:  # every kind has these, each among its own keys or worked out from them
         dataset: Any
         evaluate: Evaluate = Evaluate()
@@ -108,6 +112,15 @@ class Kind(Group, ABC):
         name = cls.model_fields["kind"].default
         if isinstance(name, str):
             KINDS[name] = cls
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same; who said it is no part of that."""
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anything is chosen by `dataset.validation_titles`, if there are some."""
+        return "dataset.validation_titles" not in heard.idle(self)
 
     def needs(self) -> Iterator[Need]:
         """Packages without which this recipe cannot run to its end."""
@@ -163,7 +176,7 @@ class Kind(Group, ABC):
     def origin(self) -> dict[str, Any]:
         """Where its entries come from, as cards tell it: recipe and data as they were named."""
         data = self.dataset
-        titles = {"titles": data.titles, "validation titles": data.validation_titles}
+        titles = {"titles": data.titles, "validation titles": data.validation_titles if self.chooses else None}
         distill = getattr(self, "distill", None)
         teacher = distill.teacher if distill and distill.apply else None
         return {
@@ -254,6 +267,12 @@ def unfit(recipe: Kind) -> Iterator[str]:
             )
 
 
+def reports_to(recipe: Kind) -> str:
+    """Where the curves of a recipe's trainings go beside `progress.jsonl`."""
+    training = getattr(recipe, "training", None)
+    return training.report_to if isinstance(training, Training) else "none"
+
+
 def missing(recipe: Kind) -> str | None:
     """Why this recipe cannot run: a model that it cannot take, a key that nothing would hear, or a package that is not
     installed.
@@ -261,7 +280,8 @@ def missing(recipe: Kind) -> str | None:
     Returns:
         A sentence with what to do; None where it can run.
     """
-    lacking = (need.advice for need in recipe.needs() if find_spec(need.module) is None)
+    needs = (*recipe.needs(), *([TRACKIO] if reports_to(recipe) == "trackio" else []))
+    lacking = (need.advice for need in needs if find_spec(need.module) is None)
     return next(chain(unfit(recipe), recipe.unheard(), lacking), None)
 
 

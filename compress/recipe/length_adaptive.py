@@ -25,6 +25,10 @@ from compress.recipe.training_groups import Average, Distill
 from compress.recipe.work import BACKWARD, INT8, Counts, Work
 
 _WINDOWS = ("length_drop.max_length", "length_drop.stride")
+RANKED = {
+    "attention": "the attention that they receive",
+    "learned": "what scorers learned of the last layers' attention",
+}
 _GUIDED = ("drop_layers", "length_drop_ratio_bound")  # of length_drop, where fine-tuning asks for attention already
 
 
@@ -164,5 +168,6 @@ class LengthAdaptiveRecipe(Trained):
             "searched on": called(self.dataset, "validation"),
             "search objective": self.search.objective,
             **facts,
+            **({"tokens ranked by": RANKED[self.length_drop.significance]} if self.length_drop.apply else {}),
             **({"averaged with": ", ".join(map(shown, averaged))} if averaged else {}),
         }

@@ -21,6 +21,7 @@ from compress.recipe.stage import Stage
 from zoo.errors import UserError
 from zoo.files import write_text
 from zoo.settings import get_settings
+from zoo.yaml_files import parse_yaml
 
 R = TypeVar("R", bound=Kind)
 RECIPES = Path(__file__).parent / "shipped"
@@ -64,10 +65,10 @@ def _read(source: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
     path = RECIPES / f"{source}.yaml" if str(source) in shipped() else Path(source).expanduser()
     path = path / "recipe.yaml" if path.is_dir() else path
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UserError(f"There is no recipe {source}. Take {', '.join(shipped())}, or a YAML file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path} should hold keys and values. See `python -m compress show length_adaptive`.")
@@ -125,7 +126,7 @@ def expanded(recipe: R) -> R:
             return value.replace("${BUDGET_ZOO_DATA}", str(folder))
         return value
 
-    return type(recipe).model_validate(walk(recipe.model_dump()))
+    return heard.said_by(type(recipe).model_validate(walk(recipe.model_dump())), heard.said_of(recipe))
 
 
 def stages_of(kind: str, settings: Mapping[str, Any]) -> dict[str, Stage]:
@@ -185,10 +186,7 @@ def _set(data: dict[str, Any], change: str) -> None:
         if not isinstance(inner, dict):
             raise UserError(f"{group} should hold keys and values in the recipe.")
         here = cast("dict[str, Any]", inner)
-    try:
-        here[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{change!r}: the value is not valid YAML.") from error
+    here[last] = parse_yaml(text, f"{change[:200]!r}: the value")
 
 
 def _keys(model: type[BaseModel], before: str = "") -> Iterator[str]:

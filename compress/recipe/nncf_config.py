@@ -131,7 +131,7 @@ def parse_config(text: str) -> Plan:
     """
     try:
         data = json.loads(re.sub(r'("(?:[^"\\]|\\.)*")|//[^\n]*', lambda found: found[1] or "", text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"The NNCF configuration is not JSON: {error}. Correct it, or name another file.") from error
     return plan_of(data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -11,6 +12,9 @@ from pydantic import BaseModel
 
 from compress.data.names import HELD_OUT, OWN
 from compress.data.squad import BUNDLED
+from compress.data.tables import is_table
+from zoo.errors import UserError
+from zoo.safety import is_hub_id
 
 M = TypeVar("M", bound=BaseModel)
 Keys = tuple[str | int, ...]
@@ -25,6 +29,7 @@ class Mark(Enum):
 
 
 Place = Annotated[str, Mark.PLACE]
+NAMED_SET = re.compile(r"(?:\w[\w.-]*/){2}\w[\w.-]*(?::[\w.-]+)?")  # a configuration of a data set on the Hub
 WORDS = {"", BUNDLED, OWN, HELD_OUT}  # name data wherever a recipe runs, whatever lies there under such a name
 
 
@@ -62,6 +67,31 @@ def on_disk(name: str) -> Path | None:
         return path if name not in WORDS and path.exists() else None
     except (OSError, RuntimeError, ValueError):  # far too long, as a configuration written out, or nobody's home
         return None
+
+
+def refuse_paths(model: type[BaseModel], data: Mapping[str, Any], uploads: Path) -> None:
+    """On a Space the files and folders are the host's: a recipe may name none but what its owner has uploaded.
+
+    Args:
+        model: the kind of recipe.
+        data: its keys and values, checked or not yet.
+        uploads: the folder of the owner's uploads.
+
+    Raises:
+        UserError: it names another.
+    """
+    for keys, text in places(model, data):
+        if text.lstrip().startswith("{") or text in WORDS:
+            continue  # a configuration, written out
+        if ".." not in text and Path(text).is_absolute() and Path(text).resolve().is_relative_to(uploads.resolve()):
+            continue
+        name = text.partition("@")[0] if is_hub_id(text) else text
+        is_set = keys[0] == "dataset" and NAMED_SET.fullmatch(name) and not is_table(name)
+        is_path = re.match(r"[/~.$\\]", name) or ".." in name or name.count("/") > 1 and not is_set or "\\" in name
+        if is_path or on_disk(name) or on_disk(text):
+            raise UserError(
+                f"“{text[:80]}” is a path of this server. Take a Hub id, a bundled model or a file that you uploaded."
+            )
 
 
 def absolute(recipe: M) -> M:

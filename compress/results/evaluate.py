@@ -20,6 +20,7 @@ from compress.tasks.judge import Judge, interleaved, nearest
 from compress.tasks.lengths import effective, unheard
 from compress.tasks.subject import Subject, Tell
 from compress.tasks.subjects import subject_of, trained_on
+from zoo.abstaining import ABLE, threshold_in, with_threshold
 from zoo.checkpoints import read_config
 from zoo.devices import compute_device, gpu_name
 from zoo.encoders import encoder_of
@@ -56,7 +57,7 @@ class Contender:
 
     def score(self, subject: Subject[Any], examples: Sequence[Any], progress: Tell) -> dict[str, float]:
         """Its scores on the examples, at full length."""
-        config = read_config(self.folder)
+        config = with_threshold(read_config(self.folder), subject.recipe.evaluate.null_threshold)
         return subject.score(self.open(), load_tokenizer(self.folder), examples, None, progress, config)
 
 
@@ -149,7 +150,8 @@ def evaluate(
     fingerprints = trained_on(ctx)
     subject.refuse_overlap(fingerprints, examples)
     others, lacking = beside(ctx, subject, fingerprints) if models else ([], "")
-    judge = Judge(ctx.inputs["quantize"], ctx.recipe, examples) if "int8" in models else None
+    folder, own = ctx.inputs["quantize"], settings.null_threshold
+    judge = Judge(folder, ctx.recipe, examples, own) if "int8" in models else None
     searched = _searched(ctx) if judge else {}
     padded = LengthConfig.parse(settings.length_config, subject.padded) if judge and settings.length_config else None
     configs = [*searched, *([padded] if padded and padded not in searched else [])]
@@ -173,9 +175,10 @@ def evaluate(
     if "float" in models:
         scores["float"] = tally.score("float", partial(score_float, ctx, subject, examples, threads))
     description = subject.description(len(examples))
+    remarks = [description.get("remark"), lacking, _threshold(ctx, subject)]
     stamp: dict[str, Any] = {
         **description,
-        **({"remark": "; ".join(filter(None, [description.get("remark"), lacking]))} if lacking else {}),
+        **({"remark": "; ".join(filter(None, remarks))} if any(remarks) else {}),
         "n": len(examples),
         "engine": settings.engine,
         **({"float_engine": whole} if "float" in models and (whole := _transformers(ctx)) else {}),
@@ -249,6 +252,15 @@ def beside(ctx: StageContext[Any], subject: Subject[Any], seen: set[str]) -> tup
     return draw(examples, ctx.recipe.evaluate.max_questions, ctx.recipe.seed), ""
 
 
+def _threshold(ctx: StageContext[Any], subject: Subject[Any]) -> str:
+    """By what threshold "no answer" won in a report that it could win in; empty where that is 0."""
+    if subject.reported.name != ABLE:
+        return ""
+    config = with_threshold(read_config(trained_in(ctx)[0]), ctx.recipe.evaluate.null_threshold)
+    threshold = threshold_in(config)
+    return f"“no answer” where its score is above the best span's by more than {threshold:g}" if threshold else ""
+
+
 def _transformers(ctx: StageContext[Any]) -> str:
     """The engine of a float model that transformers computes; empty where this program's own encoder does."""
     folder, _ = trained_in(ctx)
@@ -314,5 +326,5 @@ def score_float(
     if not published:
         subject.load_float(source).save(folder, torch.float16)
         tokenizer.save_pretrained(str(folder))
-    config = read_config(folder)
+    config = with_threshold(read_config(folder), ctx.recipe.evaluate.null_threshold)
     return subject.score(open_float(folder, threads), tokenizer, examples, None, progress, config)

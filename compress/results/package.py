@@ -15,11 +15,13 @@ import torch
 from compress.data.fingerprints import TRAINED_ON, save_fingerprints
 from compress.data.names import shown
 from compress.learn.pruning.report import zeros_left, zeros_stored
+from compress.recipe import published
 from compress.recipe.stage import StageContext, trained_in
 from compress.results.evaluate import NEURAL_COMPRESSOR, SCORES
 from compress.results.verify import verify_loading
 from compress.tasks.subjects import subject_of, trained_on
 from zoo import card, catalog
+from zoo.abstaining import with_threshold
 from zoo.card_files import versions
 from zoo.engines.base import INTEGERS
 from zoo.features import load_tokenizer
@@ -28,6 +30,7 @@ from zoo.latency import machine
 from zoo.lengths import Front
 from zoo.onnx_files import EXPORTED
 from zoo.pretrained import FloatModel
+from zoo.stored import weights_in_words
 
 WEIGHTS = ("model.int8.onnx", "model.safetensors", INTEGERS, EXPORTED)
 DRAFT = ".float"
@@ -103,22 +106,23 @@ def package(
             contents.append(with_files(small, "int8"))
             contents += inc_contents(settings.name, ctx, facts, metrics)
         trained = subject_of(recipe).load_model(trained_in(ctx)[0], new_head=False)
-        return pack(ctx.folder, about, contents, trained_on(ctx), trained)
+        return pack(ctx, about, contents, trained_on(ctx), trained)
 
 
 def pack(
-    folder: Path, about: Mapping[str, Any], contents: Sequence[Content], seen: set[str], trained: FloatModel
+    ctx: StageContext[Any], about: Mapping[str, Any], contents: Sequence[Content], seen: set[str], trained: FloatModel
 ) -> dict[str, Any]:
     """Puts entries together, and loads them back when all of them stand.
 
     Args:
-        folder: where they go.
+        ctx: of the stage; they go into its folder.
         about: facts that all of them share.
         contents: of the entries.
         seen: fingerprints of the passages trained on.
         trained: what they are compared with, see `verify_loading`.
     """
-    entries = [assemble(folder / one.name, one.files, {**about, **one.facts}, seen) for one in contents]
+    own = ctx.recipe.evaluate.null_threshold
+    entries = [assemble(ctx.folder / one.name, one.files, {**about, **one.facts}, seen, own) for one in contents]
     for entry in entries:
         verify_loading(entry, trained)
     return {"entries": [entry.name for entry in entries], "bytes": [size(entry) for entry in entries]}
@@ -210,15 +214,25 @@ def measured(evaluated: Path, metrics: Sequence[str]) -> dict[str, dict[str, Any
     }
 
 
-def assemble(target: Path, files: Mapping[str, Path], facts: Mapping[str, Any], seen: set[str]) -> Path:
+def assemble(
+    target: Path,
+    files: Mapping[str, Path],
+    facts: Mapping[str, Any],
+    seen: set[str],
+    null_threshold: float | None = None,
+) -> Path:
     """Builds an entry beside its place and moves it there complete.
 
     Args:
         target: the entry's folder; an earlier one is replaced.
         files: what to copy, by name.
-        facts: of `entry.json`; of zeros that its provenance tells, what the weights compress to is added.
+        facts: of `entry.json`; to its provenance is added what was published for its method and task, and of zeros
+            that it tells what the weights compress to.
         seen: fingerprints of the passages trained on.
+        null_threshold: of "no answer", for `config.json`; None: as that has it.
     """
+    if beside := published.remark(facts):
+        facts = {**facts, "provenance": {**facts["provenance"], "published": beside}}
     if zeros := facts["provenance"].get("zeros"):
         stored = zeros_stored(zeros, files[next(name for name in WEIGHTS if name in files)])
         rest = {key: value for key, value in facts["provenance"].items() if key != "zeros"}
@@ -230,9 +244,12 @@ def assemble(target: Path, files: Mapping[str, Path], facts: Mapping[str, Any], 
     for name, source in files.items():
         (draft / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source, draft / name)
+    if null_threshold is not None:
+        write_json(draft / "config.json", with_threshold(read_json(draft / "config.json"), null_threshold))
     write_json(draft / "entry.json", {"name": target.name, **facts})
     save_fingerprints(draft / TRAINED_ON, seen)
-    entry = replace(catalog.find(str(draft)), name=target.name, folder=target)
+    found = catalog.find(str(draft))
+    entry = replace(found, name=target.name, folder=target, weights_dtype=weights_in_words(found))
     for name, content in card.files(entry).items():
         (draft / name).parent.mkdir(exist_ok=True)
         (draft / name).write_bytes(content)

@@ -45,7 +45,7 @@ def package(ctx: StageContext[Any]) -> dict[str, Any]:
     contents.append(int8_content(settings.name, ctx.inputs["quantize"], evaluated, facts))
     contents += inc_contents(settings.name, ctx, facts, metrics)
     taken = subject_of(recipe).load_float(folder)
-    return pack(ctx.folder, about, contents, load_fingerprints(ctx.root), taken)
+    return pack(ctx, about, contents, load_fingerprints(ctx.root), taken)
 
 
 def provenance(ctx: StageContext[Any]) -> dict[str, Any]:

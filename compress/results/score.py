@@ -12,6 +12,7 @@ from compress.tasks.lengths import drop_layers_of, effective, macs_share, unhear
 from compress.tasks.subject import Asked, Subject
 from compress.tasks.subjects import kind_of, subject_for
 from zoo import catalog
+from zoo.abstaining import ABLE, KEY, threshold_in, with_threshold
 from zoo.checkpoints import read_config
 from zoo.devices import gpu_of
 from zoo.engines import open_engine
@@ -19,7 +20,7 @@ from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.latency import machine
 from zoo.lengths import LengthConfig, Shape
-from zoo.tasks import find_task
+from zoo.tasks import QUESTIONS, find_task
 
 SEED = 0  # of the examples that are drawn: two scores on so many of them are on the same ones
 
@@ -48,7 +49,7 @@ def score_entry(
     Returns:
         `entry`, `task`, `eval_file`, `budget`, `config` (fractions), `macs_ratio` (over the real lengths of this data),
         the task's metrics in points of 100 (`em` of questions as `exact_match`), `n`, `engine`, `machine`, `notices`,
-        and the two groups' scores on SQuAD 2.
+        and on SQuAD 2 `null_threshold` and the two groups' scores.
 
     Raises:
         UserError: no such entry, a task that is not its own, data that it was trained on, or both a budget and a
@@ -59,6 +60,7 @@ def score_entry(
     entry = catalog.find(name)
     settings = read_config(entry.folder)
     subject = subject_of_entry(entry, settings, task)
+    settings = with_threshold(settings, Asked.of(task).null_threshold)
     intake = source if isinstance(source, Intake) else Intake(source)
     source = intake.name
     examples = subject.read(source, intake)
@@ -89,6 +91,7 @@ def score_entry(
         "config": list(lengths.fractions),
         "macs_ratio": macs_share(Shape.from_config(settings), counts, lengths),
         **scores,
+        **({KEY: threshold_in(settings)} if subject.task.name == ABLE else {}),
         "engine": runner.name,
         "machine": {**machine(), **({"gpu": gpu} if (gpu := gpu_of(runner)) else {})},
         "notices": [
@@ -109,13 +112,21 @@ def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str |
         task: as asked for; None for its own.
 
     Raises:
-        UserError: a classifier that does not say what it was trained for, or a task that is not the entry's.
+        UserError: a classifier that does not say what it was trained for, a task that is not the entry's, or a
+            threshold that is not heard.
     """
-    asked = task if isinstance(task, Asked) else Asked(task)
+    asked = Asked.of(task)
     kind = kind_of(entry.type)
     if asked.task and find_task(asked.task).type.by_name:  # the head is that of another type
         kind = kind_of(find_task(asked.task))
     task_row = kind.task_of(entry.name, {**settings, "squad_v2": entry.no_answer}, asked)
+    if asked.null_threshold is not None and task_row.name != ABLE:
+        if task_row.type is not QUESTIONS:
+            raise UserError(f"{entry.name} is for {entry.type.title}: “no answer” is for questions.")
+        raise UserError(
+            f"{entry.name} is scored on {task_row.title}, where “no answer” may not win, so that no threshold of it is "
+            f"heard: name the task {ABLE} as well, or leave the threshold out."
+        )
     return subject_for(task_row, kind.longest(task_row, settings), asked.labels)
 
 

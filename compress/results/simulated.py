@@ -16,6 +16,7 @@ from compress.recipe.stage import source_of
 from compress.results.score import subject_of_entry
 from compress.tasks.subject import Asked
 from zoo import catalog
+from zoo.abstaining import with_threshold
 from zoo.checkpoints import read_config
 from zoo.engines import open_engine
 from zoo.engines.base import Engine
@@ -66,6 +67,7 @@ def score_simulated(
     part = part_of(SIMULATIONS[kind])
     settings = read_config(entry.folder)
     subject = subject_of_entry(entry, settings, task)
+    settings = with_threshold(settings, Asked.of(task).null_threshold)
     intake = source if isinstance(source, Intake) else Intake(source)
     source = intake.name
     examples = subject.read(source, intake)

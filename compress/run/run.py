@@ -19,9 +19,10 @@ from filelock import FileLock, Timeout
 from compress.memory import give_back
 from compress.progress import Progress
 from compress.recipe.kind import Kind, missing
-from compress.recipe.layout import FAILURE, JOB, LOCK
+from compress.recipe.layout import ATTEMPT, FAILURE, JOB, LOCK, RESULT
 from compress.recipe.load import expanded, save, stages_of
 from compress.recipe.stage import Stage, StageContext, is_first
+from compress.run.curves import curves
 from compress.run.inputs import Inputs, check_places
 from compress.run.traces import entries
 from zoo import library
@@ -78,6 +79,7 @@ def _run(recipe: Kind, root: Path, only: str | None, first: bool) -> dict[str, A
     folders: dict[str, Path] = {}
     results: dict[str, Any] = {}
     before, is_checked = "", False
+    attempt = {"attempt": (root / ATTEMPT).read_text(encoding="utf-8")} if (root / ATTEMPT).is_file() else {}
     last = max((i for i, stage in enumerate(stages.values()) if stage.spread), default=-1)  # that all wait for
     for i, (name, stage) in enumerate(stages.items()):
         if not first and i > last:
@@ -93,7 +95,8 @@ def _run(recipe: Kind, root: Path, only: str | None, first: bool) -> dict[str, A
                 _check(ready, {name: stage} if only else dict(list(stages.items())[i:]), only)
                 is_checked = True
             with (
-                Progress(root / "progress.jsonl" if first else None, name, shown=first) as progress,
+                curves(recipe, root, first and takes_part) as report,
+                Progress(root / "progress.jsonl" if first else None, name, shown=first, report=report) as progress,
                 running_job(),
                 _together(meet, partial(_prepare, folder, inputs, progress) if first else None),
             ):
@@ -104,7 +107,7 @@ def _run(recipe: Kind, root: Path, only: str | None, first: bool) -> dict[str, A
         if only == name:
             return results
     if first:
-        write_json(root / "result.json", {"kind": recipe.kind, "stages": results})
+        write_json(root / RESULT, {"kind": recipe.kind, **attempt, "stages": results})
     return results
 
 

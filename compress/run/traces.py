@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from compress.recipe.layout import CRITERION, PER_STAGE, PROGRESS
 from compress.recipe.load import stages_of
+from zoo.yaml_files import parse_yaml
 
 TAIL, LONGEST = 65_536, 4_194_304  # bytes that are read from the end of a file: at first, and at most
 
@@ -49,7 +48,7 @@ def progress(folder: Path) -> list[dict[str, Any]]:
 def stages(folder: Path, kind: str, current: str | None, state: str) -> list[dict[str, Any]]:
     """The recipe's stages in order: `name`, `state` (done, running, waiting, failed), `seconds` and `result`."""
     recipe = folder / "recipe.yaml"
-    settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
+    settings = parse_yaml(recipe.read_text(encoding="utf-8"), str(recipe)) if recipe.is_file() else None
     rows: list[dict[str, Any]] = []
     for name in stages_of(kind, settings or {}):
         done = _json(folder / name / "done.json")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compress.recipe.groups import LengthDrop
 from zoo.modeling import LengthAdaptiveModel
+from zoo.significance import KEY, LEARNED
 
 
 def ratios(bound: float | Sequence[float], drop_layers: Sequence[int], layers: int) -> list[float]:
@@ -56,5 +57,6 @@ def bounds_of(settings: LengthDrop, model: LengthAdaptiveModel) -> list[float]:
 
 
 def dropping(settings: LengthDrop) -> dict[str, Any]:
-    """What a `length_drop` group sets in a checkpoint's configuration."""
-    return {} if settings.drop_layers is None else {"length_drop_layers": list(settings.drop_layers)}
+    """What a `length_drop` group sets in a checkpoint's configuration; None takes a key out of it."""
+    layers = {} if settings.drop_layers is None else {"length_drop_layers": list(settings.drop_layers)}
+    return {**layers, KEY: LEARNED if settings.significance == LEARNED else None}

@@ -10,6 +10,7 @@ from typing import Any
 from compress.tasks.lengths import PaddedLengths, drop_layers_of, effective, macs_share
 from compress.tasks.subject import Tell
 from compress.tasks.subjects import Read, subject_of
+from zoo.abstaining import with_threshold
 from zoo.checkpoints import read_config
 from zoo.engines import open_graph
 from zoo.engines.base import Engine
@@ -27,13 +28,14 @@ class Judge:
         folder: `model.int8.onnx`, `config.json` and tokenizer.
         recipe: what it is about, and in its group `evaluate` engine and threads.
         examples: questions or texts to score on, of `compress.tasks.subject.Subject.load`.
+        null_threshold: of "no answer"; None: as `config.json` has it.
     """
 
-    def __init__(self, folder: Path, recipe: Read, examples: Sequence[Any]):
+    def __init__(self, folder: Path, recipe: Read, examples: Sequence[Any], null_threshold: float | None = None):
         settings = recipe.evaluate
         self.folder, self.engine, self.subject = folder, settings.engine, subject_of(recipe)
         self.threads = settings.threads or get_settings().threads
-        self.examples, self.config = list(examples), read_config(folder)
+        self.examples, self.config = list(examples), with_threshold(read_config(folder), null_threshold)
         self.shape, self.drop_layers = Shape.from_config(self.config), drop_layers_of(self.config)
         self._tokenizer = load_tokenizer(folder)
         windows = self.subject.windows(self._tokenizer, self.examples)

@@ -136,6 +136,23 @@ def attention_hinge(
     return total / max(1, len(significance))
 
 
+def ranking(significance: Sequence[tuple[int, Tensor, Tensor]], needed: Tensor) -> Tensor:
+    """Cross-entropy of what scorers give to the tokens that are left, to what these receive of the last layers'
+    attention in a pass over all tokens (top-one probabilities of ListNet, Cao et al. 2007), mean over layers.
+
+    Args:
+        significance: `Output.significance`.
+        needed: `Output.needed` of the pass over all tokens.
+    """
+    total = torch.zeros((), device=needed.device)
+    for _, share, where in significance:
+        alive = share > 0
+        goal = needed.gather(1, where) * alive
+        goal = goal / goal.sum(1, keepdim=True).clamp_min(1e-6)
+        total = total - (goal * share.clamp_min(1e-9).log()).sum(1).mean()
+    return total / max(1, len(significance))
+
+
 def of_answer(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
     """The loss of questions, from logits and batch."""
     return span_loss(logits, batch["start"], batch["end"])

@@ -20,7 +20,7 @@ from zoo.classify import predict
 from zoo.embed import cosine_of_pairs
 from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import Tokenizer, Window, make_texts
+from zoo.features import Tokenizer, Window, each_text, make_texts
 from zoo.lengths import Lengths
 
 
@@ -55,7 +55,7 @@ class Pairs(Vectors[TextExample]):
             )
         most = max([1.0, *map(abs, labels)])  # a scale to 5, or to 100, becomes one to 1
         goals = [label / most for label in labels] or [None] * len(pairs)
-        firsts, seconds = (make_texts(tokenizer, part, None, self.reading.max_length) for part in _columns(pairs))
+        firsts, seconds = (each_text(tokenizer, part, None, self.reading.max_length) for part in _columns(pairs))
         return [
             Sample(first, label=goal, key=e.id, second=second)
             for first, second, goal, e in zip(firsts, seconds, goals, pairs, strict=True)

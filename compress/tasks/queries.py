@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from zoo.checkpoints import labels_of, read_config
 from zoo.classify import predict
 from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import Tokenizer, Window, make_texts
+from zoo.features import Tokenizer, Window, each_text
 from zoo.lengths import Lengths
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import RANKING, Task, find_task
@@ -56,8 +56,11 @@ class Queries(Rows[QueryExample]):
         return load_queries(self.task.hub if source == OWN else source, self.task.split(split), intake)
 
     def windows(self, tokenizer: Tokenizer, examples: Sequence[QueryExample]) -> list[Window]:
+        return list(self._each_window(tokenizer, examples))
+
+    def _each_window(self, tokenizer: Tokenizer, examples: Sequence[QueryExample]) -> Iterator[Window]:
         firsts, seconds = _columns(examples)
-        return make_texts(tokenizer, firsts, seconds, self.reading.max_length)
+        return each_text(tokenizer, firsts, seconds, self.reading.max_length)
 
     def samples(self, tokenizer: Tokenizer, examples: Sequence[QueryExample]) -> list[Sample]:
         """Each query with each of its passages; to be told apart are relevant ones, by 1, and others, by 0."""
@@ -69,7 +72,7 @@ class Queries(Rows[QueryExample]):
         keys = [f"{e.id}@{i}" for e in examples for i in range(len(e.passages))]
         return [
             Sample(window, label=label, key=key)
-            for window, label, key in zip(self.windows(tokenizer, examples), labels, keys, strict=True)
+            for window, label, key in zip(self._each_window(tokenizer, examples), labels, keys, strict=True)
         ]
 
     def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Loss:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from compress.tasks.losses import of_answer, span
 from compress.tasks.metrics import squad_scores
 from compress.tasks.samples import Loss, Sample, samples
 from compress.tasks.subject import About, Asked, Reading, Subject, Tell
-from zoo.abstaining import folder_abstains
+from zoo.abstaining import folder_abstains, threshold_in
 from zoo.ask import MAX_LENGTH, STRIDE, predict
 from zoo.checkpoints import most_tokens, read_config
 from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import Tokenizer, Window, make_windows
+from zoo.features import Tokenizer, Window, each_window
 from zoo.lengths import Lengths
 from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import QUESTIONS, Task, find_task
@@ -61,8 +62,11 @@ class Questions(Subject[Example]):
         return random.Random(self.recipe.seed).sample(examples, min(len(examples), count))
 
     def windows(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Window]:
+        return list(self._each_window(tokenizer, examples))
+
+    def _each_window(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> Iterator[Window]:
         texts, contexts = [e.question for e in examples], [e.context for e in examples]
-        return make_windows(tokenizer, texts, contexts, self.reading.max_length, self.reading.stride)
+        return each_window(tokenizer, texts, contexts, self.reading.max_length, self.reading.stride)
 
     def samples(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Sample]:
         if not any(e.answers for e in examples):
@@ -77,7 +81,7 @@ class Questions(Subject[Example]):
             else None
             for e in usable
         ]
-        labelled = samples(self.windows(tokenizer, usable), spans, [e.id for e in usable])
+        labelled = samples(self._each_window(tokenizer, usable), spans, [e.id for e in usable])
         if not labelled:
             raise UserError(
                 "The training data holds no usable question: check dataset.train, dataset.titles and version_2."
@@ -117,11 +121,14 @@ class Questions(Subject[Example]):
         settings: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
         no_answer = self._no_answer or (self.has_recipe and bool((settings or {}).get("squad_v2", False)))
+        if self.task.name != "squad_v2":  # where every question has an answer, a span is asked for, as SQuAD 1.1 does
+            no_answer = no_answer and not all(e.answers for e in examples)
+        threshold = threshold_in(settings or {}) if no_answer else None
         reading = most_tokens(settings or {}, self.reading.max_length), self.reading.stride
 
         def answer(part: Sequence[Example]) -> list[str]:
             pairs = [(e.question, e.context) for e in part]
-            predictions = predict(engine, tokenizer, pairs, config, reading, no_answer)
+            predictions = predict(engine, tokenizer, pairs, config, reading, threshold)
             return [prediction.text for prediction in predictions]
 
         return score_answers(answer, examples, progress)
@@ -137,7 +144,13 @@ class Questions(Subject[Example]):
 
     @property
     def reported(self) -> Task:
-        return find_task("squad_v2" if self._no_answer else "squad")
+        return find_task("squad_v2" if self._reports_none else "squad")
+
+    @cached_property
+    def _reports_none(self) -> bool:
+        """Whether what is reported on has questions without an answer."""
+        whole = self.task.name != "squad_v2" and all(e.answers for e in self.part("evaluation"))
+        return self._no_answer and not whole
 
 
 def score_answers(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,8 @@ class Sample:
     a class for each token (`IGNORED` where there is none), or 1 and 0 for each of several labels (a list).
 
     `key` names it among all windows of its data set, whatever their order; `second` is the window of a pair's other
-    text, where the two are read apart.
+    text, where the two are read apart. Of windows it holds what models read alone (`zoo.features.Window.slim`):
+    all samples of a training are in memory.
     """
 
     window: Window
@@ -33,6 +34,11 @@ class Sample:
     key: str = ""
     second: Window | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "window", self.window.slim())
+        if self.second is not None:
+            object.__setattr__(self, "second", self.second.slim())
+
     @property
     def windows(self) -> list[Window]:
         """What is read of it."""
@@ -40,7 +46,7 @@ class Sample:
 
 
 def samples(
-    windows: Sequence[Window], answers: Sequence[tuple[int, int] | None], ids: Sequence[str] = ()
+    windows: Iterable[Window], answers: Sequence[tuple[int, int] | None], ids: Sequence[str] = ()
 ) -> list[Sample]:
     """Labels windows. `answers` holds the character span of every example's answer, None for "no answer".
 
@@ -57,13 +63,19 @@ def samples(
     return rows
 
 
-def collate(rows: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
+def collate(rows: Sequence[Sample], pad_id: int, length: int | None = None) -> dict[str, Tensor]:
     """int64 tensors `[batch, tokens]` and what is to be learned `[batch]`: `start` and `end`, and `label` if any, of
-    classes for each token `[batch, tokens]`. Second texts of pairs that are read apart have keys `second_...`."""
+    classes for each token `[batch, tokens]`. Second texts of pairs that are read apart have keys `second_...`.
+
+    Args:
+        rows: the batch.
+        pad_id: token that fills shorter rows.
+        length: tokens of a row; those of the longest by default.
+    """
     seconds = [row.second for row in rows if row.second is not None]
     if seconds and len(seconds) < len(rows):
         raise ValueError("some of a batch are pairs, and others are not")
-    inputs = pad([*(row.window for row in rows), *seconds], pad_id)
+    inputs = pad([*(row.window for row in rows), *seconds], pad_id, length)
     batch = {key: torch.from_numpy(value[: len(rows)]) for key, value in inputs.items()}
     batch |= {f"{SECOND}{key}": torch.from_numpy(value[len(rows) :]) for key, value in inputs.items() if seconds}
     batch["start"] = torch.tensor([row.start for row in rows])

@@ -19,7 +19,7 @@ from zoo.classify import predict
 from zoo.embed import cosine
 from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import Tokenizer, Window, make_texts
+from zoo.features import Tokenizer, Window, each_text, make_texts
 from zoo.lengths import Lengths
 
 
@@ -51,7 +51,7 @@ class Searches(Vectors[QueryExample]):
         if not pairs:
             raise UserError("There are no queries with a relevant passage to learn from. Take other data.")
         firsts, seconds = (
-            make_texts(tokenizer, [pair[side] for pair in pairs], None, self.reading.max_length) for side in (1, 2)
+            each_text(tokenizer, [pair[side] for pair in pairs], None, self.reading.max_length) for side in (1, 2)
         )
         return [
             Sample(first, key=pair[0], second=second)

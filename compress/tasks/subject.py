@@ -19,6 +19,7 @@ from compress.data.texts import draw
 from compress.recipe.groups import Dataset, Evaluate, Questions
 from compress.tasks.heads import replace_head
 from compress.tasks.samples import Loss, Sample
+from zoo.answers import NoAnswer
 from zoo.catalog import checkpoint_of
 from zoo.checkpoints import head_of, most_tokens, read_config
 from zoo.encoders import encoder_of
@@ -70,10 +71,23 @@ class Asked:
     Attributes:
         task: name of a task; None for the entry's own.
         labels: what a classifier's outputs are called, in their order; None as the entry names them.
+        null_threshold: by how much "no answer" has to score above the best span; None for the entry's own.
+
+    Raises:
+        UserError: the threshold is no finite number.
     """
 
     task: str | None = None
     labels: Sequence[str] | None = None
+    null_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        NoAnswer(True, self.null_threshold)
+
+    @classmethod
+    def of(cls, task: str | Asked | None) -> Asked:
+        """What is said by a task's name alone, or in full."""
+        return task if isinstance(task, Asked) else cls(task)
 
 
 class Subject(ABC, Generic[E]):
@@ -318,8 +332,8 @@ class Subject(ABC, Generic[E]):
             examples: of `load` or `read`.
             config: `zoo.lengths.LengthConfig` or padded lengths; None for full length.
             progress: called with (examples done, examples in all).
-            settings: the model's `config.json`, for the order of its labels or whether "no answer" may win; by default
-                as the recipe trains it.
+            settings: the model's `config.json`, for the order of its labels or whether "no answer" may win, and by what
+                threshold; by default as the recipe trains it.
 
         Returns:
             Metrics in points of 100, `primary` first, and `n`.

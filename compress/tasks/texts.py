@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from zoo.classify import predict
 from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError
-from zoo.features import Tokenizer, Window, load_tokenizer, make_texts
+from zoo.features import Tokenizer, Window, each_text, load_tokenizer
 from zoo.lengths import Lengths
 from zoo.pretrained import FloatModel
 from zoo.settings import get_settings
@@ -102,8 +102,11 @@ class Texts(Labelled[TextExample]):
         return texts.load_texts(task, None if source == OWN else source, task.split(split), intake)
 
     def windows(self, tokenizer: Tokenizer, examples: Sequence[TextExample]) -> list[Window]:
+        return list(self._each_window(tokenizer, examples))
+
+    def _each_window(self, tokenizer: Tokenizer, examples: Sequence[TextExample]) -> Iterator[Window]:
         firsts, seconds = columns(examples)
-        return make_texts(tokenizer, firsts, seconds, self.reading.max_length)
+        return each_text(tokenizer, firsts, seconds, self.reading.max_length)
 
     def samples(self, tokenizer: Tokenizer, examples: Sequence[TextExample]) -> list[Sample]:
         """Labelled windows; a sample's key is its example's id.
@@ -114,7 +117,7 @@ class Texts(Labelled[TextExample]):
         _check_labels(self.task, examples, "learn from")
         return [
             Sample(window, label=self._target(e.label), key=e.id)
-            for window, e in zip(self.windows(tokenizer, examples), examples, strict=True)
+            for window, e in zip(self._each_window(tokenizer, examples), examples, strict=True)
         ]
 
     def _target(self, label: int | float | tuple[int, ...] | None) -> int | float | list[float] | None:

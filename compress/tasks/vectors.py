@@ -18,7 +18,7 @@ from compress.tasks.samples import SECOND, Loss, Sample
 from compress.tasks.subject import Asked
 from zoo.checkpoints import most_tokens, read_config
 from zoo.errors import UserError
-from zoo.features import Tokenizer, make_texts
+from zoo.features import Tokenizer, each_text
 from zoo.modeling import LengthAdaptiveModel
 from zoo.pooling import KEY, Pooling
 from zoo.tasks import EMBEDDINGS, Task, find_task
@@ -62,7 +62,7 @@ class Vectors(Rows[E]):
         texts = self.texts_of(examples)
         if not texts:
             raise UserError("There are no texts to learn from. Take other data.")
-        windows = make_texts(tokenizer, texts, None, self.reading.max_length)
+        windows = each_text(tokenizer, texts, None, self.reading.max_length)
         return [Sample(window, key=f"text-{i}") for i, window in enumerate(windows)]
 
     def loss(self, significance_weight: float = 0.0, bounds: Sequence[float] = ()) -> Loss:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
+
+import httpx2
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -20,8 +24,9 @@ def test_only_the_named_endpoints_are_listed(client):
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
         "/answer",
         "/classify",
-        "/tag",
-        "/match",
+        "/label",
+        "/embed",
+        "/rank",
         "/measure",
         "/front",
         "/models",
@@ -39,7 +44,9 @@ def test_models_and_jobs_are_looked_up_without_folders_of_this_machine(client):
 def test_front_answer_and_measure_agree(client):
     front = client.predict(api_name="/front")
     assert front["front"]["points"] and front["model"]
-    found = client.predict("Where was Ada Lovelace born?", PASSAGE, budget=1.0, unit="loss", api_name="/answer")
+    found = client.predict(
+        "Where was Ada Lovelace born?", PASSAGE, budget=1.0, unit="loss", compare=True, api_name="/answer"
+    )
     assert found["answers"] and found["point"]["fractions"] and found["full_length"]["fp32"]
     loss = front["front"]["full"]["metrics"]["f1"] - found["point"]["score"]
     assert loss <= 1 + 1e-6
@@ -67,3 +74,20 @@ def test_bad_input_is_explained(client, options, said):
         return
     with pytest.raises(AppError, match=said):
         client.predict(**wanted, api_name="/answer")
+
+
+def test_what_a_client_who_left_has_asked_is_not_run(client, url):
+    function = next(each for each in client.config["dependencies"] if each["api_name"] == "measure")["id"]
+    model = "minilm-l6-qa-length-adaptive-int8"
+    given = ["Who wrote it?", PASSAGE, model, 50.0, "macs", "onnxruntime"]
+    asked = {"data": given, "fn_index": function, "session_hash": "leaves"}
+    for _ in range(12):  # of two and a half seconds each
+        httpx2.post(f"{url}/gradio_api/queue/join", json=asked, timeout=60).raise_for_status()
+    with httpx2.stream("GET", f"{url}/gradio_api/queue/data?session_hash=leaves", timeout=60) as stream:
+        heard = (json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line)
+        assert next(one for one in heard if one["msg"] == "process_starts")
+        assert httpx2.get(f"{url}/gradio_api/queue/status", timeout=60).json()["queue_size"] >= 8
+    end = time.monotonic() + 15
+    while httpx2.get(f"{url}/gradio_api/queue/status", timeout=60).json()["queue_size"]:
+        assert time.monotonic() < end
+        time.sleep(0.05)

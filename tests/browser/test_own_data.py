@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.fold_kit import unfold
+
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
@@ -91,6 +93,7 @@ def compressed(page, site, url, task, file, content, name, outside):
     expect(page.locator("#publish-result")).to_contain_text("Published and verified", timeout=3 * MINUTES)
     assert "model.int8.onnx" in site.hub.files(repo)
     page.locator("#tab-explore-button").click()
+    unfold(page)
     page.get_by_text("Another checkpoint").click()
     page.locator("#other-model :is(input, textarea)").fill(repo)
     page.locator("#load").click()

@@ -9,6 +9,7 @@ import pytest
 from compress.jobs.ledger import get_ledger
 from compress.recipe.layout import CRITERION
 from compress.recipe.load import load
+from tests.browser.fold_kit import unfold
 from zoo.files import write_json
 from zoo.settings import get_settings
 
@@ -101,6 +102,7 @@ def test_start_watch_reload_publish_pull_and_ask(page, site, url, outside):
     expect(page.locator("#to-hub")).to_be_visible()
     page.locator("#to-explore").click()
     expect(page.locator("#tab-explore-button[aria-selected=true]")).to_be_visible()
+    unfold(page)
     expect(page.locator("#model input")).to_have_value(re.compile("static int8"), timeout=2 * MINUTES)
     page.locator("#question textarea").fill("Which river flows out of Lake Baikal?")
     page.locator("#ask").click()
@@ -266,7 +268,7 @@ def test_a_narrow_screen_scrolls_only_down(page, url, tab):
     page.set_viewport_size({"width": 400, "height": 800})
     open_tab(page, url, tab)
     page.wait_for_timeout(1000)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.wait_for_function("document.documentElement.scrollWidth <= 400")
 
 
 def test_an_unknown_job_in_a_link_is_told(page, url):

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from tests.browser.fold_kit import unfold
 from zoo import catalog, library
 from zoo.settings import get_settings
 
@@ -58,6 +59,7 @@ def test_a_searched_architecture_stands_beside_the_front_and_opens(page, url, re
     assert download.value.path().read_text().splitlines()[-1].endswith(NAME)
 
     mark.click()
+    unfold(page)
     expect(page.locator("#model input")).to_have_value("A searched encoder")
     expect(page.locator("#facts")).to_contain_text("predicted 40 ms, measured 50 ms (-20 %)")
     expect(page.locator("#stamp")).to_contain_text("threads")

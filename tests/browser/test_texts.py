@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.browser.fold_kit import unfold
 from tests.zoo.classifier_kit import make_entry
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -23,6 +24,7 @@ def test_a_classifier_shows_pairs_labels_and_what_was_kept(page, url, outside, f
     page.goto(url)
     expect(page.locator("#answer h3")).to_be_visible()
     expect(page.locator("#stamp")).to_contain_text("threads")
+    unfold(page)
     page.get_by_text("Another checkpoint").click()
     page.locator("#other-model :is(input, textarea)").fill(str(folder))
     page.locator("#load").click()

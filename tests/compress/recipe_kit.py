@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from compress.progress import Progress
 from compress.recipe.groups import Group
-from compress.recipe.heard import value_of
+from compress.recipe.heard import said_by, value_of
 from compress.recipe.kind import Kind
 from compress.recipe.load import load
 from compress.recipe.place import Mark, group_of, marked
@@ -64,21 +64,14 @@ def switches(kind: type[Kind]) -> set[str]:
 def unread(kind: type[Kind], *roots: Path) -> set[str]:
     """Keys of a kind's schema that no stage of these finished runs has read, and that would not be refused there.
 
-    Not asked for are keys of groups that none of the runs apply, and the one value that a key can have.
+    Not asked for is the one value that a key can have.
     """
     seen = {key for root in roots for key in READS[root.resolve()]}
     recipes = [load(root) for root in roots]
     keys = {
         key for key, type_ in leaves(recipes[0]) if not (get_origin(type_) is Literal and len(get_args(type_)) == 1)
     }
-    applied = {key: [recipe for recipe in recipes if applies(recipe, key)] for key in keys - seen}
-    return {key for key, some in applied.items() if not all(refused(recipe, key) for recipe in some)}
-
-
-def applies(recipe: Kind, key: str) -> bool:
-    """Whether the recipe applies the group of this key."""
-    group = getattr(recipe, key.partition(".")[0])
-    return key.endswith(".apply") or getattr(group, "apply", True) is not False
+    return {key for key in keys - seen if not all(refused(recipe, key) for recipe in recipes)}
 
 
 def refused(recipe: Kind, key: str) -> bool:
@@ -86,7 +79,7 @@ def refused(recipe: Kind, key: str) -> bool:
     for value in others(value_of(recipe, key), dict(leaves(recipe))[key]):
         data = changed_to(recipe, key, value).model_dump(warnings=False)  # of values that fit no key of this type
         try:
-            return any(True for _ in type(recipe).model_validate(data).unheard())
+            return any(True for _ in said_by(type(recipe).model_validate(data), {key}).unheard())
         except ValidationError as error:
             if any(fault["type"] == "value_error" for fault in error.errors()):
                 return True
@@ -176,6 +169,6 @@ def others(value: Any, annotation: Any) -> Iterator[Any]:
     elif isinstance(value, list):
         yield from ([*value, *(value[:1] or [item])] for item in ("x", 0.5))
     elif isinstance(value, int | float):
-        yield from (value + 1, value / 2, value - 1)
+        yield from (other for other in (value + 1, value / 2, value - 1, 0.5) if other != value)
     else:
         yield from (f"{value}x", 1, ["x"], True)

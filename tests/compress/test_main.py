@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from compress.__main__ import app, main
 from compress.recipe.load import shipped
+from zoo import card
 from zoo.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +64,42 @@ def test_an_entry_is_scored(finished_run, tiny_data, tmp_path):
         cheapest["macs_ratio"]
     )
     assert "cheap" in told
+
+
+def test_a_score_goes_into_the_card(finished_run, tiny_data, tmp_path):
+    entry = shutil.copytree(finished_run / "package" / INT8, tmp_path / "mine")
+    before = json.loads((entry / "entry.json").read_text())["metrics"]
+    report = tmp_path / "report.json"
+    common = ("evaluate", "--entry", entry, "--json", report, "--into-card")
+    called(*common, "--eval-file", tiny_data.evaluation, "--max-questions", "7")
+    facts, told = json.loads((entry / "entry.json").read_text()), json.loads(report.read_text())
+    after = facts["metrics"]
+    assert (after["f1"], after["em"], after["n"]) == (told["f1"], told["exact_match"], 7) and before["n"] == 10
+    assert after["dataset"] == before["dataset"] and after["metric"] == "SQuAD 1.1"
+    text = (entry / "README.md").read_text()
+    assert f"| F1 | {told['f1']:.2f} |" in text and "- **n**: 7" in text
+    assert card.read(text)["metrics"]["f1"] == pytest.approx(told["f1"], abs=1e-4)
+
+    whole = json.loads(tiny_data.evaluation.read_text())
+    whole["data"][0]["paragraphs"][0]["qas"][0] |= {"is_impossible": True, "answers": []}
+    second = tmp_path / "second.json"
+    second.write_text(json.dumps({**whole, "version": "v2.0"}))
+    called(*common, "--eval-file", second, "--task", "squad_v2")
+    facts, told = json.loads((entry / "entry.json").read_text()), json.loads(report.read_text())
+    assert facts["metrics"] | {"squad_v2": None} == {**after, "squad_v2": None}
+    assert facts["metrics"]["squad_v2"] == {
+        "f1": told["f1"],
+        "em": told["exact_match"],
+        "n": 10,
+        "engine": "onnxruntime",
+        "dataset": "second.json",
+    }
+    assert "second.json" in (entry / "README.md").read_text()
+    with pytest.raises(UserError, match="leave --budget and --config out"):
+        called(*common, "--eval-file", tiny_data.evaluation, "--config", "(192, 96)")
+    plain = ("evaluate", "--entry", finished_run / "length_drop", "--eval-file", tiny_data.evaluation, "--json", report)
+    with pytest.raises(UserError, match="no entry in a folder of this machine"):
+        called(*plain, "--into-card")
 
 
 @pytest.mark.parametrize(

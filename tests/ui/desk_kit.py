@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ui.reading import reading_of
-from zoo.answers import Answer, KeptWindow, Label, Reply
+from zoo.answers import AS_TRAINED, Answer, KeptWindow, Label, Reply
 from zoo.checkpoints import labels_of
 from zoo.engines.base import EngineOutput
 from zoo.errors import UserError
@@ -43,7 +43,7 @@ class FakeAnswerer(Opened):
     def prepare(self, first, second):
         return Inputs((first, second or ""), [], [])
 
-    def ask(self, first, second, config=None, no_answer=None):
+    def ask(self, first, second, config=None, no_answer=AS_TRAINED):
         question, context = first, second or ""
         self.asked.append((question, context, config))
         if not question.strip():
@@ -70,7 +70,7 @@ class FakeAnswerer(Opened):
 class FakeClassifier(FakeAnswerer):
     """Takes a text for what its first word is a label of; a front of the entry's labels, or a score."""
 
-    def ask(self, first, second, config=None, no_answer=None):
+    def ask(self, first, second, config=None, no_answer=AS_TRAINED):
         self.asked.append((first, second, config))
         reading = reading_of(self.entry)
         if not first.strip():

@@ -19,9 +19,10 @@ from ui.compress import form
 PRESET = "static_int8"
 
 
-def visitor(host: str = "127.0.0.1", **query: str) -> gr.Request:
-    """A request of the visitor `ann` for a link with this query."""
-    scope = {"type": "http", "query_string": urlencode(query).encode(), "client": (host, 80), "headers": []}
+def visitor(host: str = "127.0.0.1", asked: str = "localhost:7860", **query: str) -> gr.Request:
+    """A request of the visitor `ann`, at an address, who asked for a host by this name, for a link with this query."""
+    headers = [(b"host", asked.encode())]
+    scope = {"type": "http", "query_string": urlencode(query).encode(), "client": (host, 80), "headers": headers}
     return gr.Request(Request(scope), session_hash="ann")
 
 

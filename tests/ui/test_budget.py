@@ -26,12 +26,18 @@ def test_the_slider_stands_on_its_own_steps(front, unit):
 def test_milliseconds_follow_this_machine(front):
     assert budget.cost(front, front.full, "ms", full_ms=40) == 40
     assert budget.cost(front, front.points[0], "ms", full_ms=40) == 18
-    assert budget.scale(front, "ms", front.full, full_ms=40).maximum > 40
+    assert budget.scale(front, "ms", front.full, full_ms=40).maximum == 40
 
 
-def test_both_ends_of_the_front_can_be_overrun_and_say_so(front):
-    low = budget.scale(front, "macs", front.full).minimum
-    assert "cheapest" in (budget.choose(front, "macs", low).message or "")
+@pytest.mark.parametrize("unit", budget.UNITS)
+def test_the_slider_ends_where_the_front_ends(front, unit):
+    """One step beyond either end would be a place that changes nothing."""
+    scale = budget.scale(front, unit, front.full)
+    ends = {budget.choose(front, unit, value).point.score for value in (scale.minimum, scale.maximum)}
+    assert ends == {front.full.score, front.points[0].score}
+    costs = [budget.cost(front, point, unit) for point in front.everything]
+    assert abs(scale.minimum - min(costs)) <= scale.step and abs(scale.maximum - max(costs)) <= scale.step
+    assert all(budget.choose(front, unit, end).message is None for end in (scale.minimum, scale.maximum))
 
 
 def test_the_start_loses_at_most_one_point_for_the_least_compute(front):

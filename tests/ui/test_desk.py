@@ -5,7 +5,8 @@ import pytest
 
 from tests.ui.desk_kit import FakeAnswerer
 from ui import text
-from ui.desk import Desk, Recent, Wish
+from ui.desk import Desk, Recent, Watch, Wish
+from zoo.answers import NoAnswer
 from zoo.errors import UserError
 from zoo.files import write_json
 from zoo.lengths import LengthConfig
@@ -85,6 +86,23 @@ def test_without_fp32_weights_full_length_of_the_same_stands_in(entry):
     assert desk.reference(entry, "openvino", "q", "two words")[1] is False
 
 
+def test_the_sibling_is_looked_for_once_until_the_entry_is_found_anew(entry, tmp_path):
+    write_json(tmp_path / "float" / "config.json", {"model_type": "bert"})
+    looked = list[str]()
+
+    def sibling(one):
+        looked.append(one.name)
+        return replace(one, name="float", folder=tmp_path / "float")
+
+    desk = Desk(lambda _: entry, sibling, FakeAnswerer)
+    for question in ("q", "another"):
+        desk.reference(entry, "onnxruntime", question, "two words")
+    assert looked == [entry.name]
+    desk.entry(entry.name, fresh=True)
+    desk.reference(entry, "onnxruntime", "a third", "two words")
+    assert len(looked) == 2
+
+
 def test_measuring_times_all_in_the_same_rounds(desk, entry):
     found = desk.measure(entry, "onnxruntime", "q", "two words", HALF)
     assert set(found.timings) == {BUDGET, FULL, FLOAT} and set(found.speedups) == {FULL, FLOAT}
@@ -111,7 +129,7 @@ def test_a_stale_measurement_stops(desk, entry):
         return len(calls) > 4
 
     with pytest.raises(Superseded):
-        desk.measure(entry, "onnxruntime", "q", "two words", HALF, stale)
+        desk.measure(entry, "onnxruntime", "q", "two words", HALF, Watch(stale))
     assert len(calls) == 5
 
 
@@ -157,3 +175,41 @@ def test_a_failed_warm_up_is_only_logged(desk, caplog):
     caplog.clear()
     desk.warm_up("small", "torch", "crash", "p q")
     assert "boom" in caplog.text
+
+
+def test_what_is_kept_of_a_visitor_stays_small_however_long_the_texts(desk, entry):
+    """Thirty passages of twenty megabytes stayed in memory once."""
+    long = "a" * 2_000_000
+    wish = Wish("small", "onnxruntime", "macs", 60.0, "q", long)
+    desk.wish("ann", wish)
+    desk.reference(entry, "onnxruntime", "q", long)
+    desk.full_ms(entry, "onnxruntime", "q", long, now=True)
+    kept = [*desk._wishes._items.values(), *desk._replies._items, *desk._full_ms._items]
+    assert len(kept) == 3 and len(repr(kept)) < 5000
+    assert not desk.is_stale("ann", wish) and desk.is_stale("ann", replace(wish, passage=long + "b"))
+    desk.reference(entry, "onnxruntime", "q", long + "b")
+    desk.reference(entry, "onnxruntime", "q", long)
+    assert [len(context) for _, context, _ in desk.made[0].asked] == [2_000_000, 2_000_001]
+
+
+def test_a_warm_desk_knows_what_the_page_opens_with(desk, entry):
+    desk.warm_up("small", "onnxruntime", "q", "two words")
+    config = entry.front.points[1].config  # where the slider stands then
+    known = desk.remembered((entry.folder, "onnxruntime", "q", "two words", config, NoAnswer(False, None)))
+    assert known is not None and known.reply.words == "two" and known.full.agrees(known.reply)
+    assert desk.remembered((entry.folder, "onnxruntime", "q", "other words", config, NoAnswer(False, None))) is None
+
+
+def test_a_measurement_tells_which_round_it_is_at(desk, entry):
+    told = []
+
+    class Heard(Watch):
+        def progress(self, done, rounds):
+            super().progress(done, rounds)
+            told.append((done, rounds, self.words))
+
+    watch = Heard()
+    desk.measure(entry, "onnxruntime", "q", "two words", HALF, watch)
+    (rounds,) = {rounds for _, rounds, _ in told}
+    assert [done for done, *_ in told][-2:] == [rounds, rounds] and told[0][0] == 1, "the warm-up, then each round"
+    assert told[1][2] == f"Measuring this budget: round 2 of {rounds}…"

@@ -14,7 +14,7 @@ from zoo.lengths import Front
 
 
 def marks(svg):
-    root = ET.fromstring(svg)
+    root = ET.fromstring(f"<div>{svg}</div>")  # a hint follows it
     return {int(g.attrib["data-index"]): g.attrib for g in root.iter("g") if "data-index" in g.attrib}
 
 
@@ -29,7 +29,7 @@ def test_every_point_is_a_button_of_its_kind(front, axis):
 
 
 def test_marks_lie_inside_and_better_is_higher(front):
-    root = ET.fromstring(pareto.draw_front(front, front.full))
+    root = ET.fromstring(f"<div>{pareto.draw_front(front, front.full)}</div>")
     places = {}
     for g in root.iter("g"):
         if "data-index" in g.attrib:
@@ -110,9 +110,9 @@ def test_the_csv_names_whose_point_a_row_is(front):
 
 
 def test_latencies_become_a_box_a_name():
-    figure = figures.draw_latencies({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    figure = figures.draw_latencies({"a": [1.0, 2.0], "int8 (ONNX)": [3.0, 4.0]})
     traces = figure.to_plotly_json()["data"]
-    assert [trace["name"] for trace in traces] == ["a", "b"] and list(traces[0]["x"]) == [1, 2]
+    assert [trace["name"] for trace in traces] == ["a", "int8<br>(ONNX)"] and list(traces[0]["x"]) == [1, 2]
 
 
 def test_kept_tokens_become_a_map():

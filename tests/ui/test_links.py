@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ui import links
+from zoo.errors import UserError
 
 
 def test_a_link_comes_back_as_it_was_written():
@@ -32,6 +33,18 @@ def test_what_cannot_be_used_is_left_out_and_named(query, said):
     link = links.read(query)
     assert said in " ".join(link.notices)
     assert (link.model, link.budget, link.unit, link.engine) == (None, None, None, None)
+
+
+def test_a_link_names_an_example_and_texts_come_as_the_browser_unpacks_them():
+    assert links.read({"example": "3"}).example == 3 and links.write("m", 5, "macs", "torch", 0).endswith("&example=0")
+    assert [links.read({"example": raw}).example for raw in ("-1", "x", "99999", "")] == [None] * 4
+    assert links.read_texts('["q", "p"]') == ("q", "p") and links.read_texts("") is None
+
+
+@pytest.mark.parametrize("broken", ["broken", "[1, 2]", '["q"]', "{}", "null"])
+def test_texts_that_cannot_be_read_are_told(broken):
+    with pytest.raises(UserError, match="cut when it was copied"):
+        links.read_texts(broken)
 
 
 def test_no_budget_is_no_part_of_the_link():

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 
 from tests.compress.embedding_kit import cross_encoder, sentence_encoder
+from tests.ui.page_kit import loops_closed
+from tests.zoo.layout_kit import int8_entry
 from ui import text
+from ui.api import add_endpoints
 from ui.compare.contest import ask_all, refuse_mixed, tabulate
 from ui.desk import Desk
 from ui.explore.labels import draw_labels
@@ -75,3 +83,50 @@ def test_orders_are_compared_by_their_first_and_by_rank_correlation():
     assert near.agrees(of(("a", 0, 0.9))) and text.compare(far, of(("a", 0, 0.9)), "fp32") == (
         "0.40 away from fp32 full length"
     )
+
+
+@pytest.fixture(scope="module")
+def ends() -> Iterator[dict[Any, Any]]:
+    """The named endpoints, over the real desk."""
+    with loops_closed(), gr.Blocks() as demo:
+        add_endpoints(Desk(), "minilm-l6-qa", ("", ""), {})
+        yield {event.api_name: event.fn for event in demo.fns.values() if event.api_visibility == "public"}
+
+
+def test_the_endpoint_compares_a_text_with_lines(encoder, ends):
+    lines = [line for line in LINES.split("\n") if line]
+    said = ends["rank"]("the lake is deep", lines, str(encoder), engine="torch", compare=True)
+    vectors = TextEmbedder(catalog.find(str(encoder)), "torch").embed(["the lake is deep", *lines])
+    cosines = vectors[1:] @ vectors[0]
+    best = sorted(range(3), key=lambda i: -cosines[i])
+    assert [one["index"] for one in said["matches"]] == best and best[0] == 1
+    assert [one["text"] for one in said["matches"]] == [lines[i] for i in best]
+    assert [one["score"] for one in said["matches"]] == pytest.approx([cosines[i] for i in best], abs=1e-5)
+    assert said["full_length"]["matches"] == said["matches"] and said["same"] and said["full_length"]["fp32"]
+    assert said["macs_ratio"] == 1.0 and said["tokens"] > 12 and said["notices"] == []
+    json.dumps(said)
+
+
+def test_the_endpoint_ranks_passages_within_a_budget(ranker, tmp_path, ends):
+    entry = int8_entry(ranker, tmp_path / "ranker-int8", task="ranking", full_precision="ranker")
+    shutil.copytree(ranker, tmp_path / "ranker")
+    lines = LINES.split("\n")[:2]
+    said = ends["rank"]("who plays chess", lines, str(entry.folder), 50.0, compare=True)
+    assert said["point"]["macs_ratio"] == 0.5 and 0 < said["macs_ratio"] < 1
+    desk = Desk()
+    assert entry.front
+    reply = desk.ask(entry, "onnxruntime", "who plays chess", "\n".join(lines), entry.front.points[0].config)
+    assert [one["index"] for one in said["matches"]] == [one.index for one in reply.matches]
+    assert [one["score"] for one in said["matches"]] == pytest.approx([one.score for one in reply.matches])
+    assert said["full_length"]["matches"] and "fp32" in said["full_length"]
+
+
+def test_the_endpoint_refuses_other_models_and_empty_texts(encoder, ends):
+    for call, message in (
+        (lambda: ends["classify"]("a"), "name a model"),
+        (lambda: ends["rank"]("a", ["b"], "minilm-l6-qa"), "endpoint answer"),
+        (lambda: ends["classify"]("a", "b", str(encoder)), "endpoint embed or rank"),
+        (lambda: ends["rank"]("a", [" "], str(encoder), engine="torch"), "passage number 1 is empty"),
+    ):
+        with pytest.raises(gr.Error, match=message):
+            call()

@@ -73,13 +73,13 @@ def test_a_tagger_is_explored_compared_and_asked(entry, tagger, monkeypatch):
         ends: dict[Any, Any] = {
             event.api_name: event.fn for event in demo.fns.values() if event.api_visibility == "public"
         }
-        said = ends["tag"](TEXT, tagger.name, 60.0)
+        said = ends["label"](TEXT, tagger.name, 60.0, compare=True)
         assert said["point"]["macs_ratio"] == 0.6 and said["shared"][1] >= len(said["entities"]) > 0
         assert all(TEXT[one["start"] : one["end"]] == one["text"] for one in said["entities"])
         for call, message in (
-            (lambda: ends["tag"](TEXT, entry.name), "endpoint answer"),
-            (lambda: ends["classify"](TEXT, "", tagger.name), "endpoint tag"),
-            (lambda: ends["answer"](TEXT, "", tagger.name), "endpoint tag"),
+            (lambda: ends["label"](TEXT, entry.name), "endpoint answer"),
+            (lambda: ends["classify"](TEXT, "", tagger.name), "endpoint label"),
+            (lambda: ends["answer"](TEXT, "", tagger.name), "endpoint label"),
         ):
             with pytest.raises(gr.Error, match=message):
                 call()

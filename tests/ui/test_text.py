@@ -1,4 +1,5 @@
 import html
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,27 @@ def test_latency_names_rows_spread_and_machine(measured):
     assert "Disturbed" in stamp and "VNNI" in stamp and "200 tokens in 2 windows" in stamp and "2 threads" in stamp
 
 
+def test_the_expected_speed_up_stands_beside_the_measured_one(measured):
+    (line,) = [line for line in text.show_latency(measured, "onnxruntime", 1.54).splitlines() if "1.54×" in line]
+    assert "95 % of resampled rounds" in line and "where it was searched" in line
+    assert "Expected" not in text.show_latency(measured, "onnxruntime")
+
+
+def test_a_probability_says_what_it_does_not_mean(entry):
+    sure = reply(Answer("x", 1, 2, 9.0, 0.98))
+    assert "never learned" in text.doubt(entry, sure)
+    taught = replace(entry, no_answer=True)
+    assert text.doubt(taught, sure) == "" == text.doubt(entry, reply())
+    assert text.show_answer("A", sure, "int8", text.doubt(entry, sure)).endswith("the passage holds nothing.")
+
+
+def test_equal_words_of_two_places_are_told_apart():
+    here, there = reply(Answer("x", 1, 2, 9.0, 0.9)), reply(Answer("x", 5, 6, 9.0, 0.9))
+    assert text.compare(here, here, "fp32") == "Same as fp32 full length"
+    assert text.compare(here, there, "fp32") == "The same words, another place than at fp32 full length"
+    assert text.compare(here, reply(Answer("y", 5, 6, 9.0, 0.9)), "fp32") == "Different from fp32 full length"
+
+
 def test_the_two_accountings_stay_apart():
     padded = {"macs_ratio": 0.53, "f1": 79.1, "loss": 0.9, "lengths": "(315, 100)"}
     point = make_point((0.8, 0.4), 0.6, 79.2)
@@ -90,10 +112,11 @@ def test_the_readout_says_what_was_chosen(front):
     choice = front.at("macs", 60)
     shown = readout.draw_readout(choice, front, 100, full_ms=40)
     assert "60.0<small> %" in shown and "79.2" in shown and "−0.80 against full length" in shown
-    assert "26.0<small> ms" in shown and "1.54× as fast" in shown
-    assert "<i>80</i>" in shown and "<i>40</i>" in shown and "this input’s 100 tokens" in shown
+    assert "26.0<small> ms" in shown and "expected here" in shown
+    assert "<i>80</i>" in shown and "<i>40</i>" in shown and "each layer, of 100<" in shown
+    assert "60 % of the MACs" in readout.draw_binding(choice) and "(0.8, 0.4)" in readout.draw_binding(choice)
     below = readout.draw_readout(front.at("macs", 1), front, None)
-    assert 'class="message"' in below and "384 tokens" in below and "where it was searched" in below
+    assert 'class="message"' in below and "of 384<" in below and "where it was searched" in below
 
 
 def test_a_checkpoint_without_a_front_has_no_f1_tile():

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.ui.page_kit import Driver, selected, words
+from tests.ui.page_kit import Driver, selected, visitor, words
 from ui.models.browsing import stamped, unstamped
 from zoo.settings import get_settings
 
@@ -53,6 +53,14 @@ def test_a_click_opens_the_card_and_a_tick_compares(models):
     assert unstamped(send(h.to_compare, None, ticked=both)[p.compared]) == both
     assert unstamped(send(h.to_explore, None, name="minilm-l6-qa")[p.wanted]) == ["minilm-l6-qa"]
     assert "no model gone" in words(send(h.to_explore, None, name="gone"), p.notice)
+
+
+def test_a_link_opens_a_card(models):
+    p, arrive = models.p, models.h.arrive
+    opened = arrive(visitor(card="minilm-l6-qa"), None)
+    assert opened[p.name] == "minilm-l6-qa" and opened[p.detail]["visible"] and "MiniLM" in opened[p.card]
+    assert set(arrive(visitor(), None)) == {p.name}
+    assert "no model nowhere" in words(arrive(visitor(card="nowhere"), None), p.notice)
 
 
 def test_the_same_wish_twice_is_a_change():

@@ -11,6 +11,7 @@ import pytest
 
 from tests.zoo.catalog_kit import CONFIG, make_front, write_tensors
 from zoo import catalog, engines
+from zoo.engines import openvino as openvino_engine
 from zoo.engines import torch as torch_engine
 from zoo.files import write_json, write_text
 from zoo.lengths import Front, LengthConfig, Point
@@ -22,14 +23,19 @@ METRICS = {"f1": 80.0, "em": 70.0, "dataset": "rajpurkar/squad", "split": "valid
 @pytest.fixture
 def multiplies(monkeypatch) -> Callable[[bool], None]:
     """Makes the CPU one that multiplies bf16, or not: torch multiplies them anywhere, if slowly."""
-    return lambda able: monkeypatch.setattr(torch_engine, "multiplies_bf16", lambda: able)
+    return lambda able: _multiply(monkeypatch, able)
+
+
+def _multiply(patch: pytest.MonkeyPatch, able: bool) -> None:
+    for engine in (torch_engine, openvino_engine):
+        patch.setattr(engine, "multiplies_bf16", lambda: able)
 
 
 @pytest.fixture(scope="module", params=engines.names(engines.GRAPH, engines.TENSORS))
 def any_engine(request) -> Iterator[str]:
     """Each engine in turn, on a CPU that has them all."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch_engine, "multiplies_bf16", lambda: True)
+        _multiply(patch, True)
         yield request.param
 
 

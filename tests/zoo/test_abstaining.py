@@ -16,6 +16,7 @@ from tests.zoo.abstaining_kit import PASSAGE, QUESTION, make_silent
 from ui.desk import Desk
 from zoo import catalog, torchvision_fix
 from zoo.abstaining import may_abstain
+from zoo.answers import NoAnswer
 from zoo.ask import QuestionAnswerer
 from zoo.classify import TextClassifier
 from zoo.errors import UserError
@@ -60,28 +61,32 @@ def test_no_answer_may_win_where_the_checkpoint_was_trained_for_it(silent, tmp_p
     able = QuestionAnswerer(catalog.find(str(tmp_path / "tiny-squad2")), "torch", 1)
     plain = QuestionAnswerer(catalog.find(str(silent)), "torch", 1)
     assert able.ask(QUESTION, PASSAGE).no_answer and not plain.ask(QUESTION, PASSAGE).no_answer
-    assert plain.ask(QUESTION, PASSAGE, no_answer=True).no_answer
-    assert not able.ask(QUESTION, PASSAGE, no_answer=False).no_answer
+    assert plain.ask(QUESTION, PASSAGE, no_answer=NoAnswer(True)).no_answer
+    assert not able.ask(QUESTION, PASSAGE, no_answer=NoAnswer(False)).no_answer
     reference = transformers.AutoModelForQuestionAnswering.from_pretrained(silent)
     with torch.no_grad():
         out = reference(**load_tokenizer(silent)(QUESTION, PASSAGE, return_tensors="pt"))
     null = next(a for a in able.ask(QUESTION, PASSAGE).answers if a.start < 0)
     assert null.score == pytest.approx(float(out.start_logits[0, 0] + out.end_logits[0, 0]), abs=1e-3)
-    cut = plain.ask(QUESTION, PASSAGE, LengthConfig((0.5, 0.5)), no_answer=True)
+    cut = plain.ask(QUESTION, PASSAGE, LengthConfig((0.5, 0.5)), no_answer=NoAnswer(True))
     assert any("may drop at this budget" in notice for notice in cut.notices)
 
 
 def test_a_person_s_switch_reaches_the_model_from_page_and_api(silent):
     desk, entry = Desk(), catalog.find(str(silent))
     assert not desk.ask(entry, "torch", QUESTION, PASSAGE, None).no_answer
-    assert desk.ask(entry, "torch", QUESTION, PASSAGE, None, no_answer=True).no_answer
-    replies = [desk.reference(entry, "torch", QUESTION, PASSAGE, able)[0].no_answer for able in (None, True, False)]
+    assert desk.ask(entry, "torch", QUESTION, PASSAGE, None, no_answer=NoAnswer(True)).no_answer
+    replies = [
+        desk.reference(entry, "torch", QUESTION, PASSAGE, NoAnswer(able))[0].no_answer for able in (None, True, False)
+    ]
     assert replies == [False, True, False], "what is kept of an input is kept apart"
 
 
 def test_a_classifier_is_not_asked_for_no_answer():
     with pytest.raises(UserError, match="“no answer” is for questions"):
-        TextClassifier(catalog.find("minilm-l6-sst2-length-adaptive-int8")).ask("A text", None, no_answer=True)
+        TextClassifier(catalog.find("minilm-l6-sst2-length-adaptive-int8")).ask(
+            "A text", None, no_answer=NoAnswer(True)
+        )
 
 
 def write(path: Path, answerable: bool) -> Path:

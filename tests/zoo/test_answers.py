@@ -17,7 +17,7 @@ def window(offsets) -> Window:
     return Window(0, list(range(len(offsets))), None, offsets)
 
 
-def brute_force(context, windows, starts, ends, n_best, longest, no_answer, threshold) -> list[tuple]:
+def brute_force(context, windows, starts, ends, n_best, longest, threshold) -> list[tuple]:
     best, null = {}, math.inf
     for w, s, e in zip(windows, starts, ends, strict=True):
         null = min(null, float(s[0]) + float(e[0]))
@@ -27,7 +27,7 @@ def brute_force(context, windows, starts, ends, n_best, longest, no_answer, thre
                     span, score = (first[0], last[1]), float(s[i]) + float(e[j])
                     best[span] = max(best.get(span, -math.inf), score)
     found = [(-score, False, a, b, score) for (a, b), score in best.items()]
-    if no_answer:
+    if threshold is not None:
         found.append((-null + threshold, True, -1, -1, null))
     found = sorted(found)[:n_best]
     total = sum(math.exp(f[4] - max(g[4] for g in found)) for f in found)
@@ -61,11 +61,11 @@ def cases(draw):
 
 
 @settings(max_examples=200, deadline=None)
-@given(cases(), st.integers(1, 8), st.integers(1, 6), st.booleans(), st.sampled_from([0.0, -1.5, 2.0]))
-def test_finds_what_an_exhaustive_search_finds(case, n_best, longest, no_answer, threshold):
+@given(cases(), st.integers(1, 8), st.integers(1, 6), st.sampled_from([None, 0.0, -1.5, 2.0]))
+def test_finds_what_an_exhaustive_search_finds(case, n_best, longest, threshold):
     windows, starts, ends = case
-    found = answers(CONTEXT, windows, starts, ends, n_best, longest, no_answer, threshold)
-    expected = brute_force(CONTEXT, windows, starts, ends, n_best, longest, no_answer, threshold)
+    found = answers(CONTEXT, windows, starts, ends, n_best, longest, threshold)
+    expected = brute_force(CONTEXT, windows, starts, ends, n_best, longest, threshold)
     assert [(a.start, a.end, a.score) for a in found] == [e[:3] for e in expected]
     assert [a.probability for a in found] == pytest.approx([e[3] for e in expected])
     assert all(a.text == (CONTEXT[a.start : a.end] if a.start >= 0 else "") for a in found)
@@ -93,9 +93,7 @@ def test_lost_positions_and_nan_never_answer():
 @pytest.mark.parametrize(("threshold", "text"), [(0.0, ""), (0.9, ""), (1.0, "abc"), (2.0, "abc")])
 def test_no_answer_wins_only_by_more_than_the_threshold(threshold, text):
     logits = np.array([1.0, 0.5])
-    (best, other) = answers(
-        "abc", [window([None, (0, 3)])], [logits], [logits], no_answer=True, null_threshold=threshold
-    )
+    (best, other) = answers("abc", [window([None, (0, 3)])], [logits], [logits], null_threshold=threshold)
     assert best.text == text
     assert best.probability + other.probability == pytest.approx(1)
 
@@ -103,4 +101,4 @@ def test_no_answer_wins_only_by_more_than_the_threshold(threshold, text):
 def test_nothing_valid_is_no_answer_at_all():
     logits = np.zeros(2)
     assert answers("", [window([None, None])], [logits], [logits]) == []
-    assert answers("", [window([None, None])], [logits], [logits], no_answer=True) == [Answer("", -1, -1, 0, 1)]
+    assert answers("", [window([None, None])], [logits], [logits], null_threshold=0.0) == [Answer("", -1, -1, 0, 1)]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import openvino
 import pytest
 import torch
 
 from compress.int8.rounding import integer_weights
 from zoo import catalog
 from zoo.ask import QuestionAnswerer, predict
-from zoo.engines import engines_here, names, open_engine
+from zoo.engines import base, engines_here, names, open_engine
 from zoo.engines.base import GRAPH, TENSORS
+from zoo.engines.onnx import OnnxEngine
+from zoo.engines.openvino import OpenVinoBf16Engine
 from zoo.engines.torch import Bf16Engine
 from zoo.errors import UserError
 from zoo.files import write_json
@@ -75,7 +78,7 @@ def test_engines_agree(entry, multiplies):
 
 def test_mixed_precision_is_offered_where_the_cpu_has_it(entry, multiplies):
     multiplies(True)
-    assert engines_here(entry) == [*entry.engines, Bf16Engine.name]
+    assert engines_here(entry) == [*entry.engines, OpenVinoBf16Engine.name, Bf16Engine.name]
     assert set(engines_here(entry)) == set(OURS)
     exact, mixed = (QuestionAnswerer(entry, name, threads=1) for name in ("torch", Bf16Engine.name))
     one, other = (answerer.ask(QUESTION, CONTEXT).answers[0].score for answerer in (exact, mixed))
@@ -85,8 +88,37 @@ def test_mixed_precision_is_offered_where_the_cpu_has_it(entry, multiplies):
     assert kinds[torch.nn.Linear] is torch.bfloat16 and kinds[torch.nn.LayerNorm] is torch.float32
     multiplies(False)
     assert engines_here(entry) == entry.engines
-    with pytest.raises(UserError, match="does not multiply bf16"):
-        open_engine(Bf16Engine.name, entry)
+    for name in (Bf16Engine.name, OpenVinoBf16Engine.name):
+        with pytest.raises(UserError, match="does not multiply bf16"):
+            open_engine(name, entry)
+
+
+def test_sessions_of_a_graph_are_as_many_as_are_kept(entry, monkeypatch):
+    monkeypatch.setattr(base, "SESSIONS", 2)
+    engine = OnnxEngine.open(entry.folder, 1)
+    drops = engine.spec["drop_layers"]
+    one, other, third = ((), False), ((drops[0],), False), ((), True)
+    first = engine.session(*one)
+    engine.session(*other)
+    assert engine.session(*one) is first
+    engine.session(*third)
+    assert list(engine.sessions) == [one, third] and engine.session(*one) is first
+
+
+def test_openvino_is_told_what_to_compute_in_and_how_many_kernels_to_keep(entry, multiplies, monkeypatch):
+    multiplies(True)
+    told = []
+    real = openvino.Core.compile_model
+
+    def compile_model(core, model, device, options):
+        told.append(options)
+        return real(core, model, device, options)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", compile_model)
+    for name in ("openvino", "openvino-bf16"):
+        assert QuestionAnswerer(entry, name, threads=1).ask(QUESTION, CONTEXT).answers[0].text
+    assert [each["INFERENCE_PRECISION_HINT"] for each in told] == ["f32", "bf16"]
+    assert {each["CPU_RUNTIME_CACHE_CAPACITY"] for each in told} == {16}
 
 
 def test_many_questions_are_answered_as_one_by_one(entry):

@@ -135,8 +135,10 @@ def test_the_papers_accounting_stands_apart():
     front = replace(FRONT, measured_on={**FRONT.measured_on, "padded_to_384": padded})
     text = card.render(replace(ENTRY, front=front))
     (line,) = [line for line in text.splitlines() if "padded to 384" in line]
-    assert "(384, 60)" in line and "52.0 %" in line and "0.75 F1" in line and "not comparable" in line
+    assert "(384, 60)" in line and "52.0 %" in line and "0.75 F1 below" in line and "not comparable" in line
     assert "padded_to_384" not in text
+    front = replace(FRONT, measured_on={**FRONT.measured_on, "padded_to_384": {**padded, "loss": -0.15}})
+    assert "EM 71.00: 0.15 F1 above full length" in card.render(replace(ENTRY, front=front))
 
 
 def test_the_base_is_named_with_its_revision_where_it_is_known():
@@ -259,3 +261,12 @@ def test_zeros_are_smaller_when_compressed_and_not_faster():
     assert "**zeros**" not in text
     for odd in ({}, {"zeros": "many"}, {"zeros": {**zeros, "bytes": "<b>"}}):
         assert "faster" not in card.render(replace(ENTRY, provenance=odd))
+
+
+def test_what_was_published_stands_beside_what_was_measured():
+    entry = replace(ENTRY, provenance={"seed": 7, "published": "Published elsewhere: F1 88.58."})
+    text = card.render(entry)
+    assert "- **n**: 10570\n\nPublished elsewhere: F1 88.58.\n\n## Budgets" in text
+    assert "**published**" not in text and "**seed**: 7" in text
+    for odd in (None, ["a"], {"f1": 1}):
+        assert "ublished" not in card.render(replace(ENTRY, provenance={"seed": 7, "published": odd}))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from zoo import catalog, conversion, unpickle
+from zoo import catalog, confined, conversion, unpickle
 from zoo.errors import PickledWeights, UserError
 from zoo.files import write_json
 from zoo.tensors import SINGLE
@@ -195,6 +195,6 @@ def test_an_unknown_type_is_refused_before_anything_is_read(old):
 
 def test_the_command_line(old):
     command = [sys.executable, "-m", "zoo", "convert", str(old)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=conversion.PROJECT)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=confined.PROJECT)
     assert done.returncode == 0, done.stderr
     assert f"{old} can be opened now." in done.stdout and (old / SINGLE).is_file()

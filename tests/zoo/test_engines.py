@@ -26,9 +26,18 @@ BATCH = {
 
 
 def test_every_engine_declares_itself(tiny_model):
-    assert engines.names() == ["onednn", "onnxruntime", "openvino", "torch", "torch-bf16", "transformers"]
-    assert engines.names(engines.GRAPH) == ["onnxruntime", "openvino"]
+    assert engines.names() == [
+        "onednn",
+        "onnxruntime",
+        "openvino",
+        "openvino-bf16",
+        "torch",
+        "torch-bf16",
+        "transformers",
+    ]
+    assert engines.names(engines.GRAPH) == ["onnxruntime", "openvino", "openvino-bf16"]
     assert [engines.engine_class(name).precision for name in engines.names()] == [
+        "int8",
         "int8",
         "int8",
         "int8",

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from array import array
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
@@ -10,7 +12,18 @@ import pytest
 from zoo import catalog, features
 from zoo.ask import QuestionAnswerer
 from zoo.errors import UserError
-from zoo.features import MAX_QUESTION_TOKENS, Window, clean_text, label, load_tokenizer, make_windows, pad
+from zoo.features import (
+    MAX_QUESTION_TOKENS,
+    Window,
+    clean_text,
+    label,
+    load_tokenizer,
+    make_parts,
+    make_texts,
+    make_windows,
+    pad,
+    words_in,
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +62,35 @@ def test_a_very_long_question_is_cut(tokenizer):
     (window, *_) = make_windows(tokenizer, ["why " * 500], ["Because."], max_length=128)
     assert sum(o is None for o in window.offsets) == MAX_QUESTION_TOKENS + 3
     assert any(window.offsets)
+
+
+def test_texts_are_tokenized_some_at_a_time(tokenizer, monkeypatch):
+    firsts, seconds = [f"Which {'river' * i}?" for i in range(5)], [CONTEXT[: 90 * i + 9] for i in range(5)]
+    words = [words_in(text) for text in seconds]
+
+    def read():
+        return (
+            make_windows(tokenizer, firsts, seconds, 100, 10),
+            make_texts(tokenizer, firsts, seconds),
+            make_texts(tokenizer, seconds),
+            make_parts(tokenizer, seconds, words, 40, 8),
+        )
+
+    whole = read()
+    monkeypatch.setattr(features, "AT_ONCE", 2)
+    assert read() == whole and all({w.example for w in made} == set(range(5)) for made in whole)
+    assert make_windows(tokenizer, [], []) == make_texts(tokenizer, []) == make_parts(tokenizer, [], [], 40, 8) == []
+
+
+def test_a_slim_window_is_read_alike(tokenizer):
+    (window,) = make_texts(tokenizer, ["Lake Baikal"], ["feeds the Angara."])
+    for types in (None, [0] * (len(window.input_ids) - 1) + [1]):
+        whole = replace(window, token_type_ids=types)
+        slim = whole.slim()
+        assert list(slim.input_ids) == whole.input_ids and slim.slim() == slim
+        assert all((a == b).all() for a, b in zip(pad([slim]).values(), pad([whole]).values(), strict=True))
+        held = [each for each in (slim.input_ids, slim.token_type_ids) if isinstance(each, array)]
+        assert sum(memoryview(each).nbytes for each in held) == (5 if types else 4) * len(whole.input_ids)
 
 
 def test_pad_masks_what_it_adds():

@@ -64,7 +64,7 @@ def restored_states(model: LengthAdaptiveModel, ids: torch.Tensor, lengths: torc
     state = model.embed(ids, None)
     places, restored = list(range(ids.shape[1])), state[0].clone()
     for i, layer in enumerate(model.blocks):
-        attended, probabilities = layer.attend(state, torch.zeros(1), 0.0, True)
+        attended, _, probabilities = layer.attend(state, torch.zeros(1), 0.0, True)
         assert probabilities is not None
         received = probabilities[0].sum((0, 1))
         if model.keep_first:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.zoo.model_kit import CONFIGS, KINDS, SHIFTED, SIZES, both, inputs
+from zoo.dropping import choose
 from zoo.errors import UserError
-from zoo.modeling import LengthAdaptiveModel, choose
+from zoo.modeling import LengthAdaptiveModel
 from zoo.tasks import LOST, QUESTIONS, TEXTS
 
 
@@ -65,7 +66,7 @@ def reference_qa(model: LengthAdaptiveModel, ids: torch.Tensor, lengths) -> torc
     state = model.embed(ids, None)
     places, restored = list(range(ids.shape[1])), state[0].clone()
     for i, layer in enumerate(model.blocks):
-        attended, probabilities = layer.attend(state, torch.zeros(1), 0.0, True)
+        attended, _, probabilities = layer.attend(state, torch.zeros(1), 0.0, True)
         assert probabilities is not None
         received = probabilities[0].sum((0, 1))
         top = sorted(range(len(places)), key=lambda j: -float(received[j]))[: lengths[i]]
@@ -138,6 +139,16 @@ def test_missing_weights_are_named(tmp_path):
         LengthAdaptiveModel.load(tmp_path)
 
 
+def test_only_what_is_new_is_drawn_at_random(tmp_path):
+    both("bert-qa", tmp_path)
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    LengthAdaptiveModel.load(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    heads = [LengthAdaptiveModel.load(tmp_path, head=TEXTS).classifier.weight for _ in range(2)]
+    assert not torch.equal(*heads) and heads[0].std() > 0
+
+
 def test_distilbert_is_refused_for_its_own_reasons(tmp_path):
     both("distilbert-qa", tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -181,6 +192,7 @@ def test_training_in_mixed_precision_has_the_gradients_of_float(tmp_path, monkey
     cls(kind(**SIZES, **more)).save_pretrained(str(tmp_path))
     model = LengthAdaptiveModel.load(tmp_path).train()
     ids, alive = torch.randint(5, 90, (3, 20)), torch.ones(3, 20, dtype=torch.long)
+    alive[1, 12:] = 0
     attention, seen = torch.nn.functional.scaled_dot_product_attention, []
 
     def noted(q, *more):
@@ -190,13 +202,20 @@ def test_training_in_mixed_precision_has_the_gradients_of_float(tmp_path, monkey
     def gradients(mixed):
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            model(ids, alive).logits.float().square().mean().backward()
+            model(ids, alive).logits[:, :12].float().square().mean().backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
-    exact, mixed = gradients(False), gradients(True)
-    assert torch.cosine_similarity(exact, mixed, dim=0) > 0.99 and not exact.equal(mixed)
-    assert set(seen) == {torch.float32}, "backwards, attention in bf16 takes twice as long"
+    exact = gradients(False)
+    assert seen == [torch.float32] * 3
+    swift = gradients(True)
+    assert len(seen) == 3, "this program's own attention needs none of torch's"
+    for layer in model.blocks:
+        layer.swift = False
+    plain = gradients(True)
+    assert seen == [torch.float32] * 6, "backwards, torch's in bf16 takes twice as long"
+    for mixed in (swift, plain):
+        assert torch.cosine_similarity(exact, mixed, dim=0) > 0.99 and not exact.equal(mixed)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         model.eval()(ids, alive)
     assert seen[-1] is torch.bfloat16, "forwards it is the faster one"
@@ -207,7 +226,7 @@ def test_attention_drops_probabilities_in_training_alone_and_chooses_tokens_by_a
     layer, state = model.blocks[0], model.embed(inputs()["input_ids"][:1], None).detach()
     layer.train()
     torch.manual_seed(5)
-    attended, probabilities = layer.attend(state, torch.zeros(1), 0.0, True, 0.4)
+    attended, _, probabilities = layer.attend(state, torch.zeros(1), 0.0, True, 0.4)
     assert probabilities is not None
     torch.testing.assert_close(probabilities.sum(-1), torch.ones(probabilities.shape[:-1]))
     torch.manual_seed(5)

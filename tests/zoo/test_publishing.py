@@ -6,13 +6,23 @@ import json
 import threading
 
 import numpy as np
+import onnx
 import pytest
 
+from compress.int8.exported import Exported
+from compress.recipe.groups import Quantize
+from tests.compress.embedding_kit import sentence_encoder
 from tests.hub_state import User
-from zoo import catalog, publishing, verification
+from tests.zoo.encoder_kit import checkpoint
+from zoo import catalog, layouts, publishing, verification
+from zoo.asking import open_entry
 from zoo.commits import follow
+from zoo.engines import runs_int8
+from zoo.engines.onnx import load as load_graph
 from zoo.errors import UserError
+from zoo.features import load_tokenizer
 from zoo.files import write_json
+from zoo.pretrained import Pretrained
 
 # huggingface_hub calls its HTTP client in a way that this one wants to have changed.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -244,3 +254,91 @@ def test_a_real_model_is_published_verified_and_asked(local_hub, int8):
     assert QuestionAnswerer(entry, threads=1).ask("Who?", "Marie Curie was born in Warsaw.").answers
     with pytest.raises(UserError, match="no public model"):
         catalog.find(REPO)
+
+
+def test_the_standard_layouts_are_published_told_and_verified(local_hub, int8):
+    plain = publishing.preview(int8, REPO, TOKEN)
+    shown = publishing.preview(int8, REPO, TOKEN, with_layouts=True)
+    added = {path for path, _ in shown.files} - {path for path, _ in plain.files}
+    assert added == set(layouts.GRAPHS) and any("The standard layouts add 0." in one for one in shown.notices)
+    assert (
+        shown.total - plain.total
+        == sum(size for path, size in shown.files if path in added)
+        + len(shown.card.encode())
+        - len(plain.card.encode())
+        + dict(shown.files)[layouts.TOKENIZER]
+        - dict(plain.files)[layouts.TOKENIZER]
+    )
+    said: list[str] = []
+    done = publish(int8, tell=said.append, with_layouts=True)
+    assert done.verified and said[0] == "writing the standard layouts"
+    there = local_hub.files(REPO)
+    assert set(there) >= added and b"In other programs" in there["README.md"]
+    assert there[layouts.ONNX] != there["model.int8.onnx"]
+    assert not publish(int8, with_layouts=True).changed, "the same bytes whenever they are written"
+    assert publishing.verify(REPO, int8, token=TOKEN).ok
+    local_hub.put(REPO, {"README.md": b"# Another"})
+    assert "README.md" in publishing.verify(REPO, int8, token=TOKEN).problems[0]
+    entry = catalog.find(REPO, token=TOKEN)
+    assert entry.engines == catalog.open_folder(int8).engines and entry.front
+
+
+def test_a_folder_of_sentence_transformers_comes_back_whole(local_hub, tiny_model, tmp_path):
+    source = sentence_encoder(tmp_path / "encoder", tiny_model, "cls")
+    assert publish(source).verified and "1_Pooling/config.json" in local_hub.files(REPO)
+    pulled = catalog.find(REPO, token=TOKEN)
+    assert pulled.pooling == catalog.open_folder(source).pooling and pulled.pooling.mode == "cls"
+    done = publish(source, with_layouts=True)
+    assert done.verified and "config_sentence_transformers.json" in local_hub.files(REPO)
+
+
+def test_an_encoder_that_was_saved_as_what_it_was_trained_from_is_pulled(local_hub, tiny_model, tmp_path):
+    source = sentence_encoder(tmp_path / "encoder", tiny_model)
+    config = json.loads((source / "config.json").read_text()) | {"architectures": ["BertForMaskedLM"]}
+    files = {path.relative_to(source).as_posix(): path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    local_hub.put("org/encoder", {**files, "config.json": json.dumps(config).encode()})
+    assert catalog.find("org/encoder").task == "embeddings"
+
+
+@pytest.mark.parametrize("task", ["qa", "embeddings"])
+def test_an_exported_encoder_is_published_pulled_and_asked(local_hub, tiny_model, tmp_path, task):
+    """A family that transformers computes: the graph in a folder of its own, and what other programs read of it."""
+    checkpoint(tmp_path / "float", "deberta-v2", tiny_model, task)
+    folder = tmp_path / "deberta-int8"
+    settings = Quantize(approach="dynamic")
+    Exported(Pretrained.load(tmp_path / "float"), load_tokenizer(tmp_path / "float"), settings, lambda _: []).store(
+        folder
+    )
+    write_json(folder / "entry.json", {"task": task, "method": "dynamic-int8", "weights_dtype": "int8"})
+    entry = catalog.open_folder(folder)
+    done = publish(folder, with_layouts=True)
+    assert done.verified and any("onnx/model_quantized.onnx: logits equal" in check for check in done.checks)
+    there = local_hub.files(REPO)
+    assert {layouts.ONNX, layouts.OPENVINO, layouts.WEIGHTS} <= set(there)
+    assert there[layouts.ONNX] == (folder / layouts.ONNX).read_bytes(), "it is the standard one already"
+    assert (layouts.POOLING in there) == (task == "embeddings")
+    pulled = catalog.find(REPO, token=TOKEN)
+    assert pulled.engines == entry.engines == ["onnxruntime", "openvino"] and runs_int8(pulled)
+    texts = ("Who was born?", "Marie Curie was born in Warsaw.")
+    one, other = (open_entry(each, "onnxruntime").ask(*texts) for each in (pulled, entry))
+    assert one.answers == other.answers and one.matches == other.matches
+    session = load_graph(there[layouts.ONNX], 1)
+    assert session.outputs == (
+        ("embedding", "last_hidden_state") if task == "embeddings" else ("start_logits", "end_logits")
+    )
+
+
+def test_a_graph_that_gives_vectors_alone_says_what_to_do(local_hub, tiny_model, tmp_path):
+    checkpoint(tmp_path / "float", "deberta-v2", tiny_model, "embeddings")
+    folder = tmp_path / "deberta-int8"
+    settings = Quantize(approach="dynamic")
+    Exported(Pretrained.load(tmp_path / "float"), load_tokenizer(tmp_path / "float"), settings, lambda _: []).store(
+        folder
+    )
+    graph = onnx.load(folder / layouts.ONNX)
+    del graph.graph.output[1]
+    onnx.save(graph, folder / layouts.ONNX)
+    write_json(folder / "entry.json", {"task": "embeddings", "weights_dtype": "int8"})
+    with pytest.raises(UserError, match="gives vectors alone.*Quantize the model again"):
+        publishing.preview(folder, REPO, TOKEN, with_layouts=True)
+    assert publish(folder).verified

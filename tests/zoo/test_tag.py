@@ -10,7 +10,7 @@ import pytest
 from tests.compress.tag_kit import make_tagger
 from tests.zoo.tagger_kit import LABELS, TEXT, make_entry
 from zoo import catalog
-from zoo.answers import Reply, Tag
+from zoo.answers import NoAnswer, Reply, Tag
 from zoo.asking import facts_of, line_of, open_entry
 from zoo.errors import UserError
 from zoo.features import words_in
@@ -99,7 +99,7 @@ def test_what_is_no_text_is_refused(float_entry):
         with pytest.raises(UserError, match=message):
             tagger.ask(first, second)
     with pytest.raises(UserError, match="“no answer” is for questions"):
-        tagger.ask("a", None, None, no_answer=True)
+        tagger.ask("a", None, None, no_answer=NoAnswer(True))
 
 
 def test_a_reply_tells_what_is_labelled_and_that_nothing_is():

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from compress.results.score import score_entry
-from ui.api import _describe_verdict  # pyright: ignore[reportPrivateUsage]
 from ui.explore.labels import draw_labels
 from ui.reading import reading_of
+from ui.replies import describe_verdict
 from zoo import card, catalog, torchvision_fix
 from zoo.answers import NO_LABEL, Label, Reply
 from zoo.classify import TextClassifier
@@ -60,7 +60,7 @@ def test_several_labels_have_a_sigmoid_each_in_page_api_and_card(tiny_model, tmp
     assert sum(right.values()) != pytest.approx(1, abs=0.05), "they do not add up to 1"
     held = {name for name, chance in right.items() if chance > 0.5}
     assert 0 < len(held) < 3 and {one.name for one in verdict.chosen} == held
-    told = _describe_verdict(verdict)
+    told = describe_verdict(verdict)
     assert told["multi_label"] and set(told["chosen"]) == held
     assert {one["label"]: one["probability"] for one in told["labels"]} == pytest.approx(right, abs=1e-5)
     assert draw_labels(verdict, verdict).count('class="label best"') == len(held)

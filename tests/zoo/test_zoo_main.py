@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from tests.hub_state import User
+from tests.zoo.command_kit import call
 from zoo import library
-from zoo.__main__ import app
 from zoo.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -26,11 +25,6 @@ CANARY = "hf_CanaryCanaryCanary0123456789"
 @pytest.fixture(autouse=True)
 def signed_in(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
-
-
-def call(*words: str, answer: str = "") -> str:
-    result = CliRunner().invoke(app, [str(word) for word in words], input=answer, catch_exceptions=False)
-    return result.output
 
 
 def test_list_as_a_table_and_as_json(local_hub):

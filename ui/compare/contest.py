@@ -16,8 +16,9 @@ from zoo import latency
 from zoo.answers import Reply
 from zoo.catalog import Entry
 from zoo.devices import gpu_of
-from zoo.engines import DEFAULT_ENGINE, engine_class
+from zoo.engines import engine_class
 from zoo.errors import UserError
+from zoo.fastest import default_engine
 from zoo.latency import Timing
 from zoo.lengths import Choice
 from zoo.measuring import time_in_turn
@@ -77,7 +78,7 @@ def ask_all(desk: Desk, pairs: Sequence[tuple[str, Any]], question: str, passage
     refuse_mixed(entries)
     contestants: list[Contestant] = []
     for letter, entry, (_, value) in zip(LETTERS, entries, rows, strict=False):
-        engine = DEFAULT_ENGINE if DEFAULT_ENGINE in entry.engines else entry.engines[0]
+        engine = default_engine(entry)
         choice = desk.choose(entry, "macs", value)
         contestants.append(
             Contestant(letter, entry, engine, choice, desk.ask(entry, engine, question, passage, choice.point.config))
@@ -154,7 +155,7 @@ def tabulate(contestants: Sequence[Contestant]) -> str:
     """A row for each, as Markdown."""
     scored = score_name(contestants)
     rows = [
-        f"| | checkpoint | compute | answer | sure | p50 | p90 | against A | size | {scored} |",
+        f"| who | checkpoint | compute | answer | sure | p50 | p90 | against A | size | {scored} |",
         "|:--|:--|--:|:--|--:|--:|--:|:--|--:|--:|",
     ]
     for c in contestants:

@@ -92,8 +92,9 @@ class Choosing(Speaker[ComposeParts]):
             task = self._task(values, profile).name
             if not path:
                 return {p.uploaded: None, p.upload_note: escape(uploads.wanted(task))}
-            people.must_start(people.who(profile))
-            upload = uploads.accept(path, "", task, bool(values[p.skip]), columns, labels)
+            person = people.who(profile)
+            people.must_start(person)
+            upload = uploads.accept(path, "", task, bool(values[p.skip]), columns, labels, person.name)
         except Exception as error:
             return {p.uploaded: None, p.upload_note: f"✗ {escape(explain(error))}"}
         parts = {role: str(at) for role, at in upload.parts.items()}
@@ -114,6 +115,16 @@ class Choosing(Speaker[ComposeParts]):
         preset = presets.find(values[self.parts.preset], profile)
         data = sources.apply(preset.schema, preset.data, self._choice(values, preset))
         return self.filling.fill(preset, data) | self.note("notice", None)
+
+    @spoken("notice")
+    def take_goal(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        """What one wants: the presets for it come first, and the first of them is in the form."""
+        p = self.parts
+        choices = presets.offered(values[p.goal])
+        choices += [(title, key) for title, key in values[p.choices] or [] if key.startswith(presets.EARLIER)]
+        first = choices[0][1]
+        picked = {p.preset: gr.update(choices=choices, value=first)}
+        return picked | self.take_preset({**values, p.preset: first}, profile)
 
     def _choice(self, values: Values, preset: Preset) -> dict[str, Any]:
         """What this step changes in a recipe."""

@@ -11,6 +11,9 @@ from typing import Any, ClassVar
 import yaml
 from pydantic import BaseModel
 
+from zoo.errors import UserError
+from zoo.yaml_files import parse_yaml
+
 Schema = Mapping[str, Any]
 
 
@@ -184,8 +187,8 @@ class Yaml(Field):
 
     def _parse(self, raw: object) -> object:
         try:
-            return yaml.safe_load(str(raw))
-        except yaml.YAMLError:
+            return parse_yaml(str(raw), "The value")
+        except UserError:
             return raw
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from compress.data import uploads
 from compress.recipe.load import KINDS
+from compress.recipe.place import refuse_paths
 from ui import people
 from ui.compress import form, presets, sources
 from ui.compress.parts import RECIPE, ComposeParts
@@ -105,4 +106,4 @@ def read(contents: object, kind: str) -> dict[str, Any]:
 def guard(schema: type[BaseModel], data: Mapping[str, Any]) -> None:
     """On a Space a recipe names no folder of the host; raises UserError where it does."""
     if get_settings().on_space:
-        sources.refuse_paths(schema, data, str(uploads.folder()))
+        refuse_paths(schema, data, uploads.folder(people.present().name))

@@ -10,6 +10,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ui.compress.fields import Field, constants, fields, groups, plain
+from zoo.errors import UserError
+from zoo.yaml_files import parse_yaml
 
 NAME = "Small letters, digits, dots, hyphens and underscores are allowed, the first a letter or digit."
 
@@ -66,17 +68,22 @@ def check(model: type[BaseModel], data: Mapping[str, Any]) -> tuple[Any, dict[st
 
 def changes(base: Mapping[str, Any], data: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
     """What differs from `base`, as `key=value` with the value in YAML: what `--set` of the command line takes."""
-    values = [(field.key, _get(base, field), _get(data, field)) for field in fields(model)]
-    return [f"{key}={_flow(value)}" for key, before, value in values if value != before]
+    return [f"{key}={_flow(value)}" for key, value in changed(base, data, model).items()]
+
+
+def changed(base: Mapping[str, Any], data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """What differs from `base`, by key."""
+    values = {field.key: (_get(base, field), _get(data, field)) for field in fields(model)}
+    return {key: value for key, (before, value) in values.items() if value != before}
 
 
 def _flow(value: object) -> str:
     """A value on one line. JSON is YAML too, but for plain text quotes would only be in the way."""
     if isinstance(value, str):
         try:
-            if value and "\n" not in value and yaml.safe_load(value) == value:
+            if value and "\n" not in value and parse_yaml(value, "The value") == value:
                 return value
-        except yaml.YAMLError:
+        except UserError:
             pass
         return json.dumps(value, ensure_ascii=False)
     dumped = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=100_000)

@@ -34,6 +34,7 @@ class ComposeParts:
     upload_note: gr.Markdown
     table: gr.State
     to_recipe: gr.Button
+    goal: gr.Radio
     preset: gr.Dropdown
     about: gr.Markdown
     faults: gr.Markdown

@@ -8,7 +8,8 @@ from typing import Any
 import gradio as gr
 from pydantic import BaseModel
 
-from compress.recipe.load import KINDS, RECIPES, load, shipped
+from compress.jobs import goals
+from compress.recipe.load import KINDS, load, shipped
 from ui import people
 from zoo.errors import UserError
 
@@ -23,7 +24,7 @@ class Preset:
         key: what the page calls it.
         base: what the command line calls it.
         name: of a job that is made of it, unless the person says otherwise; as on the command line.
-        about: what it does, in a sentence.
+        about: what it does, in a sentence, and what it lacks here.
         data: its values.
     """
 
@@ -44,6 +45,14 @@ class Preset:
         return KINDS[self.kind]
 
 
+def offered(goal: str, first: str = "") -> list[tuple[str, str]]:
+    """Presets to pick, what is shown and the key: those for a goal, `first` before them all, then the others'."""
+    by_goal = goals.by_goal()
+    names = sorted(by_goal.get(goal, ()), key=lambda name: name != first)
+    names += [name for other, others in by_goal.items() if other != goal for name in others]
+    return [(name.replace("_", " "), name) for name in names]
+
+
 def find(key: str, profile: gr.OAuthProfile | None) -> Preset:
     """A preset by what the page calls it, which only ever reaches shipped recipes and the person's own jobs.
 
@@ -56,10 +65,6 @@ def find(key: str, profile: gr.OAuthProfile | None) -> Preset:
         return Preset(key, job.id, job.name, "The recipe of an earlier job.", data)
     if key not in shipped():
         raise UserError(f"There is no recipe {key[:60]}. Pick one of {', '.join(shipped())}.")
-    return Preset(key, key, key, _about(key), load(key).model_dump(mode="json"))
-
-
-def _about(name: str) -> str:
-    """What a shipped recipe says of itself in its first line."""
-    first = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
-    return first.lstrip("# ") if first.startswith("#") else ""
+    without = goals.lacking(key)
+    said = f"{goals.about(key)} Cannot run here as it is: {without}" if without else goals.about(key)
+    return Preset(key, key, key, said, load(key).model_dump(mode="json"))

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-from compress.data.tables import is_table
 from compress.recipe.load import KINDS
-from compress.recipe.place import Mark, marked, on_disk, places
+from compress.recipe.place import Mark, marked
 from ui.compress import form
 from ui.compress.fields import fields
 from zoo.errors import UserError
-from zoo.safety import is_hub_id
 from zoo.tasks import find_task
 
 OWN, ZOO, HUB, FOLDER = "own", "zoo", "hub", "folder"
 EXAMPLES, FILE = "examples", "file"
 # The bundled questions in three parts that share no article, as in the recipe length_adaptive_tiny.
 EXAMPLE_TITLES = {"titles": ["[!E-M]*"], "validation_titles": ["[LM]*"], "evaluation_titles": ["[EH]*"]}
-NAMED_SET = re.compile(r"(?:\w[\w.-]*/){2}\w[\w.-]*(?::[\w.-]+)?")  # a configuration of a data set on the Hub
+HUB_TITLES = {"titles": ["[!V-Z]*"], "validation_titles": ["[V-Z]*"], "evaluation_titles": None}
 DATA_KEYS = ("task", "train", "validation", "evaluation", *EXAMPLE_TITLES, "version_2", "columns", "label_values")
 GUIDED = ("finetune.significance_weight", "length_drop.significance_weight")  # by the answer, which texts have not
 
@@ -78,15 +75,19 @@ def pick(
             "train": f"{name}:train",
             "validation": f"{name}:train",
             "evaluation": f"{name}:validation",
-            "titles": ["[!V-Z]*"],
-            "validation_titles": ["[V-Z]*"],
-            "evaluation_titles": None,
+            **HUB_TITLES,
         }
     elif data == FILE:
         uploaded = _read_for(uploaded, chosen or "squad")
         dataset |= {**uploaded["parts"], **dict.fromkeys(EXAMPLE_TITLES)}
         dataset["version_2"] = uploaded["impossible"] > 0
     return keys | {f"dataset.{key}": value for key, value in (dataset | {"task": chosen}).items()}
+
+
+def is_brought(key: str, value: object) -> bool:
+    """Whether a key has titles that come with the data that were picked: no person has said them."""
+    group, _, name = key.partition(".")
+    return group == "dataset" and any(titles.get(name) == value for titles in (EXAMPLE_TITLES, HUB_TITLES))
 
 
 def _texts(task: str, data: str, hub_data: str, uploaded: Mapping[str, Any] | None, is_own: bool) -> dict[str, Any]:
@@ -142,23 +143,6 @@ def command(base: str, changes: list[str], name: str = "", launcher: str = "loca
     words += ["--name", name] if name else []
     words += ["--launcher", launcher] if launcher != "local" else []
     return shlex.join(words)
-
-
-def refuse_paths(model: type[BaseModel], data: Mapping[str, Any], uploads: str) -> None:
-    """On a Space the folders are the host's: a recipe may name none of them but what was uploaded.
-
-    Raises:
-        UserError: it names one.
-    """
-    for keys, text in places(model, data):
-        if text.lstrip().startswith("{"):
-            continue  # a configuration, written out
-        text = text.partition("@")[0] if is_hub_id(text) else text
-        inside = text.startswith(f"{uploads}/") and ".." not in text
-        if keys[0] == "dataset" and NAMED_SET.fullmatch(text) and not is_table(text) and not on_disk(text):
-            continue
-        if not inside and (re.match(r"[/~.$\\]", text) or ".." in text or text.count("/") > 1 or "\\" in text):
-            raise UserError(f"“{text[:80]}” is a path of this server. Take a Hub id, a bundled model or your own file.")
 
 
 def _get(data: Mapping[str, Any], key: str) -> Any:

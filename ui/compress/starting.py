@@ -87,11 +87,17 @@ class Starting(Speaker[ComposeParts]):
     def _recipe(self, values: Values, preset: Preset) -> tuple[Any, dict[str, str]]:
         """What the form holds as a recipe, or None and what is wrong with it."""
         recipe, faults = form.check(preset.schema, read(values[self.parts.form], preset.kind))
-        return recipe and heard.relaxed(recipe, preset.data), faults
+        if recipe is None:
+            return None, faults
+        changed = form.changed(preset.data, recipe.model_dump(mode="json"), preset.schema)
+        said = {key for key, value in changed.items() if not sources.is_brought(key, value)}
+        return heard.relaxed(recipe, preset.data, said), faults
 
 
 def _command(preset: Preset, recipe: BaseModel, name: str, launcher: str) -> str:
-    """The command line that starts the same job."""
-    return sources.command(
-        preset.base, form.changes(preset.data, recipe.model_dump(mode="json"), preset.schema), name, launcher
-    )
+    """The command line that starts the same job; titles that came with the data and wait are no part of it, since there
+    they would have been said."""
+    waiting = {key for key in heard.idle(recipe) if sources.is_brought(key, heard.value_of(recipe, key))}
+    changes = form.changes(preset.data, recipe.model_dump(mode="json"), preset.schema)
+    changes = [change for change in changes if change.partition("=")[0] not in waiting]
+    return sources.command(preset.base, changes, name, launcher)

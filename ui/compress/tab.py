@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from compress.data import uploads
-from compress.recipe.load import shipped
-from ui.compress import sources
+from compress.jobs import goals
+from ui.compress import presets, sources
 from ui.compress.choosing import Choosing
 from ui.compress.filling import Filling
 from ui.compress.mapping import place_mapping
@@ -54,6 +54,8 @@ def build_compress(demo: gr.Blocks) -> CompressTab:
     gr.on(given, choosing.upload, {p.file, p.task, p.preset, p.skip}, [p.uploaded, p.upload_note, p.table], **quiet)
 
     p.to_recipe.click(choosing.take_source, {*choosing.inputs, p.form}, [*filled, p.walk, p.notice], **calm)
+    goal: Inputs = {*choosing.inputs, p.goal, p.choices}
+    p.goal.input(choosing.take_goal, goal, [*filled, p.preset, p.notice], **calm)
     p.preset.input(choosing.take_preset, choosing.inputs, [*filled, p.notice], **calm)
     marks = [p.form, p.faults, p.notice]
     p.form.blur(filling.look, {p.form}, marks, **QUICK, trigger_mode="always_last")
@@ -139,10 +141,11 @@ def _place_source(p: dict[str, Any]) -> None:
 
 
 def _place_recipe(p: dict[str, Any]) -> None:
-    names = sorted(shipped(), key=lambda name: (name != FIRST, name))
+    goal = goals.goal_of(FIRST)
+    p["goal"] = gr.Radio(list(goals.GOALS), value=goal, label="What you want", elem_id="goal")
     p["preset"] = gr.Dropdown(
-        [(name.replace("_", " "), name) for name in names],
-        value=names[0] if names else None,
+        presets.offered(goal, FIRST),
+        value=FIRST,
         label="Preset",
         elem_id="preset",
     )

@@ -23,9 +23,17 @@ FARTHEST = 2.0  # a rival that costs more than so many times full length would p
 
 # Delegated, because the marks are drawn anew with every move of the slider.
 ON_LOAD = """
+const centre = (mark) => { const box = mark.lastElementChild.previousElementSibling.getBoundingClientRect();
+  return [box.left + box.width / 2, box.top + box.height / 2]; };
+// Where marks lie over each other, the nearest is meant: else a dominated point beside a free one could not be reached.
+const nearest = (event) => {
+  const away = (mark) => { const [x, y] = centre(mark); return Math.hypot(x - event.clientX, y - event.clientY); };
+  return [...element.querySelectorAll('[data-index]')].sort((a, b) => away(a) - away(b))[0];
+};
 const pick = (event) => {
-  const mark = event.target.closest && event.target.closest('[data-index]');
-  if (!mark) return;
+  const under = event.target.closest && event.target.closest('[data-index]');
+  if (!under) return;
+  const mark = event.type === 'click' && event.detail ? nearest(event) : under;
   event.preventDefault();
   const index = Number(mark.dataset.index);
   trigger('select', {index: index, value: index, selected: true});
@@ -84,7 +92,7 @@ def draw_front(
     return (
         f'<svg class="pareto" viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="{label}">'
         + "".join(lines)
-        + "</svg>"
+        + '</svg><p class="hint">Click a point to move the slider there. Grey points are dominated.</p>'
         + _describe_rivals(front, current, axis, full_ms, [rival for _, rival, _ in others], absent)
     )
 
@@ -183,10 +191,11 @@ def _grid(x_ticks: Sequence[float], y_ticks: Sequence[float], at: Place, title: 
         lines.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up:.1f}" y2="{up:.1f}"/>')
         lines.append(f'<text x="{LEFT - 9}" y="{up + 4:.1f}" text-anchor="end">{y:g}</text>')
     for x in x_ticks:
-        lines.append(f'<text x="{at(x, y_ticks[0])[0]:.1f}" y="{bottom + 19}" text-anchor="middle">{x:g}</text>')
+        across = at(x, y_ticks[0])[0]
+        lines.append(f'<text class="across" x="{across:.1f}" y="{bottom + 19}" text-anchor="middle">{x:g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     lines.append(f'<text class="title" x="{middle:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{title}</text>')
-    lines.append(f'<text class="title" x="4" y="20">{metric}</text>')
+    lines.append(f'<text class="title metric" x="4" y="20">{metric}</text>')
     return f'<g class="grid">{"".join(lines)}</g>'
 
 

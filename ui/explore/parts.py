@@ -15,6 +15,7 @@ from ui.text import engine_labels
 from ui.widgets import list_samples, markdown, place_top
 from zoo.catalog import Entry
 
+THRESHOLDS = (-10, 10)  # of “no answer”, unless the checkpoint's own lies beyond
 KEPT_COLOURS = {tokens.KEPT: TEAL}
 
 
@@ -61,10 +62,12 @@ class Parts:
     question: gr.Textbox
     passage: gr.Textbox
     no_answer: gr.Checkbox
+    null_threshold: gr.Slider
     ask: gr.Button
     unit: gr.Radio
     slider: gr.Slider
     readout: gr.HTML
+    binding: gr.HTML
     answer: gr.Markdown
     full_answer: gr.Markdown
     verdict: gr.Markdown
@@ -86,6 +89,8 @@ class Parts:
     kept: gr.HighlightedText
     heat: gr.Plot
     link: gr.Textbox
+    shown: gr.Textbox
+    arrived: gr.Textbox
     copy: gr.Button
     dark: gr.Button
     states: States
@@ -105,66 +110,84 @@ def place(entries: list[Entry], reading: Reading, on_space: bool, top: dict[str,
     with gr.Row(elem_id="desk", equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_id="inputs"):
             _place_inputs(p, entries, reading, on_space)
-        with gr.Column(scale=7, min_width=320, elem_id="heroes"):
+        with gr.Column(scale=6, min_width=320, elem_id="heroes"):
             _place_budget(p)
             p["notice"] = markdown(visible=False, elem_id="notice", elem_classes="note")
             _place_answer(p)
     with gr.Row(elem_id="evidence", equal_height=False):
         with gr.Column(scale=1, min_width=320, elem_classes="card"):
             _place_front(p)
-        with gr.Column(scale=1, min_width=320, elem_classes="card"):
+        with gr.Column(scale=1, min_width=320, elem_classes="card", elem_id="latency-card"):
             _place_latency(p)
     with gr.Column(elem_classes="card", elem_id="kept-card"):
         _place_kept(p)
     p["link"] = gr.Textbox(visible="hidden", elem_id="link")
+    p["arrived"] = gr.Textbox(visible="hidden", elem_id="arrived")
+    p["shown"] = gr.Textbox(visible="hidden", elem_id="shown")
     p["csv_text"] = gr.Textbox(visible="hidden", elem_id="csv-text")
     p["states"] = States(**{each.name: gr.State(None) for each in fields(States)})
     return Parts(**p)
 
 
 def _place_inputs(p: dict[str, Any], entries: list[Entry], reading: Reading, on_space: bool) -> None:
-    with gr.Group():
-        kinds = [(kind.name, task) for task, kind in KINDS.items()]
-        first = entries[0].task if entries else kinds[0][1]
-        p["task"] = gr.Radio(
-            kinds, value=first, label="What it does", visible=len({e.task for e in entries}) > 1, elem_id="task"
-        )
-        choices = [(e.title, e.name) for e in entries if e.task == first]
-        p["model"] = gr.Dropdown(choices, value=None, label="Checkpoint", elem_id="model")
-        p["engine"] = gr.Radio(
-            [(label, name) for name, label in engine_labels().items()], value=None, label="Engine", elem_id="engine"
-        )
+    with gr.Column(elem_classes="card hero", elem_id="ask-card"):
+        with gr.Row(elem_id="ask-row", equal_height=False):
+            # One line, so that Enter asks. No max_length: what is too long is cut with a notice.
+            p["question"] = gr.Textbox(
+                label="Question", lines=1, max_lines=6, scale=5, min_width=160, elem_id="question"
+            )
+            p["ask"] = gr.Button("Ask", variant="primary", scale=0, elem_id="ask", min_width=84)
+        p["passage"] = gr.Textbox(label="Passage", lines=reading.lines[1], max_lines=12, elem_id="passage")
+        p["another"] = gr.Button("Next example", size="sm", elem_id="another", min_width=120)
+        with gr.Accordion("Model, engine, examples", open=False, elem_id="model-fold"):
+            _place_model(p, entries, reading, on_space)
+
+
+def _place_model(p: dict[str, Any], entries: list[Entry], reading: Reading, on_space: bool) -> None:
+    """What is asked, and how it may answer; folded, since the page opens with all of it chosen."""
+    kinds = [(kind.name, task) for task, kind in KINDS.items()]
+    first = entries[0].task if entries else kinds[0][1]
+    p["task"] = gr.Radio(
+        kinds, value=first, label="What it does", visible=len({e.task for e in entries}) > 1, elem_id="task"
+    )
+    choices = [(e.title, e.name) for e in entries if e.task == first]
+    p["model"] = gr.Dropdown(choices, value=None, label="Checkpoint", elem_id="model")
     p["facts"] = markdown(elem_id="facts")
+    p["engine"] = gr.Radio(
+        [(label, name) for name, label in engine_labels().items()], value=None, label="Engine", elem_id="engine"
+    )
+    p["example"] = gr.Dropdown(list_samples(reading), value=None, label="Examples", elem_id="example")
+    p["no_answer"] = gr.Checkbox(label="It may say that the passage holds no answer", elem_id="no-answer")
+    p["null_threshold"] = gr.Slider(
+        *THRESHOLDS,
+        value=0,
+        step=0.5,
+        label="How far “no answer” has to score above the best answer",
+        info="In logits. Further right it is said less often; below 0 it is said even where an answer scores more.",
+        visible=False,
+        buttons=[],
+        elem_id="null-threshold",
+    )
     with gr.Accordion("Another checkpoint", open=False):
         what = f"{'' if on_space else 'Folder, or '}Hub id (owner/name or owner/name@revision)"
         p["other"] = gr.Textbox(label=what, max_lines=1, max_length=400, elem_id="other-model")
         p["load"] = gr.Button("Load", size="sm", elem_id="load")
         p["convert"] = gr.Button("Convert the pickle, then load", size="sm", visible=False, elem_id="convert")
-    with gr.Group():
-        p["example"] = gr.Dropdown(list_samples(reading), value=None, label="Examples", elem_id="example")
-        p["question"] = gr.Textbox(label="Question", lines=2, max_lines=6, elem_id="question", max_length=reading.most)
-        # No max_length: what is too long is cut with a notice, which a silent limit would not give.
-        p["passage"] = gr.Textbox(label="Passage", lines=7, max_lines=11, elem_id="passage")
-        p["no_answer"] = gr.Checkbox(label="It may say that the passage holds no answer", elem_id="no-answer")
-    with gr.Row():
-        p["another"] = gr.Button("Next example", elem_id="another", min_width=120)
-        p["ask"] = gr.Button("Ask", variant="primary", elem_id="ask", min_width=120)
 
 
 def _place_budget(p: dict[str, Any]) -> None:
     with gr.Column(elem_classes="card hero", elem_id="budget-card"):
-        with gr.Row(elem_classes="head"):
-            markdown("## Budget")
+        markdown("## Budget")
+        p["slider"] = gr.Slider(0, 100, 100, step=0.5, label=budget.TITLES["macs"], buttons=[], elem_id="budget")
+        p["readout"] = gr.HTML(elem_id="readout")
+        with gr.Accordion("Other units, and what binds", open=False, elem_id="budget-fold"):
             p["unit"] = gr.Radio(
                 [(label, unit) for unit, label in budget.UNITS.items()],
                 value="macs",
-                show_label=False,
-                container=False,
+                label="Count the budget in",
                 elem_id="unit",
-                elem_classes="switch",
             )
-        p["slider"] = gr.Slider(0, 100, 100, step=0.5, label=budget.TITLES["macs"], buttons=[], elem_id="budget")
-        p["readout"] = gr.HTML(elem_id="readout")
+            p["binding"] = gr.HTML(elem_id="binding")
 
 
 def _place_answer(p: dict[str, Any]) -> None:
@@ -200,7 +223,6 @@ def _place_front(p: dict[str, Any]) -> None:
             elem_classes="switch",
         )
     p["front"] = gr.HTML(elem_id="front", js_on_load=pareto.ON_LOAD)
-    markdown("Click a point to move the slider there. Grey points are dominated.", elem_classes="quiet")
     p["csv"] = gr.Button("Download CSV", size="sm", elem_id="csv")
     with gr.Accordion("How compute is counted", open=False):
         p["accounts"] = markdown(elem_id="accounts")

@@ -22,25 +22,31 @@ def draw_readout(choice: Choice, front: Front | None, tokens: int | None, full_m
         full_ms: what full length takes on this machine, where it was measured.
     """
     point = choice.point
-    tiles = [("compute", f"{100 * point.macs_ratio:.1f}<small> %</small>", "of the full-length MACs")]
+    tiles = [("compute", f"{100 * point.macs_ratio:.1f}<small> %</small>", "of full length")]
     if front is not None:
         loss = point.score - front.full.score
         note = "as at full length" if abs(loss) < 0.005 else f"{loss:+.2f} against full length".replace("-", "−")
         tiles.append((escape(shown(front.metric)), f"{point.score:.1f}", note))
         if point.p50_ms and front.full.p50_ms:
             ms = budget.cost(front, point, "ms", full_ms)
-            ratio = budget.cost(front, point, "speedup")
-            where = "expected here" if full_ms else "where it was searched"
-            tiles.append(("latency", f"{ms:.1f}<small> ms</small>", f"{ratio:.2f}× as fast, {where}"))
+            where = "expected here" if full_ms else "expected, where it was searched"
+            tiles.append(("latency", f"{ms:.1f}<small> ms</small>", where))
     cells = "".join(
         f'<div class="tile"><dt>{name}</dt><dd>{value}<span>{note}</span></dd></div>' for name, value, note in tiles
     )
     message = f'<p class="message">{escape(choice.message)}</p>' if choice.message else ""
     return (
         f'<div class="readout" aria-live="polite">{message}<dl class="tiles">{cells}</dl>'
-        f"{draw_lengths(point.config, tokens)}"
-        f'<p class="config"><span>Fractions</span> {escape(str(point.config))}'
-        f"<br><span>Binding</span> {escape(choice.binding)}</p></div>"
+        f"{draw_lengths(point.config, tokens)}</div>"
+    )
+
+
+def draw_binding(choice: Choice) -> str:
+    """HTML of what stands in the fold: the shares of tokens that go on after each layer, and why this point."""
+    return (
+        f'<p class="config"><span>Fractions</span> {escape(str(choice.point.config))}'
+        f" <small>of the tokens go on, after one layer after the other</small>"
+        f"<br><span>Binding</span> {escape(choice.binding)}</p>"
     )
 
 
@@ -53,6 +59,5 @@ def draw_lengths(config: LengthConfig, tokens: int | None) -> str:
         f'<b style="height:{max(4, math.ceil(100 * n / count))}%"></b><i>{n}</i></div>'
         for i, n in enumerate(lengths, 1)
     )
-    of = f"this input’s {count} tokens" if tokens else f"an input of {count} tokens"
-    caption = f"Tokens that go on after each layer, of {of}"
+    caption = f"Tokens kept after each layer, of {count}"
     return f'<figure class="layers"><figcaption>{caption}</figcaption><div>{bars}</div></figure>'

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
 import gradio as gr
 
 from ui import budget, figures, links, people, text
-from ui.desk import Desk
+from ui.desk import Answered, Desk, Watch
 from ui.events import Speaker, Updates, Values, explain, spoken
 from ui.explore import pareto, readout, rivals, tokens
 from ui.explore.displays import display_of
 from ui.explore.parts import Parts
 from ui.explore.selection import Selection
 from ui.reading import QA, reading_of
-from zoo.answers import Reply
+from zoo import fastest
+from zoo.answers import AS_TRAINED, Reply
 from zoo.catalog import Entry
 from zoo.engines import engine_class
 from zoo.errors import UserError
 from zoo.lengths import Choice
 from zoo.measuring import Superseded
+
+LOOK_SECONDS = 0.5  # between two looks at how far a measurement is
 
 
 class Running(Speaker[Parts]):
@@ -34,17 +40,30 @@ class Running(Speaker[Parts]):
     def look_up(self, values: Values, request: gr.Request, profile: gr.OAuthProfile | None) -> Updates:
         """What the budget picks, at once; and from here on runs for anything else are stale."""
         p, selection = self.parts, Selection.of(self.parts, values)
-        if not selection.model:
-            return self.nothing(p.readout)
+        if not selection.model or selection.value in (None, ""):  # a number box that was emptied asks for nothing
+            return {p.shown: _shown(answer=True, latency=True)}
         self.desk.wish(request.session_hash or "", selection.wish)
         entry, choice = self.desk.entry(selection.model), selection.choose(self.desk)
         value = budget.number(selection.value) if entry.front else None
-        link = links.write(selection.model, value, selection.unit, selection.engine)
+        asked = (selection.question, selection.passage)
+        samples = [(sample.first, sample.second) for sample in reading_of(entry).samples]
+        example = samples.index(asked) if asked in samples else None
+        link = links.write(selection.model, value, selection.unit, selection.engine, example)
         if selection.rivals is None:
             person = people.who(profile)
             selection = replace(selection, rivals=rivals.find(entry, None if person.trusted else person.name))
-        states = {p.link: link, p.states.rivals: selection.rivals}
-        return self._show_choice(entry, choice, selection) | states
+        updates: Updates = {p.link: link, p.states.rivals: selection.rivals, p.shown: _shown(answer=False)}
+        known = self.desk.remembered(self._asked(entry, choice, selection))
+        if known:
+            selection = replace(selection, tokens=max(known.reply.tokens))
+            updates |= self._show_reply(entry, known, selection.engine) | {p.shown: _shown(answer=True)}
+        return self._show_choice(entry, choice, selection) | updates
+
+    def _asked(self, entry: Entry, choice: Choice, selection: Selection) -> tuple[Hashable, ...]:
+        """All that decides an answer."""
+        texts = selection.question, selection.passage
+        no_answer = selection.no_answer if entry.task == QA else AS_TRAINED
+        return entry.folder, selection.engine, *texts, choice.point.config, no_answer
 
     def leave(self, request: gr.Request) -> None:
         """The page was closed: what still runs for it ends, and others have their turn."""
@@ -57,12 +76,16 @@ class Running(Speaker[Parts]):
         except Superseded:
             return
         except Exception as error:
-            yield self._blank() | self.note("notice", explain(error))
+            yield self._blank() | self.note("notice", explain(error)) | {self.parts.shown: _shown(True, True)}
 
     def _run(self, selection: Selection, visitor: str) -> Iterator[Updates]:
-        p, desk, wish = self.parts, self.desk, selection.wish
+        p, desk = self.parts, self.desk
         if not selection.model:
             raise UserError("Pick a checkpoint first, or load one from a folder or the Hub.")
+        watch = Watch(lambda: desk.is_stale(visitor, selection.wish))
+        if selection.value in (None, "") or watch.stale():  # nothing was asked, or a later wish has its own run
+            yield self.nothing(p.shown)  # a generator that gives nothing would have every output emptied
+            return
         entry, engine = desk.entry(selection.model), selection.engine
         question, passage = selection.question, selection.passage
         if not desk.is_loaded(entry, engine):
@@ -72,35 +95,44 @@ class Running(Speaker[Parts]):
         if timed and reading_of(entry).is_whole(question, passage):
             known_ms = desk.full_ms(entry, engine, question, passage, now=True)
         choice = replace(selection, full_ms=known_ms or selection.full_ms).choose(desk)
-        able = selection.no_answer if entry.task == QA else None
-        reply = desk.ask(entry, engine, question, passage, choice.point.config, able)
-        full, in_float = desk.reference(entry, engine, question, passage, able)
+        no_answer = selection.no_answer if entry.task == QA else AS_TRAINED
+        reply = desk.ask(entry, engine, question, passage, choice.point.config, no_answer)
+        full, in_float = desk.reference(entry, engine, question, passage, no_answer)
+        answered = Answered(reply, full, in_float)
+        desk.remember(self._asked(entry, choice, selection), answered)
+        if watch.stale():
+            return
         after = replace(selection, full_ms=known_ms, tokens=max(reply.tokens))
         yield {
-            **self._show_reply(entry, reply, full, in_float, engine),
+            **self._show_reply(entry, answered, engine),
             **self._show_choice(entry, choice, after),
             **self._show_windows(reply, selection.layer),
             **self.note("notice", " ".join(reply.notices)),
             p.accounts: text.account_for(
                 choice, desk.shape(entry), reply.tokens, entry.front.measured_on if entry.front else {}
             ),
-            p.stamp: "Measuring this budget…",
+            p.shown: _shown(answer=True),
             p.states.tokens: after.tokens,
         }
-        measured = desk.measure(
-            entry, engine, question, passage, choice.point.config, lambda: desk.is_stale(visitor, wish)
-        )
+        with ThreadPoolExecutor(1, "measure") as pool:
+            measuring = pool.submit(desk.measure, entry, engine, question, passage, choice.point.config, watch)
+            while not wait([measuring], LOOK_SECONDS).done:
+                yield {p.stamp: watch.words}
+        measured = measuring.result()
+        if watch.stale():
+            return
         names = text.name_rows(engine)
         after = replace(after, full_ms=desk.full_ms(entry, engine, question, passage))
         updates: Updates = {
-            p.latency: text.show_latency(measured, engine),
+            p.latency: text.show_latency(measured, engine, _expected(entry, choice)),
             p.spread: figures.draw_latencies(
                 {names[name]: timing.samples for name, timing in measured.distinct.items()}
             ),
-            p.stamp: text.show_machine(measured),
+            p.stamp: text.show_machine(measured, fastest.remembered(entry)),
             p.states.full_ms: after.full_ms,
+            p.shown: _shown(True, True),
         }
-        if after.full_ms != selection.full_ms and not desk.is_stale(visitor, wish):
+        if after.full_ms != selection.full_ms:
             updates |= self._show_choice(entry, choice, after)
             if selection.unit == "ms" and entry.front:
                 scale = budget.scale(entry.front, "ms", choice.point, after.full_ms)
@@ -112,18 +144,21 @@ class Running(Speaker[Parts]):
 
     def _show_choice(self, entry: Entry, choice: Choice, selection: Selection) -> Updates:
         card = readout.draw_readout(choice, entry.front, selection.tokens, selection.full_ms)
-        return {self.parts.readout: card, **self._show_front(entry, choice, selection)}
+        binding = {self.parts.binding: readout.draw_binding(choice)}
+        return {self.parts.readout: card, **binding, **self._show_front(entry, choice, selection)}
 
     def _show_front(self, entry: Entry, choice: Choice, selection: Selection) -> Updates:
         beside = selection.rivals or ()
         plot = pareto.draw_front(entry.front, choice.point, selection.axis, selection.full_ms, beside)
         return {self.parts.front: plot}
 
-    def _show_reply(self, entry: Entry, reply: Reply, full: Reply, in_float: bool, engine: str) -> Updates:
-        p = self.parts
+    def _show_reply(self, entry: Entry, answered: Answered, engine: str) -> Updates:
+        p, (reply, full, in_float) = self.parts, answered
         precision = "fp32" if in_float else engine_class(engine).precision
         updates: Updates = {
-            p.answer: text.show_answer("At this budget", reply, engine_class(engine).precision),
+            p.answer: text.show_answer(
+                "At this budget", reply, engine_class(engine).precision, text.doubt(entry, reply)
+            ),
             p.full_answer: text.show_answer("At full length", full, precision),
             p.verdict: gr.update(
                 value=text.compare(reply, full, precision),
@@ -138,10 +173,12 @@ class Running(Speaker[Parts]):
         p, windows, texts = self.parts, reply.kept, reply.texts
         if not windows or not len(windows[0].kept):
             return {p.kept: [], p.heat: None, p.states.windows: None, p.window: gr.update(visible=False)}
+        place = tokens.window_of(windows, reply.span)
+        window = windows[place]
         return {
-            p.window: gr.update(choices=tokens.label_windows(windows), value=0, visible=len(windows) > 1),
-            p.kept: tokens.mark_kept(windows[0], texts, _within(layer, len(windows[0].kept))),
-            p.heat: figures.draw_kept(windows[0]),
+            p.window: gr.update(choices=tokens.label_windows(windows), value=place, visible=len(windows) > 1),
+            p.kept: tokens.mark_kept(window, texts, _within(layer, len(window.kept))),
+            p.heat: figures.draw_kept(window),
             p.states.windows: {"windows": windows, "texts": texts},
         }
 
@@ -187,6 +224,17 @@ class Running(Speaker[Parts]):
             p.heat: None,
             p.states.windows: None,
         }
+
+
+def _shown(answer: bool = False, latency: bool = False) -> str:
+    """What the page shows is of what was asked last: the rest it dims. Never the same twice, so that it is heard."""
+    return json.dumps({"answer": answer, "latency": latency, "at": time.time_ns()})
+
+
+def _expected(entry: Entry, choice: Choice) -> float | None:
+    """How many times as fast as full length the front has it."""
+    front, point = entry.front, choice.point
+    return front.full.p50_ms / point.p50_ms if front and front.full.p50_ms and point.p50_ms else None
 
 
 def _within(layer: object, layers: int) -> int:

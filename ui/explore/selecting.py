@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ from ui import budget, links, people, text
 from ui.desk import Desk
 from ui.events import Checkpoint, Speaker, Updates, Values, explain, spoken
 from ui.explore.displays import display_of
-from ui.explore.parts import Parts
+from ui.explore.pareto import draw_front
+from ui.explore.parts import THRESHOLDS, Parts
+from ui.explore.readout import draw_readout
 from ui.explore.selection import Selection, Setting
 from ui.reading import QA, Reading, Sample, questions, reading_of
 from ui.widgets import list_samples
 from zoo import conversion
 from zoo.catalog import Entry
-from zoo.engines import DEFAULT_ENGINE, engines_here
+from zoo.engines import engines_here
 from zoo.errors import PickledWeights, UserError
-from zoo.lengths import Front, Point
+from zoo.fastest import default_engine
+from zoo.lengths import Choice, Front, Point
 from zoo.metrics import shown
 from zoo.safety import split_revision
 from zoo.settings import get_settings
@@ -43,9 +47,11 @@ class Selecting(Speaker[Parts]):
 
     @spoken("hint")
     def open(self, request: gr.Request) -> Updates:
-        """The page opens: what the link says, else the default model at one lost point, and the first example."""
+        """The page opens: what the link says, if there is one, else as it was built, see `opening`."""
         link = links.read(dict(request.query_params))
         notices, p = list(link.notices), self.parts
+        if self.default and not notices and link.is_empty:
+            return self.note("hint", None)
         name = link.model or self.default
         updates: Updates = {}
         if link.model and link.model not in [name for _, name, _ in self.bundled]:
@@ -56,13 +62,37 @@ class Selecting(Speaker[Parts]):
         if name is None:
             return updates | self.note("hint", "No checkpoint is bundled here: give a folder or a Hub id to load one.")
         updates |= self._select(name, Setting(link.engine, link.unit, budget=link.budget), notices)
+        samples = reading_of(self.desk.entry(name)).samples
+        if link.example is not None and link.example < len(samples):
+            for box, words in zip((p.question, p.passage), samples[link.example][1:], strict=True):
+                updates[box] = {**updates.get(box, gr.update()), "value": words}
+            updates[p.example] = {**updates.get(p.example, gr.update()), "value": link.example}
         return updates | self.note("hint", " ".join(notices))
 
     @spoken("hint")
-    def load(self, values: Values) -> Updates:
+    def arrive(self, values: Values) -> Updates:
+        """What the link or a reload brings to read, beyond what the server sees of an address."""
+        texts = links.read_texts(values[self.parts.arrived] or "")
+        if texts is None:
+            return self.nothing(self.parts.question)
+        return dict(zip((self.parts.question, self.parts.passage), texts, strict=True))
+
+    def opening(self) -> Updates:
+        """What the page begins with: the default model at one lost point, and the first example."""
+        if self.default is None:
+            return {}
+        updates = self._select(self.default, Setting(None, None), [])
+        entry, p = self.desk.entry(self.default), self.parts
+        choice = Choice(budget.default_point(entry.front), None, "") if entry.front else self.desk.choose(entry, "", 0)
+        drawn = {p.readout: draw_readout(choice, entry.front, None), p.front: draw_front(entry.front, choice.point)}
+        return updates | drawn
+
+    @spoken("hint")
+    def load(self, values: Values, request: gr.Request | None = None) -> Updates:
         """Fetch another checkpoint and pick it; what has its weights as a pickle can be converted at a click."""
         try:
-            return self._load(values[self.parts.other], Setting.of(self.parts, values))
+            token = people.token_here(request)
+            return self._load(values[self.parts.other], Setting.of(self.parts, values), token)
         except UserError as error:
             shown = isinstance(error, PickledWeights)
             return self.note("hint", explain(error)) | {self.parts.convert: gr.update(visible=shown)}
@@ -100,8 +130,8 @@ class Selecting(Speaker[Parts]):
         """Everything that can be picked: what is bundled, and what this visitor loaded."""
         return [*self.bundled, *(one for one in choices or [] if one not in self.bundled)]
 
-    def _load(self, other: str, setting: Setting) -> Updates:
-        entry = self.desk.entry(other, fresh=True)
+    def _load(self, other: str, setting: Setting, token: str | None = None) -> Updates:
+        entry = self.desk.entry(other, True, token)
         choices = [one for one in setting.choices or [] if one[1] != entry.name]
         if entry.name not in [name for _, name, _ in self.bundled]:
             choices = [*choices, [entry.title, entry.name, entry.task]]
@@ -117,7 +147,7 @@ class Selecting(Speaker[Parts]):
         if engine not in usable:
             if engine:
                 notices.append(f"{entry.title} does not run on {engine}.")
-            engine = DEFAULT_ENGINE if DEFAULT_ENGINE in usable else usable[0]
+            engine = default_engine(entry)
         everything = self._all(setting.choices)
         alike = [(title, name) for title, name, task in everything if task == entry.task]
         return {
@@ -131,10 +161,30 @@ class Selecting(Speaker[Parts]):
             p.task: gr.update(value=entry.task, visible=len({task for *_, task in everything}) > 1),
             p.model: gr.update(choices=alike, value=name),
             p.no_answer: gr.update(value=entry.no_answer, visible=entry.task == QA),
+            p.null_threshold: self._set_threshold(entry),
             p.convert: gr.update(visible=False),
+            p.axis: gr.update(visible=entry.front is not None),
+            p.csv: gr.update(visible=entry.front is not None),
             **self._set_reading(entry, reading_of(entry), setting.reading),
             **self._set_budget(entry, setting.unit, setting.budget, notices),
         }
+
+    @staticmethod
+    def _set_threshold(entry: Entry) -> dict[str, Any]:
+        own = entry.null_threshold
+        return gr.update(
+            minimum=min(THRESHOLDS[0], math.floor(own)),
+            maximum=max(THRESHOLDS[1], math.ceil(own)),
+            step=0.5 if (2 * own).is_integer() else 0.01,
+            value=own,
+            visible=entry.task == QA,
+            interactive=entry.no_answer,
+        )
+
+    @spoken("notice")
+    def allow(self, values: Values) -> Updates:
+        """“No answer” may win, or not: its threshold is heard only where it may."""
+        return {self.parts.null_threshold: gr.update(interactive=bool(values[self.parts.no_answer]))}
 
     def _set_reading(self, entry: Entry, reading: Reading, before: str | None) -> Updates:
         """Boxes and examples for what is read; texts stay where the checkpoint before read the same."""
@@ -147,7 +197,6 @@ class Selecting(Speaker[Parts]):
             p.states.reading: reading.key,
             p.question: gr.update(
                 value=first.first if first else "", label=reading.first, lines=reading.lines[0],
-                max_length=reading.most,
             ),
             p.passage: gr.update(
                 value=first.second if first else "", label=reading.second or "Second text",
@@ -208,7 +257,7 @@ class Selecting(Speaker[Parts]):
         return self._stand_at(entry, choice.point, selection.unit, selection.full_ms, choice.binding)
 
     @spoken("notice")
-    def click(self, values: Values, event: gr.SelectData) -> Updates:
+    def click(self, values: Values, event: gr.SelectData, request: gr.Request | None = None) -> Updates:
         """A point of the plot was clicked: the slider moves there, or, where it is another model's, that is opened."""
         p = self.parts
         entry, rivals = self.desk.entry(values[p.model]), values[p.states.rivals]
@@ -218,7 +267,7 @@ class Selecting(Speaker[Parts]):
         place = int(event.index) if isinstance(event.index, int | float) else -1
         beyond = place - len(points)
         if rivals and 0 <= beyond < len(rivals):
-            return self.load({**values, p.other: rivals[beyond].name})
+            return self.load({**values, p.other: rivals[beyond].name}, request)
         if not 0 <= place < len(points):
             raise UserError("That point is not on this front any more: click again.")
         return self._stand_at(entry, points[place], values[p.unit], values[p.states.full_ms], "picked on the plot")

@@ -9,6 +9,7 @@ from ui.desk import Desk, Wish
 from ui.events import Checkpoint, Inputs, Values
 from ui.explore.parts import Parts
 from ui.explore.rivals import Rival
+from zoo.answers import NoAnswer
 from zoo.lengths import Choice
 
 
@@ -24,7 +25,7 @@ class Selection:
         tokens: of the input's longest window; None before anything was asked.
         rivals: what stands beside the front; None where it is yet to be looked for.
         layer: after which the kept tokens are shown.
-        no_answer: the model may say that the passage holds no answer.
+        no_answer: whether the model may say that the passage holds no answer, and by what threshold.
     """
 
     model: str
@@ -39,14 +40,14 @@ class Selection:
     tokens: int | None
     rivals: list[Rival] | None
     layer: Any
-    no_answer: bool | None
+    no_answer: NoAnswer
 
     @staticmethod
     def inputs(p: Parts) -> Inputs:
         """The components that `of` reads."""
         s = p.states
-        components = {p.model, p.engine, p.unit, p.slider, p.question, p.passage, p.axis, p.layer, p.no_answer}
-        return {*components, s.pin, s.full_ms, s.tokens, s.rivals}
+        components = {p.model, p.engine, p.unit, p.slider, p.question, p.passage, p.axis, p.layer}
+        return {*components, p.no_answer, p.null_threshold, s.pin, s.full_ms, s.tokens, s.rivals}
 
     @classmethod
     def of(cls, p: Parts, values: Values) -> Selection:
@@ -65,7 +66,7 @@ class Selection:
             tokens=values[s.tokens],
             rivals=values[s.rivals],
             layer=values[p.layer],
-            no_answer=values[p.no_answer],
+            no_answer=NoAnswer(values[p.no_answer], values[p.null_threshold] if values[p.no_answer] else None),
         )
 
     @property

@@ -11,14 +11,14 @@ from gradio.events import Dependency
 
 from ui import api
 from ui.desk import Desk
-from ui.events import DEVICE, QUICK, RAW, Inputs, Outputs
+from ui.events import DEVICE, QUICK, RAW, Inputs, Outputs, Updates
 from ui.explore.parts import Parts, place
 from ui.explore.running import Running
 from ui.explore.selecting import Selecting
 from ui.explore.selection import Selection, Setting
 from ui.reading import CLASSIFICATION, QA, questions, reading_of
 from zoo import catalog
-from zoo.engines import DEFAULT_ENGINE
+from zoo.fastest import default_engine
 from zoo.settings import get_settings
 
 
@@ -42,9 +42,7 @@ def warm_up(desk: Desk) -> None:
     name = default_entry(_entries())
     samples = reading_of(desk.entry(name)).samples if name else ()
     if name and samples:
-        engines = desk.entry(name).engines
-        engine = DEFAULT_ENGINE if DEFAULT_ENGINE in engines else engines[0]
-        desk.warm_up(name, engine, samples[0].first, samples[0].second)
+        desk.warm_up(name, default_engine(desk.entry(name)), samples[0].first, samples[0].second)
 
 
 def _entries() -> list[catalog.Entry]:
@@ -58,10 +56,22 @@ def build_explore(demo: gr.Blocks, desk: Desk, top: dict[str, gr.Button] | None 
     reading = reading_of(entries[0]) if entries else questions()
     parts = place(entries, reading, get_settings().on_space, top)
     selecting, running = Selecting(parts, desk, entries, default_entry(entries)), Running(parts, desk)
+    bake(selecting.opening())
     load_after = _wire(demo, selecting, running)
-    classifier = next((entry.name for entry in entries if entry.task == CLASSIFICATION), "")
-    api.add_endpoints(desk, default_entry(entries) or "", classifier, DEVICE)
+    readings = {e.name: reading_of(e) for e in entries if e.task == CLASSIFICATION}
+    labelling = {name: reading.texts for name, reading in readings.items() if reading.scale is None}
+    single, paired = (next((name for name, texts in labelling.items() if texts == n), "") for n in (1, 2))
+    api.add_endpoints(desk, default_entry(entries) or "", (single, paired), DEVICE)
     return ExploreTab(parts, selecting, running, load_after)
+
+
+def bake(updates: Updates) -> None:
+    """Have components begin as an event would leave them, so that the page comes filled and asks the server nothing."""
+    for component, update in updates.items():
+        changes = update if isinstance(update, dict) and "__type__" in update else {"value": update}
+        for key, value in changes.items():
+            if key != "__type__":
+                setattr(component, key, value)
 
 
 def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[Dependency], None]:
@@ -73,29 +83,41 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
     p = selecting.parts
     s = p.states
     selection = Selection.inputs(p)
-    plots = [p.readout, p.front, p.notice]
-    looks: dict[str, Any] = {"fn": running.look_up, "inputs": selection, "outputs": [*plots, p.link, s.rivals]}
+    plots = [p.readout, p.binding, p.front, p.notice, p.shown]
+    answers = [p.answer, p.full_answer, p.verdict, p.marked, p.bars, p.n_best]
+    looks: dict[str, Any] = {
+        "fn": running.look_up, "inputs": selection, "outputs": [*plots, *answers, p.link, s.rivals],
+    }  # fmt: skip
     runs: dict[str, Any] = {
         "fn": running.run,
         "inputs": selection,
         "outputs": [
-            *plots, p.slider, p.answer, p.full_answer, p.verdict, p.marked, p.bars, p.n_best, p.accounts, p.latency,
-            p.spread, p.stamp, p.window, p.kept, p.heat, s.tokens, s.full_ms, s.windows,
+            *plots, *answers, p.slider, p.accounts, p.latency, p.spread, p.stamp, p.window, p.kept, p.heat,
+            s.tokens, s.full_ms, s.windows,
         ],
     }  # fmt: skip
-    selects: Outputs = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit]
-    selects += [p.task, p.question, p.passage, p.no_answer, p.example, p.ask, p.marked, p.more, p.n_best, p.bars]
-    selects += [s.tokens, s.full_ms, s.slider_unit, s.pin, s.reading, s.rivals, p.convert]
+    selects: Outputs = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit, p.no_answer]
+    selects += [p.null_threshold, p.task, p.question, p.passage, p.example, p.ask, p.marked, p.more, p.n_best, p.bars]
+    selects += [s.tokens, s.full_ms, s.slider_unit, s.pin, s.reading, s.rivals, p.convert, p.axis, p.csv]
 
     # `input` alone would miss the number box, `release` alone the keyboard; `always_last` keeps the final value.
     moved = [p.slider.input, p.slider.release, p.engine.input, p.no_answer.input, p.ask.click, p.question.submit]
-    gr.on(moved, **looks, **QUICK, trigger_mode="always_last")
-    gr.on(moved, **runs, **RAW, **DEVICE, trigger_mode="always_last")
+    moved += [p.null_threshold.input, p.null_threshold.release]
+    asked = [*moved, p.model.input, p.task.input, p.example.input, p.another.click]
+    gr.on(asked, None, None, None, js="() => { budgetZoo.wait(); }", **QUICK)
+    p.shown.change(None, p.shown, None, js="(shown) => { budgetZoo.show(shown); }", **QUICK)
+    # One after the other: a run for what is not the last wish ends at once, and the look-up says what that is.
+    look = gr.on(moved, **looks, **QUICK, trigger_mode="always_last")
+    look.then(**runs, **RAW, **DEVICE, trigger_mode="always_last")
+
+    p.no_answer.input(selecting.allow, {p.no_answer}, [p.null_threshold, p.notice], **QUICK)
 
     def then_run(event: Dependency) -> None:
         event.then(**looks, **QUICK).then(**runs, **RAW, **DEVICE, trigger_mode="always_last")
 
-    then_run(demo.load(selecting.open, None, [*selects, p.other], **QUICK))
+    opened = demo.load(selecting.open, None, [*selects, p.other], **QUICK)
+    texts = [p.question, p.passage, p.hint]
+    then_run(opened.then(selecting.arrive, {p.arrived}, texts, js="() => budgetZoo.arrive()", **QUICK))
     demo.unload(running.leave)
     setting = Setting.inputs(p)
     then_run(p.model.input(selecting.select, {p.model, *setting}, selects, **RAW))

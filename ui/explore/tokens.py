@@ -73,6 +73,18 @@ def mark_kept(window: KeptWindow, texts: Sequence[str], layer: int) -> Labelled:
     return pieces
 
 
+def window_of(windows: Sequence[KeptWindow], span: Span | None) -> int:
+    """The place of the window that an answer lies in, of several the one where most stands on both sides of it."""
+
+    def room(window: KeptWindow) -> int:
+        held = [place for place in window.spans if place]
+        if span is None or not held or held[0][0] > span[0] or held[-1][1] < span[1]:
+            return -1
+        return min(span[0] - held[0][0], held[-1][1] - span[1])
+
+    return max(range(len(windows)), key=lambda place: room(windows[place]), default=0)
+
+
 def label_windows(windows: Sequence[KeptWindow]) -> list[tuple[str, int]]:
     """Choices for picking a window: what is shown, and its place."""
     return [(f"window {i + 1} of {len(windows)} ({len(w.tokens)} tokens)", i) for i, w in enumerate(windows)]

@@ -16,15 +16,18 @@ from ui import people
 from ui.events import QUICK, RAW, Inputs, Speaker, Updates, Values, explain, spoken
 from ui.text import escape, size
 from ui.widgets import markdown
-from zoo import card, publishing
+from zoo import card, catalog, layouts, proposing, publishing
 from zoo.commits import follow
 from zoo.errors import UserError
+from zoo.proposing import Proposal, Proposed
 from zoo.publishing import Preview, Published
 from zoo.safety import check_repo_id
 
 log = logging.getLogger(__name__)
 
 SHOWN_FILES = 40
+LAYOUTS = "Add what transformers.js, optimum and sentence-transformers open"
+PROPOSE = "Propose the int8 files to {} as a pull request"
 
 
 @dataclass
@@ -37,6 +40,8 @@ class PublishParts:
     namespace: gr.Dropdown
     name: gr.Textbox
     private: gr.Checkbox
+    layouts: gr.Checkbox
+    propose: gr.Checkbox
     look: gr.Button
     preview: gr.Markdown
     card: gr.Markdown
@@ -54,6 +59,8 @@ class Order:
     folder: Path
     repo_id: str
     private: bool
+    with_layouts: bool
+    proposes: bool
     token: str = field(repr=False)
 
 
@@ -72,7 +79,7 @@ class Publishing(Speaker[PublishParts]):
     def inputs(self) -> Inputs:
         """The components that say what is published, and where to."""
         p = self.parts
-        return {self.job, p.entry, p.namespace, p.name, p.private}
+        return {self.job, p.entry, p.namespace, p.name, p.private, p.layouts, p.propose}
 
     @spoken("notice")
     def open(
@@ -82,23 +89,27 @@ class Publishing(Speaker[PublishParts]):
         p = self.parts
         updates: Updates = {p.panel: gr.update(visible=True), **self._blank()}
         try:
-            names = [folder.name for folder in self._folders(values, profile)]
+            folders = self._folders(values, profile)
+            names = [folder.name for folder in folders]
             spaces = publishing.namespaces(people.token_for(oauth, request))
             best = next((n for n in names if n.endswith("int8")), names[0])
             updates |= {
                 p.entry: gr.update(choices=names, value=best),
                 p.namespace: gr.update(choices=spaces, value=spaces[0] if spaces else None),
                 p.name: best,
+                **self._ticks(folders[names.index(best)]),
             }
         except Exception as error:
             return updates | self.note("notice", explain(error))
         return updates | self.note("notice", None)
 
     @spoken("notice")
-    def choose(self, values: Values) -> Updates:
+    def choose(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
         """Another of the job's entries: its name is proposed."""
         p = self.parts
-        return {p.name: values[p.entry] or "", **self._blank()} | self.note("notice", None)
+        updates: Updates = {p.name: values[p.entry] or "", **self._blank()}
+        chosen = next((each for each in self._folders(values, profile) if each.name == values[p.entry]), None)
+        return updates | (self._ticks(chosen) if chosen else {}) | self.note("notice", None)
 
     @spoken("notice")
     def preview(
@@ -106,9 +117,12 @@ class Publishing(Speaker[PublishParts]):
     ) -> Updates:
         """A dry run: nothing is sent."""
         p, order = self.parts, self._order(values, request, profile, oauth)
-        preview = publishing.preview(order.folder, order.repo_id, order.token, private=order.private)
+        preview = publishing.preview(
+            order.folder, order.repo_id, order.token, order.private, with_layouts=order.with_layouts
+        )
+        proposal = proposing.preview(order.folder, order.token) if order.proposes else None
         return {
-            p.preview: describe_preview(preview),
+            p.preview: describe_preview(preview) + (describe_proposal(proposal) if proposal else ""),
             p.card: gr.update(value=card.body(preview.card)),
             p.card_box: gr.update(visible=True),
             p.go: gr.update(interactive=True),
@@ -123,16 +137,20 @@ class Publishing(Speaker[PublishParts]):
         try:
             order = self._order(values, request, profile, oauth)
             yield {p.result: "Publishing…", p.go: gr.update(interactive=False)} | self.note("notice", None)
-            done = yield from self._show(_send(order))
-            yield {p.result: describe_published(done), p.go: gr.update(interactive=True)}
+            said = yield from self._show(_send(order))
+            yield {p.result: said, p.go: gr.update(interactive=True)}
         except Exception as error:
             yield {p.result: "", p.go: gr.update(interactive=True)} | self.note("notice", explain(error))
+
+    def forget(self) -> Updates:
+        """What was looked at is not what would be sent any more."""
+        return self._blank()
 
     def close(self) -> Updates:
         """Hide the panel."""
         return {self.parts.panel: gr.update(visible=False)}
 
-    def _show(self, steps: Generator[str, None, Published]) -> Generator[Updates, None, Published]:
+    def _show(self, steps: Generator[str, None, str]) -> Generator[Updates, None, str]:
         """Each step on the page. Where the page is closed, the rest is done without it."""
         try:
             while True:
@@ -143,6 +161,21 @@ class Publishing(Speaker[PublishParts]):
             # A thread of its own: gradio closes this on the loop that serves everybody.
             Thread(target=_finish, args=(steps,), name="publish").start()
             raise
+
+    def _ticks(self, folder: Path) -> Updates:
+        """What can be added of an entry, and to whom it can be proposed; else why not."""
+        p, base, more, reason, refused = self.parts, "its base model", LAYOUTS, None, ""
+        try:
+            entry = catalog.open_folder(folder)
+            reason, added = layouts.refusal(entry), layouts.added(entry)
+            more += f" (adds about {size(added)})" if added else ""
+            base = proposing.base_of(entry)
+        except UserError as error:
+            refused = str(error)
+        return {
+            p.layouts: _tick(more, refused if reason is None else reason),
+            p.propose: _tick(PROPOSE.format(base), refused),
+        }
 
     def _blank(self) -> Updates:
         p = self.parts
@@ -174,17 +207,31 @@ class Publishing(Speaker[PublishParts]):
             raise UserError(f"Pick what to publish: {' or '.join(folders)}.")
         token = people.token_for(oauth, request)
         where = repo_id(values[p.namespace], values[p.name])
-        return Order(values[self.job], folders[values[p.entry]], where, bool(values[p.private]), token)
+        private, more, proposes = (bool(values[part]) for part in (p.private, p.layouts, p.propose))
+        return Order(values[self.job], folders[values[p.entry]], where, private, more, proposes, token)
 
 
-def _send(order: Order) -> Generator[str, None, Published]:
-    """Publishes and notes it at the job; see `zoo.publishing.publish`."""
-    done = yield from publishing.publish(order.folder, order.repo_id, order.token, private=order.private)
+def _tick(label: str, refusal: str) -> dict[str, Any]:
+    """A box to tick, or why it cannot be ticked."""
+    return gr.update(value=False, label=label, info=refusal or None, interactive=not refusal)
+
+
+def _send(order: Order) -> Generator[str, None, str]:
+    """Publishes, notes it at the job, and proposes; returns what came of it. See `zoo.publishing.publish`."""
+    done = yield from publishing.publish(
+        order.folder, order.repo_id, order.token, order.private, with_layouts=order.with_layouts
+    )
     jobs.mark_published(order.job_id, done.repo_id, done.commit)
-    return done
+    if not order.proposes:
+        return describe_published(done)
+    try:
+        proposed = yield from proposing.propose(order.folder, order.token)
+    except UserError as error:  # it is published all the same
+        return f"{describe_published(done)}\n\n**Not proposed:** {escape(str(error))}"
+    return f"{describe_published(done)}\n\n{describe_proposed(proposed)}"
 
 
-def _finish(steps: Generator[str, None, Published]) -> None:
+def _finish(steps: Generator[str, None, str]) -> None:
     """The rest of the steps, told to the log."""
     try:
         follow(steps, log.info)
@@ -212,7 +259,7 @@ def describe_preview(preview: Preview) -> str:
         f"**{escape(preview.repo_id)}** {where}, {visibility}. {len(new)} files to send, {size(sum(c for _, c in new))}"
     )
     text += f" of {size(preview.total)}.\n\n" if new else "; everything is there already.\n\n"
-    rows = ["| file | size | |", "|:--|--:|:--|"]
+    rows = ["| file | size | remark |", "|:--|--:|:--|"]
     for path, count in preview.files[:SHOWN_FILES]:
         rows.append(f"| {escape(path)} | {size(count)} | {'unchanged' if path in preview.unchanged else ''} |")
     if len(preview.files) > SHOWN_FILES:
@@ -231,6 +278,22 @@ def describe_published(done: Published) -> str:
     return f"### ✓ {what}\n\n{link}, commit `{escape(done.commit[:12])}`.\n{checks}"
 
 
+def describe_proposal(proposal: Proposal) -> str:
+    """What would be proposed, and to whom."""
+    rows = "".join(
+        f"| {escape(path)} | {size(count)} | {'replaced' if path in proposal.replaced else ''} |\n"
+        for path, count in proposal.files
+    )
+    head = f"\n\n**A pull request to {escape(proposal.base)}**: {escape(proposal.title)}"
+    return f"{head}\n\n| file | size | remark |\n|:--|--:|:--|\n{rows}"
+
+
+def describe_proposed(done: Proposed) -> str:
+    """Where the pull request is."""
+    link = f"[pull request {done.number}]({done.url})" if done.url.startswith(("https://", "http://")) else done.url
+    return f"{'✓ Proposed' if done.new else 'It is open already'}: {link} at {escape(done.base)}."
+
+
 def place_publish() -> PublishParts:
     """The panel, not yet visible."""
     p: dict[str, Any] = {}
@@ -245,6 +308,8 @@ def place_publish() -> PublishParts:
             p["namespace"] = gr.Dropdown([], label="Account or organisation", min_width=160, elem_id="publish-space")
             p["name"] = gr.Textbox(label="Name there", max_lines=1, max_length=96, elem_id="publish-name")
         p["private"] = gr.Checkbox(True, label="Private: only the account can see it", elem_id="publish-private")
+        p["layouts"] = gr.Checkbox(False, label=LAYOUTS, elem_id="publish-layouts")
+        p["propose"] = gr.Checkbox(False, label=PROPOSE.format("its base model"), elem_id="publish-propose")
         with gr.Row(elem_id="publish-actions"):
             p["look"] = gr.Button("Preview", min_width=120, elem_id="publish-preview")
             p["go"] = gr.Button("Publish", variant="primary", interactive=False, min_width=120, elem_id="publish-go")
@@ -259,11 +324,13 @@ def place_publish() -> PublishParts:
 def wire_publish(p: PublishParts, h: Publishing, opener: gr.Button, looks: Mapping[str, Any]) -> None:
     """`opener` shows the panel for the job; `looks` is the event that refreshes the table afterwards."""
     wide: dict[str, Any] = {**RAW, "concurrency_limit": None, "show_progress": "minimal"}
+    ticks = [p.layouts, p.propose]
     blank = [p.preview, p.card, p.card_box, p.go, p.result, p.notice]
-    opener.click(h.open, {h.job}, [p.panel, p.entry, p.namespace, p.name, *blank], **wide).then(
+    opener.click(h.open, {h.job}, [p.panel, p.entry, p.namespace, p.name, *ticks, *blank], **wide).then(
         None, None, None, js="() => { budgetZoo.reveal('#publish-card'); }", **QUICK
     )
-    p.entry.input(h.choose, {p.entry}, [p.name, *blank], **QUICK)
+    p.entry.input(h.choose, {h.job, p.entry}, [p.name, *ticks, *blank], **QUICK)
+    gr.on([tick.input for tick in (*ticks, p.private)], h.forget, None, blank[:-1], **QUICK)
     p.look.click(h.preview, h.inputs, blank, **wide)
     p.go.click(h.publish, h.inputs, [p.result, p.go, p.notice], **wide).then(**looks)
     p.close.click(h.close, None, p.panel, **QUICK)

@@ -59,7 +59,7 @@ def tabulate(report: Report | None) -> str:
     rows = _rows(report)
     if not rows or report is None:
         return ""
-    lines = ["| operator | loss | share | parameters | |", "|:--|--:|--:|--:|:--|"]
+    lines = ["| operator | loss | share | parameters | outcome |", "|:--|--:|--:|--:|:--|"]
     lines += [
         f"| {escape(row['name'])} | {row['kl']:.3g} | {100 * row['share']:.1f} % | {row['parameters']:,} | "
         f"{row['state'] if row['state'] != STAYS else ''} |"

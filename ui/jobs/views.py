@@ -102,7 +102,7 @@ def bar(job: Job) -> float:
 
 def list_stages(stages: Sequence[Mapping[str, Any]], job: Job) -> str:
     """A row a stage: whether it is done, how long it took, what came out."""
-    rows = ["| | stage | took | outcome |", "|:--|:--|--:|:--|"]
+    rows = ["| state | stage | took | outcome |", "|:--|:--|--:|:--|"]
     for stage in stages:
         state = str(stage.get("state", "waiting"))
         outcome = facts_of(stage.get("result"))

@@ -74,6 +74,9 @@ class Watching(Speaker[JobParts]):
         if rows != seen.get("rows"):
             updates[p.table] = gr.update(value={"headers": views.HEADERS, "data": rows}, visible=bool(rows))
         updates[p.empty] = gr.update(visible=not rows)
+        if ill := jobs.illness():
+            ours = "Jobs wait, and nobody runs them: the host of this page has to look."
+            updates |= self.note("notice", ill if person.trusted else ours)
         mark = None
         try:
             job = people.job_of(person, job_id) if job_id else None

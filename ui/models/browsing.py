@@ -56,6 +56,12 @@ class Browsing(Speaker[ModelParts]):
         return updates | {p.ticked: ticked} | self.note("notice", refusal)
 
     @spoken("notice")
+    def arrive(self, request: gr.Request, profile: gr.OAuthProfile | None) -> Updates:
+        """The page opens: the card that its link names."""
+        name = str(request.query_params.get("card") or "")
+        return self._open(name, profile) if name else self.nothing(self.parts.name)
+
+    @spoken("notice")
     def to_explore(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
         """What the Explore tab shall load."""
         p = self.parts
@@ -81,7 +87,7 @@ class Browsing(Speaker[ModelParts]):
         return {
             p.name: row.name,
             p.detail: gr.update(visible=True),
-            p.head: views.describe(row, catalog.stated(Path(row.folder)) if row.folder else None),
+            p.head: views.describe(row, catalog.stated(Path(row.folder)) if row.folder else None, body),
             p.card: body,
             p.explore: gr.update(interactive=row.task in (*KINDS, "")),
             p.hub: gr.update(link=row.url or None, visible=bool(row.url)),

@@ -40,6 +40,8 @@ def build_models(demo: gr.Blocks, tab: gr.Tab) -> ModelsTab:
     gr.on(changed, h.choose, p.query, p.listed, **QUICK, trigger_mode="always_last")
     opened = [p.name, p.detail, p.head, p.card, p.explore, p.hub, p.ticked, *p.listed]
     p.table.select(h.click, p.query, opened, **QUICK)
+    demo.load(h.arrive, None, opened, **QUICK)
+    p.name.change(None, p.name, None, js="(name) => { budgetZoo.setCard(name); }", **QUICK)
     p.explore.click(h.to_explore, {p.name}, [p.wanted, p.notice], **QUICK)
     p.compare.click(h.to_compare, {p.ticked}, [p.compared, p.notice], **QUICK)
     return ModelsTab(p, h)

@@ -60,13 +60,14 @@ def toggle(ticked: Sequence[str], name: str, most: int) -> tuple[list[str], str]
     return [*ticked, name], ""
 
 
-def describe(row: Row, facts: Mapping[str, Any] | None = None) -> str:
+def describe(row: Row, facts: Mapping[str, Any] | None = None, body: str = "") -> str:
     """The head of a model's card.
 
     Args:
         row: of the zoo.
         facts: of its `entry.json`, where it lies on this machine: of what an architecture search found its latency as
             predicted and as measured, and what was published for the same method and task.
+        body: of the card below it; what that says was published is not said twice.
     """
     entry = facts or {}
     stated = entry.get("provenance")
@@ -80,4 +81,4 @@ def describe(row: Row, facts: Mapping[str, Any] | None = None) -> str:
     parts += [latency] if (latency := predicted(provenance)) else []
     beside = published.remark(entry)
     head = f"## {escape(row.title or row.name)}\n\n{' · '.join(escape(part) for part in parts)}"
-    return f"{head}\n\n{escape(beside)}" if beside else head
+    return f"{head}\n\n{escape(beside)}" if beside and beside not in body else head

@@ -16,7 +16,7 @@ from zoo.checkpoints import read_config
 from zoo.encoders import encoder_of
 from zoo.engines.base import GRAPH, INTEGERS, REGISTRY, TENSORS, THEIRS, Engine, EngineClass, GraphEngine
 from zoo.engines.stock import StockGraph, read_bytes
-from zoo.errors import UserError
+from zoo.errors import UserError, told
 from zoo.settings import get_settings
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def open_engine(name: str, entry: Entry, threads: int | None = None) -> Engine:
     if name not in able:
         raise UserError(f"{entry.name} cannot run on {name}: it runs on {', '.join(able) or 'nothing here'}.")
     folder = entry.float_folder if engine.opens in (TENSORS, THEIRS) else entry.folder
-    return _open(engine, folder, threads or get_settings().threads)
+    with told(f"{entry.name} cannot be opened on {name}"):
+        return _open(engine, folder, threads or get_settings().threads)
 
 
 def open_graph(folder: Path, threads: int, engine: str = DEFAULT_ENGINE) -> Engine:

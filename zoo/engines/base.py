@@ -11,12 +11,15 @@ from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
+from zoo.checkpoints import normalized, read_config
+from zoo.errors import UserError, told
 from zoo.graph import MODEL_FILE, build, read
 from zoo.operators import Weights
 from zoo.tensors import INTEGERS as INTEGERS
 
 GRAPH, TENSORS = MODEL_FILE, "model.safetensors"  # the forms of weights that an entry may hold, beside `INTEGERS`
 THEIRS = "model.safetensors of transformers"  # the same file, of a family that transformers computes
+SESSIONS = 16  # of one graph in memory, for as many sets of drop layers
 Batch = dict[str, np.ndarray]
 Properties = dict[str, Any]  # of a runtime, by its own names
 
@@ -163,18 +166,40 @@ class Session:
     outputs: tuple[str, ...] = ()
 
 
+def read_graph(folder: Path) -> tuple[Weights, dict[str, Any]]:
+    """Weights and spec of the graph in a folder, which has the layers that its `config.json` states.
+
+    Raises:
+        UserError: it is none of this program's, or of another model.
+    """
+    weights, spec = read(folder / GRAPH)
+    config = normalized(read_config(folder)) if (folder / "config.json").is_file() else {}
+    stated = config.get("num_hidden_layers", spec["layers"])
+    if stated != spec["layers"]:
+        raise UserError(
+            f"{folder / GRAPH} has {spec['layers']} layers, by config.json there are {stated}. They do not belong "
+            "together: restore the files that were saved together."
+        )
+    return weights, spec
+
+
 class GraphEngine(EngineClass):
     """Runs an int8 graph; a session for each set of drop layers in use, made when first needed.
 
-    A session costs about the file's size in memory, and a front uses few sets.
+    A session costs about the file's size in memory. A front uses few sets; whoever asks for configurations of all
+    kinds has those made last.
 
     Args:
         weights, spec: as `zoo.graph.read` gives them.
         threads: of the runtime.
+
+    Attributes:
+        dialect: the engine whose operators the graph is made of, see `zoo.graph.build`.
     """
 
     precision = "int8"
     opens = GRAPH
+    dialect: str
 
     def __init__(self, weights: Weights, spec: dict[str, Any], threads: int):
         self.weights, self.spec, self.threads, self.layers = weights, spec, threads, int(spec["layers"])
@@ -182,7 +207,7 @@ class GraphEngine(EngineClass):
 
     @classmethod
     def open(cls, folder: Path, threads: int) -> Self:
-        return cls(*read(folder / GRAPH), threads)
+        return cls(*read_graph(folder), threads)
 
     @classmethod
     @abstractmethod
@@ -195,10 +220,15 @@ class GraphEngine(EngineClass):
 
     def session(self, active: tuple[int, ...], padded: bool) -> Session:
         """What runs batches that lose tokens at the layers `active`."""
-        if (active, padded) not in self.sessions:
-            graph = build(self.weights, self.spec, self.name, active, padded)
-            self.sessions[active, padded] = self.load(graph.SerializeToString())
-        return self.sessions[active, padded]
+        session = self.sessions.pop((active, padded), None)
+        if session is None:
+            with told(f"The graph does not run on {self.label}"):
+                graph = build(self.weights, self.spec, self.dialect, active, padded)
+                session = self.load(graph.SerializeToString())
+        self.sessions[active, padded] = session  # behind all that were used before
+        if len(self.sessions) > SESSIONS:
+            del self.sessions[next(iter(self.sessions))]
+        return session
 
     def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
         mask = batch["attention_mask"]
@@ -206,6 +236,7 @@ class GraphEngine(EngineClass):
         padded = not mask.all() or bool((lengths != lengths[:1]).any())
         session = self.session(tuple(active), padded)
         inputs = {**batch, "lengths": lengths}
-        outputs = session.run({name: inputs[name] for name in inputs if name in session.inputs})
+        with told(f"The graph does not run on {self.label}"):
+            outputs = session.run({name: inputs[name] for name in inputs if name in session.inputs})
         heads, positions = outputs[: len(outputs) - len(active)], outputs[len(outputs) - len(active) :]
         return EngineOutput(logits_of(heads), kept_masks(mask, dict(zip(active, positions, strict=True)), self.layers))

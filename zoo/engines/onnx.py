@@ -14,6 +14,7 @@ class OnnxEngine(GraphEngine):
     """Runs the graph with onnxruntime's own fused operators."""
 
     name, label, package = "onnxruntime", "ONNX Runtime", "onnxruntime"
+    dialect = name
 
     def load(self, graph: bytes) -> Session:
         return load(graph, self.threads)

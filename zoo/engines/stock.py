@@ -8,7 +8,7 @@ import numpy as np
 
 from zoo.checkpoints import head_of, normalized, read_config
 from zoo.engines.base import Batch, EngineOutput, Session, logits_of
-from zoo.errors import UserError
+from zoo.errors import UserError, told
 from zoo.onnx_files import names_in, stock_graph, whole
 from zoo.tasks import LOST
 
@@ -67,7 +67,8 @@ class StockGraph:
         feed = {name: values for name, values in batch.items() if name in self.session.inputs}
         if self.one_type and "token_type_ids" in feed:
             feed["token_type_ids"] = np.zeros_like(feed["token_type_ids"])
-        outputs = dict(zip(self.session.outputs, self.session.run(feed), strict=True))
+        with told("The graph does not run"):
+            outputs = dict(zip(self.session.outputs, self.session.run(feed), strict=True))
         logits = logits_of([outputs[name].astype(np.float32) for name in self.head.outputs])
         if self.head.per_token:
             logits = np.where(mask[..., None], logits, np.float32(LOST))

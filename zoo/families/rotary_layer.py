@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.checkpoints import curve_of, head_size
+from zoo.dropout import dropped
 from zoo.families.rotary import MASK, turns_of
-from zoo.layers import CURVES, Layer
+from zoo.layers import CURVES, Attended, Layer
 
 
 class RotaryLayer(Layer):
@@ -48,7 +48,7 @@ class RotaryLayer(Layer):
         scored: bool,
         unheeded: float = 0.0,
         where: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> Attended:
         if where is None:
             where = torch.arange(x.shape[1], device=x.device)[None]
         q, k, v = self.split(self.attention_norm(x))
@@ -59,12 +59,13 @@ class RotaryLayer(Layer):
             far = (where[:, None, :, None] - where[:, None, None, :]).abs() > self.turn.reach
             bias = bias + far.to(bias.dtype) * MASK
         mixed, probabilities = self.mix(_turned(q, cos, sin), _turned(k, cos, sin), v, bias, scored, unheeded)
-        return x + F.dropout(mixed, dropout, self.training), probabilities
+        x = x + dropped(self.project(mixed), dropout, self.training)
+        return Attended(x, mixed, probabilities)
 
     def feed(self, x: Tensor, dropout: float) -> Tensor:
         inside = self.output_norm(x)
         inner = self.contract(self.curve(self.expand(inside)) * self.gate(inside))
-        return self.outgoing(x + F.dropout(inner, dropout, self.training))
+        return self.outgoing(x + dropped(inner, dropout, self.training))
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from zoo.errors import UserError
 from zoo.features import load_tokenizer, pad
 from zoo.files import read_json, write_json
 from zoo.graph import MODEL_FILE, read
+from zoo.modeling import LengthAdaptiveModel
 
 PLAN = Schedule(learning_rate=2e-3, epochs=1, batch_size=4, precision="fp32", checkpoint_minutes=0)
 
@@ -345,3 +346,19 @@ def test_what_aimet_exports_says_the_same_or_is_not_kept(
     monkeypatch.setattr(export, "_distance", lambda *_: 0.5)
     refused = export.export(made, load_tokenizer(tiny_model), tmp_path / "other")
     assert refused["file"].startswith("not kept") and not list((tmp_path / "other").glob("*"))
+
+
+def test_scorers_go_through_as_they_are(model, data, tmp_path):
+    model.save(tmp_path)
+    scored = LengthAdaptiveModel.load(tmp_path, length_drop_significance="learned")
+    with torch.no_grad():
+        for name, parameter in scored.named_parameters():
+            if name.startswith("significance."):
+                parameter.normal_()
+    twin = simulated(scored, data, scope="deploy")
+    weights, plain = integers_of(twin), twin.plain().state_dict()
+    names = [name for name in scored.state_dict() if name.startswith("significance.")]
+    assert len(names) == 10
+    for name in names:
+        assert np.array_equal(weights[name], scored.state_dict()[name].numpy())
+        assert plain[name].equal(scored.state_dict()[name])

@@ -27,7 +27,7 @@ TABLE = f'"question","context","answer","id"\n"Where?","{CONTEXT}","München","q
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.setattr(uploads, "get_settings", lambda: SimpleNamespace(home=tmp_path / "home"))
+    monkeypatch.setattr(uploads, "get_settings", lambda: SimpleNamespace(home=tmp_path / "home", on_space=False))
 
 
 def read(tmp_path, name: str, content: str | bytes, skip: bool = False) -> tuple[list[Example], Intake]:

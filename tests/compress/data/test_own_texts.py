@@ -26,7 +26,7 @@ TEXT_TASKS = [name for name, task in TASKS.items() if task.type is TEXTS and not
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.setattr(uploads, "get_settings", lambda: SimpleNamespace(home=tmp_path / "home"))
+    monkeypatch.setattr(uploads, "get_settings", lambda: SimpleNamespace(home=tmp_path / "home", on_space=False))
     return tmp_path / "home"
 
 

@@ -15,7 +15,7 @@ PAIRS = list(zip(PASSAGES, ANSWERS, strict=True))
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.setattr(uploads, "get_settings", lambda: SimpleNamespace(home=tmp_path / "home"))
+    monkeypatch.setattr(uploads, "get_settings", lambda: SimpleNamespace(home=tmp_path / "home", on_space=False))
     return tmp_path / "home"
 
 

@@ -30,6 +30,7 @@ from zoo.features import load_tokenizer, make_texts, make_windows, pad
 from zoo.files import read_json, write_json
 from zoo.onnx_files import EXPORTED
 from zoo.pretrained import Pretrained
+from zoo.stored import weights_in_words
 
 ENGINES = ["onnxruntime", "openvino"]
 TEXTS = ["the lake is deep", "who was the queen of chess and when was the queen born?", "chess"]
@@ -138,6 +139,9 @@ def test_what_is_named_stays_float_and_sensitivities_are_by_module(tiny_model, t
     assert len(facts["kept_float"]) == 7 and all("layer.1." in n for n in facts["kept_float"] if n != "words")
     ops = [node.op_type for node in onnx.load(tmp_path / "q" / EXPORTED).graph.node]
     assert ops.count("QuantizeLinear") == len(made.names) - 7
+    told = weights_in_words(catalog.find(str(tmp_path / "q")))
+    assert told.startswith("int8, 7 of 13 matrix products; float32 in the word embeddings, rembert.encoder.layer.1.")
+    assert told.endswith(" and 1 more")
     rows = made.sensitivities().rows
     assert [row.kl for row in rows] == sorted((row.kl for row in rows), reverse=True) and rows[0].kl > 0
     assert {row.name for row in rows} == set(made.names) and {row.parameters for row in rows} >= {32 * 64}
@@ -176,6 +180,7 @@ def test_the_recipe_ends_in_an_entry_that_answers(asks):
     entry = catalog.find(str(folder))
     assert entry.engines == [*ENGINES, "transformers"] and entry.method == "static-int8" and entry.front is None
     assert runs_int8(entry) and entry.full_precision == "small-float" and (folder / EXPORTED).is_file()
+    assert f"- **weights**: {weights_in_words(entry)}\n" in entry.card
     assert catalog.find(str(entry.float_folder)).weights_dtype == "f16"
     assert entry.metrics["n"] == 10 and entry.metrics["p50_ms"] > 0 and {"f1", "em"} <= set(entry.metrics)
     assert catalog.find(str(folder.with_name("small-float"))).metrics["engine"] == "transformers"

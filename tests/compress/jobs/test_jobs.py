@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from compress.data import uploads
 from compress.jobs import jobs, ledger, supervisor
 from compress.jobs.launchers import launcher_of
 from compress.jobs.ledger import Ledger, get_ledger
 from compress.recipe import kind
+from compress.recipe.layout import ATTEMPT
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.load import load
 from compress.run import run
@@ -53,6 +55,9 @@ class InThisProcess:
 
     def memory(self):
         return 0
+
+    def age(self):
+        return None
 
     def stop(self, grace=0):
         pass
@@ -207,8 +212,9 @@ def test_a_retry_goes_on_with_what_was_made(home):
 def test_a_process_that_outlived_its_worker_is_adopted(home):
     script(home, 'echo start >> "$1/starts"\nwhile [ ! -f "$1/go" ]; do sleep 0.05; done\n' + FINISH)
     job = submit()
+    (job.folder / ATTEMPT).write_text("first")
     handle = launcher_of("fake").start(job.folder)
-    facts = {**handle.facts, "host": socket.gethostname(), "since": time.time()}
+    facts = {**handle.facts, "host": socket.gethostname(), "since": time.time(), "attempt": "first"}
     get_ledger().change(job.id, state="running", started=time.time(), process=facts, starts=1)
     threading.Timer(0.3, (job.folder / "go").touch).start()
     assert run_it(job).state == "done"
@@ -285,6 +291,7 @@ def test_a_full_disk_fails_the_job_that_filled_it_and_no_other(home, monkeypatch
     [
         ({}, {"launcher": "rocket"}, "no launcher 'rocket'. Choose one of local, torchrun, ray"),
         ({}, {"launcher": "torchrun:0"}, "no launcher"),
+        ({}, {"launcher": "torchrun:999"}, "999 processes would get in each other's way"),
         ({"BUDGET_ZOO_QUEUE_LIMIT": "1"}, {}, "The queue is full: 1 jobs"),
         ({"BUDGET_ZOO_OWNER_LIMIT": "1"}, {"owner": "ada"}, "You have 1 jobs that wait or run"),
         ({"BUDGET_ZOO_SPARE_DISK_GIB": "100000000"}, {}, "not enough disk space"),
@@ -357,9 +364,23 @@ def test_a_space_runs_no_folders_of_its_host(home, monkeypatch, tiny_model):
         load("static_int8", [f"model={tiny_model}"]),
         load("length_adaptive_tiny", [f"search.start={tiny_model}"]),
     ):
-        with pytest.raises(UserError, match="give no folder"):
+        with pytest.raises(UserError, match="path of this server"):
             jobs.submit(recipe, launcher="fake")
     assert submit().state == "queued"
+
+
+def test_a_space_runs_ones_own_uploads_alone(home, monkeypatch, tiny_data):
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "ada/zoo")
+    get_settings.cache_clear()
+    found = uploads.accept(tiny_data.train, owner="ada")
+    assert uploads.accept(tiny_data.train, owner="bob").parts["train"] != found.parts["train"]
+    made = load("static_int8", [f"dataset.train={found.parts['train']}"])
+    with pytest.raises(UserError, match="path of this server"):
+        jobs.submit(made, owner="bob", launcher="fake")
+    job = jobs.submit(made, owner="ada", launcher="fake")
+    jobs.cancel(job.id)
+    assert load(job.folder).dataset.train == str(found.parts["train"].resolve())
 
 
 def test_no_secret_reaches_a_job(home, monkeypatch):

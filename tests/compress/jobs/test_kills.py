@@ -16,7 +16,7 @@ import pytest
 from compress.jobs import jobs
 from compress.recipe.load import load
 from tests.compress.jobs import jobs_kit
-from tests.compress.jobs.jobs_kit import ROOT, script, until
+from tests.compress.jobs.jobs_kit import FINISH, ROOT, script, until
 from zoo.settings import get_settings
 
 KILLS, JOBS, STEPS = 60, 14, 6
@@ -29,7 +29,6 @@ for step in $(seq STEPS); do
     sleep PAUSE
     echo "$step" >> "$1/steps"
 done
-printf "{}" > "$1/result.json"
 """
 # Forks workers and apps, since sixty that are started afresh would take minutes.
 NURSERY = """
@@ -72,7 +71,7 @@ def home(tmp_path):
 
 
 def write_run(home, pause: float, more: str = "") -> None:
-    script(home, RUN.replace("STEPS", str(STEPS)).replace("PAUSE", str(pause)) + more)
+    script(home, RUN.replace("STEPS", str(STEPS)).replace("PAUSE", str(pause)) + FINISH + more)
 
 
 class Nursery:

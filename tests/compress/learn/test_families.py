@@ -121,7 +121,7 @@ def look(folder: Path, family: str, entries: int = 2) -> None:
         for engine in entry.engines:
             opened = open_engine(engine, entry, 1)
             tokenizer = load_tokenizer(entry.folder)
-            (said,) = ask.predict(opened, tokenizer, [("Who?", PASSAGE)], no_answer=True)
+            (said,) = ask.predict(opened, tokenizer, [("Who?", PASSAGE)], null_threshold=0.0)
             assert said.text in PASSAGE
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from compress.progress import Progress
 from compress.tasks.losses import span
 from compress.tasks.samples import collate, samples
 from tests.compress.training_kit import Interrupting, Stop, windows
+from zoo.dropping import WIDTH
 from zoo.errors import UserError
-from zoo.features import Window, load_tokenizer, make_windows
+from zoo.features import Window, each_window, load_tokenizer, make_windows
 from zoo.modeling import LengthAdaptiveModel
 
 ROOT = Path(__file__).parents[3]
@@ -32,8 +34,9 @@ def test_batches_are_bucketed_complete_and_repeatable():
     first = batches(lengths, 16, seed=3, epoch=0)
     assert first == batches(lengths, 16, seed=3, epoch=0) != batches(lengths, 16, seed=3, epoch=1)
     assert sorted(i for batch in first for i in batch) == list(range(1000))
-    padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in first)
-    assert padded < 1.06 * sum(lengths)
+    lengths = np.random.default_rng(1).integers(10, 384, 16_000).tolist()
+    widths = [-(-max(lengths[i] for i in batch) // WIDTH) * WIDTH for batch in batches(lengths, 16, seed=3, epoch=0)]
+    assert 16 * sum(widths) < 1.05 * sum(lengths) and len(set(widths)) == 384 // WIDTH, "little padding, few widths"
 
 
 def test_samples_leave_out_windows_that_lost_their_answer():
@@ -50,6 +53,32 @@ def test_collate_pads_to_the_longest():
     assert (batch["input_ids"][batch["attention_mask"] == 0] == 7).all()
 
 
+def test_batches_come_in_few_widths(tiny_model, tmp_path):
+    data, seen = windows(24), []
+
+    def loss(model, batch, chance):
+        seen.append((tuple(batch["input_ids"].shape), int(batch["attention_mask"].sum(1).max())))
+        yield from span()(model, batch, chance)
+
+    longest = max(len(sample.window.input_ids) for sample in data)
+    assert longest % WIDTH, "the longest window is none of the widths"
+    model = LengthAdaptiveModel.load(tiny_model)
+    train(model, data, loss, Schedule(epochs=1, batch_size=2), tmp_path, Progress(None, "train", bar=False))
+    assert len(seen) == 12 and {count % WIDTH for _, count in seen} != {0}
+    for (rows, width), count in seen:
+        assert rows == 2 and width == min(-(-count // WIDTH) * WIDTH, longest)
+
+
+def test_a_sample_holds_a_few_bytes_a_token(tiny_model):
+    tokenizer, passage = load_tokenizer(tiny_model), "the lake is deep " * 60
+    tracemalloc.start()
+    made = samples(each_window(tokenizer, ["where?"] * 200, [passage] * 200), [(4, 8)] * 200)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    tokens = sum(len(sample.window.input_ids) for sample in made)
+    assert tokens > 40_000 and held / tokens < 15, "ids and segments are five, places and Python's numbers would be 100"
+
+
 def test_precision_follows_the_machine_unless_told():
     assert best_precision("fp32") == "fp32"
     assert best_precision("auto") in ("fp32", "bf16")
@@ -63,8 +92,9 @@ def quiet_progress(folder: Path) -> Progress:
     return Progress(folder / "progress.jsonl", "finetune", bar=False)
 
 
-def test_an_interrupted_training_ends_as_an_uninterrupted_one(tiny_model, tmp_path):
-    plan = Schedule(learning_rate=1e-3, epochs=3, batch_size=4, seed=5, checkpoint_minutes=0, precision="fp32")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(tiny_model, tmp_path, precision):
+    plan = Schedule(learning_rate=1e-3, epochs=3, batch_size=4, seed=5, checkpoint_minutes=0, precision=precision)
     straight = LengthAdaptiveModel.load(tiny_model, dropout=0.1)
     before = weights(straight)
     quiet = Progress(tmp_path / "a.jsonl", "finetune", bar=False)

@@ -145,6 +145,17 @@ def test_classes_are_stored_too(tiny_model, data, tmp_path):
     stored = TeacherLogits.make(tmp_path, Teacher(model), labelled, MARK, quiet(tmp_path))
     batch = collate([labelled[i] for i in (3, 0)], 0)
     torch.testing.assert_close(stored.lookup([3, 0]), Teacher(model)(batch).logits, atol=1e-5, rtol=0)
+    assert stored.lookup([3, 0], 99).equal(stored.lookup([3, 0])), "classes have no width"
+
+
+def test_stored_logits_are_as_wide_as_their_batch(tiny_model, data, tmp_path):
+    teacher = Teacher(LengthAdaptiveModel.load(tiny_model))
+    stored = TeacherLogits.make(tmp_path, teacher, data, MARK, quiet(tmp_path))
+    longest = max(len(data[i].window.input_ids) for i in (3, 0))
+    for width in (None, longest + 7):
+        batch = collate([data[i] for i in (3, 0)], 0, width)
+        found = stored.lookup([3, 0], batch["input_ids"].shape[1])
+        torch.testing.assert_close(found, teacher(batch).logits, atol=1e-5, rtol=0)
 
 
 def test_segments_are_made_for_a_teacher_that_knows_them_and_a_student_that_does_not(tiny_model, tokenizer, data):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -252,3 +254,12 @@ def test_sizes_that_cannot_be_cut_are_refused(tmp_path):
     with pytest.raises(UserError, match="queries of 16 for a width of 32. Take 4 heads of size 8"):
         extract(net, uneven, tmp_path / "uneven")
     assert not (tmp_path / "uneven").exists()
+
+
+def test_scorers_stay_with_the_sizes_that_they_learned_at(tiny_model):
+    model = LengthAdaptiveModel.load(tiny_model, length_drop_significance="learned", length_drop_layers=[1])
+    own = Arch.from_config(model.config)
+    smaller = cut(model, replace(own, intermediate=own.intermediate // 2))
+    assert isinstance(smaller, LengthAdaptiveModel)
+    assert smaller.config["length_drop_layers"] == [1] and "length_drop_significance" not in smaller.config
+    assert not [name for name in smaller.state_dict() if name.startswith("significance")]

@@ -28,6 +28,7 @@ from compress.recipe.nncf_config import Numbers, Override, Plan
 from compress.recipe.training_groups import Distill
 from compress.tasks.losses import span
 from tests.compress.training_kit import Interrupting, Stop, windows
+from zoo import layers
 from zoo.engines import open_graph
 from zoo.errors import UserError
 from zoo.features import pad
@@ -350,3 +351,35 @@ def test_its_absence_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(UserError, match="pip install nncf"):
         load_nncf()
+
+
+def test_scorers_go_through_as_they_are_and_keep_the_tokens_in_the_graph_that_they_keep_here(model, data, tmp_path):
+    model.save(tmp_path / "plain")
+    scored = LengthAdaptiveModel.load(tmp_path / "plain", length_drop_significance="learned")
+    with torch.no_grad():
+        for name, parameter in scored.named_parameters():
+            if name.startswith("significance."):
+                parameter.normal_()
+    made = quantized(scored, Plan(), PRODUCTS, inputs(data))
+    weights = graph_weights(made, inputs(data)[0])
+    for name, value in scored.state_dict().items():
+        if name.startswith("significance."):
+            assert np.array_equal(weights[name], value.numpy()), name
+    write(weights, spec_of(made), tmp_path)
+    batch = inputs(data)[0]
+    lengths = torch.tensor([[batch["input_ids"].shape[1] // 2] * 2])
+    engine = open_graph(tmp_path, 1, "onnxruntime").run({k: v.numpy() for k, v in batch.items()}, lengths.numpy())
+    with torch.no_grad():
+        here = made(**batch, lengths=lengths)
+    assert (engine.kept[0] == here.kept[0].numpy()).mean() > 0.9
+    assert np.abs(engine.logits - here.logits.numpy()).mean() < 0.2
+
+
+def test_in_training_nncf_sees_torchs_attention(model, data, monkeypatch):
+    made = quantized(model, Plan(), Rounding(subset_size=4, placement="graph"), inputs(data)).train()
+    monkeypatch.setattr(layers, "attention", None)
+    seen, own = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(layers.F, "scaled_dot_product_attention", lambda *given: seen.append(1) or own(*given))
+    with torch.autocast("cpu", torch.bfloat16):
+        made(**inputs(data)[0]).logits.float().sum().backward()
+    assert len(seen) == len(made.blocks)

@@ -11,10 +11,10 @@ import pytest
 
 from compress.int8 import inc
 from compress.recipe import kind
-from compress.recipe.heard import SET, default_of, rules_of, value_of
+from compress.recipe.heard import SET, Other, default_of, rules_of, said_by, value_of
 from compress.recipe.heard import unheard as unheard_keys
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
-from compress.recipe.load import load, shipped, stages_of
+from compress.recipe.load import load, save, shipped, stages_of
 from compress.run.run import run
 from compress.tasks.lengths import effective, unheard
 from compress.tasks.subjects import subject_of
@@ -59,6 +59,74 @@ SEARCHED = ("average", "search", "quantize", "evaluate", "package")
         ("prune_once_tiny", ["quantize.approach=dynamic"], "set it to static, or aware.apply to false"),
         ("minilm_w8a8_sst2", ["evaluate.engine=openvino"], "evaluate.engine is not heard where aimet.scope is full"),
         ("minilm_w8a8_sst2", ["evaluate.length_config=(64, 32)"], "set it to null, or aimet.scope to deploy"),
+        # In groups that are not applied, whatever the group.
+        (
+            "static_int8",
+            ["criterion.max_trials=3"],
+            "max_trials is not heard where criterion.apply is false:",
+        ),
+        ("aware_int8", ["prune.scope=local"], "set it to global, or prune.apply to true."),
+        ("distill", ["distill.apply=false", "distill.temperature=4"], "or distill.apply to true."),
+        ("prune_once_tiny", ["aware.apply=false", "aware.epochs=3"], "aware.epochs is not heard where aware.apply is"),
+        ("length_search", ["finetune.epochs=3"], "finetune.epochs is not heard where finetune.apply is false"),
+        ("nncf_post_training", ["tune.average=0.9"], "tune.average is not heard where tune.apply is false"),
+        ("nncf_tiny", ["control.max_drop=2"], "control.max_drop is not heard where control.apply is false"),
+        ("minilm_w8a8_sst2", ["distill.label_weight=1"], "distill.label_weight is not heard where distill.apply is"),
+        ("nas_tiny", ["supernet.apply=false", "supernet.dropout=0.1"], "where supernet.apply is false"),
+        # In trainings that are not made for another reason.
+        ("minilm_w8a8_sst2", ["aimet.learn=false", "aimet.epochs=9"], "set it to 6, or aimet.learn to true."),
+        (
+            "minilm_w8a8_sst2",
+            ["aimet.learn=false", "finetune.apply=false", "training.freeze_layers=2"],
+            "where aimet.learn is false and finetune.apply is false, so that nothing is trained: set it to 0, or",
+        ),
+        (
+            "length_search",
+            ["training.precision=fp32"],
+            "and finetune.apply is false, so that nothing is trained: set it",
+        ),
+        ("nncf_post_training", ["training.gradient_accumulation=2"], "or tune.apply to true."),
+        ("nas_tiny", ["search.scoring=finetune", "tune.epochs=2"], "each candidate by the group finetune: set it to 3"),
+        (
+            "prune",
+            ["prune.approach=pattern_lock", "prune.target_sparsity=0.7"],
+            "prune.target_sparsity is not heard where prune.approach is pattern_lock, which keeps the zeros that the "
+            "checkpoint has: set it to 0.5, or choose another prune.approach.",
+        ),
+        ("prune_once_sparse_distilbert", ["pretrain.text=mine.txt"], "leave it out, or choose another prune.approach."),
+        (
+            "train_tiny",
+            ["dataset.validation_titles=[Q*]"],
+            "dataset.validation_titles is not heard where criterion.apply is false, so that nothing is chosen by them: "
+            "set it to null, or criterion.apply to true.",
+        ),
+        ("nncf_tiny", ["dataset.validation_titles=[Q*]"], "where control.apply is false, so that nothing is chosen by"),
+        ("minilm_w8a8_squad", ["dataset.validation_titles=[Q*]"], "not heard by aimet_w8a8, which chooses nothing"),
+        # Beside what is ready, and where nothing is measured.
+        ("nas_tiny", ["latency_table.table=t.json", "latency_table.rows=99"], "or latency_table.table to null."),
+        ("nas_tiny", ["supernet.checkpoint=here", "supernet.batch_size=9"], "set it to 32, or supernet.checkpoint to"),
+        ("nas_tiny", ["supernet.checkpoint=here", "generate_data.text=mine.txt"], "where supernet.checkpoint is here"),
+        (
+            "nas_tiny",
+            ["supernet.checkpoint=here", "tokenizer=other"],
+            "tokenizer is not heard where supernet.checkpoint",
+        ),
+        (
+            "nas_tiny",
+            ["supernet.apply=false", "supernet.order=false", "generate_data.max_passages=9"],
+            "where supernet.apply is false and supernet.order is false, so that none is read: set it to null, or",
+        ),
+        (
+            "static_int8",
+            ["evaluate.latency_rounds=0", "evaluate.latency_tokens=99"],
+            "so that none is measured: set it",
+        ),
+        (
+            "static_int8",
+            ["evaluate.null_threshold=-2"],
+            "evaluate.null_threshold is not heard where dataset.version_2 is false and dataset.task is squad, where "
+            "every question has an answer: set it to null, or dataset.version_2 to true.",
+        ),
     ],
 )
 def test_a_key_that_nothing_would_hear_is_refused_before_anything_runs(name, changes, words, tmp_path, monkeypatch):
@@ -83,21 +151,38 @@ def test_a_rule_refuses_its_keys_where_they_are_not_heard_and_only_there(name):
     assert rules
     for rule in rules:
         deaf = recipe
-        for key, wanted in rule.where.items():
-            others_of = {SET: None, None: 7, True: False, False: True}
-            choices = [choice for choice in get_args(types[key]) if choice != wanted]
-            deaf = changed_to(deaf, key, others_of[wanted] if wanted in others_of else choices[0])
+        for other, wanted in rule.where.items():
+            deaf = changed_to(deaf, other, _not(wanted, types[other]))
+        hearing = [changed_to(deaf, other, _is(wanted, types[other])) for other, wanted in rule.where.items()]
         for key in rule.keys:
+            group = f"{key.partition('.')[0]}.apply"
+            loose = group in types and group not in rule.where
             value = next(other for other in others(value_of(recipe, key), types[key]) if other != default_of(
                 type(recipe), key))  # fmt: skip
-            group = f"{key.partition('.')[0]}.apply"
-            both = [changed_to(changed_to(one, group, True) if group in types else one, key, value) for one in (
-                deaf, *(changed_to(deaf, other, 1 if wanted is SET else wanted) for other, wanted in rule.where.items())
-            )]  # fmt: skip
-            refusals = [[text for text in unheard_keys(one) if text.startswith(f"{key} is not heard where ")] for one in
-                        both]  # fmt: skip
+            each = [changed_to(changed_to(one, group, True) if loose else one, key, value) for one in (deaf, *hearing)]
+            start = f"{key} is not heard where {next(iter(rule.where))} is "
+            refusals = [[text for text in unheard_keys(said_by(one, {key})) if text.startswith(start)] for one in each]
             assert refusals[0], (name, key)
             assert all(len(texts) < len(refusals[0]) for texts in refusals[1:]), (name, key, refusals)
+            waiting = [text for text in unheard_keys(said_by(each[0], ())) if text.startswith(start)]
+            assert not (rule.waits and waiting), "what the recipe's file says is left there"
+
+
+def _is(wanted, annotation):
+    """A value of a key that is what a rule wants."""
+    if isinstance(wanted, Other):
+        return next((choice for choice in get_args(annotation) if choice != wanted.than), 1)
+    return 1 if wanted is SET else wanted
+
+
+def _not(wanted, annotation):
+    """A value of a key that is not what a rule wants."""
+    if isinstance(wanted, Other):
+        return wanted.than
+    plain = {SET: None, None: 7, True: False, False: True}
+    if wanted in plain:
+        return plain[wanted]
+    return next((choice for choice in get_args(annotation) if choice != wanted), f"another than {wanted}")
 
 
 def test_what_a_configuration_of_nncf_says_comes_first_and_the_key_is_refused():
@@ -233,6 +318,26 @@ def test_a_run_that_an_earlier_version_began_has_all_of_its_stages():
 def test_every_key_of_length_adaptive_is_read(finished_run, searched):
     assert unread(LengthAdaptiveRecipe, finished_run, searched[0] / "run") == set()
     assert np.isfinite(read_json(finished_run / "result.json")["stages"]["search"]["points"])
+
+
+@pytest.mark.parametrize(
+    ("name", "off", "key", "on"),
+    [
+        ("train_tiny", "prune.apply=false", "prune.frequency", "prune.apply=true"),
+        ("train_tiny", "aware.apply=false", "aware.calibration_samples", "aware.apply=true"),
+        ("aimet_w8a8", "aimet.learn=false", "finetune.batch_size", "aimet.learn=true"),
+        ("nas_tiny", "latency_table.table=table.json", "latency_table.rows", "latency_table.table=null"),
+        ("nas_tiny", "search.scoring=finetune", "tune.epochs", "search.scoring=inside"),
+        ("prune_once_tiny", "prune.approach=pattern_lock", "pretrain.steps", "prune.approach=magnitude"),
+    ],
+)
+def test_what_only_the_recipe_says_waits_where_a_person_turns_it_off(name, off, key, on, tmp_path):
+    stated = value_of(load(name), key)
+    recipe = load(name, [off])
+    assert value_of(recipe, key) == stated and not list(recipe.unheard())
+    save(recipe, tmp_path / "recipe.yaml")
+    again = load(tmp_path, [on])  # as of a run's folder, whose recipe says every key
+    assert value_of(again, key) == stated and not list(again.unheard()) and again == load(name)
 
 
 def test_what_only_the_recipe_says_gives_way_to_what_a_person_says():

@@ -203,9 +203,26 @@ def test_cards_tell_where_a_length_adaptive_model_comes_from():
         "search objective": "macs",
         "titles": "[!E-M]*",
         "validation titles": "[LM]*",
+        "tokens ranked by": "the attention that they receive",
         "taught by": "t",
         "averaged with": "a/b, c",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        ("nas_tiny", [], True),
+        ("train_tiny", [], False),
+        ("train_tiny", ["criterion.apply=true"], True),
+        ("prune_once_tiny", [], False),
+        ("nncf_tiny", [], False),
+        ("minilm_l6_w8a8_squad", ["dataset.validation_titles=[Q*]"], False),
+    ],
+)
+def test_cards_name_titles_to_choose_by_only_where_something_was_chosen(name, changes, told):
+    recipe = load(name, changes)
+    assert recipe.dataset.validation_titles and ("validation titles" in recipe.origin()) is told
 
 
 def test_places_are_found_by_their_type_wherever_they_stand(tmp_path, monkeypatch):

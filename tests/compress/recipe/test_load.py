@@ -148,7 +148,7 @@ def test_the_data_folder_is_filled_in_when_it_runs(monkeypatch, tmp_path):
     monkeypatch.setenv("BUDGET_ZOO_DATA", str(tmp_path))
     get_settings.cache_clear()
     try:
-        assert expanded(made).dataset.train == f"{tmp_path}/qa/train.json"
+        assert expanded(made).dataset.train == f"{tmp_path}/qa/squad_train_v2.json"
         monkeypatch.delenv("BUDGET_ZOO_DATA")
         get_settings.cache_clear()
         with pytest.raises(UserError, match="set BUDGET_ZOO_DATA"):

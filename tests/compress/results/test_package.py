@@ -13,9 +13,9 @@ from zoo import catalog
 FACTS = {"task": "qa", "license": "mit", "base_model": "tiny", "method": "none", "weights_dtype": "f32"}
 
 
-def put(folder, tiny_model, title):
+def put(folder, tiny_model, title, **stated):
     files = {name: tiny_model / name for name in ("config.json", "model.safetensors", *TOKENIZER)}
-    return assemble(folder / "tiny", files, {**FACTS, "title": title, "provenance": {}, "metrics": {}}, set())
+    return assemble(folder / "tiny", files, {**FACTS, "title": title, "provenance": {}, "metrics": {}, **stated}, set())
 
 
 def test_an_entry_replaces_an_earlier_one_and_leaves_nothing_beside_itself(tiny_model, tmp_path):
@@ -39,3 +39,15 @@ def test_an_earlier_entry_is_there_if_the_exchange_fails(tiny_model, tmp_path, m
     with pytest.raises(OSError, match="no space left"):
         put(tmp_path, tiny_model, "Second")
     assert catalog.open_folder(entry).title == "First" and (entry / "model.safetensors").read_bytes() == weights
+
+
+def test_the_card_has_what_was_published_for_the_method_and_the_task(tiny_model, tmp_path):
+    metrics = {"metric": "SQuAD 1.1", "f1": 12.5, "n": 9}
+    for recipe, sentence in (
+        ("length_adaptive", "QuaLA-MiniLM, L6: F1 88.58 in full precision, 87.68 compressed at a speed-up of 8.8."),
+        ("nas", ""),
+    ):
+        entry = catalog.open_folder(put(tmp_path, tiny_model, "T", provenance={"recipe": recipe}, metrics=metrics))
+        said = sentence and f"Published for this method and task: {sentence}"
+        assert entry.provenance.get("published", "") == said
+        assert (f"- **n**: 9\n\n{said}\n" in entry.card) if said else "Published" not in entry.card

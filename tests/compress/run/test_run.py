@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def stage(ctx):
     assert all((folder / "done.json").is_file() for folder in ctx.inputs.values())
     count = len(list(ctx.folder.glob("mark-*")))
     (ctx.folder / f"mark-{count}").touch()
-    ctx.progress.update(1, 1)
+    ctx.progress.update(1, 1, loss=0.5, words="none")
     if name in failing:
         raise RuntimeError("the power failed")
     return {"marks": count + 1, "learning_rate": ctx.recipe.finetune.learning_rate}
@@ -58,6 +59,49 @@ def test_all_stages_run_once_and_only_once(tmp_path):
     assert load(tmp_path) == recipe()
     told = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
     assert [line["stage"] for line in told if line.get("note") == "done"] == calls
+
+
+TRACKIO = """
+import json
+from pathlib import Path
+LINES = Path(__file__).with_name("lines.jsonl")
+def note(**line):
+    with LINES.open("a") as file:
+        file.write(json.dumps(line) + "\\n")
+def init(project, name=None, config=None, resume="never"):
+    note(project=project, name=name, epochs=config["finetune"]["epochs"], resume=resume)
+def log(metrics, step=None):
+    note(metrics=metrics)
+def finish():
+    note(finished=True)
+"""
+
+
+def test_curves_go_to_trackio_where_the_recipe_says_so(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "trackio", raising=False)
+    run(recipe(), tmp_path / "silent")
+    with pytest.raises(UserError, match="pip install trackio"):
+        run(recipe("training.report_to=trackio"), tmp_path / "absent")
+    (tmp_path / "trackio.py").write_text(TRACKIO)
+    monkeypatch.syspath_prepend(tmp_path)
+    run(recipe("training.report_to=trackio"), tmp_path / "mine")
+    told = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    begun = {
+        "project": "budget-zoo",
+        "name": "mine",
+        "epochs": recipe().model_dump()["finetune"]["epochs"],
+        "resume": "allow",
+    }
+    assert told[0] == begun and told.count(begun) == told.count({"finished": True}) == 3
+    assert {"metrics": {"finetune/step": 1, "finetune/loss": 0.5}} in told
+    monkeypatch.delitem(sys.modules, "trackio")
+
+
+def test_where_curves_go_does_not_make_a_run_begin_anew():
+    finetune, there = KINDS["length_adaptive"].stages["finetune"], recipe("training.report_to=trackio")
+    assert Inputs.of(there, there, finetune, "") == Inputs.of(recipe(), recipe(), finetune, "")
+    seeded = recipe("training.seed=9")
+    assert Inputs.of(seeded, seeded, finetune, "") != Inputs.of(recipe(), recipe(), finetune, "")
 
 
 def test_what_a_stage_took_of_memory_goes_back_before_the_next(tmp_path, monkeypatch):

@@ -13,8 +13,10 @@ from compress.data import texts
 from compress.data.names import HELD_PART, called
 from compress.data.texts import TextExample
 from compress.recipe.load import load
+from compress.tasks.metrics import squad_scores
 from compress.tasks.subject import Reading
 from compress.tasks.subjects import subject_for, subject_of
+from zoo.ask import predict
 from zoo.engines.base import EngineOutput
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
@@ -132,6 +134,41 @@ def test_data_are_called_by_their_names(glue, tiny_data):
     assert asked == {"metric": "SQuAD 1.1", "task": "squad", "dataset": "evaluation.json"}
     again = subject_of(questions(tiny_data, "dataset.task=squad_v2", "dataset.evaluation=hub")).description(10)
     assert again["metric"] == "SQuAD 2.0" and again["dataset"] == "rajpurkar/squad_v2"
+
+
+class Silent:
+    """An engine that would rather say that there is no answer, and else takes the second token from the end."""
+
+    name, layers = "silent", 2
+
+    def run(self, batch, lengths):
+        logits = np.zeros((*batch["input_ids"].shape, 2), np.float32)
+        logits[:, 0] = 9
+        for row, count in enumerate(batch["attention_mask"].sum(1)):
+            logits[row, count - 2] = 5
+        return EngineOutput(logits)
+
+
+def test_a_span_is_asked_for_where_every_question_has_an_answer(tiny_data, tiny_model, tmp_path):
+    """A model that learned to say that there is none is scored on SQuAD 1.1 as any other is."""
+    tokenizer = load_tokenizer(tiny_model)
+    whole = json.loads(tiny_data.evaluation.read_text())
+    whole["data"][0]["paragraphs"][0]["qas"][0] |= {"is_impossible": True, "answers": []}
+    second = tmp_path / "second.json"
+    second.write_text(json.dumps(whole))
+    for file, metric in ((tiny_data.evaluation, "SQuAD 1.1"), (second, "SQuAD 2.0")):
+        subject = subject_of(questions(tiny_data, "dataset.version_2=true", f"dataset.evaluation={file}"))
+        examples = subject.load("evaluation")
+        scores = subject.score(Silent(), tokenizer, examples, settings={"squad_v2": True})
+        assert subject.description(10)["metric"] == metric
+        if metric == "SQuAD 1.1":
+            spans = predict(Silent(), tokenizer, [(e.question, e.context) for e in examples])  # a span each
+            right = {e.id: [answer["text"] for answer in e.answers] for e in examples}
+            said = {e.id: span.text for e, span in zip(examples, spans, strict=True)}
+            assert all(said.values()) and scores["f1"] == squad_scores(said, right)["f1"]
+            assert "NoAns_f1" not in scores
+        else:
+            assert scores["NoAns_f1"] == 100 and scores["HasAns_f1"] == 0 and scores["f1"] == 10
 
 
 class Oracle:

@@ -1,9 +1,12 @@
 import re
 import shlex
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from compress.recipe import load as recipe
+from compress.recipe import place
 from compress.recipe.place import Mark, marked
 from ui.compress import form, sources
 from ui.compress.fields import fields
@@ -35,7 +38,8 @@ def test_another_checkpoint_drops_what_belonged_to_the_first():
     found = picked(ZOO, " another ")
     assert found["model"] == "another" and found["tokenizer"] is None and found["package.base_model"] is None
     model = recipe.KINDS["length_adaptive"]
-    made, faults = form.check(model, sources.apply(model, base(), found))
+    averaged = {**base(), "average": {"checkpoints": ["minilm-l6-qa"], "shares": [0.5]}}
+    made, faults = form.check(model, sources.apply(model, averaged, found))
     assert not faults and not made.average.checkpoints and not made.average.shares and made.search.start is None
     same = picked(HUB, base()["model"])
     assert same["tokenizer"] == "minilm-l6-qa" and same["package.base_model"]
@@ -134,12 +138,15 @@ def test_the_command_does_what_the_form_does():
     assert sources.command("static_int8", []) == "python -m compress submit static_int8"
 
 
+UP = Path("/up")
+
+
 @pytest.mark.parametrize("value", ["/etc/passwd", "~/x", "../x", ".", "a/b/c/d", "$HOME/x", "a\\b", "/up/../etc/x"])
 def test_on_a_space_no_path_of_the_server_gets_in(value):
     adaptive, nncf = recipe.KINDS["length_adaptive"], recipe.KINDS["nncf"]
     fine = {"model": "owner/name", "dataset": {"train": "examples", "evaluation": "/up/mine/train.json"}}
-    sources.refuse_paths(adaptive, fine | {"package": {"title": value}}, "/up")
-    sources.refuse_paths(nncf, {**fine, "nncf_config": '{"compression": {"scopes": ["../x"]}}'}, "/up")
+    place.refuse_paths(adaptive, fine | {"package": {"title": value}}, UP)
+    place.refuse_paths(nncf, {**fine, "nncf_config": '{"compression": {"scopes": ["../x"]}}'}, UP)
     for model, wrong in (
         (adaptive, {"model": value}),
         (adaptive, {"tokenizer": value}),
@@ -150,19 +157,44 @@ def test_on_a_space_no_path_of_the_server_gets_in(value):
         (nncf, {"nncf_config": value}),
     ):
         with pytest.raises(UserError, match="path of this server"):
-            sources.refuse_paths(model, fine | wrong, "/up")
+            place.refuse_paths(model, fine | wrong, UP)
 
 
 def test_on_a_space_a_configuration_of_a_data_set_is_named(tmp_path, monkeypatch):
     adaptive = recipe.KINDS["length_adaptive"]
     for name in ("google/xquad/xquad.de:validation", "nyu-mll/glue/sst2"):
-        sources.refuse_paths(adaptive, {"model": "owner/name", "dataset": {"evaluation": name}}, "/up")
+        place.refuse_paths(adaptive, {"model": "owner/name", "dataset": {"evaluation": name}}, UP)
     (tmp_path / "secret" / "data" / "set").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     for key, name in (("dataset", "secret/data/set"), ("dataset", "secret/data/train.json"), ("search", "a/b/c")):
         wrong = {"search": {"start": name}} if key == "search" else {"dataset": {"train": name}}
         with pytest.raises(UserError, match="path of this server"):
-            sources.refuse_paths(adaptive, {"model": "owner/name", **wrong}, "/up")
+            place.refuse_paths(adaptive, {"model": "owner/name", **wrong}, UP)
+
+
+@pytest.mark.parametrize("kind", recipe.KINDS)
+def test_on_a_space_every_place_of_every_kind_is_its_owners_or_the_hubs(kind, tmp_path, monkeypatch):
+    model = recipe.KINDS[kind]
+    monkeypatch.chdir(tmp_path)
+    own, others = tmp_path / "home" / "uploads" / "a", tmp_path / "home" / "uploads" / "b"
+    for path in (own / "mine.json", others / "theirs.json", tmp_path / "zoo" / "models" / "config.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    (own / "link.json").symlink_to(others / "theirs.json")
+    bad = ("zoo/models", "zoo", "../..", "../home", str(others / "theirs.json"), f"{own}/../b/theirs.json")
+    bad += (str(own / "link.json"), str(tmp_path), "~", "$HOME", "home/uploads/b/theirs.json")
+    keys = list(marked(model, Mark.PLACE))
+    assert "model" in keys and len(keys) > 2
+    for key in keys:
+        for name, is_fine in (*((name, False) for name in bad), (str(own / "mine.json"), True), ("owner/name", True)):
+            data: Any = name if key != "average.checkpoints" else ["owner/name", name]
+            for part in reversed(key.split(".")):
+                data = {part: data}
+            if is_fine:
+                place.refuse_paths(model, data, own)
+            else:
+                with pytest.raises(UserError, match="path of this server"):
+                    place.refuse_paths(model, data, own)
 
 
 def test_every_key_that_may_name_a_folder_or_a_file_is_watched():

@@ -10,7 +10,7 @@ from tests.ui.page_kit import PRESET, Driver, contents, words
 
 @pytest.fixture
 def compose(built, monkeypatch, tmp_path):
-    monkeypatch.setattr(uploads, "get_settings", lambda: SimpleNamespace(home=tmp_path))
+    monkeypatch.setattr(uploads, "get_settings", lambda: SimpleNamespace(home=tmp_path, on_space=False))
     tab = built.compress
     driver = Driver(built.demo, tab.parts, {"preset": PRESET, "source": "own", "task": "own", "form": contents()})
 

@@ -54,3 +54,12 @@ def test_an_engine_that_tells_nothing_keeps_everything():
 
 def test_windows_are_offered_by_place():
     assert tokens.label_windows([window([[1] * 9])] * 2)[1] == ("window 2 of 2 (9 tokens)", 1)
+
+
+def test_what_was_kept_opens_at_the_window_of_the_answer():
+    def cut(*places):
+        return KeptWindow(["t"] * len(places), list(places), np.ones((1, len(places)), bool))
+
+    windows = [cut(None, (0, 4), (5, 9)), cut(None, (5, 9), (10, 14), (15, 19)), cut(None, (15, 19), (20, 24))]
+    assert [tokens.window_of(windows, span) for span in ((0, 4), (10, 14), (20, 24), None)] == [0, 1, 2, 0]
+    assert tokens.window_of(windows, (15, 19)) in (1, 2) and tokens.window_of([], (0, 1)) == 0

@@ -1,7 +1,7 @@
 import html
 
-from ui.api import describe_row
 from ui.models import views as modelviews
+from ui.replies import describe_row
 from zoo.shelf import Row
 
 ROWS = [
@@ -84,5 +84,7 @@ def test_what_was_published_stands_beside_a_result_of_the_same_method():
     facts = {"provenance": {"recipe": "aimet_w8a8"}, "metrics": {"metric": "STS-B", "pearson": 85.8}}
     sentence = "AIMET, MiniLM-L12: Pearson 88.73 in full precision, 88.68 compressed."
     assert html.unescape(modelviews.describe(ROWS[2], facts)).endswith(sentence)
+    card = f"## Measured\n\nPublished for this method and task: {sentence}\n"
+    assert "Published" not in modelviews.describe(ROWS[2], facts, card), "the card says it below"
     for other in ({}, {**facts, "metrics": {"metric": "?"}}, {**facts, "provenance": "?"}, {"provenance": {}}):
         assert "Published" not in modelviews.describe(ROWS[2], other)

@@ -1,0 +1,136 @@
+"""The first opening of a model from elsewhere happens in a child process, and its verdict is remembered."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.zoo import hostile_kit as kit
+from zoo import catalog, confined, on_trial, trial
+from zoo.errors import UserError
+from zoo.settings import get_settings
+from zoo.shelf import Row
+from zoo.tokenizer_files import FILE
+
+
+@pytest.fixture
+def children(tmp_path, monkeypatch) -> list[str]:
+    """Models are tried, with a home of this test's own; the modules that children ran are noted."""
+    monkeypatch.setenv("BUDGET_ZOO_TRIAL", "true")
+    monkeypatch.setenv("BUDGET_ZOO_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
+    noted, run = list[str](), confined.run
+
+    def noting(module: str, arguments: list[str], patience: float):
+        noted.append(module)
+        return run(module, arguments, patience)
+
+    monkeypatch.setattr(confined, "run", noting)
+    return noted
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """What the child does is done here, which spares a process."""
+
+    class Ended:
+        returncode, stderr = 0, ""
+
+    def run(module: str, arguments: list[str], patience: float) -> Ended:
+        ended = Ended()
+        monkeypatch.setattr(on_trial, "limit", lambda *_: None)
+        try:
+            on_trial.main(*arguments)
+        except UserError as error:
+            ended.returncode, ended.stderr = trial.REFUSED, " ".join(str(error).split())
+        return ended
+
+    monkeypatch.setattr(confined, "run", run)
+
+
+@pytest.fixture
+def stock(tiny_model, tmp_path) -> Path:
+    return kit.make_stock(tmp_path / "models" / "stock", tiny_model)
+
+
+def test_a_model_is_tried_once_wherever_its_files_lie(stock, tmp_path, children):
+    entry = catalog.find(str(stock))
+    assert (entry.task, children) == ("qa", [trial.MODULE])
+    catalog.find(str(stock))
+    shutil.copytree(stock, tmp_path / "copy")
+    catalog.find(str(tmp_path / "copy"))
+    catalog.checkpoint_of(str(stock))
+    assert len(children) == 1
+    kit.config(layer_norm_eps=1e-6)(stock)
+    catalog.find(str(stock))
+    assert len(children) == 2
+
+
+def test_a_touched_file_is_hashed_and_not_tried_anew(stock, children, quick):
+    catalog.find(str(stock))
+    os.utime(stock / FILE)
+    catalog.find(str(stock))
+    assert len(list((get_settings().home / "trials").glob("*.json"))) == 2  # one of the place, one of the content
+
+
+def test_verdicts_of_other_readers_do_not_hold(stock, children, monkeypatch):
+    catalog.find(str(stock))
+    monkeypatch.setattr(trial, "_readers", lambda: "others")
+    catalog.find(str(stock))
+    assert len(children) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's here")
+@pytest.mark.parametrize("name", kit.PROGRAMS)
+def test_a_graph_that_is_a_program_ends_in_the_child(stock, children, name, monkeypatch):
+    monkeypatch.setattr(trial, "SECONDS", 1)
+    kit.PROGRAMS[name](stock)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"more memory or time|does not run|cannot be opened"):
+            catalog.find(str(stock))
+    assert len(children) == 1, "what is refused is remembered, too"
+
+
+def test_what_the_child_says_is_told_with_the_folder_that_was_asked_for(stock, tmp_path, children, quick):
+    kit.STOCK["a stock graph without numbers"](stock)
+    moved = tmp_path / "moved"
+    for folder in (stock, shutil.copytree(stock, moved)):
+        with pytest.raises(UserError, match=f"table in {folder}/model.onnx holds values that are no finite numbers"):
+            catalog.find(str(folder))
+
+
+def test_a_child_that_takes_too_long_is_no_lasting_verdict(stock, children, monkeypatch):
+    monkeypatch.setattr(trial, "PATIENCE", -1000)
+    for _ in range(2):
+        with pytest.raises(UserError, match="took too long"):
+            catalog.find(str(stock))
+    assert len(children) == 2
+    assert not list((get_settings().home / "trials").glob("*"))
+
+
+def test_a_panic_in_the_child_is_a_sentence(stock, children, quick):
+    kit.tokenizer(normalizer={"type": "Replace", "pattern": {"Regex": "(a+a+)+b"}, "content": "z"})(stock)
+    with pytest.raises(UserError, match="is no tokenizer that reads text: Onig.*retry-limit"):
+        catalog.find(str(stock))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_float_weights_are_read_without_a_framework(tiny_model, tmp_path, children, quick, value):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    catalog.find(str(folder))
+    kit.weights(value)(folder)
+    with pytest.raises(UserError, match="no finite numbers"):
+        catalog.find(str(folder))
+
+
+def test_bundled_models_and_own_results_are_not_tried(children, int8):
+    from zoo import library
+
+    row: Row = library.register(int8)
+    assert catalog.find(row.name).folder == int8
+    assert catalog.find("minilm-l6-qa").task == "qa"
+    assert not children
