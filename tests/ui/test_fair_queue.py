@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from fastapi import Request
 from gradio.queueing import Event, EventQueue
+from starlette.requests import Request
 
 from tests.ui.page_kit import loops_closed
 from ui.fair_queue import REMEMBERED, FairQueue, share_fairly
