@@ -110,7 +110,7 @@ def test_the_run_commands_do_what_is_said(tmp_path, tiny_model, monkeypatch):
     assert {made.kind for made in loaded} == {"length_adaptive", "quantize"}
     assert 20000 in [made.model_dump()["dataset"].get("max_train_examples") for made in loaded]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(uploads, "folder", lambda: tmp_path / "uploads")
+    monkeypatch.setattr(uploads, "folder", lambda *_: tmp_path / "uploads")
     rows = [
         f"the {word} is deep {'the ' * i},{number}" for i in range(20) for word, number in (("lake", 5), ("chess", 1))
     ]

@@ -36,7 +36,7 @@ GOOD: dict[str, tuple[Any, ...]] = {
 
 @pytest.fixture(autouse=True)
 def _home(tmp_path, monkeypatch):
-    monkeypatch.setattr(uploads, "folder", lambda: tmp_path / "uploads")
+    monkeypatch.setattr(uploads, "folder", lambda *_: tmp_path / "uploads")
 
 
 def take(folder: Path, suffix: str, raw: bytes, task: str, skip: bool) -> None:

@@ -271,7 +271,7 @@ def test_the_page_names_the_gpu_of_each_figure(monkeypatch):
     from zoo import measuring
 
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Chip {device}")
-    monkeypatch.setattr(measuring, "time_in_turn", lambda calls: (timings(calls), False))
+    monkeypatch.setattr(measuring, "time_in_turn", lambda calls, _progress: (timings(calls), False))
     here, there = (SimpleNamespace(engine=SimpleNamespace(device=device), tokens=[9]) for device in ("cpu", "cuda"))
     measured = measuring.measure({"full": here, "budget": here, "float": there})  # type: ignore[dict-item]
     assert measured.gpus == {"float": "Chip cuda"}
