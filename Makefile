@@ -19,6 +19,7 @@ help: ## Show what can be made
 run: $(VENV)/.run ## Open the app on 127.0.0.1:7860
 	$(BIN)/python app.py
 
+test: export OMP_NUM_THREADS := 1  # a test process a core: more threads only wait for each other, several times as long
 test: $(VENV)/.dev ## Run every test; the browser journeys too where a Chromium is found
 	$(BIN)/python -m pytest -n auto --dist loadfile --durations=20 --ignore tests/browser $(MEASURED)
 	$(BIN)/python -m pytest tests/browser $(MEASURED) $(if $(MEASURED),--cov-append)  # one at a time: two browsers starve each other on two cores

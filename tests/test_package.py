@@ -84,7 +84,7 @@ def test_it_brings_the_command_and_asks_for_what_is_required(installed):
 
 
 def test_its_commands_are_those_of_python_m(installed):
-    assert re.search(r"^length_adaptive +\w", call(installed, "compress", "list"), re.MULTILINE)
+    assert re.search(r"^  length_adaptive +\w", call(installed, "compress", "list"), re.MULTILINE)
 
 
 def test_a_shell_completes_commands_of_the_folders(monkeypatch, capsys):

@@ -180,10 +180,15 @@ def _requirements(preset: str, root: Path) -> str:
     lock = (root / EXPLORER_LOCK).read_text(encoding="utf-8")
     if preset == "full":
         whole = (root / LOCK).read_text(encoding="utf-8")
-        here = set(whole.splitlines())
-        lock = whole + "".join(f"{line}\n" for line in lock.splitlines() if line not in here)
+        here = {_pinned(line) for line in whole.splitlines()}
+        lock = whole + "".join(f"{line}\n" for line in lock.splitlines() if _pinned(line) not in here)
     links = get_settings().torch_links
     return f"--find-links {links}\n{lock}" if links else lock
+
+
+def _pinned(line: str) -> str:
+    """`name==version` of a line of a lock, without the marker that says where it is wanted."""
+    return line.partition(";")[0].strip()
 
 
 def _outdated(state: State | None, items: Sequence[Item]) -> list[str]:

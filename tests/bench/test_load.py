@@ -21,7 +21,12 @@ def test_many_clients_get_the_right_answers_and_a_full_queue_is_told(monkeypatch
 
 
 def test_the_table_tells_counts_times_and_errors():
-    load = Load(2, 1, Counter(right=3, lost=1), [10.0, 20.0, 30.0], [5.0, 6.0], ["ValueError: no"])
+    load = Load(2, 1, Counter(right=3, lost=1), [10.0, 20.0, 30.0], [4.0], [5.0, 6.0], ["ValueError: no"])
     text = table(load, Load(5, 0, Counter(refused=5)))
-    assert "3 right, 0 wrong, 1 lost" in text and "p50 20 ms" in text and "ValueError: no" in text
+    assert (
+        "3 right, 0 wrong, 1 lost" in text
+        and "answers: p50 20 ms" in text
+        and "refusals: p50 4 ms" in text
+        and "ValueError: no" in text
+    )
     assert as_json(load)["answers_p50_ms"] == 20.0

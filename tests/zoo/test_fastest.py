@@ -25,7 +25,8 @@ def entry(int8):
 
 @pytest.fixture
 def takes(monkeypatch):
-    """Sets how long a call of each engine takes, and whether the machine is disturbed meanwhile."""
+    """Sets how long a call of each engine takes, and whether the machine is disturbed meanwhile; without bf16."""
+    monkeypatch.setattr("zoo.engines.openvino.multiplies_bf16", lambda: False)
 
     def pretend(disturbed=False, **ms):
         def time_in_turn(calls):
