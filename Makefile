@@ -19,7 +19,8 @@ help: ## Show what can be made
 run: $(VENV)/.run ## Open the app on 127.0.0.1:7860
 	$(BIN)/python app.py
 
-test: export OMP_NUM_THREADS := 1  # a test process a core: more threads only wait for each other, several times as long
+# A test process has a core: more threads would only wait for each other.
+test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev ## Run every test; the browser journeys too where a Chromium is found
 	$(BIN)/python -m pytest -n auto --dist loadfile --durations=20 --ignore tests/browser $(MEASURED)
 	$(BIN)/python -m pytest tests/browser $(MEASURED) $(if $(MEASURED),--cov-append)  # one at a time: two browsers starve each other on two cores
