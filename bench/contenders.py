@@ -42,6 +42,74 @@ def pretrained(folder: Path, threads: int) -> Runner:
     return _on_torch(_load(folder, "sdpa"), threads)
 
 
+def compiled(folder: Path, threads: int) -> Runner:
+    """A checkpoint by transformers in bf16, compiled by torch for each length; `prepare` compiles."""
+    model = _load(folder, "sdpa").to(torch.bfloat16)
+    prepare = _on_torch(torch.compile(model, dynamic=False), threads)
+
+    def prepare_and_compile(batch: Batch) -> Callable[[], object]:
+        run = prepare(batch)
+        run()
+        return run
+
+    return prepare_and_compile
+
+
+def integer_products(folder: Path, threads: int) -> Runner:
+    """No model, but a bound for every one: the products of the checkpoint's layers alone, integers in and out.
+
+    oneDNN multiplies bytes of the input by 8-bit weights, four times a layer: queries, keys and values at once, the
+    output of attention, and the two of the feed-forward. Numbers are random, since they do not matter to the time.
+    """
+    config = read_json(folder / "config.json")
+    hidden, inner, layers = (config[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)]
+
+    def numbers(low: int, high: int, shape: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
+        return torch.randint(low, high, shape, dtype=dtype, generator=generator)
+
+    weights = [
+        [
+            torch.ops.onednn.qlinear_prepack(numbers(-127, 128, (outputs, inputs), torch.int8), None)
+            for inputs, outputs in shapes
+        ]
+        for _ in range(layers)
+    ]
+
+    def prepare(batch: Batch) -> Callable[[], object]:
+        rows = batch["input_ids"].size
+        inputs = {width: numbers(0, 256, (rows, width), torch.uint8) for width in (hidden, inner)}
+        ones = {width: torch.ones(width) for _, width in shapes}
+        zeros = {width: torch.zeros(width, dtype=torch.long) for _, width in shapes}
+
+        def run() -> object:
+            out = None
+            for layer in weights:
+                for (width, wide), weight in zip(shapes, layer, strict=True):
+                    out = torch.ops.onednn.qlinear_pointwise(
+                        inputs[width],
+                        0.01,
+                        128,
+                        weight,
+                        ones[wide],
+                        zeros[wide],
+                        None,
+                        1000.0,
+                        128,
+                        torch.uint8,
+                        "none",
+                        [],
+                        "",
+                    )
+            return out
+
+        return run
+
+    return prepare
+
+
 def onnxruntime_int8(folder: Path, cache: Path, threads: int, reduce_range: bool) -> Runner:
     """The checkpoint exported, fused by onnxruntime's transformer optimizer and dynamically quantized."""
     options = onnxruntime.SessionOptions()
@@ -61,8 +129,13 @@ def onnxruntime_int8(folder: Path, cache: Path, threads: int, reduce_range: bool
     return prepare
 
 
-def openvino_int8(folder: Path, cache: Path, threads: int, reduce_range: bool, samples: list[Batch]) -> Runner:
-    """The checkpoint exported and statically quantized (calibrated on `samples`), run by OpenVINO."""
+def openvino_int8(
+    folder: Path, cache: Path, threads: int, reduce_range: bool, samples: list[Batch], hint: str = "f32"
+) -> Runner:
+    """The checkpoint exported and statically quantized (calibrated on `samples`), run by OpenVINO.
+
+    `hint` is what it computes in between the integers: "f32" or "bf16".
+    """
     import openvino
 
     core = openvino.Core()
@@ -71,7 +144,7 @@ def openvino_int8(folder: Path, cache: Path, threads: int, reduce_range: bool, s
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": hint,
     }
     request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
     inputs = [port.get_any_name() for port in request.model_inputs]

@@ -1,8 +1,12 @@
-"""One question, batch 1, on every engine in turn: BERT-base, MiniLM, MiniLM in int8, and ours."""
+"""One question, batch 1, on every engine in turn: BERT-base, MiniLM, MiniLM in int8, and ours.
+
+Where the CPU multiplies bf16 numbers, peers and ours run in that, too: each is compared in its own best precision.
+"""
 
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +20,7 @@ from bench.report import Json, report
 from zoo import catalog, latency
 from zoo.catalog import Entry
 from zoo.engines import open_engine
+from zoo.engines.onednn import OneDnnEngine
 from zoo.errors import UserError
 from zoo.features import Tokenizer, load_tokenizer, make_windows, pad
 from zoo.lengths import Front, LengthConfig
@@ -24,7 +29,8 @@ from zoo.settings import get_settings
 log = logging.getLogger(__name__)
 
 FLOAT, OURS = "minilm-l6-qa", "minilm-l6-qa-length-adaptive-int8"
-BASELINE = "bert-base-fp32-torch"
+BASELINE, PRODUCTS = "bert-base-fp32-torch", "integer-products-alone"
+PEER, OUR_OWN = "minilm-", "ours-100-"  # at full length
 TOKENS = (384, 170)
 LOSS = 1.0
 SECONDS = 8.0  # for one row at the most
@@ -49,7 +55,7 @@ class Row:
 def compare(
     plain: Entry | None = None, ours: Entry | None = None, tokens: Sequence[int] = TOKENS, rounds: int = 40
 ) -> list[Row]:
-    """Time the eight names at each of `tokens`, all in one interleaved run.
+    """Time every name at each of `tokens`, all in one interleaved run.
 
     Args:
         plain: the full-precision entry; the bundled one by default.
@@ -90,7 +96,27 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         ratio = f"{base[row.tokens] / row.p50_ms:.1f}" if row.tokens in base else "–"
         lines.append(f"| {row.name} | {row.tokens} | {row.p50_ms:.1f} | {row.p90_ms:.1f} | {row.n} | {ratio} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_standing(rows)])
+
+
+def _standing(rows: Sequence[Row]) -> list[str]:
+    """A line for each number of tokens: our fastest row beside the fastest peer, each of any engine and precision."""
+    said = []
+    for tokens in dict.fromkeys(row.tokens for row in rows):
+        here = [row for row in rows if row.tokens == tokens]
+        ours, peers, ours_1f1 = (
+            min((row for row in here if row.name.startswith(kind)), key=lambda row: row.p50_ms, default=None)
+            for kind in (OUR_OWN, PEER, "ours-1f1-")
+        )
+        if ours is None or peers is None or ours_1f1 is None:
+            continue
+        words = (
+            f"{tokens} tokens: {ours.name} is {peers.p50_ms / ours.p50_ms:.2f} times as fast as {peers.name}, the "
+            f"fastest peer; {ours_1f1.name} {peers.p50_ms / ours_1f1.p50_ms:.2f} times"
+        )
+        bound = [row.p50_ms for row in here if row.name == PRODUCTS]
+        said.append(words + "".join(f"; {ours.p50_ms / ms:.1f} times the integer products alone" for ms in bound) + ".")
+    return ["", *said] if said else []
 
 
 def passage(tokenizer: Tokenizer, tokens: int) -> contenders.Batch:
@@ -120,7 +146,17 @@ def _runners(plain: Entry, ours: Entry, front: Front, samples: list[contenders.B
         "minilm-int8-onnxruntime": contenders.onnxruntime_int8(plain.folder, cache, threads, narrow),
         "minilm-int8-openvino": contenders.openvino_int8(plain.folder, cache, threads, narrow, samples),
     }
-    engines = {name: open_engine(name, ours, threads) for name in ("onnxruntime", "openvino")}
+    bf16 = latency.multiplies_bf16()
+    if bf16:
+        runners["minilm-int8-openvino-bf16"] = contenders.openvino_int8(
+            plain.folder, cache, threads, narrow, samples, "bf16"
+        )
+        if shutil.which("g++"):
+            runners["minilm-bf16-compiled"] = contenders.compiled(plain.folder, threads)
+    if not OneDnnEngine.refusal():
+        runners[PRODUCTS] = contenders.integer_products(plain.folder, threads)
+    names = ("onnxruntime", "openvino", *(["openvino-bf16"] if bf16 else []))
+    engines = {name: open_engine(name, ours, threads) for name in names}
     configs = {"100": front.full.config, "1f1": front.at("loss", LOSS).point.config}
     for label, config in configs.items():
         for name, engine in engines.items():

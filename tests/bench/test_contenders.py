@@ -103,6 +103,23 @@ def test_openvino_int8_agrees_and_is_quantized(checkpoint, batch, expected, tmp_
     assert sum(tensor.data_type == onnx.TensorProto.INT8 for tensor in model.graph.initializer) >= 12
 
 
+def test_products_alone_are_those_of_the_layers(checkpoint, batch, monkeypatch):
+    import torch
+
+    asked = []
+    real = torch.ops.onednn.qlinear_pointwise
+
+    def watched(x, *rest):
+        out = real(x, *rest)
+        asked.append((tuple(x.shape), out.shape[-1], out.dtype))
+        return out
+
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_pointwise", watched)
+    contenders.integer_products(checkpoint, 1)(batch)()
+    layer = [((48, 32), 96), ((48, 32), 32), ((48, 32), 64), ((48, 64), 32)]
+    assert asked == [(*shapes, torch.uint8) for shapes in layer * 2]
+
+
 def test_bert_base_has_the_shape_of_bert_base(monkeypatch, batch):
     from transformers import BertForQuestionAnswering
 

@@ -24,6 +24,7 @@ NAMES = [
     "minilm-fp32-torch",
     "minilm-int8-onnxruntime",
     "minilm-int8-openvino",
+    "integer-products-alone",
     "ours-100-onnxruntime",
     "ours-100-openvino",
     "ours-1f1-onnxruntime",
@@ -60,9 +61,10 @@ def asked(monkeypatch, tmp_path):
     def instant(*_):
         return lambda batch: lambda: None
 
-    for name in ("bert_base", "pretrained", "onnxruntime_int8", "openvino_int8"):
+    for name in ("bert_base", "pretrained", "onnxruntime_int8", "openvino_int8", "compiled", "integer_products"):
         monkeypatch.setattr(contenders, name, instant)
     monkeypatch.setattr(latency, "open_engine", open_engine)
+    monkeypatch.setattr(latency.latency, "multiplies_bf16", lambda: False)
     monkeypatch.setattr(latency, "load_tokenizer", lambda folder: None)
     monkeypatch.setattr(latency, "calibration", lambda tokenizer: [])
     monkeypatch.setattr(
@@ -80,6 +82,17 @@ def test_every_name_at_every_length(asked, entry):
     assert all(row.n == 5 and 0 <= row.p50_ms <= row.p90_ms for row in rows)
 
 
+def test_in_bf16_too_where_the_cpu_multiplies_it(asked, entry, monkeypatch):
+    monkeypatch.setattr(latency.latency, "multiplies_bf16", lambda: True)
+    monkeypatch.setattr(latency.shutil, "which", lambda name: None)
+    names = {row.name for row in latency.compare(entry, entry, tokens=(9,), rounds=1)}
+    more = {"minilm-int8-openvino-bf16", "ours-100-openvino-bf16", "ours-1f1-openvino-bf16"}
+    assert names == {*NAMES, *more}
+    monkeypatch.setattr(latency.shutil, "which", lambda name: name)
+    names = {row.name for row in latency.compare(entry, entry, tokens=(9,), rounds=1)}
+    assert names == {*NAMES, *more, "minilm-bf16-compiled"}
+
+
 def test_ours_run_at_full_length_and_at_the_cheapest_point_within_one_f1(asked, entry):
     latency.compare(entry, entry, tokens=(100,), rounds=1)
     lengths = {
@@ -94,13 +107,26 @@ def test_an_entry_without_a_front(asked, entry):
 
 
 def test_table():
-    rows = [Row(NAMES[0], 384, 500.0, 600.0, 9), Row(NAMES[6], 384, 25.04, 30.0, 40), Row(NAMES[6], 170, 9.0, 9.0, 40)]
+    rows = [
+        Row(NAMES[0], 384, 500.0, 600.0, 9),
+        Row("ours-1f1-onnxruntime", 384, 25.04, 30.0, 40),
+        Row("ours-1f1-onnxruntime", 170, 9.0, 9.0, 40),
+    ]
     lines = latency.table(rows).splitlines()
     assert lines[2:] == [
         "| bert-base-fp32-torch | 384 | 500.0 | 600.0 | 9 | 1.0 |",
         "| ours-1f1-onnxruntime | 384 | 25.0 | 30.0 | 40 | 20.0 |",
         "| ours-1f1-onnxruntime | 170 | 9.0 | 9.0 | 40 | – |",
     ]
+
+
+def test_the_fastest_of_ours_stands_beside_the_fastest_peer():
+    took = {"minilm-a": 20.0, "minilm-b": 12.0, "ours-100-a": 10.0, "ours-100-b": 11.0, "ours-1f1-a": 8.0}
+    rows = [Row(name, 384, ms, ms, 9) for name, ms in {**took, "integer-products-alone": 4.0}.items()]
+    assert latency.table(rows).splitlines()[-1] == (
+        "384 tokens: ours-100-a is 1.20 times as fast as minilm-b, the fastest peer; ours-1f1-a 1.50 times; "
+        "2.5 times the integer products alone."
+    )
 
 
 def test_the_command_prints_a_table_and_writes_json(monkeypatch, capsys, tmp_path):
