@@ -21,6 +21,7 @@ os.environ |= {
     "RAY_AUTH_MODE": "disabled",  # else a local cluster of Ray writes a token into the home folder
     "TOKENIZERS_PARALLELISM": "false",
     "BUDGET_ZOO_HOME": _home,
+    "BUDGET_ZOO_AUTO_ENGINE": "false",  # seconds for every model; tests of it turn it on
     "BUDGET_ZOO_TRIAL": "false",  # a process for every folder that a test opens; tests of it turn it on
 }
 

@@ -70,6 +70,14 @@ def remembered(entry: Entry) -> Fastest | None:
     return found if found.engine in engines.engines_here(entry) else None
 
 
+def contenders(entry: Entry) -> list[str]:
+    """Engines of the same weights that this machine has for the entry, `zoo.engines.DEFAULT_ENGINE` first."""
+    first = _default(entry)
+    weights = engines.engine_class(first).opens
+    able = engines.engines_here(entry)
+    return [first, *(name for name in able if name != first and engines.engine_class(name).opens == weights)]
+
+
 def find(
     entry: Entry,
     first: str,
@@ -89,13 +97,7 @@ def find(
         UserError: bad input, or somebody else kept the device.
         Superseded: `stale` became true meanwhile.
     """
-    first_engine = _default(entry)
-    weights = engines.engine_class(first_engine).opens
-    others = [
-        name
-        for name in engines.engines_here(entry)
-        if name != first_engine and engines.engine_class(name).opens == weights
-    ]
+    first_engine, *others = contenders(entry)
     opened, left_out = {first_engine: open_entry(entry, first_engine)}, dict[str, str]()
     for name in others:
         try:

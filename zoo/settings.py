@@ -107,6 +107,9 @@ class Settings(BaseSettings):
         description="explorer: look and ask only; full: recipes, jobs and publishing too. A Space explores by default",
     )
     trial: bool = Field(default=True, description="models from elsewhere are first opened in a process of their own")
+    auto_engine: bool = Field(
+        default=True, description="a checkpoint's engines are timed in turn once, and the fastest is its default here"
+    )
     torch_links: str | None = Field(
         default=None, description="page of builds of torch that `make` and a Space's install prefer to the default one"
     )

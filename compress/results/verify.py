@@ -84,16 +84,14 @@ def verify_loading(entry_folder: Path, trained: Path | FloatModel) -> dict[str, 
         windows = make_texts(tokenizer, firsts, seconds, most)
     else:
         windows = make_windows(tokenizer, firsts, seconds)
+    expected = {budget: [says(window, config) for window in windows] for budget, config in configs.items()}
     distances: dict[str, float] = {}
     for name in engines:
         engine = open_engine(name, entry)
         for budget, config in configs.items():
-            far, spread = [], []
-            for window in windows:
-                got, expected = run_one(engine, window, config).logits[0], says(window, config)
-                far.append(np.abs(got - expected))
-                spread.append(expected)
-            logits = np.concatenate(spread)
+            said = (run_one(engine, window, config).logits[0] for window in windows)
+            far = [np.abs(got - right) for got, right in zip(said, expected[budget], strict=True)]
+            logits = np.concatenate(expected[budget])
             # Scores of a model that has learned little hardly differ: then a tenth of their size counts.
             scale = max(float(logits.std()), 0.1 * float(np.abs(logits).mean()), LEAST)
             share = float(np.median(np.concatenate(far))) / scale

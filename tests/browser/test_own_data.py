@@ -71,6 +71,9 @@ def compressed(page, site, url, task, file, content, name, outside):
     page.locator("#to-recipe").click()
     choose(page, "preset", "finetune glue")
     expect(page.locator("#field-train-package-name")).to_be_attached()  # the form is the preset's now
+    page.locator("#recipe-form summary", has_text="Finetune").click()
+    page.locator("#field-train-finetune-epochs input").fill("2")
+    page.locator("#field-train-finetune-epochs input").press("Tab")
     page.locator("#recipe-form summary", has_text="Package").click()
     for key, text in (("name", name), ("title", name)):
         page.locator(f"#field-train-package-{key} :is(input, textarea)").fill(text)

@@ -1,3 +1,4 @@
+import html
 import json
 from types import SimpleNamespace
 
@@ -9,7 +10,8 @@ from ui.events import UNEXPECTED
 from ui.explore import rivals
 from ui.explore import tab as explore
 from ui.explore.rivals import Rival
-from zoo import catalog
+from zoo import catalog, fastest
+from zoo.settings import get_settings
 
 EXAMPLES = [
     {"title": title, "question": f"q{i}", "context": "one two three four five six seven eight nine ten", "answers": []}
@@ -137,6 +139,28 @@ def test_a_run_answers_first_and_measures_then(page):
     assert "Same as fp32" in answered[p.verdict]["value"]
     assert "| p50 |" in measured[p.latency] and measured[p.states.full_ms] > 0
     assert page.desk.made[0].asked[0][2].fractions == (0.8, 0.4)
+
+
+def test_the_first_answer_on_a_machine_finds_the_fastest_engine(page, monkeypatch):
+    asked = []
+
+    def find(entry, first, second, config, stale):
+        asked.append((first, second, config.fractions))
+        return fastest.Fastest("openvino", {"onnxruntime": 11.0, "openvino": 6.0}, {}, 10, "2026-11-29")
+
+    monkeypatch.setattr(fastest, "find", find)
+    monkeypatch.setattr(fastest, "contenders", lambda entry: ["onnxruntime", "openvino"])
+    monkeypatch.setattr(fastest, "remembered", lambda entry: None)
+    look_up(page)
+    assert not asked and page.p.latency in run(page)[-1], "tests and whoever turns it off are not kept waiting"
+    monkeypatch.setenv("BUDGET_ZOO_AUTO_ENGINE", "true")
+    get_settings.cache_clear()
+    *_, measured, timing, found = page.send(page.run.run, visitor())
+    assert page.p.latency in measured and set(timing) == set(found) == {page.p.stamp}
+    assert "Timing its engines" in timing[page.p.stamp]
+    assert "OpenVINO is taken by default here: on 10 tokens OpenVINO 6.0 ms" in html.unescape(found[page.p.stamp])
+    assert page.p.latency in list(page.send(page.run.run, visitor()))[-1]
+    assert asked == [("q", PASSAGE, (0.8, 0.4))], "once for a checkpoint"
 
 
 def test_a_newer_wish_is_overwritten_by_nothing_older(page):

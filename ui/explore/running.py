@@ -7,6 +7,7 @@ import time
 from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
+from pathlib import Path
 
 import gradio as gr
 
@@ -24,7 +25,8 @@ from zoo.catalog import Entry
 from zoo.engines import engine_class
 from zoo.errors import UserError
 from zoo.lengths import Choice
-from zoo.measuring import Superseded
+from zoo.measuring import Measured, Superseded
+from zoo.settings import get_settings
 
 LOOK_SECONDS = 0.5  # between two looks at how far a measurement is
 
@@ -35,6 +37,7 @@ class Running(Speaker[Parts]):
     def __init__(self, parts: Parts, desk: Desk):
         super().__init__(parts)
         self.desk = desk
+        self.timed = set[Path]()  # a busy machine's figures are not remembered, but not taken anew at every question
 
     @spoken("notice")
     def look_up(self, values: Values, request: gr.Request, profile: gr.OAuthProfile | None) -> Updates:
@@ -141,6 +144,28 @@ class Running(Speaker[Parts]):
                     maximum=max(scale.maximum, budget.number(selection.value)),
                 )
         yield updates
+        yield from self._find_fastest(entry, selection, choice, measured, watch)
+
+    def _find_fastest(
+        self, entry: Entry, selection: Selection, choice: Choice, measured: Measured, watch: Watch
+    ) -> Iterator[Updates]:
+        """Times the engines of a checkpoint the first time that it is asked on this machine; the stamp says how.
+
+        It has the place of a measurement in the queue, and the device to itself: no other figure is disturbed. Who asks
+        something else meanwhile ends it.
+        """
+        stamp, known = self.parts.stamp, entry.folder in self.timed or fastest.remembered(entry)
+        if known or not get_settings().auto_engine or len(fastest.contenders(entry)) < 2:
+            return
+        yield {stamp: f"{text.show_machine(measured)}\n\nTiming its engines in turn, to take the fastest by default…"}
+        texts = selection.question, selection.passage
+        try:
+            found = fastest.find(entry, *texts, choice.point.config, watch.stale)
+        except UserError:  # somebody else keeps the device: another question will find it
+            yield {stamp: text.show_machine(measured)}
+            return
+        self.timed.add(entry.folder)
+        yield {stamp: text.show_machine(measured, found)}
 
     def _show_choice(self, entry: Entry, choice: Choice, selection: Selection) -> Updates:
         card = readout.draw_readout(choice, entry.front, selection.tokens, selection.full_ms)
