@@ -118,7 +118,7 @@ def test_openvino_is_told_what_to_compute_in_and_how_many_kernels_to_keep(entry,
     for name in ("openvino", "openvino-bf16"):
         assert QuestionAnswerer(entry, name, threads=1).ask(QUESTION, CONTEXT).answers[0].text
     assert [each["INFERENCE_PRECISION_HINT"] for each in told] == ["f32", "bf16"]
-    assert {each["CPU_RUNTIME_CACHE_CAPACITY"] for each in told} == {16}
+    assert {each["CPU_RUNTIME_CACHE_CAPACITY"] for each in told} == {64}
 
 
 def test_many_questions_are_answered_as_one_by_one(entry):

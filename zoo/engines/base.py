@@ -19,7 +19,9 @@ from zoo.tensors import INTEGERS as INTEGERS
 
 GRAPH, TENSORS = MODEL_FILE, "model.safetensors"  # the forms of weights that an entry may hold, beside `INTEGERS`
 THEIRS = "model.safetensors of transformers"  # the same file, of a family that transformers computes
-SESSIONS = 16  # of one graph in memory, for as many sets of drop layers
+# Of one graph in memory, each for a set of drop layers. The bundled fronts have four that are common, and full length;
+# a rare one goes again.
+SESSIONS = 5
 Batch = dict[str, np.ndarray]
 Properties = dict[str, Any]  # of a runtime, by its own names
 
