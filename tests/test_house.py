@@ -213,6 +213,14 @@ def test_the_app_starts_without_the_heavy_packages():
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
+def test_recipes_are_listed_without_what_takes_long_to_import():
+    heavy = ("huggingface_hub", "httpx2", "torch", "transformers", "onnxruntime", "onnx", "datasets", "gradio")
+    code = "import sys; from compress.__main__ import app; app(['list'], standalone_mode=False)"
+    code += f"; print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]" and "length_adaptive_tiny" in done.stdout
+
+
 def test_the_catalog_is_read_without_torch():
     code = "import sys; from zoo import catalog, card, latency; catalog.bundled(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

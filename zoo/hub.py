@@ -7,20 +7,24 @@ import threading
 import time
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx2
-from huggingface_hub import HfApi, constants, get_session
-from huggingface_hub import errors as hub
-from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import parse_ratelimit_headers
-
 from zoo.errors import UserError
+from zoo.lazily import Lazy
 from zoo.settings import PUBLIC_HUB, get_settings
 from zoo.tokens import hide_tokens, redact
 
 if TYPE_CHECKING:
+    import httpx2
+    import huggingface_hub
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub import errors as hub
+    from huggingface_hub import utils as hub_utils
     from huggingface_hub.hf_api import ModelInfo
+else:  # half a second, for those who ask the Hub
+    httpx2, huggingface_hub = Lazy("httpx2"), Lazy("huggingface_hub")
+    constants, hub, hub_utils = (Lazy(f"huggingface_hub.{name}") for name in ("constants", "errors", "utils"))
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +38,7 @@ def client(token: str | None = None) -> HfApi:
     """The Hub's API, as nobody or with a token that lives in this object alone; for use inside `hub_settings`."""
     if token:
         hide_tokens()
-    return HfApi(endpoint=get_settings().hub, token=token or False)
+    return huggingface_hub.HfApi(endpoint=get_settings().hub, token=token or False)
 
 
 @contextmanager
@@ -47,7 +51,7 @@ def hub_settings() -> Generator[None]:
     """
     with _users:
         if not _before:
-            session = get_session()
+            session = huggingface_hub.get_session()
             _before.append((session, session.timeout, session.event_hooks, constants.HF_HUB_DISABLE_XET))
             if session.timeout == httpx2.Timeout(None):
                 session.timeout = httpx2.Timeout(120, connect=15)
@@ -89,7 +93,9 @@ def plainly(repo_id: str) -> Generator[None]:
             yield
     except UserError:
         raise
-    except (httpx2.HTTPError, OfflineModeIsEnabled, HFValidationError, RuntimeError, ValueError, OSError) as error:
+    except (
+        httpx2.HTTPError, hub.OfflineModeIsEnabled, hub.HFValidationError, RuntimeError, ValueError, OSError,
+    ) as error:  # fmt: skip
         if (buried := _buried(error)) is not None:
             raise buried from None
         log.info("the Hub and %s: %s", repo_id, redact(repr(error)))
@@ -122,71 +128,78 @@ def pause(error: BaseException, attempt: int) -> float | None:
     return float(2**attempt) if broken else None
 
 
-# What went wrong, by the kind of error and the status of the answer (None for any), and what to do; the first that
-# fits counts. `owner` is what stands before the slash.
-REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Collection[int] | None, str], ...] = (
-    (
-        hub.OfflineModeIsEnabled,
-        None,
-        "This program was told to stay offline. Unset HF_HUB_OFFLINE and start it again.",
-    ),
-    (hub.HFValidationError, None, "“{repo_id:.100}” is no name of the Hub. Write owner/name."),
-    (
-        hub.RepositoryNotFoundError,
-        None,
-        "There is no {repo_id} on the Hub that you may see. Check the name and the token.",
-    ),
-    (hub.RevisionNotFoundError, None, "{repo_id} has no such revision. Check the branch, tag or commit."),
-    (
-        BaseException,
-        (401,),
-        "The Hub does not know this token: it was revoked, has expired or is mistyped. Sign in again.",
-    ),
-    (
-        BaseException,
-        (403,),
-        "This token may not write to {owner}. Take one with write access, or another name before the slash.",
-    ),
-    (BaseException, (402,), "The Hub asks {owner} to pay for this. Look at the plan of that account."),
-    (BaseException, (409,), "The name {repo_id} is taken. Choose another one."),
-    (
-        BaseException,
-        (412,),
-        "Somebody changed {repo_id} meanwhile, so nothing was done. Look at it on the Hub, then try again.",
-    ),
-    (
-        BaseException,
-        (429,),
-        "The Hub asks to slow down. Wait some minutes and try again: what is uploaded is not sent twice.",
-    ),
-    (
-        BaseException,
-        range(500, 1000),
-        "The Hub has trouble ({status}). Try again in a while: what is uploaded already is not sent twice.",
-    ),
-    (BaseException, range(1, 500), "The Hub refused {repo_id}: {message}"),
-    (
-        (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError),
-        None,
-        "The Hub cannot be reached. Check the network.",
-    ),
-    (
-        httpx2.HTTPError,
-        None,
-        "The connection to the Hub broke off. Try again: what is uploaded already is not sent twice.",
-    ),
-    (BaseException, None, "The Hub's answer about {repo_id} could not be used ({kind}: {error})."),
-)
+Reason = tuple[type[BaseException] | tuple[type[BaseException], ...], Collection[int] | None, str]
+
+
+@cache
+def _reasons() -> tuple[Reason, ...]:
+    """What went wrong, by the kind of error and the status of the answer (None for any), and what to do.
+
+    The first that fits counts. `owner` is what stands before the slash.
+    """
+    return (
+        (
+            hub.OfflineModeIsEnabled,
+            None,
+            "This program was told to stay offline. Unset HF_HUB_OFFLINE and start it again.",
+        ),
+        (hub.HFValidationError, None, "“{repo_id:.100}” is no name of the Hub. Write owner/name."),
+        (
+            hub.RepositoryNotFoundError,
+            None,
+            "There is no {repo_id} on the Hub that you may see. Check the name and the token.",
+        ),
+        (hub.RevisionNotFoundError, None, "{repo_id} has no such revision. Check the branch, tag or commit."),
+        (
+            BaseException,
+            (401,),
+            "The Hub does not know this token: it was revoked, has expired or is mistyped. Sign in again.",
+        ),
+        (
+            BaseException,
+            (403,),
+            "This token may not write to {owner}. Take one with write access, or another name before the slash.",
+        ),
+        (BaseException, (402,), "The Hub asks {owner} to pay for this. Look at the plan of that account."),
+        (BaseException, (409,), "The name {repo_id} is taken. Choose another one."),
+        (
+            BaseException,
+            (412,),
+            "Somebody changed {repo_id} meanwhile, so nothing was done. Look at it on the Hub, then try again.",
+        ),
+        (
+            BaseException,
+            (429,),
+            "The Hub asks to slow down. Wait some minutes and try again: what is uploaded is not sent twice.",
+        ),
+        (
+            BaseException,
+            range(500, 1000),
+            "The Hub has trouble ({status}). Try again in a while: what is uploaded already is not sent twice.",
+        ),
+        (BaseException, range(1, 500), "The Hub refused {repo_id}: {message}"),
+        (
+            (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError),
+            None,
+            "The Hub cannot be reached. Check the network.",
+        ),
+        (
+            httpx2.HTTPError,
+            None,
+            "The connection to the Hub broke off. Try again: what is uploaded already is not sent twice.",
+        ),
+        (BaseException, None, "The Hub's answer about {repo_id} could not be used ({kind}: {error})."),
+    )
 
 
 def explain(error: BaseException, repo_id: str) -> UserError:
     """What went wrong with a repository, and what to do, in plain words."""
     response, cause = response_of(error), _root(error)
     status = response.status_code if response is not None else 0
-    reasons = (text for kind, codes, text in REASONS if isinstance(cause, kind) and (codes is None or status in codes))
+    fitting = (row for row in _reasons() if isinstance(cause, row[0]) and (row[1] is None or status in row[1]))
     message = str(getattr(cause, "server_message", None) or f"answer {status}")
     return UserError(
-        next(reasons).format(
+        next(fitting)[2].format(
             repo_id=repo_id,
             owner=repo_id.split("/")[0],
             status=status,
@@ -216,7 +229,7 @@ def _buried(error: BaseException) -> UserError | None:
 
 def _asked(response: httpx2.Response) -> float | None:
     """Seconds that an answer asks to wait."""
-    limits = parse_ratelimit_headers(response.headers)
+    limits = hub_utils.parse_ratelimit_headers(response.headers)
     if limits is not None and limits.remaining == 0:
         return float(limits.reset_in_seconds)
     text = response.headers.get("Retry-After", "").strip()

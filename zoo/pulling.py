@@ -9,15 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx2
-from huggingface_hub import errors as hub
-from huggingface_hub import hf_hub_download, snapshot_download
-
 from zoo import safety
 from zoo.checkpoints import check_checkpoint
 from zoo.errors import PickledWeights, UserError, Withheld
 from zoo.files import read_json, write_json
 from zoo.hub import client, hub_settings
+from zoo.lazily import Lazy
 from zoo.onnx_files import OURS as GRAPH
 from zoo.onnx_files import data_files, stock_graph
 from zoo.pieces import FILES as PIECES
@@ -27,8 +24,13 @@ from zoo.settings import get_settings
 from zoo.tensors import INDEX, INTEGERS, SIMULATED, SINGLE, parts_of
 
 if TYPE_CHECKING:
+    import httpx2
+    import huggingface_hub
     from huggingface_hub import HfApi
+    from huggingface_hub import errors as hub
     from huggingface_hub.hf_api import ModelInfo
+else:
+    httpx2, huggingface_hub, hub = Lazy("httpx2"), Lazy("huggingface_hub"), Lazy("huggingface_hub.errors")
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +100,7 @@ def pull(
                 names, size = wanted(info, options)
             message = f"{repo_id}: {len(names)} files, {size / 1e6:.1f} MB (at most {safety.MAX_BYTES / 1e6:,.0f} MB)"
             (tell or log.info)(message)
-            folder = snapshot_download(repo_id, revision=info.sha, allow_patterns=names, **options)
+            folder = huggingface_hub.snapshot_download(repo_id, revision=info.sha, allow_patterns=names, **options)
             write_json(record, {"repo": repo_id, "revision": revision, "commit": info.sha, "files": names})
             return Path(folder), info.sha or ""
     except Away as away:
@@ -111,7 +113,7 @@ def config_of(name: str) -> dict[str, Any]:
     try:
         with explained(repo_id, revision, with_token=False):
             options: dict[str, Any] = {"token": False, "endpoint": client(None).endpoint}
-            config = read_json(hf_hub_download(repo_id, CONFIG, revision=revision, **options))
+            config = read_json(huggingface_hub.hf_hub_download(repo_id, CONFIG, revision=revision, **options))
     except (UserError, Away):
         return {}
     return config if isinstance(config, dict) else {}
@@ -142,8 +144,8 @@ def fetch_pickles(
             safety.check_size([files[n] for n in names], repo_id)
             size = sum(files[n] or 0 for n in names)
             (tell or log.info)(f"{repo_id}: {len(names)} files, {size / 1e6:.1f} MB")
-            folder = Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=names, **options))
-            return folder, [folder / n for n in pickles], info.sha or ""
+            snapshot = huggingface_hub.snapshot_download(repo_id, revision=info.sha, allow_patterns=names, **options)
+            return Path(snapshot), [Path(snapshot) / n for n in pickles], info.sha or ""
     except Away as away:
         raise UserError(f"The Hub cannot be reached, so {name} cannot be converted. Check the network.") from away
 
@@ -201,12 +203,12 @@ def wanted(info: ModelInfo, options: Mapping[str, Any]) -> tuple[list[str], int]
     if SINGLE in root:
         names.append(SINGLE)
     elif INDEX in root:
-        index = hf_hub_download(info.id, INDEX, revision=info.sha, **options)
+        index = huggingface_hub.hf_hub_download(info.id, INDEX, revision=info.sha, **options)
         names += parts_of(read_json(index), f"{INDEX} of {info.id}")
     graph = GRAPH if GRAPH in root else stock_graph(files) if SINGLE not in root and INDEX not in root else None
     if graph:
         safety.check_size([files[graph]], info.id)
-        path = Path(hf_hub_download(info.id, graph, revision=info.sha, **options))
+        path = Path(huggingface_hub.hf_hub_download(info.id, graph, revision=info.sha, **options))
         folder = graph.rpartition("/")[0]
         names += [graph, *(f"{folder}/{data}" if folder else data for data in data_files(path))]
     names += [name for name in (INTEGERS, SIMULATED) if name in root]
@@ -237,7 +239,7 @@ def _check_config(info: ModelInfo, options: Mapping[str, Any], check: Check) -> 
     safety.check_adapter(names, info.id)
     if CONFIG not in names:
         raise UserError(f"{info.id} has no {CONFIG}, so it is no checkpoint of transformers. Take another model.")
-    config = read_json(hf_hub_download(info.id, CONFIG, revision=info.sha, **options))
+    config = read_json(huggingface_hub.hf_hub_download(info.id, CONFIG, revision=info.sha, **options))
     if not isinstance(config, dict):
         raise UserError(f"{CONFIG} of {info.id} holds no JSON object. Take another revision or model.")
     safety.check_code(config, info.id, CONFIG)
@@ -318,7 +320,7 @@ def _cached(repo_id: str, revision: str | None, record: Path, error: Exception) 
     try:
         # Only what was asked for then is there: a whole repository would be looked for in vain.
         options: dict[str, Any] = {"allow_patterns": pulled["files"], "local_files_only": True}
-        folder = Path(snapshot_download(repo_id, revision=commit, **options))
+        folder = Path(huggingface_hub.snapshot_download(repo_id, revision=commit, **options))
     except hub.LocalEntryNotFoundError:
         raise UserError(
             f"The Hub cannot be reached, and {repo_id} was not downloaded before. Check the network, or pick a bundled "

@@ -8,9 +8,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
 from zoo.encoders import encoder_of
 from zoo.errors import PickledWeights, UserError
 from zoo.families import titles
@@ -27,6 +24,8 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
 MAX_BYTES = 2 * 1024**3
 MAX_FILES = 200
 MIB = 1024**2
+HUB_NAME = re.compile(r"\w(?:[\w.-]{0,94}\w)?", re.ASCII)  # of an owner or a repository of the Hub
+UNUSED = re.compile(r"--|\.\.|\.git$")  # in no such name
 MOST_OF = {
     "tokenizer.json": 128 * MIB,
     "vocab.*": 128 * MIB,
@@ -50,12 +49,11 @@ def check_repo_id(repo_id: str) -> str:
         UserError: it is not of the form `name` or `owner/name`.
     """
     repo_id = repo_id.strip()
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
+    parts = repo_id.split("/")
+    if len(parts) > 2 or not all(map(HUB_NAME.fullmatch, parts)) or UNUSED.search(repo_id):
         raise UserError(
             f"“{repo_id[:100]}” is no model id. Write owner/name, pick a bundled model, or give a folder that exists."
-        ) from error
+        )
     return repo_id
 
 

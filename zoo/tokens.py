@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import TYPE_CHECKING
 
-from huggingface_hub import get_token
-
+from zoo.lazily import Lazy
 from zoo.settings import get_settings
+
+if TYPE_CHECKING:
+    import huggingface_hub
+else:
+    huggingface_hub = Lazy("huggingface_hub")
 
 _TOKEN = re.compile(r"hf_(?:(?:oauth|jwt)_[\w.\-]{4,}|[A-Za-z0-9]{8,})")
 _formatter = logging.Formatter()
@@ -43,7 +48,7 @@ def standard_token() -> str | None:
     """
     if get_settings().on_space:
         return None
-    return get_token()
+    return huggingface_hub.get_token()
 
 
 def _clean(record: logging.LogRecord) -> None:

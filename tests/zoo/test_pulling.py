@@ -44,9 +44,9 @@ def server(monkeypatch, tmp_path):
         return str(tmp_path / SHA)
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
-    monkeypatch.setattr(pulling, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.setattr(huggingface_hub.HfApi, "get_repo_discussions", lambda *_, **__: iter(()))
-    monkeypatch.setattr(pulling, "hf_hub_download", lambda repo_id, name, **_: str(tmp_path / name))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo_id, name, **_: str(tmp_path / name))
     write_json(tmp_path / "config.json", {"model_type": "bert"})
     return state
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zoo import safety
 from zoo.errors import UserError
@@ -117,6 +121,20 @@ def test_broken_onnx(folder):
 @pytest.mark.parametrize("repo_id", ["owner/name", " name "])
 def test_repo_ids(repo_id):
     assert safety.check_repo_id(repo_id) == repo_id.strip()
+
+
+@given(st.text("ab1._-/é g", max_size=12) | st.sampled_from(["a.git", "a/b.git", "a" * 96, "a" * 97, "a/" + "b" * 97]))
+def test_names_are_those_that_the_hub_knows(name):
+    try:
+        validate_repo_id(name.strip())
+        known = True
+    except HFValidationError:
+        known = False
+    try:
+        ours = safety.check_repo_id(name) == name.strip()
+    except UserError:
+        ours = False
+    assert ours is known, name
 
 
 @pytest.mark.parametrize("repo_id", ["a/b/c", "../x", "a b", "x--y/z", "", "a" * 200, "💥"])
