@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -13,6 +13,8 @@ from zoo import engines
 from zoo.errors import UserError
 
 LONGEST_NAME = 200
+COMPARED = "abcd"  # the keys of what the tab Compare has side by side, each `name:percent of compute`
+Pairs = list[tuple[str, float]]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,39 @@ def read(query: Mapping[str, str]) -> Link:
     example = query.get("example") or ""
     place = int(example) if example.isdecimal() and len(example) < 4 else None
     return Link(model, budget, unit, engine, place, notices)
+
+
+def read_pairs(query: Mapping[str, str], known: Collection[str]) -> tuple[Pairs, list[str]]:
+    """What a link compares: checkpoints and percents of compute, and what of it cannot be used. Never raises.
+
+    Args:
+        query: of the link.
+        known: names that a link may pick: it alone must not make this machine download anything.
+
+    Example:
+        >>> read_pairs({"a": "minilm-l6-qa:100", "b": "minilm-l6-qa:28"}, ["minilm-l6-qa"])
+        ([('minilm-l6-qa', 100.0), ('minilm-l6-qa', 28.0)], [])
+    """
+    pairs: Pairs = []
+    notices: list[str] = []
+    for key in COMPARED:
+        if not (said := query.get(key)):
+            continue
+        name, _, text = said.rpartition(":")
+        percent = float(text) if text.isdecimal() and len(text) < 4 else 0.0
+        if not name or not 1 <= percent <= 100:
+            notices.append(f"The link's {key.upper()} is no checkpoint with a percent of compute.")
+        elif name not in known:
+            notices.append(f"The link's {key.upper()} is not a bundled checkpoint: pick it in the tab Models.")
+        else:
+            pairs.append((name, percent))
+    return pairs, notices
+
+
+def write_pairs(pairs: Iterable[tuple[str | None, float | None]]) -> str:
+    """The part of a link that says what is compared, without a question mark."""
+    rows = [f"{name}:{percent:.0f}" for name, percent in pairs if name and percent is not None]
+    return urlencode(dict(zip(COMPARED, rows, strict=False)), safe="/:@")
 
 
 def read_texts(arrived: str) -> tuple[str, str] | None:

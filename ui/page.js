@@ -84,6 +84,11 @@ window.budgetZoo = {
     if (tab) document.title = `${tab.textContent.trim()} · Budget Zoo`;
   },
 
+  setCompared(query) {
+    if (this.isOpen) this.compared = query;
+    this.write();
+  },
+
   setJob(job) {
     if (this.isOpen) this.job = job;
     this.write();
@@ -94,7 +99,9 @@ window.budgetZoo = {
     this.tab = found.get("tab") || "explore";
     this.job = found.get("job") || "";
     this.card = found.get("card") || "";
-    for (const key of ["tab", "job", "card"]) found.delete(key);
+    const compared = ["a", "b", "c", "d"].filter((key) => found.get(key));
+    this.compared = compared.map((key) => key + "=" + found.get(key)).join("&");
+    for (const key of ["tab", "job", "card", ...compared]) found.delete(key);
     this.explored = found.toString();
   },
 
@@ -103,6 +110,7 @@ window.budgetZoo = {
     if (this.tab && this.tab !== "explore") parts.push("tab=" + encodeURIComponent(this.tab));
     if (this.tab === "jobs" && this.job) parts.push("job=" + encodeURIComponent(this.job));
     if (this.tab === "models" && this.card) parts.push("card=" + encodeURIComponent(this.card));
+    if (this.tab === "compare" && this.compared) parts.push(this.compared);
     if (this.explored) parts.push(this.explored);
     return parts.join("&");
   },
@@ -132,20 +140,22 @@ window.budgetZoo = {
   entry() {
     const explored = new URLSearchParams(this.explored);
     explored.delete("budget");
-    return [this.tab, this.tab === "jobs" && this.job, this.tab === "models" && this.card, explored].join("|");
+    const compared = this.tab === "compare" && (this.compared || "").replace(/:\d+/g, "");
+    const parts = [this.tab, this.tab === "jobs" && this.job, this.tab === "models" && this.card, compared, explored];
+    return parts.join("|");
   },
 
   // Back and forward: a tab is only shown, what else has changed is opened anew from the address.
   goBack() {
     clearTimeout(this.later);
-    const state = () => [this.explored, this.job, this.card];
+    const state = () => [this.explored, this.job, this.card, this.compared];
     const before = state();
     this.readAddress();
     this.entered = this.entry();
     // A tab that shows nothing of its own in the address leaves what the others show as it is.
     const isOther = state().some((part, i) => part && part !== before[i]);
     if (isOther) return location.reload();
-    [this.job, this.card] = before.slice(1);
+    [this.job, this.card, this.compared] = before.slice(1);
     const button = document.querySelector(`#tab-${this.tab}-button`);
     if (button && button.getAttribute("aria-selected") !== "true") button.click();
   },

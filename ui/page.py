@@ -32,7 +32,7 @@ def build(desk: Desk) -> gr.Blocks:
             with gr.Tab(TABS["explore"], id="explore", elem_id="tab-explore") as at["explore"]:
                 explore = build_explore(demo, desk, top)
             with gr.Tab(TABS["compare"], id="compare", elem_id="tab-compare") as at["compare"]:
-                compare = build_compare(desk)
+                compare = build_compare(demo, desk)
             with gr.Tab(TABS["compress"], id="compress", elem_id="tab-compress") as at["compress"]:
                 compress = build_compress(demo)
             with gr.Tab(TABS["jobs"], id="jobs", elem_id="tab-jobs") as at["jobs"]:
@@ -87,8 +87,6 @@ def _join(
         return gr.Tabs(selected="compress")
 
     explore.load_after(models.parts.wanted.change(go_explore, {wanted}, [explore.parts.other, tabs], **QUICK))
-    c = compare.parts
-    rows = [c.many, *c.rows, *c.models, *c.budgets, *c.boxes, c.notice, tabs]
-    compared.change(go_compare, {compared, reads}, rows, **RAW, concurrency_limit=None)
+    compared.change(go_compare, {compared, reads}, [*compare.parts.taken, tabs], **RAW, concurrency_limit=None)
     started.change(go_jobs, {started}, [*jobs.parts.outputs, job, tabs], **QUICK)
     jobs.parts.again.click(again, {job, choices}, compress.parts.filled, **RAW).then(go_compress, None, tabs, **QUICK)

@@ -36,12 +36,12 @@ class Kind(NamedTuple):
     endpoints: tuple[str, ...]
 
 
-KINDS = {
+KINDS = {  # by use: what is bundled comes first, then what small encoders are taken for most
     QA: Kind("questions", "answers questions", ("answer",)),
     CLASSIFICATION: Kind("classify text", "classifies text", ("classify",)),
-    TOKENS.name: Kind("label words", "labels words", ("label",)),
     EMBEDDINGS.name: Kind("likeness of texts", "compares texts by embeddings", ("embed", "rank")),
     RANKING.name: Kind("rank passages", "ranks passages", ("rank",)),
+    TOKENS.name: Kind("label words", "labels words", ("label",)),
 }
 
 

@@ -197,6 +197,18 @@ def test_a_link_carries_ones_own_text_back_goes_back_and_a_reload_loses_nothing(
     expect(passage).to_have_value("Ada keeps bees.\n\tGrace keeps a goat called Ünal.")
 
 
+def test_a_link_brings_who_is_compared(page, url):
+    name = "minilm-l6-qa-length-adaptive-int8"
+    page.goto(f"{url}?tab=compare&a={name}:100&b={name}:40&c=minilm-l6-qa:100")
+    budgets = [page.locator(f"#compare-budget-{letter} input[type=range]") for letter in "ABC"]
+    for box, percent in zip(budgets, ("100", "40", "100"), strict=True):
+        expect(box).to_have_value(percent)
+    budgets[1].focus()
+    budgets[1].press("ArrowLeft")
+    wait_for_link(page, "b", f"{name}:39")
+    assert linked(page, "a") == f"{name}:100" and linked(page, "c") == "minilm-l6-qa:100"
+
+
 def test_a_permalink_outlives_a_slow_start(page, url):
     # What the page writes into the address late here stands there at once, before the server is asked what it says.
     page.add_init_script(

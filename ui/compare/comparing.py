@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import gradio as gr
 
-from ui import curves
+from ui import curves, links
 from ui.compare.contest import LEAST, MOST, agreement, ask_all, bars, stamp, tabulate, time_all, write_csv
 from ui.compare.parts import CompareParts
 from ui.desk import Desk
@@ -54,17 +54,34 @@ class Comparing(Speaker[CompareParts]):
             return self.nothing(p.notice)
         return self._set_kind(first, values[p.reads], others) | self.note("notice", None)
 
+    @spoken("notice")
+    def open(self, values: Values, request: gr.Request) -> Updates:
+        """The page opens: who is compared, where the link says so."""
+        pairs, notices = links.read_pairs(dict(request.query_params), [name for _, name, _ in self.bundled])
+        if not pairs:
+            return self.note("notice", " ".join(notices)) if notices else self.nothing(self.parts.many)
+        updates = self.take([name for name, _ in pairs], values[self.parts.reads])
+        for budget, (_, percent) in zip(self.parts.budgets, pairs, strict=False):
+            updates[budget] = percent
+        return updates | {self.parts.link: links.write_pairs(pairs)} | self.note("notice", " ".join(notices))
+
+    def tell(self, values: Values) -> Updates:
+        """Who is compared has changed: so does the link."""
+        p = self.parts
+        pairs = [(values[model], values[budget]) for model, budget in zip(p.models, p.budgets, strict=True)]
+        return {p.link: links.write_pairs(pairs[: _rows(values[p.many])])}
+
     def take(self, names: Sequence[str], reads: str | None) -> Updates:
         """These checkpoints in the rows, each at full length; what the rest offers follows the first.
 
         Args:
-            names: of another tab's choice.
+            names: of a link's or another tab's choice.
             reads: key of what A reads now.
         """
         p = self.parts
         choices = [(name, name) for name in names]
         choices += [(title, name) for title, name, _ in self.bundled if name not in names]
-        updates: Updates = {p.many: max(LEAST, len(names))}
+        updates: Updates = {p.many: max(LEAST, len(names)), p.link: links.write_pairs((name, 100) for name in names)}
         for i, (row, model, budget) in enumerate(zip(p.rows, p.models, p.budgets, strict=True)):
             updates[row] = gr.update(visible=i < len(names))
             value = names[i] if i < len(names) else names[0] if names else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ui.events import Outputs
+from ui.events import Inputs, Outputs
 
 
 @dataclass
@@ -29,6 +29,17 @@ class CompareParts:
     stamp: gr.Markdown
     csv: gr.Button
     csv_text: gr.Textbox
+    link: gr.Textbox
+
+    @property
+    def pairs(self) -> Inputs:
+        """What says who is compared, and at which budgets."""
+        return {self.many, *self.models, *self.budgets}
+
+    @property
+    def taken(self) -> Outputs:
+        """What changes where others say who is compared."""
+        return [self.many, *self.rows, *self.models, *self.budgets, *self.boxes, self.link, self.notice]
 
     @property
     def boxes(self) -> Outputs:

@@ -27,7 +27,7 @@ class CompareTab:
     comparing: Comparing
 
 
-def build_compare(desk: Desk) -> CompareTab:
+def build_compare(demo: gr.Blocks, desk: Desk) -> CompareTab:
     """Put the tab's content where the Blocks stands, and wire it."""
     entries = sorted(catalog.bundled(), key=lambda entry: entry.task != QA)
     reading = reading_of(entries[0]) if entries else questions()
@@ -39,6 +39,10 @@ def build_compare(desk: Desk) -> CompareTab:
     outputs = [p.notice, p.verdict, p.table, p.plot, p.stamp, p.csv, p.csv_text]
     inputs = {p.many, p.question, p.passage, *p.models, *p.budgets}
     gr.on([p.go.click, p.question.submit], h.run, inputs, outputs, **RAW, **DEVICE)
+    demo.load(h.open, {p.reads}, p.taken, **QUICK)
+    changed = [p.many.input, *(model.input for model in p.models), *(budget.release for budget in p.budgets)]
+    gr.on([*changed, p.go.click], h.tell, p.pairs, [p.link], **QUICK, trigger_mode="always_last")
+    p.link.change(None, p.link, None, js="(query) => { budgetZoo.setCompared(query); }", **QUICK)
     p.csv.click(None, p.csv_text, None, js="(text) => { budgetZoo.save('comparison', text); }", **QUICK)
     return CompareTab(p, h)
 
@@ -108,4 +112,5 @@ def _place(entries: list[Entry], reading: Reading) -> CompareParts:
         p["stamp"] = markdown(elem_id="compare-stamp", elem_classes="quiet")
         p["csv"] = gr.Button("Download CSV", size="sm", interactive=False, elem_id="compare-csv")
     p["csv_text"] = gr.Textbox(visible="hidden", elem_id="compare-csv-text")
+    p["link"] = gr.Textbox(visible="hidden", elem_id="compare-link")
     return CompareParts(**p)

@@ -123,8 +123,14 @@ class Selecting(Speaker[Parts]):
         names = [name for _, name, task in self._all(setting.choices) if task == values[self.parts.task]]
         if not names:
             raise UserError("There is no checkpoint for that here: load one from a folder or the Hub.")
-        name = self.default if self.default in names else names[0]
-        return self._select(str(name), setting, []) | self.note("hint", None)
+        return self._select(self._first(names), setting, []) | self.note("hint", None)
+
+    def _first(self, names: list[str]) -> str:
+        """What a task opens with: the page's own checkpoint, else one that reads a single text, else any."""
+        if self.default in names:
+            return str(self.default)
+        bundled = [name for _, name, _ in self.bundled if name in names]
+        return next((name for name in bundled if reading_of(self.desk.entry(name)).texts == 1), names[0])
 
     def _all(self, choices: list[Checkpoint] | None) -> list[Checkpoint]:
         """Everything that can be picked: what is bundled, and what this visitor loaded."""
