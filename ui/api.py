@@ -22,6 +22,7 @@ from ui.replies import (
     reply_of,
 )
 from ui.schemas import (
+    HIDDEN,
     AnswerReply,
     ClassifyReply,
     EmbedReply,
@@ -305,8 +306,7 @@ def add_look_ups() -> None:
 
         def work() -> list[JobReply]:
             table = people.jobs_of(people.who(profile), max(1, min(int(limit), 1000)))
-            hidden = ("folder", "process")  # paths and process ids of this machine
-            rows = ({key: value for key, value in job.to_dict().items() if key not in hidden} for job in table)
+            rows = ({key: value for key, value in job.to_dict().items() if key not in HIDDEN} for job in table)
             return [cast(JobReply, row) for row in rows]
 
         return _speak(work)

@@ -231,6 +231,9 @@ class ModelReply(TypedDict):
     url: str
 
 
+HIDDEN = ("folder", "process")  # of a job: paths and process ids of this machine
+
+
 class JobReply(TypedDict):
     """A job; times in seconds since 1970."""
 
