@@ -8,6 +8,7 @@ from typing import Any
 
 from typer.main import get_command
 
+from bench.__main__ import app as bench
 from compress.__main__ import app as compress
 from zoo.__main__ import app as zoo
 
@@ -16,14 +17,14 @@ REFERENCE = ROOT / "docs" / "command-line.md"
 HEAD = """# The command line
 
 Written by `python -m tests.docs_kit` from what `--help` says. After `pip install .` each command is `budget-zoo zoo …`
-or `budget-zoo compress …` too; `python -m bench --help` lists the benchmarks.
+or `budget-zoo compress …` too; the benchmarks need a copy of the repository.
 """
 
 
 def reference() -> str:
     """Every command with its arguments and options."""
     parts = [HEAD]
-    for name, app in (("zoo", zoo), ("compress", compress)):
+    for name, app in (("zoo", zoo), ("compress", compress), ("bench", bench)):
         group: Any = get_command(app)
         parts += [f"## `python -m {name}`", group.help]
         for command in sorted(group.commands):
