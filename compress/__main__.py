@@ -17,6 +17,7 @@ from compress.data import uploads
 from compress.data.intake import Intake
 from compress.jobs import jobs
 from compress.jobs.goals import about, by_goal, lacking
+from compress.jobs.launchers import price_of
 from compress.jobs.ledger import Job, get_ledger
 from compress.jobs.queue import serve
 from compress.progress import Progress
@@ -128,7 +129,12 @@ def submit(
         str, typer.Argument(help="a shipped recipe's name, a YAML file, an earlier run's folder, or a job to repeat")
     ],
     set_: Annotated[list[str] | None, typer.Option("--set", help="change a key: finetune.epochs=1")] = None,
-    launcher: Annotated[str, typer.Option(help="local, torchrun, torchrun:N or ray")] = "local",
+    launcher: Annotated[
+        str,
+        typer.Option(
+            help="local, torchrun, torchrun:N, ray, or hf-job:FLAVOR for a machine of the Hub; its price is told"
+        ),
+    ] = "local",
     name: Annotated[str, typer.Option(help="what to call it; by default the recipe's name")] = "",
     data: OwnData = None,
     skip: Skip = False,
@@ -140,7 +146,12 @@ def submit(
     source = repeated.folder if repeated else recipe
     changes = [*_own_data(source, data, _intake(data, skip, column, label), set_), *(set_ or ())]
     default = repeated.name if repeated else recipe if recipe in shipped() else Path(recipe).stem
-    typer.echo(jobs.submit(load(source, changes), name or default, _user(), launcher).id)
+    made = load(source, changes)
+    if price := price_of(launcher):
+        typer.echo(price, err=True)
+        if sys.stdin.isatty():
+            typer.confirm("Start it?", abort=True, err=True)
+    typer.echo(jobs.submit(made, name or default, _user(), launcher).id)
 
 
 @app.command("jobs")

@@ -27,6 +27,7 @@ from starlette.routing import Route
 
 from tests.hub_answers import Lost
 from tests.hub_answers import error as _error
+from tests.hub_jobs import Jobs
 from tests.hub_state import DAY, Hub, Repo
 
 LFS = (".safetensors", ".onnx", ".png", ".bin")
@@ -287,7 +288,8 @@ class Api:
         asked = await request.json() if request.method == "POST" else {}
         if what in ("hardware", "runtime"):
             repo.extra["hardware"] = asked.get("flavor", repo.extra.get("hardware"))
-            return JSONResponse({"stage": "BUILDING", "hardware": {"requested": repo.extra["hardware"]}})
+            about = {"hardware": {"requested": repo.extra["hardware"]}, "volumes": repo.extra.get("volumes")}
+            return JSONResponse({"stage": "BUILDING", **about})
         kept = repo.extra.setdefault(what, {})
         if asked:
             kept[asked["key"]] = asked["value"]
@@ -328,6 +330,7 @@ def build(hub: Hub) -> Starlette:
             route("/api/collections", "collection", api.collections, "GET", "POST"),
             route("/api/collections/{owner}/{slug}", "collection", api.collection),
             route("/api/collections/{owner}/{slug}/items", "collection", api.collection, "POST"),
+            *Jobs(hub).routes(route),
             route("/api/{kind:str}", "list", api.list),
             route(repo, "info", api.info),
             route(repo + "/revision/{revision:path}", "info", api.info),
@@ -377,6 +380,7 @@ class HubServer:
 
     def __exit__(self, *_: Any) -> None:
         self.server.should_exit = True
+        self.hub.end_jobs()
         self.thread.join(timeout=30)
 
 

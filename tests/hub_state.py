@@ -19,6 +19,7 @@ from starlette.requests import Request
 DAY = "2026-01-01T00:00:00.000Z"
 OPERATIONS = ("whoami", "create", "validate", "preupload", "batch", "upload", "verify", "commit", "tag", "refs")
 OPERATIONS += ("list", "info", "tree", "resolve", "collection", "space", "page", "discussions")
+OPERATIONS += ("hardware", "run_job", "list_jobs", "inspect_job", "job_logs", "cancel_job", "bucket", "volumes")
 
 
 @dataclass
@@ -123,6 +124,8 @@ class Hub:
         }
         self.repos: dict[tuple[str, str], Repo] = {}
         self.collections: dict[str, dict[str, Any]] = {}
+        self.jobs: dict[str, Any] = {}  # see `tests.hub_jobs`
+        self.buckets: dict[str, dict[str, Any]] = {}
         self.faults: dict[str, list[Any]] = defaultdict(list)
         self.retry_after = 1
         self.log: list[tuple[str, str, str]] = []
@@ -130,6 +133,11 @@ class Hub:
         self.url = ""
         (folder / "lfs").mkdir(parents=True, exist_ok=True)
         (folder / "git").mkdir(exist_ok=True)
+
+    def end_jobs(self) -> None:
+        """Whoever follows one hears that it is over."""
+        for job in self.jobs.values():
+            job.end("DELETED")
 
     def count(self, operation: str) -> int:
         """How many requests of an operation came."""

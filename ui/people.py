@@ -9,6 +9,7 @@ from gradio.context import LocalContext
 from gradio.helpers import special_args
 
 from compress.jobs import jobs
+from compress.jobs.launchers import is_on_hub
 from compress.jobs.ledger import Job
 from ui.gate import is_loopback
 from zoo import publishing
@@ -110,15 +111,15 @@ def token_here(request: gr.Request | None) -> str | None:
     return publishing.standard_token() if at_machine(request) and not get_settings().on_space else None
 
 
-def token_for(oauth: gr.OAuthToken | None, request: gr.Request) -> str:
-    """The token to publish with, for one event: the signed-in person's on a Space, this machine's elsewhere.
+def token_for(oauth: gr.OAuthToken | None, request: gr.Request | None) -> str:
+    """The token to publish, or to run on the Hub, with: on a Space the signed-in person's, this machine's elsewhere.
 
     Raises:
         UserError: there is none, or the visitor does not sit at this machine.
     """
     if get_settings().on_space:
         if oauth is None:
-            raise UserError("Sign in first, at the top of the page: what you publish goes to your own account.")
+            raise UserError("Sign in first, at the top of the page: this goes to your own account.")
         return oauth.token
     if not at_machine(request):
         raise UserError(
@@ -132,3 +133,12 @@ def token_for(oauth: gr.OAuthToken | None, request: gr.Request) -> str:
             "HF_TOKEN set, then try again."
         )
     return token
+
+
+def token_of_launcher(launcher: str, oauth: gr.OAuthToken | None, request: gr.Request | None) -> str | None:
+    """The token that a job on the Hub runs with, and is paid by; None for jobs that run elsewhere.
+
+    Raises:
+        UserError: as `token_for`.
+    """
+    return token_for(oauth, request) if is_on_hub(launcher) else None

@@ -257,6 +257,9 @@ def deploy(
     private: Annotated[bool, typer.Option("--private", help="make a new Space private")] = False,
     variable: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, as often as needed")] = None,
     secret: Annotated[list[str] | None, typer.Option(help="NAME; its value comes from the environment")] = None,
+    bucket: Annotated[
+        str | None, typer.Option(help="owner/name of a storage bucket, in which jobs and results outlive restarts")
+    ] = None,
 ) -> None:
     """Put this program on a Hugging Face Space, or bring one up to date."""
     variables = {}
@@ -265,7 +268,7 @@ def deploy(
         if not key or not equals:
             raise UserError(f"“{pair}” should be KEY=VALUE.")
         variables[key] = value
-    space = Space(preset.value, private, hardware, variables, secret or ())
+    space = Space(preset.value, private, hardware, variables, secret or (), bucket)
     done = push(repo, _token(), space, dry_run, tell=typer.echo)
     new = [(path, size) for path, size in done.files if path not in done.unchanged]
     for path, size in new:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
+from huggingface_hub import Volume
 
 from zoo import safety
 from zoo.commits import Item, State, follow, look, push, unchanged
@@ -29,7 +30,8 @@ PACKAGES = ("compress", "ui", "zoo")
 FILES = ("LICENSE", "app.py")
 # Data for a Space; as a folder in the bundle it would be taken for the package `spaces` that gradio looks for there.
 CARD, LOCK, EXPLORER_LOCK = "spaces/README.md", "requirements.lock", "spaces/requirements.lock"
-PRESET = "BUDGET_ZOO_PRESET"
+PRESET, HOME = "BUDGET_ZOO_PRESET", "BUDGET_ZOO_HOME"
+MOUNT = "/data"  # where a Space finds its bucket
 Preset = Literal["explorer", "full"]
 
 
@@ -95,6 +97,8 @@ class Space:
         hardware: as the Hub names it, such as cpu-upgrade.
         variables: of the Space, beside the preset.
         secrets: names; their values are read from this process's environment and are never shown.
+        bucket: owner/name of a storage bucket, made where there is none, in which jobs and their results outlive
+            restarts: the disk of a Space does not.
     """
 
     preset: Preset = "explorer"
@@ -102,6 +106,7 @@ class Space:
     hardware: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     secrets: Sequence[str] = ()
+    bucket: str | None = None
 
 
 def deploy(
@@ -128,6 +133,8 @@ def deploy(
     space = space or Space()
     say = tell or log.info
     repo_id = safety.check_repo_id(repo_id)
+    if space.bucket and safety.check_repo_id(space.bucket).count("/") != 1:
+        raise UserError(f"“{space.bucket}” is no name of a bucket. Write owner/name.")
     missing = [name for name in space.secrets if not os.environ.get(name)]
     if missing:
         raise UserError(f"The environment holds no {', '.join(missing)}. Set it, then deploy again.")
@@ -202,17 +209,28 @@ def _settings(api: HfApi, repo_id: str, space: Space, exists: bool) -> dict[str,
     """What is to be set, by a line for people (never a secret's value), with the call that sets it."""
     variables = patiently(lambda: api.get_space_variables(repo_id)) if exists else {}
     steps: dict[str, Callable[[], Any]] = {}
-    for key, value in {**space.variables, PRESET: space.preset}.items():
+    runs = patiently(lambda: api.get_space_runtime(repo_id)) if exists and (space.hardware or space.bucket) else None
+    home = {HOME: MOUNT} if space.bucket else {}
+    if space.bucket:
+        others = [each for each in (runs and runs.volumes) or () if each.mount_path != MOUNT]
+        wanted = Volume(type="bucket", source=space.bucket, mount_path=MOUNT, read_only=False)
+        if runs is None or wanted.to_dict() not in [each.to_dict() for each in runs.volumes or ()]:
+            steps[f"bucket {space.bucket} at {MOUNT}"] = lambda: _mount(api, repo_id, [*others, wanted])
+    for key, value in {**home, **space.variables, PRESET: space.preset}.items():
         if key not in variables or variables[key].value != value:
             steps[f"variable {key}={value}"] = lambda k=key, v=value: api.add_space_variable(repo_id, k, v)
     for name in space.secrets:
         steps[f"secret {name}"] = lambda k=name: api.add_space_secret(repo_id, k, os.environ[k])
-    if space.hardware:
-        runs = patiently(lambda: api.get_space_runtime(repo_id)) if exists else None
-        if runs is None or space.hardware not in (runs.hardware, runs.requested_hardware):
-            hardware: Any = space.hardware
-            steps[f"hardware {space.hardware}"] = lambda: api.request_space_hardware(repo_id, hardware)
+    if space.hardware and (runs is None or space.hardware not in (runs.hardware, runs.requested_hardware)):
+        hardware: Any = space.hardware
+        steps[f"hardware {space.hardware}"] = lambda: api.request_space_hardware(repo_id, hardware)
     return steps
+
+
+def _mount(api: HfApi, repo_id: str, volumes: Sequence[Volume]) -> None:
+    """Mounts these volumes on the Space, and makes the bucket among them where there is none."""
+    api.create_bucket(volumes[-1].source, private=True, exist_ok=True)
+    api.set_space_volumes(repo_id, list(volumes))
 
 
 def _check_arrived(state: State | None, items: Sequence[Item], repo_id: str) -> None:

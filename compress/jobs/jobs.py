@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from compress.data import uploads
+from compress.jobs import keys, storage
 from compress.jobs.estimate import disk_gib
-from compress.jobs.launchers import launcher_of
+from compress.jobs.following import follow, take_up
+from compress.jobs.launchers import is_on_hub, launcher_of
 from compress.jobs.ledger import Changes, Job, get_ledger
 from compress.jobs.limits import GIB, check_space
 from compress.jobs.workers import get_workers
@@ -29,9 +31,10 @@ log = logging.getLogger(__name__)
 
 SOON = 60.0  # seconds after which a job that nobody looks at is told
 FAILED_STARTS, LONGEST_PAUSE = 3, 600.0
+NO_TOKEN = "Machines of the Hub are paid by an account: sign in with `hf auth login` first, or on the page."
 
 
-def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local") -> Job:
+def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local", token: str | None = None) -> Job:
     """Queues a recipe and sees to it that a worker runs.
 
     Args:
@@ -39,12 +42,17 @@ def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local
         name: what to call it; by default the recipe's kind.
         owner: whose it is.
         launcher: see `compress.jobs.launchers.launcher_of`.
+        token: of the Hub, for a job that runs there; kept in this process's memory alone. Without one a worker needs
+            this machine's.
 
     Raises:
-        UserError: no such launcher, something that is not installed, too little disk space, a full queue, or a queue
-            that cannot be reached.
+        UserError: no such launcher, no token for one of the Hub's, something that is not installed, too little disk
+            space, a full queue, or a queue that cannot be reached.
     """
+    if is_on_hub(launcher) and not (token or keys.token_of("")):
+        raise UserError(NO_TOKEN)
     launcher_of(launcher).check()
+    storage.check(get_settings().home)
     check(recipe, owner)
     waiting = [job for job in jobs() if job.is_open]
     settings = get_settings()
@@ -62,8 +70,7 @@ def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local
         raise UserError(
             f"The job cannot be written to {settings.home}: {error.strerror or error}. Check its rights and the disk."
         ) from error
-    _see_to_worker(job)
-    return job
+    return _see_to(job, token)
 
 
 def jobs(owner: str | None = None, limit: int | None = None) -> list[Job]:
@@ -80,8 +87,12 @@ def find(job_id: str) -> Job:
     return get_ledger().read(job_id)
 
 
-def cancel(job_id: str) -> Job:
+def cancel(job_id: str, token: str | None = None) -> Job:
     """Cancels a job: at once while it waits, within ten seconds while it runs. What it has made stays.
+
+    Args:
+        job_id: of the job.
+        token: as of `submit`.
 
     Raises:
         UserError: there is no such job.
@@ -89,13 +100,17 @@ def cancel(job_id: str) -> Job:
     ledger = get_ledger()
     if job := ledger.change(job_id, ("queued",), state="cancelled", reason="", ended=time.time()):
         return job
-    if ledger.change(job_id, ("running",), state="cancelling", reason=""):
-        get_workers().start()  # only a worker ends the process
+    if job := ledger.change(job_id, ("running",), state="cancelling", reason=""):
+        _look_after(job, token)  # only who looks after it ends the process
     return find(job_id)
 
 
-def retry(job_id: str) -> Job:
-    """Queues a failed or cancelled job again; it goes on from what it has made.
+def retry(job_id: str, token: str | None = None) -> Job:
+    """Queues a failed or cancelled job again; it goes on from what it has made, on the Hub from the beginning.
+
+    Args:
+        job_id: of the job.
+        token: as of `submit`.
 
     Raises:
         UserError: there is no such job, it has not failed, or it does not fit on the disk or in the queue any more.
@@ -111,9 +126,12 @@ def retry(job_id: str) -> Job:
     fresh: Changes = {"state": "queued", "reason": "", "started": None, "ended": None, "process": None, "starts": 0}
     fresh |= {"queued": time.time(), "attempt": job.attempt + 1}
     again = ledger.change(job_id, ended, **fresh)
-    if again:
-        _see_to_worker(again)
-    return again or find(job_id)  # somebody else was faster
+    return _see_to(again, token) if again else find(job_id)  # somebody else was faster
+
+
+def follow_on_hub(owner: str, token: str) -> list[str]:
+    """Goes on with what somebody has running on the Hub, as after a restart; returns the ids of these jobs."""
+    return take_up(get_ledger(), owner, token)
 
 
 def logs(job_id: str, lines: int = 200) -> str:
@@ -157,8 +175,11 @@ def mark_published(job_id: str, repo_id: str, commit: str) -> Job:
 
 def keep_worker(every: float = 5.0) -> threading.Thread:
     """Starts a worker, and in the background anew whenever it has died and there is something to do."""
-
+    storage.check(get_settings().home)
     get_workers().start()
+    for job in jobs():
+        if job.is_open and is_on_hub(job.launcher):
+            follow(get_ledger(), job)
     thread = threading.Thread(target=watch_over, args=(every,), daemon=True, name="keep-worker")
     thread.start()
     return thread
@@ -186,7 +207,12 @@ def illness() -> str:
     settings, ledger = get_settings(), get_ledger()
     if ledger.is_gone:
         return f"{ledger.root}, where jobs are kept, is gone. Bring the folder back; new jobs begin a new one."
+    try:
+        storage.check(settings.home)
+    except UserError as error:
+        return str(error)
     waiting = [job for job in jobs() if job.is_open and time.time() - (job.queued or job.created) > SOON]
+    waiting = [job for job in waiting if not is_on_hub(job.launcher)]
     if waiting and not settings.database_url and get_workers().alive() is None:
         return (
             f"{len(waiting)} jobs wait, and no worker runs. Start one and see what it says: "
@@ -195,12 +221,22 @@ def illness() -> str:
     return ""
 
 
-def _see_to_worker(job: Job) -> None:
-    """Starts a worker where none runs; raises UserError that says that the job waits all the same."""
+def _see_to(job: Job, token: str | None) -> Job:
+    """Has somebody look after a job, and returns it; raises UserError that says that it waits all the same."""
     try:
-        get_workers().start()
+        _look_after(job, token)
     except UserError as error:
         raise UserError(f"Job {job.id} is queued, but nobody runs it yet. {error}") from error
+    return job
+
+
+def _look_after(job: Job, token: str | None) -> None:
+    """Starts a worker where none runs; a job on the Hub is followed here where a token was given."""
+    if token and is_on_hub(job.launcher):
+        keys.hold(job.id, token)
+        follow(get_ledger(), job)
+    else:
+        get_workers().start()
 
 
 def _last_words() -> str:

@@ -1,4 +1,4 @@
-"""What starts a job's process: here, as several processes of a torchrun, or on a Ray cluster; behind one Protocol."""
+"""What starts a job's process: here, as several of a torchrun, on a Ray cluster, or on the Hub; behind one Protocol."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from zoo.settings import get_settings
 
 GRACE = 5.0  # seconds between being asked to end and being killed
 MOST_PROCESSES = 8  # that train together on however small a machine
+HUB = "hf-job"  # a machine of the Hub; its name follows after a colon
 UNKNOWN = 255  # exit status of a process that another worker had started
 
 
@@ -47,6 +49,10 @@ class Handle(Protocol):
 
     def stop(self, grace: float = GRACE) -> None:
         """Ends all of it: asks, waits, kills. Returns when it has ended."""
+        ...
+
+    def leave(self) -> None:
+        """Somebody else looks after the job now: ends what only this process can look after."""
         ...
 
 
@@ -107,6 +113,9 @@ class Family:
         self._end(self._gather(), psutil.Process.kill)
         if self._child:
             self._child.wait()
+
+    def leave(self) -> None:
+        self.stop()
 
     def _gather(self) -> list[psutil.Process]:
         for process in list(self._members.values()):
@@ -232,6 +241,9 @@ class _RayRun:
         while self.poll() is None and time.monotonic() < until:
             time.sleep(0.1)
 
+    def leave(self) -> None:
+        self.stop()
+
 
 def _ray_jobs() -> Any:
     require_ray()
@@ -283,16 +295,37 @@ LAUNCHERS: dict[str, Callable[[], Launcher]] = {
 
 
 def launcher_of(name: str) -> Launcher:
-    """The launcher of this name: one of LAUNCHERS, or `torchrun:N` for N processes.
+    """The launcher of this name: one of LAUNCHERS, `torchrun:N` for N processes, `hf-job:FLAVOR` for one of the Hub's.
 
     Raises:
         UserError: there is none.
     """
+    if is_on_hub(name):
+        module: Any = import_module("compress.jobs.hub_job")  # the Hub's client takes long to import
+        return module.OnHub(name.partition(":")[2])
     if several := re.fullmatch(r"torchrun:([1-9]\d{0,2})", name):
         return torchrun(int(several[1]))
     if name not in LAUNCHERS:
-        raise UserError(f"There is no launcher {name!r}. Choose one of {', '.join(LAUNCHERS)}, or torchrun:N.")
+        choices = [*LAUNCHERS, "torchrun:N", f"{HUB}:FLAVOR"]
+        raise UserError(f"There is no launcher {name!r}. Choose one of {', '.join(choices)}.")
     return LAUNCHERS[name]()
+
+
+def is_on_hub(name: str) -> bool:
+    """Whether this launcher runs jobs on machines of the Hub."""
+    return name.partition(":")[0] == HUB
+
+
+def price_of(name: str) -> str:
+    """What a launcher costs, in a sentence; empty where it costs nothing.
+
+    Raises:
+        UserError: it is on the Hub, which cannot be asked or has no such machine.
+    """
+    if not is_on_hub(name):
+        return ""
+    module: Any = import_module("compress.jobs.machines")
+    return module.machine(name.partition(":")[2]).told()
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -6,6 +6,9 @@ import logging
 import os
 import time
 
+from compress.jobs import storage
+from compress.jobs.following import follow
+from compress.jobs.launchers import is_on_hub
 from compress.jobs.ledger import Job, Ledger, get_ledger
 from compress.jobs.supervisor import supervise
 from compress.jobs.workers import get_workers
@@ -20,8 +23,10 @@ def serve(idle: float | None = None) -> None:
     """A worker: runs job after job until it is ended, or for `idle` seconds there was none.
 
     Raises:
-        UserError: a worker runs already and no Postgres is shared, or the Postgres cannot be reached.
+        UserError: a worker runs already and no Postgres is shared, the Postgres cannot be reached, or the home cannot
+            hold a queue.
     """
+    storage.check(get_settings().home)
     ledger, workers = get_ledger(), get_workers()
     ledger.connect()
     while True:
@@ -35,12 +40,15 @@ def serve(idle: float | None = None) -> None:
 
 
 def run_next(ledger: Ledger) -> Job | None:
-    """Sees the job whose turn it is, of those that nobody looks after, to its end.
+    """Sees the job whose turn it is, of those that nobody looks after, to its end; those on the Hub beside it.
 
     Returns:
         The job as it then stands, or None where there was none.
     """
     for job in ledger.waiting():
+        if is_on_hub(job.launcher):
+            follow(ledger, job)
+            continue
         with ledger.claim(job) as claim:
             if claim:
                 return supervise(ledger, claim)

@@ -143,7 +143,7 @@ class _Attempt:
                 checked = time.monotonic()
                 if not self._is_ours():
                     log.warning("job %s is another worker's now", self.job.id)
-                    handle.stop()
+                    handle.leave()
                     return
             time.sleep(POLL)
         if self._is_finished(code):

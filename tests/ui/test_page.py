@@ -70,7 +70,7 @@ def queue(monkeypatch, make_job, tmp_path):
     def listed(owner=None, limit=None):
         return [job for job in known.values() if owner in (None, job.owner)]
 
-    def submit(made, name="", owner="", launcher="local"):
+    def submit(made, name="", owner="", launcher="local", token=None):
         done.append(("submit", made, name, owner, launcher))
         known["c"] = make_job(id="c", name=name, owner=owner, state="queued")
         return known["c"]
@@ -79,8 +79,8 @@ def queue(monkeypatch, make_job, tmp_path):
     monkeypatch.setattr(jobs, "jobs", listed)
     monkeypatch.setattr(jobs, "submit", submit)
     monkeypatch.setattr(jobs, "illness", str)
-    monkeypatch.setattr(jobs, "cancel", lambda job_id: done.append(("cancel", job_id)))
-    monkeypatch.setattr(jobs, "retry", lambda job_id: done.append(("retry", job_id)))
+    monkeypatch.setattr(jobs, "cancel", lambda job_id, token=None: done.append(("cancel", job_id)))
+    monkeypatch.setattr(jobs, "retry", lambda job_id, token=None: done.append(("retry", job_id)))
     monkeypatch.setattr(jobs, "logs", lambda job_id, lines=200: "line one\nline two")
     line = {"stage": "s", "step": 1, "total": 2, "loss": 1.0, "time": 5}
     stage = {"name": "s", "state": "running", "seconds": None, "result": None}

@@ -117,6 +117,26 @@ def test_a_dry_run_does_nothing(local_hub, small):
     assert done.settings == ["variable BUDGET_ZOO_PRESET=explorer", "hardware cpu-basic"]
 
 
+def test_a_bucket_keeps_what_a_restart_would_lose(local_hub, small):
+    done = push(small, preset="full", bucket="writer/zoo-data")
+    assert done.settings == [
+        "bucket writer/zoo-data at /data",
+        "variable BUDGET_ZOO_HOME=/data",
+        "variable BUDGET_ZOO_PRESET=full",
+    ]
+    extra, mounted = local_hub.repo(SPACE, "spaces").extra, {"type": "bucket", "source": "writer/zoo-data"}
+    assert local_hub.buckets == {"writer/zoo-data": {"visibility": "private"}}
+    assert extra["volumes"] == [{**mounted, "mountPath": "/data", "readOnly": False}]
+    assert extra["variables"]["BUDGET_ZOO_HOME"] == "/data"
+    assert push(small, preset="full", bucket="writer/zoo-data").settings == []
+    model = {"type": "model", "source": "writer/x", "mountPath": "/models"}
+    extra["volumes"].append(model)
+    push(small, preset="full", bucket="zoo-org/other")
+    assert extra["volumes"] == [model, {**mounted, "source": "zoo-org/other", "mountPath": "/data", "readOnly": False}]
+    with pytest.raises(UserError, match="no name of a bucket. Write owner/name."):
+        push(small, bucket="zoo-data")
+
+
 def test_secrets_come_from_the_environment_and_are_shown_nowhere(local_hub, small, monkeypatch):
     with pytest.raises(UserError, match="holds no CANARY"):
         push(small, secrets=["CANARY"])

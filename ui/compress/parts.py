@@ -46,6 +46,8 @@ class ComposeParts:
     to_start: gr.Button
     name: gr.Textbox
     launcher: gr.Radio
+    machine: gr.Dropdown
+    price: gr.Markdown
     start: gr.Button
     backs: dict[int, gr.Button]
     started: gr.Textbox

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 from pydantic import BaseModel
 
-from compress.jobs import jobs
+from compress.jobs import jobs, machines
 from compress.jobs.estimate import estimate
-from compress.jobs.launchers import launcher_of
+from compress.jobs.launchers import HUB, is_on_hub, launcher_of
 from compress.recipe import heard
 from compress.recipe.kind import missing
 from compress.recipe.load import dump, expanded
@@ -57,21 +57,45 @@ class Starting(Speaker[ComposeParts]):
 
     @spoken("notice")
     def name(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
-        """Name or launcher changed: so does the command, and what the launcher lacks is told."""
+        """Name or launcher changed: so does the command, and what the launcher lacks, or costs, is told."""
         p, preset = self.parts, presets.find(values[self.parts.preset], profile)
         recipe, _ = self._recipe(values, preset)
         if recipe is None:
             return self.nothing(p.command)
         name, launcher = (values[p.name] or "").strip(), values[p.launcher] or "local"
-        updates: Updates = {p.command: _command(preset, recipe, "" if name == preset.name else name, launcher)}
+        updates: Updates = {
+            p.machine: gr.update(visible=False),
+            **self.note("price", None),
+            **self.note("notice", None),
+        }
         try:
-            launcher_of(launcher).check()
+            if is_on_hub(launcher):
+                shown, launcher = self._machines(values[p.machine])
+                updates |= shown
+            else:
+                launcher_of(launcher).check()
         except UserError as error:
-            return updates | self.note("notice", str(error))
-        return updates | self.note("notice", None)
+            updates |= self.note("notice", str(error))
+        return updates | {p.command: _command(preset, recipe, "" if name == preset.name else name, launcher)}
+
+    def _machines(self, picked: str | None) -> tuple[Updates, str]:
+        """The Hub's machines to pick from, the cheapest at first, and what they cost; the picked one's launcher."""
+        p, there = self.parts, machines.machines()
+        if not there:
+            raise UserError("The Hub lends no machines at the moment. Take this machine.")
+        chosen = next((each for each in there if each.name == picked), there[0])
+        choices = [(f"{each.name}: {each.parts}, {each.price}", each.name) for each in there]
+        box = gr.update(choices=choices, value=chosen.name, visible=True)
+        return {p.machine: box, **self.note("price", chosen.told())}, f"{HUB}:{chosen.name}"
 
     @spoken("notice")
-    def start(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+    def start(
+        self,
+        values: Values,
+        profile: gr.OAuthProfile | None,
+        request: gr.Request | None = None,
+        oauth: gr.OAuthToken | None = None,
+    ) -> Updates:
         """Start: the job is queued, and the Jobs tab shows it."""
         p, person = self.parts, people.who(profile)
         people.must_start(person)
@@ -81,7 +105,10 @@ class Starting(Speaker[ComposeParts]):
             raise UserError("Some values cannot be used yet: go back to the recipe. " + " ".join(faults.values()))
         guard(preset.schema, recipe.model_dump(mode="json"))
         name, launcher = (values[p.name] or "").strip() or preset.name, values[p.launcher] or "local"
-        job = jobs.submit(recipe, name=name, owner=person.name, launcher=launcher)
+        if launcher == HUB:
+            launcher = f"{HUB}:{values[p.machine] or ''}"
+        token = people.token_of_launcher(launcher, oauth, request)
+        job = jobs.submit(recipe, name=name, owner=person.name, launcher=launcher, token=token)
         return {p.started: job.id, p.walk: gr.Walkthrough(selected=SOURCE), **self.note("notice", None)}
 
     def _recipe(self, values: Values, preset: Preset) -> tuple[Any, dict[str, str]]:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from compress.data import uploads
 from compress.jobs import goals
+from compress.jobs.launchers import HUB
 from ui.compress import presets, sources
 from ui.compress.choosing import Choosing
 from ui.compress.filling import Filling
@@ -24,7 +25,12 @@ from zoo.tasks import TASKS
 
 FORM = Path(__file__).with_name("form.js")
 FIRST = "static_int8"  # the preset that the tab opens with: offline, and done in minutes
-LAUNCHERS = [("this machine", "local"), ("several processes (torchrun)", "torchrun"), ("a Ray cluster", "ray")]
+LAUNCHERS = [
+    ("this machine", "local"),
+    ("several processes (torchrun)", "torchrun"),
+    ("a Ray cluster", "ray"),
+    ("a machine of the Hub, paid by the minute", HUB),
+]
 
 
 @dataclass
@@ -64,8 +70,9 @@ def build_compress(demo: gr.Blocks) -> CompressTab:
     p.to_start.click(lambda: gr.Walkthrough(selected=START), None, p.walk, **QUICK)
     for step, back in p.backs.items():
         back.click(lambda step=step: gr.Walkthrough(selected=step), None, p.walk, **QUICK)
-    job: Inputs = {p.preset, p.name, p.launcher, p.form}
-    gr.on([p.name.blur, p.launcher.input], starting.name, job, [p.command, p.notice], **QUICK)
+    job: Inputs = {p.preset, p.name, p.launcher, p.machine, p.form}
+    named = [p.command, p.machine, p.price, p.notice]
+    gr.on([p.name.blur, p.launcher.input, p.machine.input], starting.name, job, named, **QUICK)
     p.start.click(starting.start, job, [p.started, p.walk, p.notice], **calm, trigger_mode="once")
     return CompressTab(p, choosing, filling, starting)
 
@@ -177,6 +184,8 @@ def _place_start(p: dict[str, Any]) -> None:
     with gr.Row(equal_height=False):
         p["name"] = gr.Textbox(label="Name of the job", max_lines=1, max_length=80, min_width=260, elem_id="job-name")
         p["launcher"] = gr.Radio(LAUNCHERS, value="local", label="Where it runs", min_width=260, elem_id="launcher")
+    p["machine"] = gr.Dropdown([], label="Which machine of the Hub", visible=False, elem_id="machine")
+    p["price"] = markdown(visible=False, elem_id="price")
     p["command"] = gr.Code(
         language="shell", label="The same from the command line", interactive=False, wrap_lines=True, lines=2,
         max_lines=12, elem_id="command",

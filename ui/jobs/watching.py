@@ -23,10 +23,13 @@ class Watching(Speaker[JobParts]):
     """What looks at jobs, and stops or retries them. Whoever asks only ever reaches their own."""
 
     @spoken("notice")
-    def open(self, request: gr.Request, profile: gr.OAuthProfile | None) -> Updates:
-        """The page opens: the table, and the job that the link names."""
+    def open(self, request: gr.Request, profile: gr.OAuthProfile | None, oauth: gr.OAuthToken | None = None) -> Updates:
+        """The page opens: the table, and the job that the link names. What ran on the Hub is followed again."""
+        person = people.who(profile)
+        if oauth and person.name:  # tokens are in nobody's memory after a restart
+            jobs.follow_on_hub(person.name, oauth.token)
         job_id = str(request.query_params.get("job") or "")[:LONGEST_ID]
-        return {self.parts.job: job_id} | self._look_at(people.who(profile), job_id)
+        return {self.parts.job: job_id} | self._look_at(person, job_id)
 
     @spoken("notice")
     def refresh(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
@@ -46,20 +49,37 @@ class Watching(Speaker[JobParts]):
         return {self.parts.job: job_id} | self._look_at(people.who(profile), job_id)
 
     @spoken("notice")
-    def cancel(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+    def cancel(
+        self,
+        values: Values,
+        profile: gr.OAuthProfile | None,
+        request: gr.Request | None = None,
+        oauth: gr.OAuthToken | None = None,
+    ) -> Updates:
         """End the job; what it made so far is kept."""
-        return self._do(jobs.cancel, values, profile)
+        return self._do(jobs.cancel, values, people.who(profile), lambda job: _token(job, oauth, request))
 
     @spoken("notice")
-    def retry(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+    def retry(
+        self,
+        values: Values,
+        profile: gr.OAuthProfile | None,
+        request: gr.Request | None = None,
+        oauth: gr.OAuthToken | None = None,
+    ) -> Updates:
         """Go on with a job that failed or was cancelled, from its last checkpoint."""
         people.must_start(people.who(profile))
-        return self._do(jobs.retry, values, profile)
+        return self._do(jobs.retry, values, people.who(profile), lambda job: _token(job, oauth, request))
 
-    def _do(self, action: Callable[[str], object], values: Values, profile: gr.OAuthProfile | None) -> Updates:
-        person = people.who(profile)
+    def _do(
+        self,
+        action: Callable[[str, str | None], object],
+        values: Values,
+        person: people.Person,
+        token: Callable[[Job], str | None],
+    ) -> Updates:
         job = people.job_of(person, values[self.parts.job])
-        action(job.id)
+        action(job.id, token(job))
         return self._look_at(person, job.id)
 
     def _look_at(self, person: people.Person, job_id: str) -> Updates:
@@ -118,3 +138,7 @@ class Watching(Speaker[JobParts]):
             updates[p.operators] = sensitivity.tabulate(report)
             updates[p.waiting] = gr.update(visible=curve is None and growth is None)
         return updates, mark
+
+
+def _token(job: Job, oauth: gr.OAuthToken | None, request: gr.Request | None) -> str | None:
+    return people.token_of_launcher(job.launcher, oauth, request)
