@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from zoo.catalog import MODELS
@@ -62,7 +63,8 @@ def _front(name: str, front: dict[str, Any]) -> str:
         f"The front of `{name}` ({on['metric']}, {on['n']:,} scored; p50 at {on['latency_tokens']} tokens, {threads}, "
         f"{on['engine']}, {on['cpu']}{instructions}):"
     )
-    return f"{about}\n\n{_table(['MACs', shown(metric), 'p50 ms'], '|--:|--:|--:|', rows)}"
+    table = _table(["MACs", shown(metric), "p50 ms"], "|--:|--:|--:|", rows)
+    return f"{fill(about, 120, break_on_hyphens=False)}\n\n{table}"
 
 
 def _table(head: list[str], rule: str, rows: Iterable[list[str]]) -> str:

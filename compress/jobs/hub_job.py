@@ -89,7 +89,7 @@ class OnHub:
             parcel = Path(temporary) / PARCEL
             pack(load(folder), parcel)
             patiently(lambda: api.create_repo(repo_id, private=True, exist_ok=True))
-            there = patiently(lambda: api.repo_info(repo_id))
+            there = patiently(lambda: api.model_info(repo_id))
             if not there.private:
                 raise UserError(f"{repo_id} is public, and what a job works with is nobody else's. Make it private.")
             old = any(file.rfilename.startswith(f"{RUN}/") for file in there.siblings or ())

@@ -21,8 +21,11 @@ from zoo.safety import ALLOWED
 
 MARK = "@progress "  # before a line of `progress.jsonl`
 RUN = "run"  # the run's folder, here and in the repository
-KEPT = (RESULT, FAILURE, LOG, "recipe.yaml", "*/done.json", "*/criterion.json")
-KEPT += tuple(f"package/*/{name}" for name in (*ALLOWED, "LICENSE*", "NOTICE*", "*.png"))
+PACKAGED = (*ALLOWED, "LICENSE*", "NOTICE*", "*.png")
+KEPT = (
+    *(RESULT, FAILURE, LOG, "recipe.yaml", "*/done.json", "*/criterion.json"),
+    *(f"package/*/{name}" for name in PACKAGED),
+)
 EVERY = 1.0  # seconds between looks at the progress
 
 
@@ -34,9 +37,9 @@ def run(command: Sequence[str], folder: Path, every: float = EVERY) -> int:
     ended = threading.Event()
     relay = threading.Thread(target=_relay, args=(folder / PROGRESS, ended, every), name="progress")
     relay.start()
-    assert process.stdout
-    for line in process.stdout:
-        _say(line.decode("utf-8", "replace").rstrip("\n").rpartition("\r")[2])
+    with process:
+        for line in process.stdout or ():
+            _say(line.decode("utf-8", "replace").rstrip("\n").rpartition("\r")[2])
     code = process.wait()
     ended.set()
     relay.join()

@@ -52,7 +52,7 @@ def test_a_tagger_is_explored_compared_and_asked(entry, tagger, monkeypatch):
     assert list(colours_of(tagger)) == ["LOC", "PER"] and display_of("tokens").listing == "Labelled words"
     with loops_closed():
         with gr.Blocks() as demo:
-            tab, versus = explore.build_explore(demo, desk), compare.build_compare(desk)
+            tab, versus = explore.build_explore(demo, desk), compare.build_compare(demo, desk)
         p, vp = tab.parts, versus.parts
         send, ask = Driver(demo, p, ON_SCREEN).send, Driver(demo, vp, {"many": 2}).send
         assert "label words" in [name for name, _ in p.task.choices]

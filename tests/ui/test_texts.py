@@ -45,7 +45,7 @@ def both(entries, tmp_path, monkeypatch):
     desk = Desk(find, lambda e: e, answerer)
     with loops_closed():
         with gr.Blocks() as demo:
-            tab, versus = explore.build_explore(demo, desk), compare.build_compare(desk)
+            tab, versus = explore.build_explore(demo, desk), compare.build_compare(demo, desk)
         send, ask = Driver(demo, tab.parts, ON_SCREEN).send, Driver(demo, versus.parts, {"many": 2}).send
         yield SimpleNamespace(
             demo=demo, p=tab.parts, select=tab.selecting, run=tab.running, desk=desk, send=send,
