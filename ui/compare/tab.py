@@ -40,7 +40,8 @@ def build_compare(demo: gr.Blocks, desk: Desk) -> CompareTab:
     inputs = {p.many, p.question, p.passage, *p.models, *p.budgets}
     gr.on([p.go.click, p.question.submit], h.run, inputs, outputs, **RAW, **DEVICE)
     demo.load(h.open, {p.reads}, p.taken, **QUICK)
-    changed = [p.many.input, *(model.input for model in p.models), *(budget.release for budget in p.budgets)]
+    changed = [p.many.input, *(model.input for model in p.models)]
+    changed += [event for budget in p.budgets for event in (budget.input, budget.release)]  # keys release nothing
     gr.on([*changed, p.go.click], h.tell, p.pairs, [p.link], **QUICK, trigger_mode="always_last")
     p.link.change(None, p.link, None, js="(query) => { budgetZoo.setCompared(query); }", **QUICK)
     p.csv.click(None, p.csv_text, None, js="(text) => { budgetZoo.save('comparison', text); }", **QUICK)
