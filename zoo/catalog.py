@@ -139,18 +139,18 @@ def _pulled(
     """The folder of a model of the Hub, looked over, and its commit."""
     safety.split_revision(name)  # a path is told as no id, whether or not the Hub can be reached
     folder, commit = pulling.pull(name, revision, token, check=check)
-    # The files of a snapshot are links into the blobs beside it.
-    return _tried(folder, root=folder.parent.parent), commit
+    return _tried(folder), commit
 
 
-def _tried(folder: Path, root: Path | None = None) -> Path:
+def _tried(folder: Path) -> Path:
     """A folder from elsewhere, resolved: its files were looked over, and a child process has read and run them before.
 
     Raises:
         UserError: what is wrong with it.
     """
-    trial.check(safety.check_files(folder, root), root)
-    return safety.check_folder(folder, root)
+    folder = safety.check_files(folder)
+    trial.check(folder, safety.reach(folder))
+    return safety.check_folder(folder)
 
 
 def _check_entry(config: dict[str, Any], names: Collection[str]) -> None:

@@ -153,7 +153,7 @@ def check_folder(folder: str | Path, root: Path | None = None) -> Path:
         UserError: as there, or code of its own (`auto_map`), or an ONNX graph with data outside of the folder.
     """
     folder = check_files(folder, root)
-    root = (root or folder).resolve()
+    root = reach(folder, root)
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name
         if path.is_file():
@@ -179,12 +179,22 @@ def _loadable(folder: Path) -> list[Path]:
     return loadable
 
 
+def reach(folder: Path, root: Path | None = None) -> Path:
+    """Where the links of a folder may point to: `root`, if given, else nowhere outside of the folder.
+
+    The files of a snapshot in the Hub's cache are links into the blobs of the same repository, which are none outside.
+    """
+    if root is None and folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+        root = folder.parent.parent
+    return (root or folder).resolve()
+
+
 def check_files(folder: str | Path, root: Path | None = None) -> Path:
     """Look the files of a checkpoint's folder over, by their names, sizes and places alone.
 
     Args:
         folder: where the checkpoint's files are.
-        root: links may point to anywhere in here; by default to nowhere outside of `folder`.
+        root: links may point to anywhere in here; by default see `reach`.
 
     Returns:
         The folder, resolved.
@@ -195,7 +205,7 @@ def check_files(folder: str | Path, root: Path | None = None) -> Path:
     folder = Path(folder).expanduser().resolve()
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Check the path.")
-    root = (root or folder).resolve()
+    root = reach(folder, root)
     loadable, names = _loadable(folder), set(names_in(folder))
     for path in (*loadable, *(folder / name for name in module_files(folder))):
         if not path.resolve().is_relative_to(root):

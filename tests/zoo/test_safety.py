@@ -52,6 +52,20 @@ def test_links_must_stay_inside(folder, tmp_path):
     assert safety.check_folder(folder, root=tmp_path) == folder
 
 
+def test_a_snapshot_s_links_reach_the_blobs_of_its_repository_alone(folder, tmp_path):
+    repo = tmp_path / "models--ann--one"
+    (repo / "snapshots").mkdir(parents=True)
+    (repo / "blobs").mkdir()
+    snapshot = folder.rename(repo / "snapshots" / "0123")
+    (snapshot / "model.safetensors").rename(repo / "blobs" / "abc")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/abc")
+    assert safety.check_folder(snapshot) == snapshot
+    write_json(tmp_path / "secret.json", {})
+    (snapshot / "tokenizer.json").symlink_to("../../../secret.json")
+    with pytest.raises(UserError, match=r"tokenizer.json .* is a link to a file outside"):
+        safety.check_folder(snapshot)
+
+
 def test_a_broken_link_is_named(folder):
     (folder / "tokenizer.json").symlink_to(folder / "absent")
     with pytest.raises(UserError, match="tokenizer.json"):

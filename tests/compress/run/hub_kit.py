@@ -83,6 +83,24 @@ def put_models(hub: Hub) -> dict[str, dict[str, torch.Tensor]]:
     pickle, tensors, states[name] = _saved(asks)
     hub.put(name, {**lower, "config.json": _config(asks), "pytorch_model.bin": pickle})
 
+    dynamic = transformers.BertForQuestionAnswering(transformers.BertConfig(vocab_size=size, **SIZES))
+    name = "sguskin/dynamic-minilmv2-L6-H384-squad1.1"
+    pickle, tensors, states[name] = _saved(dynamic)
+    hub.put(name, {**lower, "config.json": _config(dynamic), "pytorch_model.bin": pickle})
+    hub.offer(name, {"model.safetensors": tensors})
+
+    sparse, chance = transformers.DistilBertForMaskedLM(distil), torch.Generator().manual_seed(3)
+    for weight in sparse.distilbert.transformer.parameters():
+        if weight.ndim == 2:  # of the encoder's linear layers nine tenths are zero
+            weight.data.masked_fill_(torch.rand(weight.shape, generator=chance) < 0.9, 0)
+    name = "Intel/distilbert-base-uncased-sparse-90-unstructured-pruneofa"
+    pickle, tensors, states[name] = _saved(sparse)
+    hub.put(name, {**lower, "config.json": _config(sparse), "pytorch_model.bin": pickle})
+    hub.offer(name, {"model.safetensors": tensors})
+    taught = transformers.DistilBertForQuestionAnswering(distil)
+    name = "distilbert/distilbert-base-uncased-distilled-squad"
+    hub.put(name, {**lower, "config.json": _config(taught), "model.safetensors": _saved(taught)[1]})
+
     pairs = _byte_pairs()
     more: dict[str, Any] = dict(type_vocab_size=1, max_position_embeddings=514, pad_token_id=1, num_labels=3, **SIZES)
     settings = transformers.RobertaConfig(vocab_size=len(json.loads(pairs["vocab.json"])), **more)

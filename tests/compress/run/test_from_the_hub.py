@@ -1,6 +1,6 @@
 """The recipes of the five systems, started from what lies on the Hub, as it lies there: pickles, and revisions.
 
-All but the three that take longer go to their ends; other tests bring their kinds there. All of them do with
+All but the five that take longer go to their ends; other tests bring their kinds there. All of them do with
 
     BUDGET_ZOO_TEST_ALL=1 python -m pytest tests/compress/run/test_from_the_hub.py
 """
@@ -39,16 +39,26 @@ NNCF = ["tune.epochs=1", "tune.batch_size=8"]
 PRUNE = ["pretrain.text=examples", "pretrain.block_tokens=32", "pretrain.steps=2", "pretrain.batch_size=4"]
 PRUNE += ["pretrain.max_passages=8"]
 PRUNE += ["prune.end_step=1", "prune.frequency=1"]
-PRUNE += [f"{stage}.{key}" for stage in ("lock", "aware") for key in ("epochs=1", "batch_size=8", "max_length=128")]
-PRUNE += ["lock.stride=16", "aware.stride=16", "aware.calibration_samples=4"]
+LOCK = [f"{stage}.{key}" for stage in ("lock", "aware") for key in ("epochs=1", "batch_size=8", "max_length=128")]
+LOCK += ["lock.stride=16", "aware.stride=16", "aware.calibration_samples=4"]
+SEARCH = [
+    "quantize.calibration_samples=4",
+    "search.iterations=1",
+    "search.population=4",
+    "search.mutations=2",
+    "search.crossovers=2",
+]
+SPARSE = "Intel/distilbert-base-uncased-sparse-90-unstructured-pruneofa"
 MINILM = "microsoft/MiniLM-L12-H384-uncased"
-# Recipe, its model, changes, the stage that it ends with unless all is wanted, the one with the model's weights.
+# Recipe, its model, changes, the stages that are run unless all are wanted, the one with the model's weights.
 RECIPES = [
     *((f"minilm_w8a8_{task}", MINILM, AIMET, "", "finetune") for task in TASKS),
     ("minilm_w8a8_squad", MINILM, SHORT_WINDOWS, "finetune", "finetune"),
     ("nncf_mnli", "FacebookAI/roberta-large-mnli", NNCF, "finetune", "finetune"),
     ("nncf_xnli_zh", "google-bert/bert-base-chinese", [*NNCF, "finetune.epochs=1"], "finetune", ""),
-    ("prune_once_distilbert", "distilbert/distilbert-base-uncased", PRUNE, "", ""),
+    ("prune_once_distilbert", "distilbert/distilbert-base-uncased", [*PRUNE, *LOCK], "", ""),
+    ("prune_once_sparse_distilbert", SPARSE, LOCK, "teacher lock", ""),
+    ("length_search", "sguskin/dynamic-minilmv2-L6-H384-squad1.1", SEARCH, "average search", ""),
 ]
 
 
@@ -91,15 +101,25 @@ def test_a_recipe_starts_from_the_hub_as_it_is(local_hub, states, data, tmp_path
         changes += ["distill.teacher=csarron/bert-base-uncased-squad-v1"]
     whole = not until or os.environ.get("BUDGET_ZOO_TEST_ALL")
     root = tmp_path / "run"
-    results = run(load(name, changes), root, None if whole else until)
+    for stage in [None] if whole else until.split():
+        results = run(load(name, changes), root, stage)
     if start:
         same_encoder(root / start, states[model], recipe.dataset.task)
+    if name == "prune_once_sparse_distilbert":
+        assert results["lock"]["zeros"] == sum(int((value == 0).sum()) for value in linear(states[model])) > 14_000
+    if name == "length_search":
+        assert results["search"]["measured"] > 1 and not {"finetune", "length_drop"} & set(results)
     if whole:
         entries = [catalog.find(str(root / "package" / entry)) for entry in results["package"]["entries"]]
         assert entries and all(entry.base_model == model for entry in entries)
         assert all(entry.metrics["n"] == (10 if task == "squad" else 9) for entry in entries)
     pickles = [path for _, path, operation in local_hub.log if operation == "resolve" and path.endswith(".bin")]
     assert all("csarron" in path for path in pickles), "no pickle comes but the one that is converted"
+
+
+def linear(state: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """The weights of the encoder's linear layers, as DistilBERT names them."""
+    return [value for key, value in state.items() if "transformer.layer" in key and value.ndim == 2]
 
 
 def same_encoder(folder: Path, state: dict[str, torch.Tensor], task: str) -> None:
