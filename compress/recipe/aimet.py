@@ -199,8 +199,12 @@ class AimetRecipe(Trained):
 
     def unheard(self) -> Iterator[str]:
         yield from super().unheard()
-        if self.dataset.validation_titles and "dataset.validation_titles" in heard.said_of(self):
+        said = heard.said_of(self)
+        if self.dataset.validation_titles and "dataset.validation_titles" in said:
             yield f"dataset.validation_titles is not heard by {self.kind}, which chooses nothing: set it to null."
+        alone = "dataset.validation" in said and not said & {"dataset.train", "dataset.evaluation"}
+        if alone and self.dataset.type.has_articles:  # texts of it are kept out of training
+            yield f"dataset.validation is not heard by {self.kind}, which chooses nothing: leave it out."
 
     def needs(self) -> Iterator[Need]:
         yield from super().needs()

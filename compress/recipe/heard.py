@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from compress.recipe.place import group_of
+from zoo.tasks import TASKS
 
 R = TypeVar("R", bound=BaseModel)
 SET: Final = object()  # any value but null, 0 and nothing
@@ -18,9 +19,9 @@ _NEEDED: Final = FieldInfo().default  # what a key has for a default that every 
 
 @dataclass(frozen=True)
 class Other:
-    """Any value but this."""
+    """Any value but these."""
 
-    than: object
+    than: tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Rule:
         instead: what it says in the end.
         but: keys of a `group.*` that are heard all the same.
         waits: what a recipe's file says is left waiting until it is heard; what a person says is refused.
+        among: keys that people say together with these; where one of them is said too, this one is none by itself.
     """
 
     keys: tuple[str, ...]
@@ -42,12 +44,15 @@ class Rule:
     instead: str = ""
     but: frozenset[str] = frozenset()
     waits: bool = False
+    among: frozenset[str] = frozenset()
 
 
+_QUESTIONS = tuple(name for name, task in TASKS.items() if task.type.has_articles)
 _LEARNING = (
     *("learning_rate", "epochs", "batch_size", "warmup_ratio", "weight_decay", "dropout", "word_dropout"),
     *("max_grad_norm", "max_minutes", "average", "keep_start", "range_step"),
 )
+_CHOOSING = ({"criterion.apply": True, "search.seed": Other((None,))}, {"control.apply": True})  # or searched
 _STEPS = ("gradient_accumulation", "gradient_checkpointing", "freeze_embeddings", "freeze_layers")
 _RULES = (
     Rule(
@@ -108,7 +113,7 @@ _RULES = (
     Rule(("evaluate.latency_tokens",), {"evaluate.latency_rounds": SET}, ", so that none is measured", waits=True),
     Rule(
         ("prune.*", "pretrain.*"),
-        {"prune.approach": Other("pattern_lock")},
+        {"prune.approach": Other(("pattern_lock",))},
         ", which keeps the zeros that the checkpoint has",
         but=frozenset({"prune.apply", "prune.approach", "prune.excluded"}),
         waits=True,
@@ -142,7 +147,17 @@ _RULES = (
     ),
     *(
         Rule(("dataset.validation_titles",), where, ", so that nothing is chosen by them", waits=True)
-        for where in ({"criterion.apply": True, "search.seed": Other(None)}, {"control.apply": True})  # or searched
+        for where in _CHOOSING
+    ),
+    *(  # of texts it is kept out of training in any case
+        Rule(
+            ("dataset.validation",),
+            {**where, "dataset.task": Other(_QUESTIONS)},
+            ", so that nothing is chosen by it",
+            waits=True,
+            among=frozenset({"dataset.train", "dataset.evaluation"}),  # all of one's data in the place of others
+        )
+        for where in _CHOOSING
     ),
     Rule(("tune.*",), {"search.scoring": "inside"}, ", each candidate by the group finetune", waits=True),
 )
@@ -189,15 +204,15 @@ def unheard(recipe: BaseModel) -> Iterator[str]:
     """
     said = said_of(recipe)
     for rule, key in _deaf(recipe):
-        if rule.waits and key not in said:
+        if rule.waits and (key not in said or rule.among & said):
             continue
         values = {other: value_of(recipe, other) for other in rule.where}
         place = " and ".join(f"{other} is {_shown(value)}" for other, value in values.items())
         first, wanted = next(iter(rule.where.items()))
         another = f"choose another {first}" if isinstance(wanted, Other) else ""
-        remedy = another or (f"give {first} too" if wanted is SET else f"{first} to {_shown(wanted)}")
         default = default_of(type(recipe), key)
-        back = "leave it out" if default is _NEEDED else f"set it to {_shown(default)}"
+        back, set_ = ("leave it out", "set ") if default is _NEEDED else (f"set it to {_shown(default)}", "")
+        remedy = another or (f"give {first} too" if wanted is SET else f"{set_}{first} to {_shown(wanted)}")
         yield f"{key} is not heard where {place}{rule.why}: {back}, or {remedy}{rule.instead}."
 
 
@@ -290,7 +305,7 @@ def _has(kind: type[BaseModel], path: str) -> bool:
 
 def _is(value: object, wanted: object) -> bool:
     if isinstance(wanted, Other):
-        return value != wanted.than
+        return value not in wanted.than
     return bool(value) if wanted is SET else value == wanted
 
 

@@ -102,6 +102,15 @@ SEARCHED = ("average", "search", "quantize", "evaluate", "package")
         ),
         ("nncf_tiny", ["dataset.validation_titles=[Q*]"], "where control.apply is false, so that nothing is chosen by"),
         ("minilm_w8a8_squad", ["dataset.validation_titles=[Q*]"], "not heard by aimet_w8a8, which chooses nothing"),
+        (
+            "train_tiny",
+            ["dataset.validation=mine.json"],
+            "dataset.validation is not heard where criterion.apply is false and dataset.task is squad, so that nothing "
+            "is chosen by it: leave it out, or set criterion.apply to true.",
+        ),
+        ("prune_once_tiny", ["dataset.validation=mine.json"], "dataset.validation is not heard where criterion.apply"),
+        ("nncf_tiny", ["dataset.validation=mine.json"], "leave it out, or set control.apply to true."),
+        ("minilm_w8a8_squad", ["dataset.validation=mine.json"], "dataset.validation is not heard by aimet_w8a8, which"),
         # Beside what is ready, and where nothing is measured.
         ("nas_tiny", ["latency_table.table=t.json", "latency_table.rows=99"], "or latency_table.table to null."),
         ("nas_tiny", ["supernet.checkpoint=here", "supernet.batch_size=9"], "set it to 32, or supernet.checkpoint to"),
@@ -171,14 +180,14 @@ def test_a_rule_refuses_its_keys_where_they_are_not_heard_and_only_there(name):
 def _is(wanted, annotation):
     """A value of a key that is what a rule wants."""
     if isinstance(wanted, Other):
-        return next((choice for choice in get_args(annotation) if choice != wanted.than), 1)
+        return next((choice for choice in get_args(annotation) if choice not in wanted.than), 1)
     return 1 if wanted is SET else wanted
 
 
 def _not(wanted, annotation):
     """A value of a key that is not what a rule wants."""
     if isinstance(wanted, Other):
-        return wanted.than
+        return wanted.than[0]
     plain = {SET: None, None: 7, True: False, False: True}
     if wanted in plain:
         return plain[wanted]
@@ -192,6 +201,16 @@ def test_what_a_configuration_of_nncf_says_comes_first_and_the_key_is_refused():
         "nncf.subset_size is not heard where nncf_config says it, which comes first (24): set it to 300, or take it "
         "out of the configuration."
     )
+
+
+@pytest.mark.parametrize("name", ["train_tiny", "prune_once_tiny", "nncf_tiny", "minilm_w8a8_squad"])
+def test_who_changes_all_data_is_not_asked_to_leave_one_part_out(name):
+    whole = [f"dataset.{part}=mine-{part}.json" for part in ("train", "validation", "evaluation")]
+    assert not list(load(name, whole).unheard())
+    assert len(list(load(name, whole[1:2]).unheard())) == 1
+    texts = ["dataset.task=sst2", "dataset.titles=null", "dataset.validation_titles=null"]
+    texts += ["dataset.evaluation_titles=null", "dataset.validation=held-out"]
+    assert not list(load(name, texts).unheard()), "which is kept out of training"
 
 
 def test_what_would_be_heard_otherwise_is_not_refused(monkeypatch):

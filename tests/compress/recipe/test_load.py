@@ -29,6 +29,8 @@ def test_the_published_settings_ship():
     assert (made.finetune.max_length, made.finetune.stride) == (384, 128)
     drop = made.length_drop
     assert (drop.num_sandwich, drop.length_drop_ratio_bound, drop.layer_dropout_prob, drop.epochs) == (2, 0.2, 0.2, 5)
+    for part in (made.finetune, drop):  # of BERT's configuration, which the published training leaves as it is
+        assert (part.dropout, part.attention_dropout) == (0.1, 0.1)
     search = made.search
     assert (search.iterations, search.population, search.mutations, search.crossovers) == (30, 20, 30, 30)
 
