@@ -87,6 +87,20 @@ def test_the_program_runs_on_the_versions_of_the_lock():
     assert not others, "the environment is another than the lock: remove .venv and run make again"
 
 
+@pytest.mark.parametrize("links", ["", "https://builds.test/cpu"])
+@pytest.mark.parametrize("uv", ["", "uv"])
+def test_make_installs_the_lock_with_uv_where_it_is_and_one_variable_chooses_the_build_of_torch(uv, links):
+    words = ["make", "-n", "-B", "run", f"UV={uv}", f"BUDGET_ZOO_TORCH_LINKS={links}"]
+    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    installs = [line for line in told if " install " in line]
+    (torch,) = (line for line in installs if pins("requirements.lock", "3.11")["torch"] in line)
+    (rest,) = (line for line in installs if line.endswith("--no-deps --requirement requirements.lock"))
+    assert installs == [torch, rest] and all(line.startswith("uv pip") is bool(uv) for line in installs)
+    assert all(
+        (f"--find-links {links} " in line) is bool(links) and ("--find" in line) is bool(links) for line in installs
+    )
+
+
 def test_models_of_transformers_are_imported_without_a_mend():
     """As the first line of every card's snippet for torch does."""
     code = (
