@@ -101,8 +101,8 @@ def test_a_recipe_starts_from_the_hub_as_it_is(local_hub, states, data, tmp_path
         changes += ["distill.teacher=csarron/bert-base-uncased-squad-v1"]
     whole = not until or os.environ.get("BUDGET_ZOO_TEST_ALL")
     root = tmp_path / "run"
-    for stage in [None] if whole else until.split():
-        results = run(load(name, changes), root, stage)
+    each = [run(load(name, changes), root, stage) for stage in ([None] if whole else until.split())]
+    results = each[-1]
     if start:
         same_encoder(root / start, states[model], recipe.dataset.task)
     if name == "prune_once_sparse_distilbert":
