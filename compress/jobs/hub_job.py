@@ -26,6 +26,8 @@ from compress.jobs.there import KEPT, MARK, RUN
 from compress.recipe.layout import ATTEMPT, FAILURE, LOG, PROGRESS, RESULT
 from compress.recipe.load import load
 from compress.run.run import register
+from compress.run.traces import entries
+from zoo import safety, trial
 from zoo.errors import UserError
 from zoo.files import read_json, write_json, write_text
 from zoo.hub import client, hub_settings, patiently, plainly, response_of
@@ -162,8 +164,12 @@ class HubRun:
                 if not self._drained.wait(DRAIN):
                     log.info("the end of the log of %s is missing", self._id)
                 self._gone.set()
-                self._fetch(api)
-            self._code = 0 if status.stage == "COMPLETED" else 1
+                try:
+                    self._fetch(api)
+                except UserError as error:  # what came is not what a recipe makes
+                    write_text(self._folder / FAILURE, str(error))
+                    self._code = 1
+            self._code = self._code or (0 if status.stage == "COMPLETED" else 1)
             if self._code and not (self._folder / FAILURE).is_file():
                 said = status.message or {"CANCELED": "somebody cancelled it there"}.get(status.stage, "see the log")
                 write_text(self._folder / FAILURE, f"It ended on the Hub without a result: {redact(said)[:300]}.")
@@ -224,7 +230,11 @@ class HubRun:
             file.write(text.encode() + b"\n")
 
     def _fetch(self, api: HfApi) -> None:
-        """Brings what was delivered into the run's folder; last what says that it is whole."""
+        """Brings what was delivered into the run's folder; last what says that it is whole.
+
+        Raises:
+            UserError: it holds a model that may not be opened here.
+        """
         repo_id = f"{self._namespace}/{LABEL}-job-{self._folder.name}"
         patterns = [f"{RUN}/{name}" for name in KEPT if name not in (LOG, "recipe.yaml")]
         with tempfile.TemporaryDirectory(dir=self._folder) as temporary:
@@ -241,6 +251,8 @@ class HubRun:
             except RepositoryNotFoundError:
                 return  # its owner has deleted it meanwhile
             came = Path(temporary) / RUN
+            for entry in entries(came):  # whoever owns the repository may have changed it: no result of our own yet
+                trial.check(safety.check_files(entry))
             result = read_json(came / RESULT) if (came / RESULT).is_file() else None
             for path in sorted(came.rglob("*")) if came.is_dir() else ():
                 target = self._folder / path.relative_to(came)

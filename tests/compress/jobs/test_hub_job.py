@@ -74,6 +74,7 @@ def machine_run(folder: Path) -> Path:
     write_json(folder / "result.json", {"kind": "quantize", "stages": {"quantize": {"bytes": 7}}})
     write_json(folder / "quantize" / "done.json", {"inputs": "x", "seconds": 3.5, "result": {"bytes": 7}})
     write_json(folder / "package" / "mine-int8" / "entry.json", {"name": "mine-int8"})
+    (folder / "package" / "mine-int8" / "model.safetensors").write_bytes(b"weights")
     (folder / "package" / "mine-int8" / "pytorch_model.bin").write_bytes(b"a pickle")
     (folder / "quantize" / "scratch.safetensors").write_bytes(b"not asked for")
     return folder
@@ -101,7 +102,10 @@ def test_a_recipe_runs_there_and_comes_back(hub, tmp_path):
     assert ended(job.id).state == "ready to publish"
     assert jobs.logs(job.id) == "installing\n@progress of no kind\nmeasuring\ndone"
     (entry,) = jobs.results(job.id)
-    assert (entry.name, sorted(path.name for path in entry.iterdir())) == ("mine-int8", ["entry.json"])
+    assert (entry.name, sorted(path.name for path in entry.iterdir())) == (
+        "mine-int8",
+        ["entry.json", "model.safetensors"],
+    )
     assert not (job.folder / "quantize" / "scratch.safetensors").exists(), "only what is worth keeping"
     (row, *_) = jobs.stages(job.id)
     assert (row["name"], row["state"], row["seconds"], row["result"]) == ("quantize", "done", 3.5, {"bytes": 7})
@@ -177,6 +181,26 @@ def test_what_the_recipe_said_against_it_comes_back(hub, tmp_path):
     second = until(lambda: [one for one in hub.jobs.values() if one is not there_], "the second attempt")
     assert (again.attempt, len(second)) == (2, 1)
     assert not [name for name in hub.files(f"writer/budget-zoo-job-{job.id}") if name.startswith("run/")]
+
+
+def test_what_came_is_tried_as_a_strangers_before_it_counts_as_a_result(hub, tmp_path, monkeypatch):
+    tried = []
+
+    def refuse(folder, root=None):
+        tried.append(folder.name)
+        raise UserError("mine-int8 ended the process that opened it. Take another model.")
+
+    monkeypatch.setattr(hub_job.trial, "check", refuse)
+    job = submit()
+    there_ = remote(hub)
+    there.deliver(f"writer/budget-zoo-job-{job.id}", machine_run(tmp_path / "run"), TOKEN)
+    there_.end()
+    found = ended(job.id)
+    assert (found.state, found.reason) == (
+        "failed",
+        "mine-int8 ended the process that opened it. Take another model.",
+    )
+    assert tried == ["mine-int8"] and jobs.results(job.id) == [] and not (job.folder / "result.json").exists()
 
 
 def test_a_token_that_has_expired_stops_the_following_and_not_the_job(hub):
