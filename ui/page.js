@@ -161,8 +161,8 @@ window.budgetZoo = {
   },
 
   // Texts of a person's own are in the link, behind the #, which no server sees before the page opens it.
-  texts() {
-    return ["question", "passage"].map((id) => document.querySelector(`#${id} textarea`)?.value || "");
+  texts(tab = "") {
+    return ["question", "passage"].map((id) => document.querySelector(`#${tab}${id} textarea`)?.value || "");
   },
 
   holdTexts() {
@@ -174,24 +174,29 @@ window.budgetZoo = {
   },
 
   async packTexts() {
+    if (this.tab === "compare") return "#c=" + await this.pack(this.texts("compare-"));
     if (new URLSearchParams(this.explored).has("example")) return "";
-    const packed = new Blob([JSON.stringify(this.texts())]).stream().pipeThrough(new CompressionStream("deflate-raw"));
-    const bytes = new Uint8Array(await new Response(packed).arrayBuffer());
-    const text = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
-    return "#t=" + text.replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+    return "#t=" + await this.pack(this.texts());
   },
 
-  // The texts that the page opens with: of the link, else what was typed before a reload, else none.
-  async arrive() {
+  async pack(texts) {
+    const packed = new Blob([JSON.stringify(texts)]).stream().pipeThrough(new CompressionStream("deflate-raw"));
+    const bytes = new Uint8Array(await new Response(packed).arrayBuffer());
+    const text = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+    return text.replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+  },
+
+  // The texts that the page opens with: of the link, else what was typed before a reload, else none. Compare's are `c`.
+  async arrive(key = "t") {
     try {
-      const packed = new URLSearchParams(location.hash.slice(1)).get("t");
+      const packed = new URLSearchParams(location.hash.slice(1)).get(key);
       if (packed) {
         const bytes = Uint8Array.from(atob(packed.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
         const read = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
         return await new Response(read).text();
       }
       const how = performance.getEntriesByType("navigation")[0]?.type;
-      if (how === "reload" || how === "back_forward") return sessionStorage.getItem("budget-zoo-texts") || "";
+      if (key === "t" && (how === "reload" || how === "back_forward")) return sessionStorage.getItem("budget-zoo-texts") || "";
     } catch {
       return "broken";
     }

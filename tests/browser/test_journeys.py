@@ -207,6 +207,12 @@ def test_a_link_brings_who_is_compared(page, url):
     budgets[1].press("ArrowLeft")
     wait_for_link(page, "b", f"{name}:39")
     assert linked(page, "a") == f"{name}:100" and linked(page, "c") == "minilm-l6-qa:100"
+    page.locator("#compare-question textarea").fill("Who keeps a goat?")
+    link = page.evaluate("budgetZoo.packTexts().then((texts) => location.search + texts)")
+    page.goto("about:blank")
+    page.goto(url + link)
+    expect(page.locator("#compare-question textarea")).to_have_value("Who keeps a goat?")
+    expect(budgets[1]).to_have_value("39")
 
 
 def test_a_permalink_outlives_a_slow_start(page, url):

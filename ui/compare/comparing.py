@@ -56,11 +56,14 @@ class Comparing(Speaker[CompareParts]):
 
     @spoken("notice")
     def open(self, values: Values, request: gr.Request) -> Updates:
-        """The page opens: who is compared, where the link says so."""
+        """The page opens: who is compared, and on which texts, where the link says so."""
         pairs, notices = links.read_pairs(dict(request.query_params), [name for _, name, _ in self.bundled])
         if not pairs:
             return self.note("notice", " ".join(notices)) if notices else self.nothing(self.parts.many)
-        updates = self.take([name for name, _ in pairs], values[self.parts.reads])
+        updates = self.take([name for name, _ in pairs], None)
+        if texts := links.read_texts(values[self.parts.arrived] or ""):
+            for box, words in zip((self.parts.question, self.parts.passage), texts, strict=True):
+                updates[box] = {**updates[box], "value": words}
         for budget, (_, percent) in zip(self.parts.budgets, pairs, strict=False):
             updates[budget] = percent
         return updates | {self.parts.link: links.write_pairs(pairs)} | self.note("notice", " ".join(notices))

@@ -30,6 +30,7 @@ class CompareParts:
     csv: gr.Button
     csv_text: gr.Textbox
     link: gr.Textbox
+    arrived: gr.Textbox
 
     @property
     def pairs(self) -> Inputs:

@@ -39,7 +39,7 @@ def build_compare(demo: gr.Blocks, desk: Desk) -> CompareTab:
     outputs = [p.notice, p.verdict, p.table, p.plot, p.stamp, p.csv, p.csv_text]
     inputs = {p.many, p.question, p.passage, *p.models, *p.budgets}
     gr.on([p.go.click, p.question.submit], h.run, inputs, outputs, **RAW, **DEVICE)
-    demo.load(h.open, {p.reads}, p.taken, **QUICK)
+    demo.load(h.open, {p.arrived}, p.taken, js="() => budgetZoo.arrive('c')", **QUICK)
     changed = [p.many.input, *(model.input for model in p.models)]
     changed += [event for budget in p.budgets for event in (budget.input, budget.release)]  # keys release nothing
     gr.on([*changed, p.go.click], h.tell, p.pairs, [p.link], **QUICK, trigger_mode="always_last")
@@ -114,4 +114,5 @@ def _place(entries: list[Entry], reading: Reading) -> CompareParts:
         p["csv"] = gr.Button("Download CSV", size="sm", interactive=False, elem_id="compare-csv")
     p["csv_text"] = gr.Textbox(visible="hidden", elem_id="compare-csv-text")
     p["link"] = gr.Textbox(visible="hidden", elem_id="compare-link")
+    p["arrived"] = gr.Textbox(visible="hidden", elem_id="compare-arrived")
     return CompareParts(**p)

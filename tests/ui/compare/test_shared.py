@@ -11,7 +11,7 @@ INT8, FLOAT = "minilm-l6-qa-length-adaptive-int8", "minilm-l6-qa"
 
 @pytest.fixture
 def send(built):
-    return Driver(built.demo, built.compare.parts, {"reads": "qa"}).send
+    return Driver(built.demo, built.compare.parts).send
 
 
 def test_the_tab_opens_with_who_the_link_names(built, send):
@@ -28,6 +28,15 @@ def test_a_link_to_classifiers_brings_their_boxes(built, send):
     p, h = built.compare.parts, built.compare.comparing
     opened = send(h.open, visitor(a="minilm-l6-sst2-length-adaptive-int8:50"))
     assert (opened[p.many], opened[p.reads], opened[p.question]["label"]) == (2, "sst2", "Sentence")
+
+
+def test_a_link_brings_ones_own_texts(built, send):
+    p, h = built.compare.parts, built.compare.comparing
+    opened = send(h.open, visitor(a=f"{INT8}:100"), arrived='["Who?", "Ada did."]')
+    assert (opened[p.question]["value"], opened[p.passage]["value"]) == ("Who?", "Ada did.")
+    assert opened[p.passage]["visible"] and opened[p.question]["label"] == "Question"
+    told = send(h.open, visitor(a=f"{INT8}:100"), arrived="broken")
+    assert "cut when it was copied" in words(told, p.notice)
 
 
 def test_a_link_that_names_nobody_changes_nothing(built, send):
