@@ -225,6 +225,20 @@ def test_a_worker_goes_on_with_other_jobs_beside_it(hub, monkeypatch):
     assert ended(job.id).state == "failed"
 
 
+def test_the_app_takes_up_what_ran_there_when_it_starts_anew(hub, monkeypatch):
+    monkeypatch.setattr(jobs, "watch_over", lambda every: None)
+    job = submit()
+    there_ = remote(hub)
+    until(lambda: jobs.find(job.id).state == "running")
+    keys.forget(job.id)
+    following._threads[job.id].join(30)
+    monkeypatch.setattr(keys, "standard_token", lambda: TOKEN)
+    jobs.keep_worker().join(30)
+    there_.say("still here")
+    until(lambda: jobs.logs(job.id) == "still here", "what it says")
+    assert len(hub.jobs) == 1
+
+
 def test_machines_and_what_they_cost(hub):
     assert [(each.name, round(each.minute, 6)) for each in machines()] == [
         ("cpu-basic", 0.000167),
