@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -59,9 +60,19 @@ def limit(memory: int, seconds: int, written: int = 0) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])  # libraries, mapped but hardly touched
         most = pages * resource.getpagesize() + memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    seconds += int(usage.ru_utime + usage.ru_stime)
-    limits = ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_FSIZE, written), (resource.RLIMIT_CORE, 0))
-    for kind, value in limits:
+    hasten(seconds)
+    for kind, value in ((resource.RLIMIT_FSIZE, written), (resource.RLIMIT_CORE, 0)):
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(kind, (value, value))
+
+
+def hasten(seconds: int) -> None:
+    """Bounds the processor time that this process may take from now on, by no more than it was bounded before."""
+    if resource is None:
+        return
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    seconds += math.ceil(usage.ru_utime + usage.ru_stime)
+    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    seconds = seconds if most == resource.RLIM_INFINITY else min(seconds, most)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))

@@ -2,10 +2,12 @@
 
 `python -m zoo.on_trial FOLDER ROOT SECONDS` ends with 0 where all went well, else with why on stderr. Frameworks are
 left out where they are not needed: a model that this program computes itself is bounded by its sizes.
+`python -m zoo.on_trial --data GRAPH SECONDS` prints which files beside a graph hold its data.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -16,12 +18,12 @@ from tokenizers import Tokenizer
 
 from zoo import safety
 from zoo.checkpoints import has_head, most_tokens, normalized, read_config
-from zoo.confined import SPARE, limit
+from zoo.confined import SPARE, hasten, limit
 from zoo.encoders import encoder_of
 from zoo.engines import open_float, open_graph
 from zoo.engines.base import GRAPH, Engine
 from zoo.errors import UserError, told
-from zoo.onnx_files import names_in, stock_graph
+from zoo.onnx_files import data_files, names_in, stock_graph
 from zoo.tensors import has_tensors, header, is_finite
 from zoo.tokenizer_files import FILE, check_files
 from zoo.trial import REFUSED
@@ -34,6 +36,7 @@ TEXTS = (
     "日本語 🙂 é́ " * 1000,
 )
 TOKENS = 16  # of the input that is run
+RUN = 2  # seconds of processor time for that, beside one for every 20 MB
 
 
 def main(place: str, root: str, seconds: str) -> None:
@@ -48,7 +51,7 @@ def main(place: str, root: str, seconds: str) -> None:
     for package in ("torch", "transformers") if is_foreign else ("onnxruntime", "onnx"):
         import_module(package)  # what they map is none of the model's
     size = sum((folder / name).stat().st_size for name in names_in(folder))
-    limit(6 * size + SPARE, int(seconds) + size // 5_000_000)
+    _bound(size, seconds)
     safety.check_folder(folder, Path(root))
     ids = _tokens(folder)
     for path in folder.glob("*.safetensors"):
@@ -59,9 +62,24 @@ def main(place: str, root: str, seconds: str) -> None:
                     "to half precision went wrong. Take another checkpoint."
                 )
     if not is_foreign and ((folder / GRAPH).is_file() or (stock_graph(names_in(folder)) and not has_tensors(folder))):
-        _run(folder, open_graph, ids)
+        _run(folder, open_graph, ids, size)
     elif is_foreign and has_head(config):
-        _run(folder, open_float, ids)
+        _run(folder, open_float, ids, size)
+
+
+def tell(graph: str, seconds: str) -> None:
+    """Prints the names of the files with a graph's data, as JSON.
+
+    Raises:
+        UserError: it is no graph, or has data elsewhere.
+    """
+    import_module("onnx")
+    _bound(Path(graph).stat().st_size, seconds)
+    print(json.dumps(data_files(Path(graph))))
+
+
+def _bound(size: int, seconds: str) -> None:
+    limit(6 * size + SPARE, int(seconds) + size // 5_000_000)
 
 
 def _tokens(folder: Path) -> list[int]:
@@ -78,7 +96,7 @@ def _tokens(folder: Path) -> list[int]:
         return tokenizer.encode(TEXTS[0]).ids[:TOKENS]
 
 
-def _run(folder: Path, opened: Callable[[Path, int], Engine], ids: list[int]) -> None:
+def _run(folder: Path, opened: Callable[[Path, int], Engine], ids: list[int], size: int) -> None:
     """Runs what another program exported, or has the code of: such a model may do anything at all."""
     with told(f"{folder} cannot be opened"):
         engine = opened(folder, 1)
@@ -88,6 +106,7 @@ def _run(folder: Path, opened: Callable[[Path, int], Engine], ids: list[int]) ->
         raise UserError(f"The tokenizer in {folder} writes ids for which the model has no embedding. Restore it.")
     mask, lengths = np.ones_like(row), np.full((1, engine.layers), row.shape[1])
     batch = {"input_ids": row, "attention_mask": mask, "token_type_ids": np.zeros_like(row)}
+    hasten(RUN + size // 20_000_000)
     with told(f"{folder} does not run"):
         logits = engine.run(batch, lengths).logits
     if np.isnan(logits).any():
@@ -96,7 +115,7 @@ def _run(folder: Path, opened: Callable[[Path, int], Engine], ids: list[int]) ->
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:])
+        tell(*sys.argv[2:]) if sys.argv[1] == "--data" else main(*sys.argv[1:])
     except UserError as refusal:
         print(" ".join(str(refusal).split()), file=sys.stderr)
         sys.exit(REFUSED)

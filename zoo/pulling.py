@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import safety
+from zoo import safety, trial
 from zoo.checkpoints import check_checkpoint
 from zoo.errors import PickledWeights, UserError, Withheld
 from zoo.files import read_json, write_json
 from zoo.hub import client, hub_settings
 from zoo.lazily import Lazy
 from zoo.onnx_files import OURS as GRAPH
-from zoo.onnx_files import data_files, stock_graph
+from zoo.onnx_files import stock_graph
 from zoo.pieces import FILES as PIECES
 from zoo.pieces import pieces_among
 from zoo.pooling import is_module_file
@@ -80,7 +80,7 @@ def pull(
         UserError: no such model or revision, gated, no network, no safe weights, of an unknown type, too large.
     """
     repo_id, revision = revision_of(name, revision)
-    record = get_settings().home / "pulled-from-hub" / f"{_digest(repo_id, revision or 'main')}.json"
+    record = _record_of(repo_id, revision)
     try:
         with explained(repo_id, revision, bool(token)):
             api, info, options = _look(repo_id, revision, token, check)
@@ -105,6 +105,16 @@ def pull(
             return Path(folder), info.sha or ""
     except Away as away:
         return _cached(repo_id, revision, record, away)
+
+
+def kept(name: str) -> tuple[Path, str]:
+    """The folder and the commit of a model that was pulled before, as it was then; the Hub is not asked.
+
+    Raises:
+        UserError: it was not.
+    """
+    repo_id, revision = revision_of(name, None)
+    return _cached(repo_id, revision, _record_of(repo_id, revision), Away())
 
 
 def config_of(name: str) -> dict[str, Any]:
@@ -210,7 +220,7 @@ def wanted(info: ModelInfo, options: Mapping[str, Any]) -> tuple[list[str], int]
         safety.check_size([files[graph]], info.id)
         path = Path(huggingface_hub.hf_hub_download(info.id, graph, revision=info.sha, **options))
         folder = graph.rpartition("/")[0]
-        names += [graph, *(f"{folder}/{data}" if folder else data for data in data_files(path))]
+        names += [graph, *(f"{folder}/{data}" if folder else data for data in trial.data_files(path))]
     names += [name for name in (INTEGERS, SIMULATED) if name in root]
     if absent := [name for name in names if name not in files]:
         raise UserError(f"{info.id} lacks {absent[0]}, a part of its weights. Take another revision or model.")
@@ -309,6 +319,11 @@ def explained(repo_id: str, revision: str | None, with_token: bool) -> Generator
         raise UserError(f"The Hub did not give {repo_id} ({type(error).__name__}). Try again in a while.") from error
 
 
+def _record_of(repo_id: str, revision: str | None) -> Path:
+    """What was pulled of a model last, for when the Hub does not answer."""
+    return get_settings().home / "pulled-from-hub" / f"{_digest(repo_id, revision or 'main')}.json"
+
+
 def _cached(repo_id: str, revision: str | None, record: Path, error: Exception) -> tuple[Path, str]:
     pulled: dict[str, Any] = {"commit": revision, "files": PULLED}
     if record.is_file():
@@ -326,7 +341,7 @@ def _cached(repo_id: str, revision: str | None, record: Path, error: Exception) 
             f"The Hub cannot be reached, and {repo_id} was not downloaded before. Check the network, or pick a bundled "
             "model or a local folder."
         ) from error
-    log.warning("the Hub cannot be reached: %s comes from the cache", repo_id)
+    log.warning("the Hub does not answer: %s comes from the cache", repo_id)
     return folder, folder.name
 
 

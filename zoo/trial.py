@@ -6,6 +6,7 @@ What was found of the same files, by their sizes and times or by their hashes, h
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import subprocess
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
 
-from zoo import confined
+from zoo import confined, onnx_files
 from zoo.errors import UserError
 from zoo.files import read_json, sha256, write_json
 from zoo.onnx_files import names_in
@@ -28,7 +29,7 @@ MODULE = "zoo.on_trial"
 REFUSED = 3  # exit status of the child; why stands on stderr
 READERS, PACKAGES = 1, ("onnxruntime", "safetensors", "tokenizers", "transformers")  # a verdict is theirs
 UNREAD = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".ot", ".png", ".jpg", ".gif", ".md")
-SECONDS = 8  # of processor time for a child, beside one for every 5 MB
+SECONDS = 4  # of processor time for a child, beside one for every 5 MB
 PATIENCE = 90  # seconds, beside one for every 4 MB
 FOLDER = "<folder>"  # stands for it in a verdict, since the same files may lie elsewhere
 _children = BoundedSemaphore(2)  # at once
@@ -58,7 +59,8 @@ def check(folder: Path, root: Path | None = None) -> None:
         content = here / f"{digest}.json"
         known = _remembered(content, {})
         if known is None:
-            known, is_lasting = _attempt(folder, root or folder, sum(int(size) for _, size, *_ in stamp))
+            size = sum(int(size) for _, size, *_ in stamp)
+            known, is_lasting, _ = _attempt(folder, [str(folder), str(root or folder)], size)
             if is_lasting:
                 _remember(content, {"fault": known})
             else:
@@ -66,6 +68,20 @@ def check(folder: Path, root: Path | None = None) -> None:
         _remember(place, {"fault": known, "stamp": stamp})
     if known:
         raise UserError(known.replace(FOLDER, str(folder)))
+
+
+def data_files(path: Path) -> list[str]:
+    """What `zoo.onnx_files.data_files` tells of a graph that nobody has looked into, by a child process.
+
+    Raises:
+        UserError: it is no graph, has data elsewhere, or takes more than its size explains.
+    """
+    if not get_settings().trial:
+        return onnx_files.data_files(path)
+    fault, _, said = _attempt(path.parent, ["--data", str(path)], path.stat().st_size)
+    if fault:
+        raise UserError(fault.replace(FOLDER, str(path.parent)))
+    return [str(name) for name in json.loads(said.strip().splitlines()[-1])]  # packages may speak first
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
@@ -113,23 +129,25 @@ def _remember(path: Path, verdict: dict[str, Any]) -> None:
         log.warning("The verdict on a model was not remembered: %s", error)
 
 
-def _attempt(folder: Path, root: Path, size: int) -> tuple[str, bool]:
-    """What a child says is wrong, empty for nothing, and whether that will be so the next time, too."""
+def _attempt(folder: Path, arguments: Sequence[str], size: int) -> tuple[str, bool, str]:
+    """What a child says is wrong, empty for nothing, whether that will be so the next time, too, and what it found."""
     with _children:
         try:
-            child = confined.run(MODULE, [str(folder), str(root), str(SECONDS)], PATIENCE + size / 4e6)
+            child = confined.run(MODULE, [*arguments, str(SECONDS)], PATIENCE + size / 4e6)
         except subprocess.TimeoutExpired:
-            return f"{FOLDER} was not opened: reading it and running it once took too long. Take another model.", False
+            late = f"{FOLDER} was not opened: reading it and running it once took too long. Take another model."
+            return late, False, ""
         except OSError as error:
-            return f"{FOLDER} was not opened: no process could be started for it ({error}). Try again.", False
+            return f"{FOLDER} was not opened: no process could be started for it ({error}). Try again.", False, ""
     said = child.stderr.strip().splitlines()[-1:]
     if child.returncode == REFUSED and said:
-        return said[0].replace(str(folder), FOLDER)[:2000], True
+        return said[0].replace(str(folder), FOLDER)[:2000], True, ""
     if child.returncode:
         log.info("the child that opened %s ended with %d: %s", folder, child.returncode, child.stderr[-2000:])
         return (
             f"{FOLDER} was not opened: reading it, or running it once, took more memory or time than its size "
             "explains, or ended the process that did. Take another model, or restore its files.",
             True,
+            "",
         )
-    return "", True
+    return "", True, child.stdout

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
 from tests.zoo import hostile_kit as kit
-from zoo import catalog, confined, on_trial, trial
+from zoo import catalog, confined, on_trial, onnx_files, pulling, trial
 from zoo.errors import UserError
 from zoo.settings import get_settings
 from zoo.shelf import Row
@@ -38,11 +40,12 @@ def quick(monkeypatch) -> None:
     """What the child does is done here, which spares a process."""
 
     class Ended:
-        returncode, stderr = 0, ""
+        returncode, stdout, stderr = 0, "", ""
 
     def run(module: str, arguments: list[str], patience: float) -> Ended:
         ended = Ended()
-        monkeypatch.setattr(on_trial, "limit", lambda *_: None)
+        for bound in ("limit", "hasten"):
+            monkeypatch.setattr(on_trial, bound, lambda *_: None)
         try:
             on_trial.main(*arguments)
         except UserError as error:
@@ -86,13 +89,31 @@ def test_verdicts_of_other_readers_do_not_hold(stock, children, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's here")
 @pytest.mark.parametrize("name", kit.PROGRAMS)
-def test_a_graph_that_is_a_program_ends_in_the_child(stock, children, name, monkeypatch):
-    monkeypatch.setattr(trial, "SECONDS", 1)
+def test_a_graph_that_is_a_program_ends_in_the_child(stock, children, name):
     kit.PROGRAMS[name](stock)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     for _ in range(2):
         with pytest.raises(UserError, match=r"more memory or time|does not run|cannot be opened"):
             catalog.find(str(stock))
     assert len(children) == 1, "what is refused is remembered, too"
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5, "a loop has two seconds"
+
+
+def test_a_graph_of_the_hub_is_parsed_by_a_child_alone(stock, children, local_hub, monkeypatch, tmp_path):
+    model = onnx.load(str(stock / "model.onnx"))
+    files = {"model.onnx": b"\x12\xff no graph", "config.json": (stock / "config.json").read_bytes()}
+    local_hub.put("ann/broken", files)
+    onnx.save_model(
+        model, str(tmp_path / "model.onnx"), save_as_external_data=True, location="numbers", size_threshold=0
+    )
+    local_hub.put("ann/split", {**files, **{n: (tmp_path / n).read_bytes() for n in ("model.onnx", "numbers")}})
+    monkeypatch.setattr(onnx_files, "skeleton", lambda path: pytest.fail("parsed in the process that serves"))
+    folder, _ = pulling.pull("ann/split")
+    assert (folder / "numbers").is_file() and children == [trial.MODULE]
+    with pytest.raises(UserError, match="is no ONNX file, or it is cut short") as refusal:
+        pulling.pull("ann/broken")
+    assert "model.onnx" in str(refusal.value) and len(children) == 2
 
 
 def test_what_the_child_says_is_told_with_the_folder_that_was_asked_for(stock, tmp_path, children, quick):
