@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -19,3 +20,13 @@ class Lost(Response):
         headers = [(b"content-length", b"1000"), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"{", "more_body": False})
+
+
+async def befall(fault: Any, retry_after: int) -> Response | None:
+    """What a fault makes of a call before anything is done; None where it goes on, perhaps later."""
+    if isinstance(fault, float):
+        await asyncio.sleep(fault)
+    if isinstance(fault, int):
+        text = "Too many requests" if fault == 429 else f"Injected {fault}"
+        return error(fault, "", text, **({"Retry-After": str(retry_after)} if fault == 429 else {}))
+    return Lost() if fault == "gone" else None

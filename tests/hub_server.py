@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from tests.hub_answers import Lost
+from tests.hub_answers import Lost, befall
 from tests.hub_answers import error as _error
 from tests.hub_jobs import Jobs
 from tests.hub_state import DAY, Hub, Repo
@@ -309,11 +309,8 @@ def build(hub: Hub) -> Starlette:
             hub.log.append((request.method, request.url.path, operation))
             queue = hub.faults.get(operation)
             fault = queue.pop(0) if queue else None
-            if isinstance(fault, int):
-                text = "Too many requests" if fault == 429 else f"Injected {fault}"
-                return _error(fault, "", text, **({"Retry-After": str(hub.retry_after)} if fault == 429 else {}))
-            if fault == "gone":
-                return Lost()
+            if refused := await befall(fault, hub.retry_after):
+                return refused
             if fault == "stale":
                 hub.put(f"{request.path_params['owner']}/{request.path_params['name']}", {"NOTES.md": b"mine"})
             answer = await call(request)

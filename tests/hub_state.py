@@ -14,8 +14,8 @@ import yaml
 from starlette.requests import Request
 
 # For each operation a list that is used up call by call: None lets a call pass, a number is the status that it is
-# answered with, "drop" does what was asked and loses the answer, "gone" loses the answer without doing anything,
-# "stale" first commits something of somebody else's.
+# answered with, one with a point the seconds that its answer takes, "drop" does what was asked and loses the answer,
+# "gone" loses the answer without doing anything, "stale" first commits something of somebody else's.
 DAY = "2026-01-01T00:00:00.000Z"
 OPERATIONS = ("whoami", "create", "validate", "preupload", "batch", "upload", "verify", "commit", "tag", "refs")
 OPERATIONS += ("list", "info", "tree", "resolve", "collection", "space", "page", "discussions")

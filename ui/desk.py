@@ -6,12 +6,14 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ui import budget, people
+from ui.downloads import BRIEFLY, LINE, LONG, Busy
 from ui.reading import open_model
 from zoo import catalog, measuring
 from zoo.answers import AS_TRAINED, NoAnswer, Reply
@@ -22,12 +24,21 @@ from zoo.files import read_json
 from zoo.lengths import Choice, LengthConfig, Shape
 from zoo.measuring import BUDGET, FLOAT, FULL, Measured
 from zoo.opened import Opened, Runner
+from zoo.tensors import has_tensors
 
 log = logging.getLogger(__name__)
 
 LOADED_MODELS, KNOWN_ENTRIES, REPLIES, VISITORS = 6, 128, 64, 1000
 LONGEST_KEPT = 500  # characters of a text that is kept beside what it was answered
 V = TypeVar("V")
+
+
+def _is_split(entry: Entry) -> bool:
+    """Whether its float weights are another model of the Hub."""
+    name = entry.full_precision
+    if not name or has_tensors(entry.folder) or (entry.folder.parent / name).is_dir():
+        return False
+    return catalog.asks_hub(name)
 
 
 class Recent(Generic[V]):
@@ -164,8 +175,10 @@ class Desk:
             UserError: see `zoo.catalog.find`.
         """
         name, person = (name or "").strip(), people.present()
-        key, find = (name, person), self._find if person.trusted else partial(self._find, owner=person.name)
-        if fresh:
+        owner = None if person.trusted else person.name
+        key, find = (name, person), self._find if person.trusted else partial(self._find, owner=owner)
+
+        def look() -> Entry:
             try:
                 entry = find(name)
             except Withheld:
@@ -173,8 +186,19 @@ class Desk:
                     raise
                 entry = find(name, token=token)
             self._entries.set(key, entry)
-            self._references = Recent(KNOWN_ENTRIES)
-        return self._entries.get(key, lambda: find(name))
+            if fresh:
+                self._references = Recent(KNOWN_ENTRIES)
+            return entry
+
+        if not fresh and key in self._entries or not catalog.asks_hub(name, owner):
+            return look() if fresh else self._entries.get(key, look)
+        try:
+            return LINE.fetch((key, bool(token)), name, look, LONG if fresh else BRIEFLY)
+        except Busy:
+            with suppress(UserError):
+                if not fresh:
+                    return catalog.find_kept(name)
+            raise
 
     def shape(self, entry: Entry) -> Shape:
         """The sizes of an entry's encoder."""
@@ -184,8 +208,18 @@ class Desk:
         return (entry.folder, engine) in self._models
 
     def model(self, entry: Entry, engine: str) -> Opened:
-        """An entry on an engine; the six used last stay in memory."""
-        return self._models.get((entry.folder, engine), lambda: self._answerer(entry, engine))
+        """An entry on an engine; the six used last stay in memory.
+
+        Raises:
+            UserError: see `zoo.engines.open_engine`, or its float weights are still on their way from the Hub.
+        """
+
+        def load() -> Opened:
+            return self._models.get((entry.folder, engine), lambda: self._answerer(entry, engine))
+
+        if self.is_loaded(entry, engine) or engine_class(engine).precision != "fp32" or not _is_split(entry):
+            return load()
+        return LINE.fetch(("model", entry.folder, engine), str(entry.full_precision), load)
 
     def choose(
         self,
@@ -242,7 +276,17 @@ class Desk:
     def _reference_of(self, entry: Entry, engine: str) -> tuple[Entry, str]:
         """Looked for once by each person: it reads the sibling's files, which is a tenth of what answering takes."""
         key = entry.folder, engine, people.present()
-        return self._references.get(key, lambda: measuring.reference_of(entry, engine, self._sibling))
+
+        def look() -> tuple[Entry, str]:
+            return self._references.get(key, lambda: measuring.reference_of(entry, engine, self._sibling))
+
+        if key in self._references or not _is_split(entry):
+            return look()
+        try:
+            return LINE.fetch(("beside", *key), str(entry.full_precision), look)
+        except Busy as busy:  # what is there answers, and the next time its fp32 may be there, too
+            log.info("Without the fp32 of %s: %s", entry.name, busy)
+            return entry, engine
 
     def remember(self, asked: tuple[Hashable, ...], answered: Answered) -> None:
         """Keep what was answered, so that it can be shown at once where the same is asked again."""

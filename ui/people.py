@@ -11,7 +11,7 @@ from gradio.helpers import special_args
 from compress.jobs import jobs
 from compress.jobs.launchers import is_on_hub
 from compress.jobs.ledger import Job
-from ui.gate import is_loopback
+from ui.gate import is_loopback, visitor_of
 from zoo import publishing
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -58,6 +58,15 @@ def present() -> Person:
         return who(None)
     (profile, *_), *_ = special_args(keep, [], LocalContext.request.get(None))
     return who(profile)
+
+
+def visitor() -> str | None:
+    """Who asks, in the event that runs now: the name of who has signed in, else an address; None in no event."""
+    request = LocalContext.request.get(None)
+    if request is None:
+        return None
+    asked = request.request
+    return present().name or (visitor_of(asked.scope, asked.headers) if asked else "")
 
 
 def read_only() -> bool:

@@ -24,12 +24,14 @@ if sys.modules["mcp"] is None:  # pyright: ignore[reportUnnecessaryComparison]
 
 from ui import tools  # noqa: E402
 from ui.desk import Desk  # noqa: E402
+from ui.downloads import LINE  # noqa: E402
 from ui.explore.tab import warm_up  # noqa: E402
 from ui.fair_queue import share_fairly  # noqa: E402
 from ui.gate import guarded  # noqa: E402
 from ui.page import build as build_page  # noqa: E402
 from ui.people import read_only  # noqa: E402
 from ui.theme import launch_options  # noqa: E402
+from zoo import hub  # noqa: E402
 from zoo.errors import UserError  # noqa: E402
 from zoo.settings import get_settings  # noqa: E402
 
@@ -52,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     # Uploads are part of what is written at run time, and all of that lies in one place.
     os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.home / "gradio"))
+    hub.admission = LINE.turn
     desk = Desk()
     demo = build(desk)
     demo.queue(max_size=settings.waiting)

@@ -20,6 +20,7 @@ from zoo.files import read_json
 from zoo.foreign import refuse_settings
 from zoo.lengths import Front
 from zoo.metrics import scores_of
+from zoo.names import check_hub_id, clean, folder_at
 from zoo.onnx_files import facts_of, names_in, stock_graph
 from zoo.pooling import Pooling
 from zoo.settings import get_settings
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 
 MODELS = Path(__file__).parent / "models"
 FRONT = "front.json"
-LONGEST_NAME = 4096  # characters, as of a path
 KINDS = {
     **dict.fromkeys(("title", "task", "method", "base_model", "license", "full_precision", "weights_dtype"), str),
     **dict.fromkeys(("metrics", "provenance"), dict),
@@ -119,18 +119,40 @@ def find(name: str, revision: str | None = None, token: str | None = None, owner
     Raises:
         UserError: not found, no network, no weights, only pickled ones, too large, or no model that this program runs.
     """
-    name = _clean(name)
-    if name in (path.parent.name for path in MODELS.glob("*/entry.json")):
+    name = clean(name)
+    if _is_bundled(name):
         return _read(MODELS / name, name)
     if (result := _registered(name, owner)) is not None:
         return _read(safety.check_folder(result), name)
     # On a Space the folders are the host's, not the visitor's.
     if not get_settings().on_space:
-        if folder := _folder_at(name):
+        if folder := folder_at(name):
             return _read(_tried(folder), name)
-        _check_hub_id(name)
+        check_hub_id(name)
     folder, commit = _pulled(name, revision, token, _check_entry)
     return _read(folder, name, commit)
+
+
+def asks_hub(name: str, owner: str | None = None) -> bool:
+    """Whether `find` asks the Hub for this name: nothing here has it.
+
+    Raises:
+        UserError: it can be no name.
+    """
+    name = clean(name)
+    if _is_bundled(name) or _registered(name, owner) is not None:
+        return False
+    return safety.is_hub_id(name) and (get_settings().on_space or folder_at(name) is None)
+
+
+def find_kept(name: str) -> Entry:
+    """The entry of a Hub id as it was pulled last, without asking the Hub.
+
+    Raises:
+        UserError: it was never pulled, or is no model that this program runs.
+    """
+    folder, commit = pulling.kept(clean(name))
+    return _read(_tried(folder), name, commit)
 
 
 def _pulled(
@@ -186,6 +208,10 @@ def stated(folder: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def _is_bundled(name: str) -> bool:
+    return name in (path.parent.name for path in MODELS.glob("*/entry.json"))
+
+
 def _registered(name: str, owner: str | None = None) -> Path | None:
     try:
         return shelf.folder_of(name, owner)
@@ -206,7 +232,7 @@ def full_precision(entry: Entry) -> Entry | None:
     if entry.revision is None or (MODELS / name).parent == MODELS:
         other = find(name)
     else:  # whoever published it names models of the Hub alone, none of this machine's
-        _check_hub_id(name)
+        check_hub_id(name)
         folder, commit = _pulled(name, check=_check_entry)
         other = _read(folder, name, commit)
     if not has_tensors(other.folder):
@@ -343,49 +369,10 @@ def checkpoint_of(name: str) -> Path:
     Raises:
         UserError: see `find`.
     """
-    name = _clean(name)
-    if folder := _folder_at(name):
+    name = clean(name)
+    if folder := folder_at(name):
         return _tried(folder)
     if any(entry.name == name for entry in bundled()) or (not get_settings().on_space and _registered(name)):
         return find(name).float_folder
-    _check_hub_id(name)
+    check_hub_id(name)
     return _pulled(name)[0]
-
-
-def _clean(name: str) -> str:
-    """A model's name without blanks around it.
-
-    Raises:
-        UserError: nothing is left, or what no name can be.
-    """
-    if len(name) > LONGEST_NAME or "\0" in name or not name.isascii() and not _is_storable(name):
-        raise UserError(f"{name[:80]!r} is no name of a model. Write a folder or a Hub id (owner/name).")
-    if name := name.strip():
-        return name
-    raise UserError("No model is given. Pick a bundled one, or write a folder or a Hub id (owner/name).")
-
-
-def _is_storable(text: str) -> bool:
-    """Whether a text has no half characters, which nothing stores."""
-    return text == text.encode(errors="ignore").decode()
-
-
-def _folder_at(name: str) -> Path | None:
-    """The folder of this name, None where there is none, as where a name of a home or a file is none."""
-    try:
-        folder = Path(name).expanduser()
-        return folder if folder.is_dir() else None
-    except (OSError, RuntimeError):
-        return None
-
-
-def _check_hub_id(name: str) -> None:
-    """Refuses what is no folder and cannot be a Hub id.
-
-    Raises:
-        UserError: it is neither.
-    """
-    if Path(name).is_absolute() or name.startswith("~") or not safety.is_hub_id(name):
-        raise UserError(
-            f"There is no folder {name}. Check the path, or write a Hub id: owner/name or owner/name@revision."
-        )

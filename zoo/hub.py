@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +32,8 @@ LONGEST_WAIT = 60  # seconds that the Hub may ask us to wait before we tell the 
 TRIES = 4
 LISTED = 500
 T = TypeVar("T")
+# What is asked before the Hub is: whoever serves many lets it refuse those that would wait too much.
+admission: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def client(token: str | None = None) -> HfApi:
@@ -49,6 +51,12 @@ def hub_settings() -> Generator[None]:
     Xet store that huggingface_hub prefers to upload to, so there the plain LFS protocol is used, as
     `HF_HUB_DISABLE_XET=1` would do if it were set before the first import. Threads may be inside side by side.
     """
+    with admission(), _as_used():
+        yield
+
+
+@contextmanager
+def _as_used() -> Generator[None]:
     with _users:
         if not _before:
             session = huggingface_hub.get_session()

@@ -120,10 +120,11 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
     then_run(opened.then(selecting.arrive, {p.arrived}, texts, js="() => budgetZoo.arrive()", **QUICK))
     demo.unload(running.leave)
     setting = Setting.inputs(p)
-    then_run(p.model.input(selecting.select, {p.model, *setting}, selects, **RAW))
-    then_run(p.task.input(selecting.select_task, {p.task, *setting}, selects, **RAW))
+    calm: dict[str, Any] = {**RAW, "concurrency_limit": None}  # nobody's slow checkpoint is anybody else's wait
+    then_run(p.model.input(selecting.select, {p.model, *setting}, selects, **calm))
+    then_run(p.task.input(selecting.select_task, {p.task, *setting}, selects, **calm))
     loads: dict[str, Any] = {"fn": selecting.load, "inputs": {p.other, *setting}, "outputs": [*selects, s.choices]}
-    then_run(gr.on([p.load.click, p.other.submit], **loads, **RAW))
+    then_run(gr.on([p.load.click, p.other.submit], **loads, **calm))
     converts: dict[str, Any] = {**loads, "fn": selecting.convert, **RAW, "show_progress": "minimal"}
     then_run(p.convert.click(**converts))
     boxes = [p.question, p.passage, p.notice]
@@ -150,4 +151,4 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
     p.link.change(None, p.link, None, js="(query) => { budgetZoo.setAddress(query); }", **QUICK)
     p.copy.click(None, None, None, js="() => { budgetZoo.copyLink(); }", **QUICK)
     p.dark.click(None, None, None, js="() => { budgetZoo.toggleDark(); }", **QUICK)
-    return lambda event: then_run(event.then(**loads, **RAW))
+    return lambda event: then_run(event.then(**loads, **calm))
