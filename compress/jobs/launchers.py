@@ -68,7 +68,12 @@ class Launcher(Protocol):
         ...
 
     def adopt(self, folder: Path, facts: Mapping[str, object]) -> Handle | None:
-        """The run that an earlier worker started, if it still runs."""
+        """The run that an earlier worker started, if it still runs.
+
+        Args:
+            folder: of the run.
+            facts: a handle's, or none of them, where that worker died before it could write them down.
+        """
         ...
 
 
@@ -169,10 +174,18 @@ class Local:
         return Family(psutil.Process(child.pid), child)
 
     def adopt(self, folder: Path, facts: Mapping[str, object]) -> Handle | None:
-        pid = facts.get("pid")
-        if isinstance(pid, int) and lives(pid, facts.get("born")):
+        pid = facts.get("pid") if "pid" in facts else self._find(folder)
+        if isinstance(pid, int) and ("pid" not in facts or lives(pid, facts.get("born"))):
             with contextlib.suppress(psutil.Error):
                 return Family(psutil.Process(pid))
+        return None
+
+    def _find(self, folder: Path) -> int | None:
+        """The process of a folder's run by its command, and that it leads a group, which its forks do not."""
+        command = self._command(folder)
+        for process in psutil.process_iter(["cmdline"]):
+            if process.info["cmdline"] == command and _lives(process) and _leads(process.pid):
+                return process.pid
         return None
 
 
@@ -200,17 +213,19 @@ class Ray:
         passed = environment({"RAY_ADDRESS": "auto"})
         settings = [f"{key}={value}" for key, value in passed.items() if not key.lower().endswith("_proxy")]
         command = shlex.join(["env", "-i", *settings, *run_command(folder)])
-        name = f"budget-zoo-{folder.name}-{int(time.time())}"
+        name = f"{_name_of(folder)}-{int(time.time())}"
         entry = f"cd {shlex.quote(str(PROJECT))} && exec {command} >> {shlex.quote(str(folder / LOG))} 2>&1"
         _submit(entry, name)
         return _RayRun(name)
 
     def adopt(self, folder: Path, facts: Mapping[str, object]) -> Handle | None:
-        name = facts.get("ray")
-        if not isinstance(name, str) or not any(job.submission_id == name for job in _ray_jobs().list_jobs()):
-            return None
-        run = _RayRun(name)
-        return run if run.poll() is None else None
+        name, known = facts.get("ray"), [job.submission_id or "" for job in _ray_jobs().list_jobs()]
+        for found in known:
+            if found == name or "ray" not in facts and found.startswith(f"{_name_of(folder)}-"):
+                run = _RayRun(found)
+                if run.poll() is None:
+                    return run
+        return None
 
 
 class _RayRun:
@@ -243,6 +258,10 @@ class _RayRun:
 
     def leave(self) -> None:
         self.stop()
+
+
+def _name_of(folder: Path) -> str:
+    return f"budget-zoo-{folder.name}"
 
 
 def _ray_jobs() -> Any:
@@ -332,4 +351,11 @@ def _lives(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
+        return False
+
+
+def _leads(pid: int) -> bool:
+    try:
+        return not hasattr(os, "getpgid") or os.getpgid(pid) == pid
+    except OSError:
         return False

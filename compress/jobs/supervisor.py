@@ -15,7 +15,7 @@ from typing import Unpack
 
 from filelock import FileLock, Timeout
 
-from compress.jobs.launchers import UNKNOWN, Handle, Launcher, launcher_of
+from compress.jobs.launchers import UNKNOWN, Handle, Launcher, Local, launcher_of
 from compress.jobs.ledger import OPEN, Busy, Changes, Claim, Job, Ledger
 from compress.jobs.limits import Limits, Watch, kills_by_memory, lacking_space, reason_of
 from compress.jobs.postgres import Unreachable
@@ -86,7 +86,7 @@ class _Attempt:
     def _adopt(self, launcher: Launcher) -> Handle | None:
         """The process that an earlier worker started for this attempt, if it still runs."""
         facts = self.job.process
-        if not facts or ("pid" in facts and facts.get("host") != socket.gethostname()):
+        if not facts or (isinstance(launcher, Local) and facts.get("host") != socket.gethostname()):
             return None
         return launcher.adopt(self.job.folder, facts)
 
@@ -105,10 +105,11 @@ class _Attempt:
             self._reserve.write_bytes(bytes(65_536))
         attempt = uuid.uuid4().hex
         write_text(job.folder / ATTEMPT, attempt)
+        mine: dict[str, object] = {"host": socket.gethostname(), "since": time.time(), "attempt": attempt}
+        # Told before there is one: where the worker dies in between, the next one looks for what it has started.
+        self._change(process=mine, starts=self.job.starts + 1)
         handle = launcher.start(job.folder)
-        mine = {"host": socket.gethostname(), "since": time.time(), "attempt": attempt}
-        facts: dict[str, object] = {**handle.facts, **mine}
-        self._change(process=facts, starts=job.starts + 1)
+        self._change(process={**handle.facts, **mine})
         return handle
 
     def _wait(self) -> bool:

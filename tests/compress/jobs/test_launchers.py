@@ -68,10 +68,24 @@ def test_only_the_very_same_process_is_adopted(tmp_path):
         adopted = launcher.adopt(tmp_path, handle.facts)
         assert adopted and adopted.poll() is None
         assert launcher.adopt(tmp_path, {**handle.facts, "born": "another boot/1"}) is None
-        assert launcher.adopt(tmp_path, {}) is None
         adopted.stop(2)
         assert adopted.poll() == UNKNOWN and handle.poll() == -15
         assert launcher.adopt(tmp_path, handle.facts) is None
+    finally:
+        handle.stop(1)
+
+
+def test_a_process_that_no_worker_could_note_is_found_by_its_command(tmp_path):
+    """Its forks have the same command, and another folder's process another one."""
+    (tmp_path / "run.sh").write_text("(sleep 600) & sleep 600")
+    launcher = Local(lambda folder: ["sh", str(tmp_path / "run.sh"), str(folder)])
+    handle, other = launcher.start(tmp_path), tmp_path / "other"
+    other.mkdir()
+    try:
+        adopted = launcher.adopt(tmp_path, {"attempt": "1", "since": 1.0})
+        assert adopted and adopted.facts == handle.facts and launcher.adopt(other, {"attempt": "1"}) is None
+        adopted.stop(2)
+        assert launcher.adopt(tmp_path, {"attempt": "1"}) is None
     finally:
         handle.stop(1)
 
