@@ -209,7 +209,8 @@ def evaluate(
     json_file: Annotated[Path, typer.Option("--json", help="where to write the scores")],
     budget: Annotated[float | None, typer.Option(help="percent of the unpadded full model's MACs")] = None,
     engine: Annotated[
-        str | None, typer.Option(help="torch, torch-bf16, onnxruntime or openvino; by default the entry's first")
+        str | None,
+        typer.Option(help="torch, torch-bf16, onnxruntime, openvino or openvino-bf16; by default the entry's first"),
     ] = None,
     config: Annotated[str | None, typer.Option(help='a length configuration: "(315, 251, 242, 159, 142, 33)"')] = None,
     max_questions: Annotated[
