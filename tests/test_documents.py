@@ -57,5 +57,5 @@ def test_the_scores_beside_latencies_are_the_entries():
     lost = {
         f"{100 * p['macs_ratio']:.1f}": front["full"]["metrics"]["f1"] - p["metrics"]["f1"] for p in front["points"]
     }
-    said = re.search(r"([\d.]+) F1 below full length at ([\d.]+) %, ([\d.]+) at ([\d.]+) %", text)
+    said = re.search(r"([\d.]+) F1 below full length at ([\d.]+) %, ([\d.]+) at\s([\d.]+) %", text)
     assert said and [f"{lost[said[2]]:.1f}", f"{lost[said[4]]:.1f}"] == [said[1], said[3]]
