@@ -11,7 +11,7 @@ TORCH = $(shell grep '^torch==' requirements.lock)
 RESOLVE := --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage lint bench lock
+.PHONY: help run test coverage lint audit bench lock
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ lint: $(VENV)/.dev ## Check style, format and types
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check --no-cache .
 	$(BIN)/pyright
+
+audit: ## Ask which locked packages have known vulnerabilities (needs uv and the network)
+	@set -e; for lock in requirements.lock requirements-dev.lock; do \
+		uvx --quiet pip-audit --strict --progress-spinner off --disable-pip --no-deps --requirement $$lock; done
 
 bench: $(VENV)/.run ## Time this program beside what one would use instead
 	$(BIN)/python -m bench latency

@@ -157,6 +157,7 @@ def test_every_target_of_the_makefile_is_explained():
         "test",
         "coverage",
         "lint",
+        "audit",
         "bench",
         "lock",
     ]
