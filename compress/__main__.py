@@ -16,6 +16,7 @@ import typer
 from compress.data import uploads
 from compress.data.intake import Intake
 from compress.jobs import jobs
+from compress.jobs.estimate import estimate, told
 from compress.jobs.goals import about, by_goal, lacking
 from compress.jobs.launchers import price_of
 from compress.jobs.ledger import Job, get_ledger
@@ -152,6 +153,21 @@ def submit(
         if sys.stdin.isatty():
             typer.confirm("Start it?", abort=True, err=True)
     typer.echo(jobs.submit(made, name or default, _user(), launcher).id)
+
+
+@app.command()
+def check(
+    recipe: Annotated[str, typer.Argument(help="a shipped recipe's name, a YAML file, or an earlier run's folder")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="change a key: finetune.epochs=1")] = None,
+    data: OwnData = None,
+    skip: Skip = False,
+    column: Column = None,
+    label: Label = None,
+) -> None:
+    """Say what a recipe will take here, or why it cannot run: task, model and data are looked at, nothing starts."""
+    made = load(recipe, [*_own_data(recipe, data, _intake(data, skip, column, label), set_), *(set_ or ())])
+    jobs.check(made, _user())
+    typer.echo(f"{recipe} can run here: it takes {told(estimate(made))}.")
 
 
 @app.command("jobs")

@@ -46,22 +46,24 @@ def series(lines: Lines) -> dict[tuple[str, str], dict[str, tuple[list[float], l
 
 def draw_curves(lines: Lines) -> Figure | None:
     """Losses and metrics over the steps, a panel each, the newest where there are too many; None: nothing yet."""
-    panels = list(series(lines).items())[-PANELS:]
+    drawn = {
+        panel: {name: curve for name, curve in curves.items() if _is_curve(curve)}
+        for panel, curves in series(lines).items()
+    }
+    panels = [(panel, curves) for panel, curves in drawn.items() if curves][-PANELS:]
     if not panels:
         return None
     titles = [f"{stage}: {panel}".replace("_", " ") for (stage, panel), _ in panels]
     figure = make_subplots(rows=len(panels), cols=1, subplot_titles=titles, vertical_spacing=0.32 / len(panels))
     for row, (_, curves) in enumerate(panels, 1):
         for i, (name, (steps, values)) in enumerate(curves.items()):
-            alone = len(steps) == 1
             figure.add_trace(
                 go.Scatter(
                     x=steps,
                     y=values,
                     name=name.replace("_", " "),
-                    mode="markers" if alone else "lines",
+                    mode="lines",
                     line={"color": COLOURS[i % len(COLOURS)], "width": 1.8},
-                    marker={"color": COLOURS[i % len(COLOURS)], "size": 7},
                     hovertemplate=f"{name}<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
                 ),
                 row=row,
@@ -70,6 +72,20 @@ def draw_curves(lines: Lines) -> Figure | None:
     figure.update_annotations(font={"color": INK, "size": 12})
     figure = dress(figure, height=50 + PANEL_HEIGHT * len(panels))
     return figure.update_layout(margin={"l": 8, "r": 12, "t": 26, "b": 30}).update_yaxes(automargin=True)
+
+
+def single_values(lines: Lines) -> list[str]:
+    """What has one value so far, which is no curve: as `evaluate: f1 75.9`, in the order of the stages."""
+    return [
+        f"{stage}: {name} {values[0]:.4g}".replace("_", " ")
+        for (stage, _), curves in series(lines).items()
+        for name, (steps, values) in curves.items()
+        if not _is_curve((steps, values))
+    ]
+
+
+def _is_curve(curve: tuple[list[float], list[float]]) -> bool:
+    return len(curve[0]) > 1
 
 
 def fronts(lines: Lines) -> list[list[tuple[float, float]]]:

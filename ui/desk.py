@@ -160,6 +160,7 @@ class Desk:
         self._answered: Recent[Answered] = Recent(REPLIES)
         self._full_ms: Recent[float] = Recent(REPLIES)
         self._wishes: Recent[Wish] = Recent(VISITORS)
+        self._settled: Recent[Wish] = Recent(VISITORS)
         self._references: Recent[tuple[Entry, str]] = Recent(KNOWN_ENTRIES)
 
     def entry(self, name: str, fresh: bool = False, token: str | None = None) -> Entry:
@@ -237,6 +238,14 @@ class Desk:
     def wish(self, visitor: str, wish: Wish) -> None:
         """Note what a visitor asks for now: a run for anything else of theirs is then stale."""
         self._wishes.set(visitor, wish.brief)
+
+    def settle(self, visitor: str, wish: Wish) -> None:
+        """Note that all of a visitor's wish has been answered and measured."""
+        self._settled.set(visitor, wish.brief)
+
+    def is_settled(self, visitor: str, wish: Wish) -> bool:
+        """Whether this wish is the one that was answered and measured last: nothing has changed since."""
+        return self._settled.peek(visitor) == wish.brief
 
     def leave(self, visitor: str) -> None:
         """Note that a visitor has closed the page: whatever still runs for them is stale."""

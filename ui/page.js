@@ -21,7 +21,17 @@ window.budgetZoo = {
 
   // Something new was asked: what stands there is of something else until `show` says so.
   wait() {
+    this.asked = this.amounts();
     for (const id of ["answer-card", "kept-card", "latency-card"]) this.dim(id, true);
+  },
+
+  // Leaving a number box is no question; another number in it is one.
+  waitIfMoved() {
+    if (this.asked !== this.amounts()) this.wait();
+  },
+
+  amounts() {
+    return ["budget", "null-threshold"].map((id) => document.querySelector(`#${id} input[type=number]`)?.value).join("|");
   },
 
   // The server tells what of the page is of what was asked last.

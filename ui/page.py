@@ -8,15 +8,15 @@ from typing import Any
 import gradio as gr
 
 from ui import api, people
+from ui.checkpoints import unstamped
 from ui.compare.tab import CompareTab, build_compare
 from ui.compress.tab import CompressTab, build_compress
 from ui.desk import Desk
 from ui.events import QUICK, RAW, Updates, Values
 from ui.explore.tab import ExploreTab, build_explore
 from ui.jobs.tab import JobsTab, build_jobs
-from ui.models.browsing import unstamped
 from ui.models.tab import ModelsTab, build_models
-from ui.widgets import place_top
+from ui.widgets import place_leads, place_top
 from zoo.settings import get_settings
 
 TABS = {"explore": "Explore", "compare": "Compare", "compress": "Compress", "jobs": "Jobs", "models": "Models"}
@@ -26,7 +26,7 @@ def build(desk: Desk) -> gr.Blocks:
     """The page, not yet served."""
     # What was uploaded and read is of no use a day later.
     with gr.Blocks(title="Budget Zoo", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
-        top = place_top(can_sign_in())
+        top, leads = place_top(can_sign_in()), place_leads()
         with gr.Tabs(elem_id="tabs") as tabs:
             at = {}
             with gr.Tab(TABS["explore"], id="explore", elem_id="tab-explore") as at["explore"]:
@@ -34,11 +34,11 @@ def build(desk: Desk) -> gr.Blocks:
             with gr.Tab(TABS["compare"], id="compare", elem_id="tab-compare") as at["compare"]:
                 compare = build_compare(demo, desk)
             with gr.Tab(TABS["compress"], id="compress", elem_id="tab-compress") as at["compress"]:
-                compress = build_compress(demo)
+                compress = build_compress(demo, at["compress"])
             with gr.Tab(TABS["jobs"], id="jobs", elem_id="tab-jobs") as at["jobs"]:
-                jobs = build_jobs(demo, at["jobs"])
+                jobs = build_jobs(demo, at["jobs"], leads)
             with gr.Tab(TABS["models"], id="models", elem_id="tab-models") as at["models"]:
-                models = build_models(demo, at["models"])
+                models = build_models(demo, at["models"], leads)
         for name, tab in at.items():
             tab.select(None, None, None, js=f"() => {{ budgetZoo.setTab('{name}'); }}", **QUICK)
         demo.load(open_tab, None, tabs, **QUICK).then(None, None, None, js="() => { budgetZoo.open(); }", **QUICK)
@@ -86,7 +86,7 @@ def _join(
     def go_compress() -> Any:
         return gr.Tabs(selected="compress")
 
-    explore.load_after(models.parts.wanted.change(go_explore, {wanted}, [explore.parts.other, tabs], **QUICK))
+    explore.load_after(wanted.change(go_explore, {wanted}, [explore.parts.other, tabs], **QUICK))
     compared.change(go_compare, {compared, reads}, [*compare.parts.taken, tabs], **RAW, concurrency_limit=None)
     started.change(go_jobs, {started}, [*jobs.parts.outputs, job, tabs], **QUICK)
     jobs.parts.again.click(again, {job, choices}, compress.parts.filled, **RAW).then(go_compress, None, tabs, **QUICK)

@@ -62,8 +62,9 @@ def describe_choice(choice: Choice) -> PointReply:
 
 def describe_row(row: Row) -> ModelReply:
     """What the endpoint `models` tells of a row: no folders of this machine."""
-    keys = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "score", "metric")
-    return cast(ModelReply, {key: getattr(row, key) for key in (*keys, "p50_ms", "int8", "license", "url")})
+    keys = ("name", "origin", "title", "task", "method", "base_model", "parameters", "bytes", "score", "metric", "n")
+    keys += ("p50_ms", "tokens", "timed", "int8", "license", "url")
+    return cast(ModelReply, {key: getattr(row, key) for key in keys})
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ class FrontReply(TypedDict):
 
 
 class ModelReply(TypedDict):
-    """A model of the zoo; `score` in points of 100 by `metric`."""
+    """A model of the zoo; `score` in points of 100 by `metric`, of `n` examples; `p50_ms` as `timed` says."""
 
     name: str
     origin: str
@@ -225,7 +225,10 @@ class ModelReply(TypedDict):
     bytes: int | None
     score: float | None
     metric: str
+    n: int | None
     p50_ms: float | None
+    tokens: int | None
+    timed: str
     int8: bool
     license: str
     url: str

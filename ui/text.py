@@ -13,7 +13,7 @@ from zoo.families import titles
 from zoo.fastest import Fastest, words
 from zoo.lengths import PAPER_TOKENS, Choice, Shape, macs_ratio
 from zoo.measuring import BUDGET, FLOAT, FULL, Measured
-from zoo.metrics import shown
+from zoo.metrics import scored, shown, whole
 
 SHOWN_ANSWERS = 8
 PADDED = "padded_to_"  # begins the key of the papers' account in a front
@@ -149,7 +149,7 @@ def describe_entry(entry: Entry) -> str:
     if entry.weights_dtype:
         parts.append(escape(entry.weights_dtype))
     if entry.score is not None:
-        parts.append(f"{shown(entry.metric)} {entry.score:.1f}")
+        parts.append(scored(entry.metric, entry.score, whole(entry.metrics.get("n"))))
     if entry.license:
         parts.append(escape(entry.license))
     if remark := predicted(entry.provenance):

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from ui.reading import Reading
+
+
+class Leads(NamedTuple):
+    """What tabs want opened: `wanted` in Explore, `compared` in Compare; see `ui.checkpoints.stamped`."""
+
+    wanted: gr.Textbox
+    compared: gr.Textbox
+
+
+def place_leads() -> Leads:
+    """The two, which nobody sees."""
+    return Leads(*(gr.Textbox(visible="hidden", elem_id=name) for name in ("wanted", "compared")))
 
 
 def markdown(value: str = "", **options: Any) -> gr.Markdown:

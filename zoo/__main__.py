@@ -18,7 +18,7 @@ from zoo.commits import follow
 from zoo.deploy import Space
 from zoo.deploy import deploy as push
 from zoo.library import Query, listing
-from zoo.metrics import shown
+from zoo.metrics import scored
 from zoo.tasks import TASK_TYPES
 
 # Read when huggingface_hub is imported: nothing calls home, and no token is used but the one that is passed.
@@ -71,8 +71,8 @@ def list_(
         typer.echo(table.banner, err=True)
     for row in table.rows:
         size = f"{row.bytes / 1e6:.1f} MB" if row.bytes else ""
-        score = _figure(row.score, shown(row.metric))
-        cells = (f"{row.name:44}", f"{row.origin:8}", f"{score:>13}", f"{_figure(row.p50_ms, 'ms'):>9}")
+        score = "" if row.score is None else scored(row.metric, row.score, row.n)
+        cells = (f"{row.name:44}", f"{row.origin:8}", f"{score:>32}", f"{_figure(row.p50_ms, 'ms'):>9}")
         typer.echo("  ".join((*cells, f"{size:>9}", row.title)))
 
 

@@ -14,7 +14,7 @@ from zoo.engines import runs_graph, runs_int8
 from zoo.errors import UserError
 from zoo.hub import TAG
 from zoo.lengths import PAPER_TOKENS
-from zoo.metrics import OTHER_KEYS, listed, scores_of, shown
+from zoo.metrics import OTHER_KEYS, is_few, listed, scores_of, shown, timed_on, whole
 from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TASK_TYPES, TEXTS, TOKENS
 from zoo.yaml_files import parse_yaml
 
@@ -189,6 +189,8 @@ def _metadata(entry: Entry, license: str | None = None, added: Collection[str] =
         "p50_ms": entry.front.full.p50_ms if entry.front else entry.metrics.get("p50_ms"),
         "metric": entry.metric,
         "score": None if entry.score is None else round(entry.score, 4),
+        "n": whole(entry.metrics.get("n")),
+        **_timed(entry),
         "weights": entry.weights_dtype,
         "base_revision": entry.provenance.get("base_revision"),
     }
@@ -207,6 +209,13 @@ def _metadata(entry: Entry, license: str | None = None, added: Collection[str] =
         }
         data["model-index"] = [{"name": entry.name, "results": [result]}]
     return data
+
+
+def _timed(entry: Entry) -> dict[str, Any]:
+    """What the latency of the front matter was measured on."""
+    stamp = entry.front.measured_on if entry.front else entry.metrics
+    has_latency = entry.front.full.p50_ms if entry.front else entry.metrics.get("p50_ms")
+    return {"latency_tokens": whole(stamp.get("latency_tokens")), "timed": timed_on(stamp)} if has_latency else {}
 
 
 def _summary(entry: Entry) -> str:
@@ -261,6 +270,8 @@ def measured(entry: Entry) -> str:
     facts = {key: value for key, value in entry.metrics.items() if OTHER_KEYS.get(key, key) not in scores}
     rows = [f"| {shown(key)} | {value:.2f} |" for key, value in scores.items()]
     table = "| score | of 100 |\n|---|--:|\n" + "\n".join(rows) + "\n\n" if rows else ""
+    if rows and is_few(count := whole(entry.metrics.get("n"))):
+        table += f"Of {count} examples only: others would move these scores by points.\n\n"
     # What others published of the method is a sentence in the entry: of which recipes, those who make entries know.
     beside = entry.provenance.get("published")
     return "## Measured\n\n" + table + _list(facts) + (f"\n\n{beside}" if isinstance(beside, str) else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -349,14 +350,22 @@ def _task(config: dict[str, Any], name: str) -> str:
         raise UserError(f"{name}: {error} Take a checkpoint that was trained for one of these.") from error
 
 
+def folder_here(name: str) -> Path | None:
+    """The folder of this machine that `checkpoint_of` takes a name for, unread; None for what is elsewhere."""
+    with suppress(OSError, RuntimeError):  # nobody's home, or far too long
+        for folder in (Path(name).expanduser(), MODELS / name):
+            if (folder / "config.json").is_file():
+                return folder
+    return None if get_settings().on_space or Path(name).name != name else _registered(name)
+
+
 def config_of(name: str) -> dict[str, Any]:
     """The `config.json` of what `checkpoint_of` takes, its weights left where they are; empty where it is not at hand.
 
     Of a model of the Hub that file alone is downloaded.
     """
     try:
-        folders = [Path(name).expanduser(), MODELS / name]
-        if folder := next((each for each in folders if (each / "config.json").is_file()), None):
+        if folder := folder_here(name):
             return read_config(folder)
         return pulling.config_of(name) if safety.is_hub_id(name) else {}
     except (UserError, OSError, RuntimeError):  # whoever opens it tells

@@ -159,13 +159,20 @@ def running_job() -> Generator[None]:
         yield
 
 
-def disturbed(busy: float = 0.5) -> bool:
-    """Whether a job runs, or others keep more than `busy` CPUs at work. Takes a tenth of a second; call it idle."""
-    return _job_runs() or _others_load() > busy
+def disturbed(busy: float = 0.5, within_job: bool = False) -> bool:
+    """Whether a job runs, or others keep more than `busy` CPUs at work. Takes a tenth of a second; call it idle.
+
+    Args:
+        busy: CPUs.
+        within_job: this process is a job itself, which is no other.
+    """
+    return _job_runs(but=os.getpid() if within_job else 0) or _others_load() > busy
 
 
-def _job_runs() -> bool:
+def _job_runs(but: int = 0) -> bool:
     for path in (get_settings().home / "jobs").glob("*.lock"):
+        if path.stem == str(but):
+            continue
         # A killed job leaves its file behind but not its lock: the system lets go of that.
         try:
             with FileLock(path, timeout=0):

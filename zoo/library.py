@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zoo import catalog, hub
 from zoo.engines import runs_int8
 from zoo.errors import UserError
-from zoo.metrics import scores_of
+from zoo.metrics import FEW, scores_of, timed_on, whole
 from zoo.settings import get_settings
 from zoo.shelf import COLUMNS, Row, open_table, put
 from zoo.tasks import TASK_TYPES
@@ -91,7 +91,9 @@ class Query:
             if value is not None:
                 where.append(condition)
                 values.append(value)
-        order = f"{self.sort} IS NULL OR {self.sort} = '', {self.sort} {'DESC' if self.descending else 'ASC'}, name"
+        few = f"coalesce(n, {FEW}) < {FEW}, " if self.sort == "score" else ""  # says little, so it is never on top
+        way = "DESC" if self.descending else "ASC"
+        order = f"{few}{self.sort} IS NULL OR {self.sort} = '', {self.sort} {way}, name"
         return f"{' AND '.join(where)} ORDER BY {order}", values
 
 
@@ -114,8 +116,16 @@ def listing(query: Query | None = None, refresh: bool = False) -> Listing:
         # What ships with the program needs no database, so there is always something to see.
         rows = [_row(entry, "bundled") for entry in catalog.bundled()]
         return Listing(rows, f"{error} Only the bundled models are shown, unsorted.")
-    rows = [Row(*values) for values in found]
+    rows = [_counted(Row(*values)) for values in found]
     return Listing([replace(row, int8=bool(row.int8)) for row in rows], " ".join(notes))
+
+
+def _counted(row: Row) -> Row:
+    """A result that was registered before the catalogue knew counts, with that of its own facts."""
+    if row.origin != "local" or row.score is None or row.n is not None:
+        return row
+    metrics = catalog.stated(Path(row.folder)).get("metrics")
+    return replace(row, n=whole(metrics.get("n")) if isinstance(metrics, dict) else None)
 
 
 def register(folder: Path, owner: str = "") -> Row:
@@ -183,6 +193,7 @@ def _refresh(database: sqlite3.Connection, notes: list[str]) -> None:
 
 
 def _row(entry: catalog.Entry, origin: str, name: str = "", owner: str = "") -> Row:
+    stamp = entry.front.measured_on if entry.front else entry.metrics
     return Row(
         name=name or entry.name,
         origin=origin,
@@ -199,6 +210,9 @@ def _row(entry: catalog.Entry, origin: str, name: str = "", owner: str = "") -> 
         folder=str(entry.folder),
         owner=owner,
         metric=entry.metric,
+        n=whole(entry.metrics.get("n")),
+        tokens=whole(stamp.get("latency_tokens")),
+        timed=timed_on(stamp),
     )
 
 
@@ -220,14 +234,17 @@ def _hub_row(info: ModelInfo) -> Row | None:
         task=tasks.get(str(info.pipeline_tag), ""),
         method=_word(facts.get("method")),
         base_model=_word(data.get("base_model")),
-        parameters=_whole(facts.get("parameters")),
-        bytes=_whole(facts.get("bytes")),
+        parameters=whole(facts.get("parameters")),
+        bytes=whole(facts.get("bytes")),
         score=score,
         p50_ms=_number(facts.get("p50_ms")),
         int8="int8" in tags,
         license=_word(data.get("license")),
         url=f"{get_settings().hub}/{info.id}",
         metric=metric,
+        n=whole(facts.get("n")),
+        tokens=whole(facts.get("latency_tokens")),
+        timed=_word(facts.get("timed")),
     )
 
 
@@ -250,8 +267,3 @@ def _number(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     return None
-
-
-def _whole(value: object) -> int | None:
-    number = _number(value)
-    return int(number) if number is not None and 0 <= number < 2**62 else None

@@ -34,6 +34,11 @@ MIGRATIONS = (
     ALTER TABLE models ADD COLUMN metric TEXT NOT NULL DEFAULT '';
     UPDATE models SET metric = 'f1' WHERE score IS NOT NULL;
     """,
+    """
+    ALTER TABLE models ADD COLUMN n INTEGER;
+    ALTER TABLE models ADD COLUMN tokens INTEGER;
+    ALTER TABLE models ADD COLUMN timed TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 _lock = threading.Lock()  # of this process, for setting a broken file aside once
@@ -59,6 +64,9 @@ class Row:
     folder: str = ""
     owner: str = ""
     metric: str = ""  # a key of `zoo.metrics`
+    n: int | None = None  # examples that the score is of
+    tokens: int | None = None  # of the input that `p50_ms` was measured on
+    timed: str = ""  # how it was measured, see `zoo.metrics.timed_on`
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from compress.recipe.groups import Dataset, Learning, Questions, Reading
 from compress.recipe.kind import Kind
 from compress.recipe.load import load
 from compress.recipe.work import Size, Uncounted
-from zoo.catalog import MODELS
+from zoo.catalog import folder_here
 from zoo.checkpoints import normalized, read_config
 from zoo.errors import UserError
 from zoo.lengths import Shape, macs
@@ -35,7 +36,11 @@ HEADS = 12  # of a model that is not here yet
 CHARACTERS = 4.3  # of English a token
 UNKNOWN_PARAMETERS = 110_000_000  # of a model that is not here yet: BERT-base's
 UNKNOWN = Size(12, HEADS, 12 * 14_000)
+ANY_SHAPE = Shape(12, 768, 3072)  # where only the data are looked at
 STARTING_MINUTES = 0.4  # imports, reading, writing
+Pairs = tuple[tuple[str, str], ...]
+How = tuple[bool, Pairs, Pairs]  # see `_how`
+AS_IT_IS: How = (False, (), ())
 
 
 class Estimate(TypedDict):
@@ -61,9 +66,7 @@ class Counts:
         if not data.type.has_articles:
             count, tokens = _texts(data, part, reading.max_length)
             return macs(self.shape, tokens) * min(limit or count, count)
-        titles = data.titles if part == "train" else getattr(data, f"{part}_titles")
-        source = getattr(data, part)
-        windows, tokens, questions = _windows(source, tuple(titles or ()), reading.max_length, reading.stride)
+        windows, tokens, questions = _windows(data, part, reading)
         return macs(self.shape, tokens) * windows * min(1.0, limit / questions if limit else 1.0)
 
 
@@ -95,18 +98,51 @@ def estimate(recipe: Kind) -> Estimate:
     return answer(basis, round(minutes, 1))
 
 
-def _windows(source: str, titles: tuple[str, ...], length: int, stride: int) -> tuple[float, int, int]:
+def told(estimate: Estimate) -> str:
+    """An estimate in a line: time, memory and disk."""
+    minutes = estimate["minutes"]
+    took = "a time that is not known before" if minutes is None else f"about {duration(60 * minutes)}"
+    return f"{took}, {estimate['memory_gib']:.1f} GiB of memory and {estimate['disk_gib']:.1f} GiB of disk"
+
+
+def duration(seconds: float | None) -> str:
+    """For example `45 s`, `12 min` or `3 h 05 min`."""
+    if seconds is None:
+        return ""
+    seconds = max(0, round(seconds))
+    if seconds < 90:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def check_data(recipe: Kind) -> None:
+    """Reads what the recipe learns from and reports on, as far as that is on this machine, as its stages will.
+
+    Raises:
+        UserError: the data are not what the recipe's task takes; the message says what is wrong with them.
+    """
+    with suppress(Uncounted):  # what is elsewhere is told about when it comes
+        recipe.work(Counts(ANY_SHAPE, recipe.dataset, recipe.reading))
+
+
+def _windows(data: Dataset | Questions, part: str, reading: Reading | Learning) -> tuple[float, int, int]:
     """Windows, tokens of one and questions of a data set that is on this machine; raises Uncounted for another."""
+    source = getattr(data, part)
+    titles = data.titles if part == "train" else getattr(data, f"{part}_titles")
     path = Path(source.replace("${BUDGET_ZOO_DATA}", str(_data()))).expanduser()
     if source != BUNDLED and not path.is_file():
         raise Uncounted(source)
     stamp = 0 if source == BUNDLED else path.stat().st_mtime_ns
-    return _counted(source if source == BUNDLED else str(path), stamp, titles, length, stride)
+    asked = (source if source == BUNDLED else str(path), stamp, tuple(titles or ()))
+    return _counted(*asked, reading.max_length, reading.stride, _how(data))
 
 
 @lru_cache(maxsize=16)
-def _counted(source: str, stamp: int, titles: tuple[str, ...], length: int, stride: int) -> tuple[float, int, int]:
-    examples = load_squad(source, titles=titles or None, intake=Intake(skip=True))
+def _counted(
+    source: str, stamp: int, titles: tuple[str, ...], length: int, stride: int, how: How
+) -> tuple[float, int, int]:
+    examples = load_squad(source, titles=titles or None, intake=_intake(how))
     windows = tokens = 0.0
     for example in examples:
         whole = (len(example.question) + len(example.context)) / CHARACTERS + 3
@@ -124,20 +160,28 @@ def _texts(data: Dataset | Questions, part: str, length: int) -> tuple[int, int]
     path = Path(source.replace("${BUDGET_ZOO_DATA}", str(_data()))).expanduser()
     if source == OWN or not path.exists():
         raise Uncounted(source)
-    count, tokens = _counted_texts(data.task, str(path), part, length, tuple(sorted(data.columns.items())))
+    count, tokens = _counted_texts(data.task, str(path), part, length, _how(data))
     return max(1, count // share), tokens
 
 
 @lru_cache(maxsize=16)
-def _counted_texts(
-    task: str, source: str, part: str, length: int, columns: tuple[tuple[str, str], ...] = ()
-) -> tuple[int, int]:
+def _counted_texts(task: str, source: str, part: str, length: int, how: How = AS_IT_IS) -> tuple[int, int]:
     row = find_task(task)
     if row.noun not in SIZES:
         raise Uncounted(source)
-    sizes = SIZES[row.noun](row, source, row.split(part), Intake(skip=True, columns=dict(columns)))
+    sizes = SIZES[row.noun](row, source, row.split(part), _intake(how))
     tokens = sum(min(length, size / CHARACTERS + 3) for size in sizes)
     return len(sizes), max(2, round(tokens / len(sizes)))
+
+
+def _how(data: Dataset | Questions) -> How:
+    """How a recipe's data are read: whether wrong lines are left out, and what columns and labels are called."""
+    return data.skip, tuple(sorted(data.columns.items())), tuple(sorted(data.label_values.items()))
+
+
+def _intake(how: How) -> Intake:
+    skip, columns, values = how
+    return Intake(skip=skip, columns=dict(columns), values=dict(values))
 
 
 def _sizes_of_texts(task: Task, source: str, split: str, intake: Intake) -> list[int]:
@@ -189,11 +233,8 @@ def _speed(_now: int) -> float:
 
 def _config(model: str) -> dict[str, Any] | None:
     """`config.json` of a model that is on this machine."""
-    path = Path(model.replace("${BUDGET_ZOO_DATA}", str(_data()))).expanduser()
-    for folder in (path, MODELS / model):
-        if (folder / "config.json").is_file():
-            return read_config(folder)
-    return None
+    folder = folder_here(model.replace("${BUDGET_ZOO_DATA}", str(_data())))
+    return read_config(folder) if folder else None
 
 
 def _data() -> Path | str:

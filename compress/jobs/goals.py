@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
+from functools import lru_cache
 from importlib.util import find_spec
 
+from compress.data.names import OWN
+from compress.jobs.estimate import Estimate, estimate
+from compress.jobs.ledger import get_ledger
 from compress.recipe.load import RECIPES, expanded, load, shipped
+from compress.recipe.place import places
+from zoo.catalog import folder_here
 from zoo.errors import UserError
+from zoo.tasks import find_task
 
 NO_TRAINING, BUDGETS, TRAINED = "smaller, without training", "fewer tokens, for every budget", "int8 that is trained"
 SPARSE, SEARCHED = "fewer weights", "another architecture"
@@ -20,6 +28,7 @@ BY_KIND = {
     "aimet_w8a8": TRAINED,
     "nncf": TRAINED,
 }
+DATA = "${BUDGET_ZOO_DATA}"
 # A kind that can do several things says too little.
 BY_NAME = {
     "nncf_post_training": NO_TRAINING,
@@ -54,6 +63,41 @@ def about(name: str) -> str:
     words = " ".join(line.lstrip("#").strip() for line in comment)
     found = re.match(r".*?\.(?=\s|$)", words)
     return found.group() if found else words
+
+
+def needs(name: str) -> str:
+    """What a shipped recipe brings to this machine before it can begin, or asks for, in a sentence."""
+    recipe = load(name)
+    hub, own, made = dict[str, None](), dict[str, None](), dict[str, None]()  # each once, in their order
+    for keys, place in places(type(recipe), recipe.model_dump(exclude_defaults=True)):
+        place = find_task(recipe.dataset.task).hub if place == OWN and keys[0] == "dataset" else place
+        name = place.removeprefix(f"{DATA}/").partition(":")[0]
+        if place.startswith(DATA):
+            own[name] = None
+        elif "/" in place and not place.startswith("{"):
+            hub[name] = None
+        elif keys[-1] in ("model", "teacher") and folder_here(place) is None:
+            made[name] = None
+    parts = [f"downloads {', '.join(hub)}"] if hub else []
+    parts += [f"takes {', '.join(own)} from the folder of BUDGET_ZOO_DATA"] if own else []
+    parts += [f"takes the result {', '.join(made)} of another recipe"] if made else []
+    return f"It {' and '.join(parts)}." if parts else "All that it needs comes with the program."
+
+
+@lru_cache(maxsize=256)
+def cost(name: str, _while: int) -> Estimate:
+    """What a shipped recipe takes here as it is.
+
+    Args:
+        name: of the recipe.
+        _while: within which it is not worked out again, see `now`.
+    """
+    return estimate(load(name))
+
+
+def now() -> int:
+    """A number that changes every few minutes, and whenever a job has begun or ended: `cost` is asked anew."""
+    return hash((int(time.monotonic() // 600), tuple((job.id, job.state) for job in get_ledger().jobs()[:50])))
 
 
 def lacking(name: str) -> str:

@@ -13,16 +13,16 @@ from typing import Any
 
 from compress.data import uploads
 from compress.jobs import keys, storage
-from compress.jobs.estimate import disk_gib
+from compress.jobs.estimate import check_data, disk_gib
 from compress.jobs.following import follow, take_up
 from compress.jobs.launchers import is_on_hub, launcher_of
 from compress.jobs.ledger import Changes, Job, get_ledger
 from compress.jobs.limits import GIB, check_space
 from compress.jobs.workers import get_workers
-from compress.recipe import layout
+from compress.recipe import heard, layout
 from compress.recipe.kind import Kind, missing
 from compress.recipe.load import expanded
-from compress.recipe.place import absolute, refuse_paths
+from compress.recipe.place import absolute, owned, refuse_paths
 from compress.run import traces
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -214,9 +214,9 @@ def illness() -> str:
     waiting = [job for job in jobs() if job.is_open and time.time() - (job.queued or job.created) > SOON]
     waiting = [job for job in waiting if not is_on_hub(job.launcher)]
     if waiting and not settings.database_url and get_workers().alive() is None:
+        count = "1 job waits," if len(waiting) == 1 else f"{len(waiting)} jobs wait,"
         return (
-            f"{len(waiting)} jobs wait, and no worker runs. Start one and see what it says: "
-            f"`python -m compress worker`. {_last_words()}"
+            f"{count} and no worker runs. Start one and see what it says: `python -m compress worker`. {_last_words()}"
         )
     return ""
 
@@ -247,9 +247,10 @@ def _last_words() -> str:
 
 def check(recipe: Kind, owner: str = "") -> None:
     """Raises UserError for what would fail at once or hours later and could have been known, and on a Space for what is
-    not its owner's to name."""
-    expanded(recipe)
-    if lacking := missing(recipe):
-        raise UserError(lacking)
+    not its owner's to name: what the page's Check, `compress check` and submitting all ask."""
     if get_settings().on_space:
         refuse_paths(type(recipe), recipe.model_dump(), uploads.folder(owner))
+    ready = owned(expanded(recipe), owner)
+    if lacking := missing(heard.said_by(ready, heard.said_of(recipe))):
+        raise UserError(lacking)
+    check_data(ready)

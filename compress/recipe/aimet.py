@@ -155,6 +155,7 @@ class AimetRecipe(Trained):
             mark="compress.methods.quantize_aimet:package",
         ),
     }
+    takes_apart: ClassVar[bool] = True
     simulation: ClassVar = Simulation("AIMET", "aimet", "compress.aimet.scoring")
     kind: Literal["aimet_w8a8"] = Field(default="aimet_w8a8", description="which method")
     dataset: Dataset
@@ -216,6 +217,10 @@ class AimetRecipe(Trained):
         if self.distill.apply:
             second = second._replace(products=second.products + learned * self.aimet.epochs / TORCH)
         return [*([first] if self.finetune.apply else []), *([second] if self.aimet.learn else []), report]
+
+    @property
+    def makes_head(self) -> bool:
+        return self.finetune.apply
 
     @property
     def trainings(self) -> tuple[Learning, ...]:

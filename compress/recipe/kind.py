@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr
 from compress.children import NO_RAY
 from compress.data.names import called, shown
 from compress.recipe import groups, heard
+from compress.recipe.fit import Wants, misfits
 from compress.recipe.groups import Evaluate, Group, Learning, Training
 from compress.recipe.place import Mark, Place
 from compress.recipe.stage import Stage
@@ -24,6 +25,7 @@ from zoo.catalog import config_of
 from zoo.encoders import Encoder, as_a_whole, encoder_of
 from zoo.engines import engine_class
 from zoo.families import titles
+from zoo.tasks import find_task
 
 KINDS: dict[str, type[Kind]] = {}  # by name; a class enters itself as soon as it is defined
 
@@ -93,6 +95,7 @@ class Kind(Group, ABC):
     trains: ClassVar[bool] = True
     takes_vectors: ClassVar[bool] = False  # it is for tasks whose models give a vector of a text, too
     takes_any_encoder: ClassVar[bool] = False  # its `model` may be one that transformers computes, see `zoo.encoders`
+    takes_apart: ClassVar[bool] = False  # it needs encoders whose every operator it knows by name
     stages: ClassVar[Mapping[str, Stage]] = MappingProxyType({})
     simulation: ClassVar[Simulation | None] = None
     suffix: ClassVar[str] = "-int8"  # of the name of the int8 entry
@@ -153,6 +156,11 @@ class Kind(Group, ABC):
     def trainings(self) -> tuple[Learning, ...]:
         """How something is trained on the data, in the order of the stages."""
         return ()
+
+    @property
+    def makes_head(self) -> bool:
+        """Whether a head that `model` lacks is trained here."""
+        return self.trains
 
     def kept(self, size: Size) -> float:
         """Numbers that a backward pass keeps at most."""
@@ -244,6 +252,20 @@ def applied(**groups: Prune | Distill | Aware) -> str:
 
 def unfit(recipe: Kind) -> Iterator[str]:
     """Why a recipe cannot take the models that it names, as `Kind.unheard`; what is not at hand is not looked at."""
+    yield from _unfit_for_task(recipe)
+    yield from _unfit_as(recipe, "model", recipe.model)
+    distill = getattr(recipe, "distill", None)
+    if distill and distill.apply and distill.teacher:
+        yield from _unfit_as(recipe, "distill.teacher", distill.teacher)
+
+
+def takes(recipe: Kind, model: str) -> bool:
+    """Whether a recipe would take another checkpoint as its `model`, as far as `unfit` can tell."""
+    other = recipe.model_copy(update={"model": model})
+    return next(chain(_unfit_for_task(other), _unfit_as(other, "model", model)), None) is None
+
+
+def _unfit_for_task(recipe: Kind) -> Iterator[str]:
     about = recipe.dataset.type
     if about.reads == "pooled" and not recipe.takes_vectors:
         yield (
@@ -252,19 +274,31 @@ def unfit(recipe: Kind) -> Iterator[str]:
         )
     if about.reads == "pooled" and getattr(recipe.quantize, "neural_compressor", False):
         yield f"quantize.neural_compressor is not for {about.title}: set it to false."
-    distill = getattr(recipe, "distill", None)
-    teacher = distill.teacher if distill and distill.apply else None
-    for key, name in (("model", recipe.model), ("distill.teacher", teacher)):
-        if not name:
-            continue
-        row = encoder_of(config_of(name))
-        if row and key == "model" and recipe.takes_any_encoder:
-            yield from recipe.unheard_of(row)
-        elif row:
-            yield (
-                f"{as_a_whole(row, titles())}, and the recipe {recipe.kind} needs that of its {key}: {shown(name)} "
-                "cannot be taken. Take the recipe static_int8 or dynamic_int8 for it, or another checkpoint."
-            )
+
+
+def _unfit_as(recipe: Kind, key: str, name: str) -> Iterator[str]:
+    """Why a recipe cannot take a checkpoint as its key "model" or "distill.teacher"."""
+    config = config_of(name)
+    row = encoder_of(config)
+    if row and key == "model" and recipe.takes_any_encoder:
+        yield from recipe.unheard_of(row)
+    elif row:
+        yield (
+            f"{as_a_whole(row, titles())}, and the recipe {recipe.kind} needs that of its {key}: {shown(name)} "
+            "cannot be taken. Take the recipe static_int8 or dynamic_int8 for it, or another checkpoint."
+        )
+    if config:
+        yield from misfits(name, config, _wants(recipe, key))
+
+
+def _wants(recipe: Kind, key: str) -> Wants:
+    data, task = recipe.dataset, find_task(recipe.dataset.task)
+    if key == "model":
+        prune = getattr(recipe, "prune", None)
+        is_pruned = bool(prune and prune.apply)
+        return Wants(task, data.labels, not recipe.makes_head, recipe.takes_apart, is_pruned)
+    # A teacher of vectors may be any encoder; all others say what the task's own heads say.
+    return Wants(task, getattr(recipe, "distill").labels, head=bool(task.type.layers))  # noqa: B009 - not all have it
 
 
 def reports_to(recipe: Kind) -> str:

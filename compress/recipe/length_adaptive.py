@@ -138,6 +138,10 @@ class LengthAdaptiveRecipe(Trained):
         ]
 
     @property
+    def makes_head(self) -> bool:
+        return bool(self.trainings)
+
+    @property
     def trainings(self) -> tuple[Learning, ...]:
         return tuple(part for part in (self.finetune, self.length_drop) if part.apply)
 

@@ -31,6 +31,7 @@ _SUPERNET = tuple(f"supernet.{key}" for key in ("checkpoint", "apply", "order", 
 class NasRecipe(Trained):
     """supernet -> tune -> latency_table -> search -> finetune -> quantize -> evaluate -> package (Bigger&Faster)."""
 
+    takes_apart: ClassVar[bool] = True
     stages: ClassVar = {
         "generate_data": Stage(
             "compress.learn.shards:run",

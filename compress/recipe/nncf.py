@@ -172,6 +172,7 @@ class NncfRecipe(Trained):
             mark="compress.methods.quantize_nncf:run_package",
         ),
     }
+    takes_apart: ClassVar[bool] = True
     simulation: ClassVar = Simulation("NNCF", "nncf", "compress.nncf.scoring")
     kind: Literal["nncf"] = Field(default="nncf", description="which method")
     nncf_config: Place | None = Field(
@@ -266,6 +267,10 @@ class NncfRecipe(Trained):
             Work(2 * SIMULATED * calibrated / TORCH + taught),
             report,
         ]
+
+    @property
+    def makes_head(self) -> bool:
+        return self.finetune.apply
 
     @property
     def trainings(self) -> tuple[Learning, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -13,8 +13,11 @@ from pydantic import BaseModel
 from compress.data.names import HELD_OUT, OWN
 from compress.data.squad import BUNDLED
 from compress.data.tables import is_table
+from zoo import shelf
+from zoo.catalog import MODELS
 from zoo.errors import UserError
 from zoo.safety import is_hub_id
+from zoo.settings import get_settings
 
 M = TypeVar("M", bound=BaseModel)
 Keys = tuple[str | int, ...]
@@ -96,13 +99,31 @@ def refuse_paths(model: type[BaseModel], data: Mapping[str, Any], uploads: Path)
 
 def absolute(recipe: M) -> M:
     """The recipe with whole paths, so that it may run in another folder than the one it was written for."""
+    return _replaced(recipe, lambda name: (path := on_disk(name)) and path.resolve())
+
+
+def owned(recipe: M, owner: str) -> M:
+    """The recipe of a person's job with the folders of the results that it names, which on a Space nobody else finds.
+
+    Elsewhere every result is found by its name.
+    """
+    if not owner or not get_settings().on_space:
+        return recipe
+    bundled = {path.parent.name for path in MODELS.glob("*/entry.json")}
+    mine = {name for _, name in places(type(recipe), recipe.model_dump()) if Path(name).name == name} - bundled - WORDS
+    folders = {name: shelf.folder_of(name, owner) for name in mine}
+    return _replaced(recipe, folders.get) if any(folders.values()) else recipe
+
+
+def _replaced(recipe: M, find: Callable[[str], Path | None]) -> M:
+    """The recipe with the paths that are found for what it names."""
     data = recipe.model_dump()
     for (*groups, last), name in list(places(type(recipe), data)):
-        if path := on_disk(name):
+        if path := find(name):
             here: Any = data
             for group in groups:
                 here = here[group]
-            here[last] = str(path.resolve())
+            here[last] = str(path)
     return type(recipe).model_validate(data)
 
 

@@ -28,13 +28,14 @@ from zoo.engines import engine_class, full_precision, open_float, open_graph
 from zoo.engines.base import INTEGERS, Engine
 from zoo.features import load_tokenizer
 from zoo.files import Archive, read_json, write_json
-from zoo.latency import machine
+from zoo.latency import disturbed, machine
 from zoo.lengths import Front, LengthConfig, Point, Shape, non_dominated
 from zoo.opened import run_one
 from zoo.settings import get_settings
 from zoo.tasks import find_task
 
 SCORES, NEURAL_COMPRESSOR = "scores.json", "neural_compressor"
+FLOAT = "float_p50_ms"  # key of the float model's latency beside the int8 one's
 
 
 @dataclass(frozen=True)
@@ -211,8 +212,8 @@ def evaluate(
                 "loss": full.score - result[primary],
             }
         if settings.latency_rounds:
-            points, tokens = timed(judge, points, settings)
-            stamp |= {"latency_tokens": tokens, "latency_rounds": settings.latency_rounds}
+            points, measured = timed(judge, points, settings, float_folder(ctx) if "float" in models else None)
+            stamp |= measured
             full = next(point for point in points if point.config.is_full)
         best = non_dominated(points)
         Front(full, best, stamp, [point for point in points if point not in best]).save(ctx.folder / "front.json")
@@ -275,15 +276,38 @@ def _searched(ctx: StageContext[Any]) -> dict[LengthConfig, float | None]:
     return {LengthConfig(tuple(fractions)): None for fractions in read_json(ctx.inputs["quantize"] / "configs.json")}
 
 
-def timed(judge: Judge, points: list[Point], settings: Evaluate) -> tuple[list[Point], int]:
-    """The points with their median latency, all measured in turn on one input, and how many tokens that has."""
-    configs = {str(i): point.config for i, point in enumerate(points)}
-    timings, tokens = judge.latencies(configs, settings.latency_rounds, settings.latency_tokens)
+def timed(
+    judge: Judge, points: list[Point], settings: Evaluate, whole: Path | None
+) -> tuple[list[Point], dict[str, Any]]:
+    """The points with their median latency, all measured in turn on one input.
+
+    Args:
+        judge: of the int8 model.
+        points: of its front.
+        settings: how long is measured, and on what.
+        whole: folder of the float model, which is timed in the same rounds; None where there is none.
+
+    Returns:
+        The points, and what stands beside latencies: tokens and rounds, the float model's, whether others were busy.
+    """
+    configs, window = {str(i): p.config for i, p in enumerate(points)}, judge.nearest(settings.latency_tokens)
+    others: dict[str, Callable[[], object]] = {}
+    if whole:
+        engine = open_float(whole, settings.threads or get_settings().threads)
+        others[FLOAT] = partial(run_one, engine, window, LengthConfig.full(judge.shape.layers))
+    busy = disturbed(within_job=True)
+    timings = judge.timings(configs, window, settings.latency_rounds, others)
+    measured: dict[str, Any] = {
+        "latency_tokens": len(window.input_ids),
+        "latency_rounds": settings.latency_rounds,
+        **({FLOAT: timings[FLOAT].p50_ms} if whole else {}),
+        "disturbed": busy or disturbed(within_job=True),
+    }
     calls = [
         replace(p, p50_ms=timings[str(i)].p50_ms, extra={**p.extra, "p90_ms": timings[str(i)].p90_ms})
         for i, p in enumerate(points)
     ]
-    return calls, tokens
+    return calls, measured
 
 
 def latencies(

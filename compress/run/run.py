@@ -21,6 +21,7 @@ from compress.progress import Progress
 from compress.recipe.kind import Kind, missing
 from compress.recipe.layout import ATTEMPT, FAILURE, JOB, LOCK, RESULT
 from compress.recipe.load import expanded, save, stages_of
+from compress.recipe.place import owned
 from compress.recipe.stage import Stage, StageContext, is_first
 from compress.run.curves import curves
 from compress.run.inputs import Inputs, check_places
@@ -75,7 +76,7 @@ def run(recipe: Kind, folder: str | Path, stage: str | None = None) -> dict[str,
 
 
 def _run(recipe: Kind, root: Path, only: str | None, first: bool) -> dict[str, Any]:
-    stages, ready = stages_of(recipe.kind, recipe.model_dump()), expanded(recipe)
+    stages, ready = stages_of(recipe.kind, recipe.model_dump()), owned(expanded(recipe), _owner(root))
     folders: dict[str, Path] = {}
     results: dict[str, Any] = {}
     before, is_checked = "", False
@@ -157,12 +158,16 @@ def register(root: Path) -> None:
 
     A catalogue that cannot be written does not undo the run.
     """
-    owner = read_json(root / JOB)["owner"] if (root / JOB).is_file() else ""
     for entry in entries(root):
         try:
-            library.register(entry, owner)
+            library.register(entry, _owner(root))
         except (UserError, OSError, sqlite3.Error) as error:
             log.warning("%s was made, but could not be entered into the catalogue: %s", entry.name, error)
+
+
+def _owner(root: Path) -> str:
+    """Whose job a run is; empty where it is none."""
+    return read_json(root / JOB)["owner"] if (root / JOB).is_file() else ""
 
 
 def _prepare(folder: Path, inputs: Inputs, progress: Progress) -> None:

@@ -78,14 +78,21 @@ class Judge:
             ratios.append(timings["this"].p50_ms / timings["full"].p50_ms)
         return sum(ratios) / len(ratios)
 
-    def latencies(self, configs: dict[str, LengthConfig], rounds: int, tokens: int) -> tuple[dict[str, Timing], int]:
-        """Timings by name, all measured in turn on the input nearest to `tokens` real tokens, and its length."""
-        window = nearest(self._windows, tokens)
-        return self.timings(configs, window, rounds), len(window.input_ids)
+    def nearest(self, tokens: int) -> Window:
+        """The input with the number of real tokens that is nearest to this."""
+        return nearest(self._windows, tokens)
 
-    def timings(self, configs: dict[str, LengthConfig], window: Window, rounds: int) -> dict[str, Timing]:
-        """Interleaved timings of the engine on one window; nobody else measures meanwhile."""
-        return interleaved({name: partial(run_one, self._runner, window, c) for name, c in configs.items()}, rounds)
+    def timings(
+        self,
+        configs: dict[str, LengthConfig],
+        window: Window,
+        rounds: int,
+        others: Mapping[str, Callable[[], object]] | None = None,
+    ) -> dict[str, Timing]:
+        """Interleaved timings of the engine on one window, and of other calls by their names; nobody else measures
+        meanwhile."""
+        calls = {name: partial(run_one, self._runner, window, c) for name, c in configs.items()}
+        return interleaved({**calls, **(others or {})}, rounds)
 
     @cached_property
     def _runner(self) -> Engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +42,3 @@ class Labelled(Rows[E]):
 
     def load_teacher(self, folder: Path | str, labels: Sequence[str] | None = None) -> LengthAdaptiveModel:
         return load_labelled(folder, Outputs(self.task, labels, self.look(folder), new=False))
-
-    def has_head(self, config: Mapping[str, Any]) -> bool:
-        return Outputs(self.task, self.labels).is_of(config)

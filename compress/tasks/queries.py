@@ -81,12 +81,6 @@ class Queries(Rows[QueryExample]):
     def loss_of(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits[:, 0].float(), batch["label"].float())
 
-    def has_head(self, config: Mapping[str, Any]) -> bool:
-        """A classifier with one output ranks, too: the Hub's cross-encoders are such."""
-        stated = {key: value for key, value in config.items() if key != "finetuning_task"}
-        architecture = str((stated.get("architectures") or [""])[0])
-        return architecture.endswith(RANKING.ending) and len(labels_of(dict(config))) == 1
-
     def load_model(
         self, folder: Path | str, dropout: float = 0.0, new_head: bool = True, **overrides: Any
     ) -> LengthAdaptiveModel:

@@ -16,12 +16,13 @@ from compress.data.intake import Intake
 from compress.data.names import OWN
 from compress.data.squad import Example, fingerprint
 from compress.data.texts import draw
+from compress.recipe.fit import has_head
 from compress.recipe.groups import Dataset, Evaluate, Questions
 from compress.tasks.heads import replace_head
 from compress.tasks.samples import Loss, Sample
 from zoo.answers import NoAnswer
 from zoo.catalog import checkpoint_of
-from zoo.checkpoints import head_of, most_tokens, read_config
+from zoo.checkpoints import most_tokens, read_config
 from zoo.encoders import encoder_of
 from zoo.engines.base import Engine
 from zoo.errors import UserError
@@ -310,10 +311,7 @@ class Subject(ABC, Generic[E]):
 
     def has_head(self, config: Mapping[str, Any]) -> bool:
         """Whether a checkpoint with this `config.json` has the task's head."""
-        try:
-            return head_of(dict(config)) is self.task.type
-        except UserError:
-            return False
+        return has_head(self.task, config, self.labels)
 
     @abstractmethod
     def score(

@@ -59,7 +59,10 @@ def choose(page, box, words):
 def compressed(page, site, url, task, file, content, name, outside):
     """The page walked from the file to the published entry, which is then open in Explore."""
     page.goto(f"{url}?tab=compress")
-    page.locator("#source label", has_text="from the zoo").click()
+    page.locator("#goal label", has_text="a model to begin with").click()
+    choose(page, "preset", "finetune glue")
+    page.locator("#to-source").click()
+    page.locator("#source label", has_text="one of these").click()
     choose(page, "source-zoo", "MiniLM-L6 for questions")
     choose(page, "source-task", task)
     page.locator("#data label", has_text="my own file").click()
@@ -68,9 +71,7 @@ def compressed(page, site, url, task, file, content, name, outside):
     chooser.value.set_files([{"name": file, "mimeType": "text/plain", "buffer": content.encode()}])
     expect(page.locator("#upload-note")).to_contain_text("✓")
     yield "uploaded"
-    page.locator("#to-recipe").click()
-    choose(page, "preset", "finetune glue")
-    expect(page.locator("#field-train-package-name")).to_be_attached()  # the form is the preset's now
+    page.locator("#to-settings").click()
     page.locator("#recipe-form summary", has_text="Finetune").click()
     page.locator("#field-train-finetune-epochs input").fill("2")
     page.locator("#field-train-finetune-epochs input").press("Tab")
@@ -80,7 +81,6 @@ def compressed(page, site, url, task, file, content, name, outside):
     page.locator("#field-train-package-title :is(input, textarea)").press("Tab")
     page.locator("#to-check").click()
     expect(page.locator("#estimate")).to_contain_text("memory")
-    page.locator("#to-start").click()
     page.locator("#start-job").click()
     expect(page.locator("#job-head")).to_contain_text("ready to publish", timeout=15 * MINUTES)
     yield "made"

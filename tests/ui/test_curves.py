@@ -19,22 +19,25 @@ def test_losses_share_a_panel_and_bookkeeping_is_no_curve():
     assert found["search", "best_f1"] == {"best_f1": ([2, 4], [60, 61])}
 
 
-def test_every_panel_is_drawn_and_a_single_value_is_a_dot():
+def test_every_curve_is_drawn_and_one_value_is_none():
     drawn = curves.draw_curves(LINES)
     assert drawn is not None
     data = parts(drawn)["data"]
     assert [(t["name"], t["mode"]) for t in data] == [
-        ("loss", "lines"), ("hinge full", "lines"), ("best f1", "lines"), ("f1", "markers")
+        ("loss", "lines"), ("hinge full", "lines"), ("best f1", "lines")
     ]  # fmt: skip
     titles = [a["text"] for a in parts(drawn)["layout"]["annotations"]]
-    assert titles == ["finetune: loss", "search: best f1", "evaluate: f1"]
+    assert titles == ["finetune: loss", "search: best f1"]
+    assert curves.single_values(LINES) == ["evaluate: f1 70"]
+    assert curves.draw_curves(LINES[-1:]) is None
 
 
 def test_too_many_panels_leave_the_newest():
-    many = [{"stage": f"s{i}", "step": 1, "total": 1, "f1": float(i)} for i in range(curves.PANELS + 3)]
+    stages = range(curves.PANELS + 3)
+    many = [{"stage": f"s{i}", "step": step, "total": 2, "f1": float(i)} for i in stages for step in (1, 2)]
     drawn = curves.draw_curves(many)
     assert drawn is not None and len(parts(drawn)["data"]) == curves.PANELS
-    assert parts(drawn)["data"][-1]["y"] == [float(curves.PANELS + 2)]
+    assert parts(drawn)["data"][-1]["y"] == [float(curves.PANELS + 2)] * 2
 
 
 def test_nothing_told_is_nothing_drawn():

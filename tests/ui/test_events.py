@@ -64,6 +64,7 @@ def test_what_runs_a_model_queues_for_the_device_and_only_the_endpoints_are_publ
     for event in events:
         works = event.fn and getattr(event.fn, "__name__", "") in (
             "run",
+            "run_anew",
             "answer",
             "classify",
             "label",
@@ -81,7 +82,7 @@ def test_the_slider_listens_to_mouse_keys_and_box_and_keeps_the_last_value(page)
     heard = [e for e in page.demo.fns.values() if e.fn and {(slider, "input"), (slider, "release")} <= set(e.targets)]
     assert [e.trigger_mode for e in heard] == ["always_last"]
     after = [e for e in page.demo.fns.values() if e.trigger_after == heard[0]._id]
-    assert [(e.fn.__name__, e.trigger_mode) for e in after] == [("run", "always_last")]
+    assert [(e.fn.__name__, e.trigger_mode) for e in after] == [("run_anew", "always_last")]
     assert not any((slider, "change") in e.targets for e in page.demo.fns.values())
 
 
@@ -161,6 +162,23 @@ def test_the_first_answer_on_a_machine_finds_the_fastest_engine(page, monkeypatc
     assert "OpenVINO is taken by default here: on 10 tokens OpenVINO 6.0 ms" in html.unescape(found[page.p.stamp])
     assert page.p.latency in list(page.send(page.run.run, visitor()))[-1]
     assert asked == [("q", PASSAGE, (0.8, 0.4))], "once for a checkpoint"
+
+
+def test_leaving_a_number_box_as_it_was_asks_for_nothing(page):
+    def anew(**changes):
+        return list(page.send(page.run.run_anew, visitor(), **changes))
+
+    look_up(page)
+    assert "| p50 |" in anew()[-1][page.p.latency], "the first time it is a question"
+    asked = len(page.desk.made[0].asked)
+    left = look_up(page)
+    assert json.loads(left[page.p.shown]).items() >= {("answer", True), ("latency", True)}, "nothing is dimmed"
+    (again,) = anew()
+    assert set(again) == {page.p.shown} and len(page.desk.made[0].asked) == asked
+    look_up(page, slider=90.0)
+    assert "| p50 |" in anew(slider=90.0)[-1][page.p.latency]
+    look_up(page)
+    assert "| p50 |" in run(page)[-1][page.p.latency], "who presses Ask is timed again"
 
 
 def test_a_newer_wish_is_overwritten_by_nothing_older(page):

@@ -89,7 +89,7 @@ def test_a_sentence_says_which_gives_more_at_the_budget(front):
     two = place_rivals(front, (0.5, 74.24, 10), (0.7, 79.8, 21))
     at_six = pareto.compare(front, front.points[1], "macs", rivals=two)
     assert at_six == (
-        "At 60.0 % of the compute this model gives F1 79.2, the searched architecture r<0> gives 74.2: "
+        "At 60.0 % of the compute this model gives F1 79.2 (n = 10, few), the searched architecture r<0> gives 74.2: "
         "this model 5.0 more. At the 50.0 % of the compute that r<0> takes, this model gives 70.0."
     )
     below = pareto.compare(front, front.points[0], "macs", rivals=two)

@@ -18,7 +18,7 @@ from tests.ui.page_kit import PRESET, Driver, contents, profile_of, selected, vi
 from ui import page, people
 from ui.compress import filling
 from ui.compress.fields import fields
-from ui.compress.parts import CHECK, RECIPE
+from ui.compress.parts import SETTINGS, START
 from ui.compress.presets import EARLIER
 from ui.jobs.publish import describe_published
 from zoo import publishing
@@ -84,7 +84,7 @@ def queue(monkeypatch, make_job, tmp_path):
     monkeypatch.setattr(jobs, "logs", lambda job_id, lines=200: "line one\nline two")
     line = {"stage": "s", "step": 1, "total": 2, "loss": 1.0, "time": 5}
     stage = {"name": "s", "state": "running", "seconds": None, "result": None}
-    monkeypatch.setattr(jobs, "progress", lambda job_id: [line])
+    monkeypatch.setattr(jobs, "progress", lambda job_id: [line, {**line, "step": 2}])
     monkeypatch.setattr(jobs, "stages", lambda job_id: [stage])
     monkeypatch.setattr(jobs, "results", lambda job_id: [Path("/r/x-int8"), Path("/r/x")] if job_id == "b" else [])
     estimate = {"minutes": 2, "memory_gib": 1.0, "disk_gib": 0.2, "basis": "told"}
@@ -181,7 +181,7 @@ def test_the_source_goes_into_the_form(compose):
     taken = compose.send(compose.choose.take_source, None, source="hub", other="owner/other", data="examples")
     assert taken[p.form]["value"]["values"]["model"] == "owner/other"
     assert taken[p.form]["value"]["values"]["dataset.titles"] == "[!E-M]*"
-    assert taken[p.walk].selected == RECIPE
+    assert taken[p.walk].selected == SETTINGS
     asked = compose.send(compose.choose.take_source, None, source="hub", other=" ")
     assert set(asked) == {p.notice} and "which checkpoint" in words(asked, p.notice)
 
@@ -209,7 +209,7 @@ def test_a_form_that_is_not_filled_is_told(compose, queue, wrong):
 def test_checking_shows_what_it_takes_and_how_else_to_say_it(compose, queue):
     p = compose.p
     checked = compose.send(compose.start.check, None, form=contents(quantize__calibration_samples=7))
-    assert checked[p.walk].selected == CHECK and "2 min" in checked[p.estimate]
+    assert checked[p.walk].selected == START and "2 min" in checked[p.estimate]
     assert "calibration_samples: 7" in checked[p.yaml]
     assert checked[p.command] == f"python -m compress submit {PRESET} --set quantize.calibration_samples=7"
     named = compose.send(compose.start.name, None, name="mine", launcher="torchrun")
@@ -220,7 +220,7 @@ def test_a_backend_that_is_not_there_says_what_to_install(compose, queue, monkey
     monkeypatch.setattr("compress.recipe.kind.find_spec", lambda name: None)
     checked = compose.send(compose.start.check, None)
     assert "pip install onnxruntime" in words(checked, compose.p.notice)
-    assert checked[compose.p.walk].selected == CHECK
+    assert checked[compose.p.walk].selected == START
 
 
 def test_starting_queues_exactly_this_recipe(compose, queue):
@@ -268,7 +268,7 @@ def test_again_fills_the_form_with_the_jobs_own_recipe(compose, queue):
     filled = compose.fill.again("a", None, None)
     p = compose.p
     assert filled[p.form]["value"]["values"]["quantize.calibration_samples"] == 9
-    assert filled[p.preset]["value"] == f"{EARLIER}a" and filled[p.walk].selected == RECIPE
+    assert filled[p.preset]["value"] == f"{EARLIER}a" and filled[p.walk].selected == SETTINGS
     checked = compose.send(compose.start.check, None, preset=f"{EARLIER}a")
     assert checked[p.command] == "python -m compress submit a --set quantize.calibration_samples=60"
 

@@ -101,7 +101,7 @@ def test_the_two_accountings_stay_apart():
 
 
 def test_an_entry_is_described_without_its_markup(entry):
-    assert text.describe_entry(entry) == "1.0 M parameters · 2 MB · F1 80.0 · apache&#45;2&#46;0"
+    assert text.describe_entry(entry) == "1.0 M parameters · 2 MB · F1 80.0 (n not stated) · apache&#45;2&#46;0"
 
 
 def test_the_origin_of_the_figures_is_told():
@@ -116,7 +116,8 @@ def test_the_readout_says_what_was_chosen(front):
     assert "<i>80</i>" in shown and "<i>40</i>" in shown and "each layer, of 100<" in shown
     assert "60 % of the MACs" in readout.draw_binding(choice) and "(0.8, 0.4)" in readout.draw_binding(choice)
     below = readout.draw_readout(front.at("macs", 1), front, None)
-    assert 'class="message"' in below and "of 384<" in below and "where it was searched" in below
+    assert 'class="message"' in below and "of 384<" in below and "F1 <small>n = 10, few</small>" in below
+    assert "expected, as measured with A | B" in below
 
 
 def test_a_checkpoint_without_a_front_has_no_f1_tile():

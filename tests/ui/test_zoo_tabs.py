@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.ui.page_kit import Driver, selected, visitor, words
-from ui.models.browsing import stamped, unstamped
+from ui.checkpoints import stamped, unstamped
 from zoo.settings import get_settings
 
 UNFILTERED = {f"filters_{key}": "any" for key in ("task", "method", "base_model", "origin", "int8")}
@@ -37,6 +37,12 @@ def test_the_zoo_is_searched_and_a_bad_bound_is_told(models):
     there = {f"minilm-l6-{task}-length-adaptive-int8" for task in ("qa", "sst2", "mnli")}
     assert {row[1] for row in int8[p.table]["data"]} == {*there, "minilm-l6-w8a8-stsb-int8"}
     assert "4 models" in int8[p.counted]
+    assert not int8[p.clear]["visible"]
+    none = send(h.choose, None, search="no such thing", filters_int8="yes")
+    assert none[p.clear]["visible"] and "0 models: nothing fits" in none[p.counted]
+    back = send(h.clear, None)
+    assert back[p.search] == "" and back[p.filters["int8"]] == "any" and not back[p.clear]["visible"]
+    assert "minilm-l6-qa" in [row[1] for row in back[p.table]["data"]]
     wrong = send(h.choose, None, most_mb="many")
     assert "“many”" in words(wrong, p.notice)
 

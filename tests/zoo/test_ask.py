@@ -173,3 +173,10 @@ def test_unknown_or_missing_engines_are_refused(entry, tiny_model):
         open_engine("tensorrt", entry)
     with pytest.raises(UserError, match="cannot run on onnxruntime"):
         open_engine("onnxruntime", catalog.find(str(tiny_model)))
+
+
+def test_a_question_that_is_cut_is_told(tiny_model):
+    asked = QuestionAnswerer(catalog.find(str(tiny_model)), "torch", 1)
+    long = asked.ask("river " * 90, CONTEXT)
+    assert "The question is long: only its first 64 of 90 tokens were read." in long.notices
+    assert not any("question" in notice for notice in asked.ask(QUESTION, CONTEXT).notices)

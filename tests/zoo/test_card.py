@@ -184,6 +184,8 @@ def test_the_catalogue_finds_its_figures_in_the_front_matter():
         "p50_ms": 40.0,
         "metric": "f1",
         "score": 81.5,
+        "n": 10_570,
+        "timed": "Chip",
         "weights": "int8",
     }
 

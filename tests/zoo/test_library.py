@@ -53,6 +53,36 @@ def names(refresh=False, **options):
     return [row.name for row in library.listing(Query(**options), refresh).rows]
 
 
+def test_a_score_of_few_examples_never_comes_first(models):
+    for name, score, n in (("few", 99.0, 40), ("many", 60.0, 1000), ("unsaid", 50.0, None)):
+        folder = result(models, name)
+        facts = {"name": name, "task": "qa", "metrics": {"f1": score, **({"n": n} if n else {})}}
+        write_json(folder / "entry.json", facts)
+        library.register(folder)
+    found = library.listing(Query(origin="local", sort="score", descending=True)).rows
+    assert [(row.name, row.n) for row in found] == [("many", 1000), ("unsaid", None), ("few", 40)]
+    assert names(origin="local", sort="score")[-1] == "few"
+
+
+def test_a_result_from_before_counts_were_kept_is_shown_with_its_own(models, home):
+    folder = result(models)
+    library.register(folder)
+    facts = {"name": "mine", "task": "qa", "metrics": {"f1": 70.5, "n": 300}}
+    write_json(folder / "entry.json", facts)
+    (row,) = library.listing(Query(origin="local")).rows
+    assert row.n == 300
+
+
+def test_a_latency_is_listed_with_what_it_was_measured_on(models):
+    folder = result(models)
+    stamp = {"latency_tokens": 384, "threads": 2, "cpu": "A CPU", "vnni": True, "disturbed": True}
+    facts = {"name": "mine", "task": "qa", "metrics": {"f1": 70.5, "p50_ms": 5.0, **stamp}}
+    write_json(folder / "entry.json", facts)
+    row = library.register(folder)
+    assert (row.p50_ms, row.tokens) == (5.0, 384)
+    assert row.timed == "384 tokens, 2 threads, A CPU with VNNI, the machine was busy"
+
+
 @pytest.mark.usefixtures("models")
 def test_what_ships_is_listed_with_its_figures():
     found = library.listing()

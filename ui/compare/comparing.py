@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import gradio as gr
 
-from ui import curves, links
+from ui import checkpoints, curves, links
 from ui.compare.contest import LEAST, MOST, agreement, ask_all, bars, stamp, tabulate, time_all, write_csv
 from ui.compare.parts import CompareParts
 from ui.desk import Desk
-from ui.events import Speaker, Updates, Values, explain, spoken
+from ui.events import Checkpoint, Speaker, Updates, Values, explain, spoken
 from ui.reading import questions, reading_of
 from ui.widgets import list_samples
 from zoo.catalog import Entry
@@ -28,7 +29,25 @@ class Comparing(Speaker[CompareParts]):
     def __init__(self, parts: CompareParts, desk: Desk, entries: Sequence[Entry] = ()):
         super().__init__(parts)
         self.desk = desk
-        self.bundled = [(entry.title, entry.name, entry.task) for entry in entries]
+        self.bundled: list[Checkpoint] = [[entry.title, entry.name, entry.task] for entry in entries]
+
+    def _every(self) -> list[Checkpoint]:
+        """What can be picked: what is bundled, and what the person's jobs made."""
+        return [*self.bundled, *checkpoints.own()]
+
+    @spoken("notice")
+    def offer(self, values: Values) -> Updates:
+        """Somebody is about to pick: what jobs have made meanwhile is there, too. What is picked is not touched, since
+        another tab may have filled the rows at this very moment."""
+        p, everything = self.parts, self._every()
+        first, *others = (values[model] for model in p.models)
+        if not first:
+            return self.nothing(p.notice)
+        task = self.desk.entry(first).task
+        alike = [(title, name) for title, name, its in everything if its == task]
+        every = [(title, name) for title, name, _ in everything]
+        updates: Updates = {p.models[0]: _among(every, first), p.notice: gr.skip()}
+        return updates | {model: _among(alike, name) for model, name in zip(p.models[1:], others, strict=True)}
 
     def count(self, values: Values) -> Updates:
         """As many rows as are to be compared."""
@@ -82,8 +101,9 @@ class Comparing(Speaker[CompareParts]):
             reads: key of what A reads now.
         """
         p = self.parts
-        choices = [(name, name) for name in names]
-        choices += [(title, name) for title, name, _ in self.bundled if name not in names]
+        known = self._every()
+        choices = [(name, name) for name in names if name not in [other for _, other, _ in known]]
+        choices += [(title, name) for title, name, _ in known]
         updates: Updates = {p.many: max(LEAST, len(names)), p.link: links.write_pairs((name, 100) for name in names)}
         for i, (row, model, budget) in enumerate(zip(p.rows, p.models, p.budgets, strict=True)):
             updates[row] = gr.update(visible=i < len(names))
@@ -101,7 +121,7 @@ class Comparing(Speaker[CompareParts]):
         """Boxes, examples and what B, C and D offer, for A."""
         p, entry = self.parts, self.desk.entry(first)
         reading = reading_of(entry)
-        choices = [(title, name) for title, name, task in self.bundled if task == entry.task]
+        choices = [(title, name) for title, name, task in self._every() if task == entry.task]
         if entry.name not in [name for _, name in choices]:
             choices = [(entry.title, entry.name), *choices]
         names = [name for _, name in choices]
@@ -151,6 +171,12 @@ class Comparing(Speaker[CompareParts]):
             yield {p.stamp: "", p.verdict: "", p.table: "", p.plot: gr.update(visible=False)} | self.note(
                 "notice", explain(error)
             )
+
+
+def _among(choices: list[tuple[str, str]], name: str | None) -> dict[str, Any]:
+    """Choices, with the one that is picked among them."""
+    is_there = not name or name in [other for _, other in choices]
+    return gr.update(choices=choices if is_there else [(name or "", name or ""), *choices])
 
 
 def _rows(many: object) -> int:

@@ -22,7 +22,7 @@ from zoo.fastest import default_engine
 from zoo.latency import Timing
 from zoo.lengths import Choice
 from zoo.measuring import time_in_turn
-from zoo.metrics import shown
+from zoo.metrics import counted, shown, whole
 
 LEAST, MOST = 2, 4
 LETTERS = "ABCD"
@@ -54,6 +54,12 @@ class Contestant:
     def score(self) -> float | None:
         """Of the chosen point, or of the entry where it has no front, as measured when it was made."""
         return self.choice.point.score if self.choice.point.metrics else self.entry.score
+
+    @property
+    def n(self) -> int | None:
+        """Examples that the score is of."""
+        front = self.entry.front
+        return whole((front.measured_on if front and self.choice.point.metrics else self.entry.metrics).get("n"))
 
     @property
     def answer(self) -> str:
@@ -171,7 +177,9 @@ def tabulate(contestants: Sequence[Contestant]) -> str:
             *times,
             ratio,
             size(c.entry.bytes),
-            f"{c.score:.1f}{'' if scored != SCORE else f' {shown(c.metric)}'}" if c.score is not None else "",
+            f"{c.score:.1f}{'' if scored != SCORE else f' {shown(c.metric)}'} ({counted(c.n)})"
+            if c.score is not None
+            else "",
         )
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
@@ -199,7 +207,7 @@ def write_csv(contestants: Sequence[Contestant]) -> str:
     table = csv.writer(out, lineterminator="\n")
     table.writerow(
         ["model", "engine", "macs_ratio", "fractions", "answer", "probability", "no_answer", "same_as_first", "p50_ms"]
-        + ["p90_ms", "p99_ms", "n", "speedup_against_first", "low", "high", "bytes", "metric", "score"]
+        + ["p90_ms", "p99_ms", "n", "speedup_against_first", "low", "high", "bytes", "metric", "score", "score_n"]
     )
     for c in contestants:
         chance = c.reply.probability
@@ -210,7 +218,7 @@ def write_csv(contestants: Sequence[Contestant]) -> str:
             + [int(c.reply.agrees(contestants[0].reply))]
             + ([t.p50_ms, t.p90_ms, t.p99_ms, t.n] if t else [""] * 4)
             + (list(c.speedup) if c.speedup else [""] * 3)
-            + [c.entry.bytes, c.metric, "" if c.score is None else c.score]
+            + [c.entry.bytes, c.metric, "" if c.score is None else c.score, "" if c.n is None else c.n]
         )
     return out.getvalue()
 

@@ -36,6 +36,7 @@ def build_compare(demo: gr.Blocks, desk: Desk) -> CompareTab:
     p.many.input(h.count, {p.many}, p.rows, **QUICK)
     p.example.input(h.pick, {p.example, p.models[0]}, [p.question, p.passage, p.notice], **QUICK)
     p.models[0].input(h.choose, {*p.models, p.reads}, [*p.models[1:], *p.boxes, p.notice], **QUICK)
+    gr.on([model.focus for model in p.models], h.offer, {*p.models}, [*p.models, p.notice], **QUICK)
     outputs = [p.notice, p.verdict, p.table, p.plot, p.stamp, p.csv, p.csv_text]
     inputs = {p.many, p.question, p.passage, *p.models, *p.budgets}
     gr.on([p.go.click, p.question.submit], h.run, inputs, outputs, **RAW, **DEVICE)

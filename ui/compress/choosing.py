@@ -11,7 +11,7 @@ from compress.data import own_texts, tables, uploads
 from ui import people
 from ui.compress import presets, sources
 from ui.compress.filling import Filling, read
-from ui.compress.parts import RECIPE, ComposeParts
+from ui.compress.parts import SETTINGS, ComposeParts
 from ui.compress.presets import Preset
 from ui.events import Inputs, Speaker, Updates, Values, explain, spoken
 from ui.text import escape
@@ -103,18 +103,19 @@ class Choosing(Speaker[ComposeParts]):
 
     @spoken("notice")
     def take_source(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
-        """Source -> recipe: what was chosen goes into the form."""
+        """Source -> settings: what was chosen goes into the form."""
         p, preset = self.parts, presets.find(values[self.parts.preset], profile)
         choice = self._choice(values, preset)
         data = sources.apply(preset.schema, read(values[p.form], preset.kind), choice)
-        return {**self.filling.fill(preset, data), p.walk: gr.Walkthrough(selected=RECIPE), **self.note("notice", None)}
+        moved = {p.walk: gr.Walkthrough(selected=SETTINGS)}
+        return self.filling.fill(preset, data) | moved | self.note("notice", None)
 
     @spoken("notice")
     def take_preset(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
-        """Another preset: its values, with the source that was chosen."""
-        preset = presets.find(values[self.parts.preset], profile)
-        data = sources.apply(preset.schema, preset.data, self._choice(values, preset))
-        return self.filling.fill(preset, data) | self.note("notice", None)
+        """Another preset: its values, and the checkpoints that it takes. What was chosen goes in at the next step."""
+        p, preset = self.parts, presets.find(values[self.parts.preset], profile)
+        offered = self.filling.offer(preset, values[p.task], values[p.zoo])
+        return self.filling.fill(preset, preset.data) | offered | self.note("notice", None)
 
     @spoken("notice")
     def take_goal(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
@@ -123,8 +124,14 @@ class Choosing(Speaker[ComposeParts]):
         choices = presets.offered(values[p.goal])
         choices += [(title, key) for title, key in values[p.choices] or [] if key.startswith(presets.EARLIER)]
         first = choices[0][1]
-        picked = {p.preset: gr.update(choices=choices, value=first)}
+        picked = {p.preset: gr.update(choices=choices, value=first), p.costs: presets.tabulate(values[p.goal])}
         return picked | self.take_preset({**values, p.preset: first}, profile)
+
+    @spoken("notice")
+    def offer(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        """Another task, or the tab is opened: the checkpoints that the recipe takes, what jobs have made among them."""
+        p, preset = self.parts, presets.find(values[self.parts.preset], profile)
+        return self.filling.offer(preset, values[p.task], values[p.zoo]) | self.note("notice", None)
 
     def _choice(self, values: Values, preset: Preset) -> dict[str, Any]:
         """What this step changes in a recipe."""

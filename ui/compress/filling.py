@@ -16,9 +16,9 @@ from pydantic import BaseModel
 from compress.data import uploads
 from compress.recipe.load import KINDS
 from compress.recipe.place import refuse_paths
-from ui import people
+from ui import checkpoints, people
 from ui.compress import form, presets, sources
-from ui.compress.parts import RECIPE, ComposeParts
+from ui.compress.parts import SETTINGS, ComposeParts
 from ui.compress.presets import EARLIER, Preset
 from ui.events import Speaker, Updates, Values, spoken
 from ui.text import escape
@@ -36,7 +36,8 @@ class Filling(Speaker[ComposeParts]):
         preset = presets.find(p.preset.value or "", None)
         off = people.read_only()
         notice = "Jobs are off on this page: look around, and run your own copy to start recipes." if off else None
-        return self.fill(preset, preset.data) | {p.start: gr.update(interactive=not off)} | self.note("off", notice)
+        first = {p.start: gr.update(interactive=not off), p.costs: presets.tabulate(p.goal.value)}
+        return self.fill(preset, preset.data) | self.offer(preset, None, None) | first | self.note("off", notice)
 
     @spoken("notice")
     def look(self, values: Values) -> Updates:
@@ -63,12 +64,13 @@ class Filling(Speaker[ComposeParts]):
         choices = [*choices, (f"{job.name} (job {job.id})", preset.key)]
         return {
             **self.fill(preset, preset.data),
+            **self.offer(preset, None, None),
             p.preset: gr.update(choices=choices, value=preset.key),
             p.choices: choices,
             p.source: sources.OWN,
             p.data: sources.OWN,
             p.task: sources.OWN,
-            p.walk: gr.Walkthrough(selected=RECIPE),
+            p.walk: gr.Walkthrough(selected=SETTINGS),
             **self.note("notice", None),
         }
 
@@ -77,7 +79,23 @@ class Filling(Speaker[ComposeParts]):
         p, kind, schema = self.parts, preset.kind, preset.schema
         contents = {"kind": kind, "stamp": time.time_ns() // 1000, "values": form.spread(schema, data), "faults": {}}
         update = gr.update(value=contents, groups=form.outline(kind, schema))
-        return {p.form: update, p.about: escape(preset.about)} | self.note("faults", None)
+        return {p.form: update, p.about: escape(presets.about(preset))} | self.note("faults", None)
+
+    def offer(self, preset: Preset, task: str | None, chosen: str | None) -> Updates:
+        """The checkpoints that a preset takes for a task, to choose among; the one that is chosen stays if it is one.
+
+        Args:
+            preset: whose recipe it is.
+            task: as the Source step has it.
+            chosen: name of the one that is chosen now.
+        """
+        p, everything = self.parts, checkpoints.every()
+        fitting = sources.fitting(preset.data, everything, task or sources.OWN)
+        names = [name for _, name in fitting]
+        first = chosen if chosen in names else names[0] if names else None
+        without = len(everything) - len(fitting)
+        told = f"{without} of {len(everything)} are not offered: this recipe cannot take them for this task."
+        return {p.zoo: gr.update(choices=fitting, value=first, info=told if without else None)}
 
     def mark(self, contents: object, faults: Mapping[str, str]) -> Updates:
         """Faults beside their fields; what is mended loses its mark."""

@@ -8,7 +8,7 @@ import gradio as gr
 
 from ui.events import Outputs
 
-SOURCE, RECIPE, CHECK, START = 1, 2, 3, 4  # the steps of the walkthrough
+RECIPE, SOURCE, SETTINGS, START = 1, 2, 3, 4  # the steps of the walkthrough
 
 
 @dataclass
@@ -22,6 +22,11 @@ class ComposeParts:
     off: gr.Markdown
     notice: gr.Markdown
     walk: gr.Walkthrough
+    goal: gr.Radio
+    preset: gr.Dropdown
+    about: gr.Markdown
+    costs: gr.Markdown
+    to_source: gr.Button
     source: gr.Radio
     zoo: gr.Dropdown
     other: gr.Textbox
@@ -33,17 +38,13 @@ class ComposeParts:
     skip: gr.Checkbox
     upload_note: gr.Markdown
     table: gr.State
-    to_recipe: gr.Button
-    goal: gr.Radio
-    preset: gr.Dropdown
-    about: gr.Markdown
+    to_settings: gr.Button
     faults: gr.Markdown
     form: gr.HTML
     to_check: gr.Button
     estimate: gr.Markdown
     yaml: gr.Code
     command: gr.Code
-    to_start: gr.Button
     name: gr.Textbox
     launcher: gr.Radio
     machine: gr.Dropdown
@@ -57,5 +58,10 @@ class ComposeParts:
     @property
     def filled(self) -> Outputs:
         """What an earlier job's recipe changes."""
-        recipe = [self.form, self.about, self.faults, self.preset, self.choices]
+        recipe = [self.form, self.about, self.faults, self.preset, self.choices, *self.offered]
         return [*recipe, self.source, self.task, self.data, self.walk, self.notice]
+
+    @property
+    def offered(self) -> Outputs:
+        """What another recipe or task changes of the checkpoints to start from."""
+        return [self.zoo]

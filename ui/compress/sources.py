@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
-from compress.recipe.load import KINDS
+from compress.recipe.kind import takes
+from compress.recipe.load import KINDS, validate
 from compress.recipe.place import Mark, marked
 from ui.compress import form
 from ui.compress.fields import fields
+from ui.events import Checkpoint
 from zoo.errors import UserError
 from zoo.tasks import find_task
 
@@ -82,6 +84,20 @@ def pick(
         dataset |= {**uploaded["parts"], **dict.fromkeys(EXAMPLE_TITLES)}
         dataset["version_2"] = uploaded["impossible"] > 0
     return keys | {f"dataset.{key}": value for key, value in (dataset | {"task": chosen}).items()}
+
+
+def fitting(base: Mapping[str, Any], checkpoints: Sequence[Checkpoint], task: str = OWN) -> list[tuple[str, str]]:
+    """The checkpoints that a recipe takes, as they are picked: title and name.
+
+    Args:
+        base: the preset's own data.
+        checkpoints: title, name and task of each.
+        task: a name of `zoo.tasks`, or `OWN`.
+    """
+    recipe = validate(dict(base))
+    changes: dict[str, Any] = {"labels": None} | ({} if task == OWN else {"task": task})
+    asked = recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update=changes)})
+    return [(title, name) for title, name, _ in checkpoints if takes(asked, name)]
 
 
 def is_brought(key: str, value: object) -> bool:

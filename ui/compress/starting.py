@@ -11,12 +11,11 @@ from compress.jobs import jobs, machines
 from compress.jobs.estimate import estimate
 from compress.jobs.launchers import HUB, is_on_hub, launcher_of
 from compress.recipe import heard
-from compress.recipe.kind import missing
 from compress.recipe.load import dump, expanded
 from ui import people
 from ui.compress import form, presets, sources
 from ui.compress.filling import Filling, guard, read
-from ui.compress.parts import CHECK, SOURCE, ComposeParts
+from ui.compress.parts import RECIPE, START, ComposeParts
 from ui.compress.presets import Preset
 from ui.events import Speaker, Updates, Values, spoken
 from ui.jobs import views
@@ -32,26 +31,28 @@ class Starting(Speaker[ComposeParts]):
 
     @spoken("notice")
     def check(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
-        """Recipe -> check: what it will take, its YAML, and the command that does the same."""
+        """Settings -> start: what it will take or why it cannot run, its YAML, and the command that does the same."""
         p, preset = self.parts, presets.find(values[self.parts.preset], profile)
         recipe, faults = self._recipe(values, preset)
         marks = self.filling.mark(values[p.form], faults)
         if recipe is None:
             fields = ", ".join(key.replace("_", " ").replace(".", " · ") for key in faults)
             return marks | self.note("notice", f"Some values cannot be used yet: {fields}.")
+        costs, notice = "", None
         try:
             guard(preset.schema, recipe.model_dump(mode="json"))
-            expanded(recipe)
-            costs, notice = views.describe_estimate(estimate(recipe)), missing(recipe)
+            costs = views.describe_estimate(estimate(expanded(recipe)))
+            jobs.check(recipe, people.who(profile).name)  # as submitting does
         except UserError as error:
-            costs, notice = "", str(error)
+            notice = str(error)
         return {
             **marks,
             p.estimate: costs,
             p.yaml: dump(recipe),
             p.command: _command(preset, recipe, "", "local"),
             p.name: preset.name,
-            p.walk: gr.Walkthrough(selected=CHECK),
+            p.start: gr.update(interactive=notice is None and not people.read_only()),
+            p.walk: gr.Walkthrough(selected=START),
             **self.note("notice", notice),
         }
 
@@ -109,7 +110,7 @@ class Starting(Speaker[ComposeParts]):
             launcher = f"{HUB}:{values[p.machine] or ''}"
         token = people.token_of_launcher(launcher, oauth, request)
         job = jobs.submit(recipe, name=name, owner=person.name, launcher=launcher, token=token)
-        return {p.started: job.id, p.walk: gr.Walkthrough(selected=SOURCE), **self.note("notice", None)}
+        return {p.started: job.id, p.walk: gr.Walkthrough(selected=RECIPE), **self.note("notice", None)}
 
     def _recipe(self, values: Values, preset: Preset) -> tuple[Any, dict[str, str]]:
         """What the form holds as a recipe, or None and what is wrong with it."""

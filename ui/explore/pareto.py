@@ -14,7 +14,7 @@ from html import escape
 from ui import budget
 from ui.explore.rivals import Rival
 from zoo.lengths import Front, Point
-from zoo.metrics import shown
+from zoo.metrics import counted, scored, shown, whole
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 370, 58, 22, 36, 58
 AXES = {"macs": "Compute, % of the full-length MACs", "ms": "Latency, ms (median)"}
@@ -72,8 +72,8 @@ def draw_front(
     def name(point: Point, x: float) -> str:
         return f"{shown(front.metric)} {point.score:.2f} at {x:.1f} {'%' if axis == 'macs' else 'ms'}"
 
-    free = len(front.everything)
-    lines = [_grid(x_ticks, y_ticks, at, AXES[axis], escape(shown(front.metric)))]
+    free, n = len(front.everything), whole(front.measured_on.get("n"))
+    lines = [_grid(x_ticks, y_ticks, at, AXES[axis], escape(f"{shown(front.metric)}, {counted(n)}"))]
     chosen = sorted(((x, p.score) for i, p, x in marks if i < free))
     lines.append(f'<path class="front" d="{_path([at(x, y) for x, y in chosen])}"/>')
     for i, point, x in sorted(marks, key=lambda row: (row[0] < free, row[1] is current)):
@@ -118,7 +118,7 @@ def compare(
     verdict = "neither more" if one == two else f"{'this model' if one > two else 'it'} {abs(one - two):.1f} more"
     unit = "% of the compute" if axis == "macs" else "ms"
     data = f" ({other.data})" if other.data else ""
-    ours = f"this model gives {shown(front.metric)} {one}"
+    ours = f"this model gives {scored(front.metric, one, whole(front.measured_on.get('n')))}"
     theirs = f"{'the searched architecture' if other.searched else 'the int8 model'} {other.name}{data} gives {two}"
     sentence = f"At {limit:.1f} {unit} {ours}, {theirs}: {verdict}."
     if limit - cost(other) < 0.05:

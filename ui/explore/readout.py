@@ -7,7 +7,7 @@ from html import escape
 
 from ui import budget
 from zoo.lengths import Choice, Front, LengthConfig
-from zoo.metrics import shown
+from zoo.metrics import counted, shown, timed_on, whole
 
 REFERENCE_TOKENS = 384
 
@@ -26,10 +26,11 @@ def draw_readout(choice: Choice, front: Front | None, tokens: int | None, full_m
     if front is not None:
         loss = point.score - front.full.score
         note = "as at full length" if abs(loss) < 0.005 else f"{loss:+.2f} against full length".replace("-", "−")
-        tiles.append((escape(shown(front.metric)), f"{point.score:.1f}", note))
+        name = f"{escape(shown(front.metric))} <small>{counted(whole(front.measured_on.get('n')))}</small>"
+        tiles.append((name, f"{point.score:.1f}", note))
         if point.p50_ms and front.full.p50_ms:
             ms = budget.cost(front, point, "ms", full_ms)
-            where = "expected here" if full_ms else "expected, where it was searched"
+            where = "expected here" if full_ms else escape(_where(front))
             tiles.append(("latency", f"{ms:.1f}<small> ms</small>", where))
     cells = "".join(
         f'<div class="tile"><dt>{name}</dt><dd>{value}<span>{note}</span></dd></div>' for name, value, note in tiles
@@ -39,6 +40,12 @@ def draw_readout(choice: Choice, front: Front | None, tokens: int | None, full_m
         f'<div class="readout" aria-live="polite">{message}<dl class="tiles">{cells}</dl>'
         f"{draw_lengths(point.config, tokens)}</div>"
     )
+
+
+def _where(front: Front) -> str:
+    """What a front's own latency was measured on."""
+    stamp = timed_on(front.measured_on)
+    return f"expected, as measured with {stamp}" if stamp else "expected, where it was searched"
 
 
 def draw_binding(choice: Choice) -> str:

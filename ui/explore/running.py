@@ -55,11 +55,12 @@ class Running(Speaker[Parts]):
         if selection.rivals is None:
             person = people.who(profile)
             selection = replace(selection, rivals=rivals.find(entry, None if person.trusted else person.name))
+        timed = self.desk.is_settled(request.session_hash or "", selection.wish)
         updates: Updates = {p.link: link, p.states.rivals: selection.rivals, p.shown: _shown(answer=False)}
         known = self.desk.remembered(self._asked(entry, choice, selection))
         if known:
             selection = replace(selection, tokens=max(known.reply.tokens))
-            updates |= self._show_reply(entry, known, selection.engine) | {p.shown: _shown(answer=True)}
+            updates |= self._show_reply(entry, known, selection.engine) | {p.shown: _shown(True, timed)}
         return self._show_choice(entry, choice, selection) | updates
 
     def _asked(self, entry: Entry, choice: Choice, selection: Selection) -> tuple[Hashable, ...]:
@@ -71,6 +72,13 @@ class Running(Speaker[Parts]):
     def leave(self, request: gr.Request) -> None:
         """The page was closed: what still runs for it ends, and others have their turn."""
         self.desk.leave(request.session_hash or "")
+
+    def run_anew(self, values: Values, request: gr.Request) -> Iterator[Updates]:
+        """As `run`, but for what stands there already: leaving a number box as it was asks for nothing."""
+        if self.desk.is_settled(request.session_hash or "", Selection.of(self.parts, values).wish):
+            yield {self.parts.shown: _shown(True, True)}
+        else:
+            yield from self.run(values, request)
 
     def run(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         """Answer, then measure. A generator: the answer shows while the clock still runs."""
@@ -124,6 +132,7 @@ class Running(Speaker[Parts]):
         measured = measuring.result()
         if watch.stale():
             return
+        desk.settle(visitor, selection.wish)
         names = text.name_rows(engine)
         after = replace(after, full_ms=desk.full_ms(entry, engine, question, passage))
         updates: Updates = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui import budget, links, people, text
+from ui import budget, checkpoints, links, people, text
 from ui.desk import Desk
 from ui.events import Checkpoint, Speaker, Updates, Values, explain, spoken
 from ui.explore.displays import display_of
@@ -51,12 +51,13 @@ class Selecting(Speaker[Parts]):
         link = links.read(dict(request.query_params))
         notices, p = list(link.notices), self.parts
         if self.default and not notices and link.is_empty:
-            return self.note("hint", None)
+            own = {p.model: gr.update(choices=self._alike(self.default, None))} if checkpoints.own() else {}
+            return own | self.note("hint", None)
         name = link.model or self.default
         updates: Updates = {}
-        if link.model and link.model not in [name for _, name, _ in self.bundled]:
+        if link.model and link.model not in [name for _, name, _ in self._all(None)]:
             # A link alone must not make this machine download anything.
-            notices.append("The link's checkpoint is not a bundled one: press Load to fetch it.")
+            notices.append("The link's checkpoint is neither bundled nor your own: press Load to fetch it.")
             updates[p.other] = link.model
             name = self.default
         if name is None:
@@ -133,8 +134,24 @@ class Selecting(Speaker[Parts]):
         return next((name for name in bundled if reading_of(self.desk.entry(name)).texts == 1), names[0])
 
     def _all(self, choices: list[Checkpoint] | None) -> list[Checkpoint]:
-        """Everything that can be picked: what is bundled, and what this visitor loaded."""
-        return [*self.bundled, *(one for one in choices or [] if one not in self.bundled)]
+        """Everything that can be picked: what is bundled, what the person's jobs made, and what this visitor loaded."""
+        known = [*self.bundled, *checkpoints.own()]
+        names = {name for _, name, _ in known}
+        return [*known, *(one for one in choices or [] if one[1] not in names)]
+
+    @spoken("hint")
+    def offer(self, values: Values) -> Updates:
+        """Somebody is about to pick: what jobs have made meanwhile is there, too. What is picked is not touched, since
+        another tab may have it loaded at this very moment."""
+        model, choices = values[self.parts.model], values[self.parts.states.choices]
+        if not model:
+            return self.nothing(self.parts.hint)
+        return {self.parts.model: gr.update(choices=self._alike(model, choices)), self.parts.hint: gr.skip()}
+
+    def _alike(self, name: str, choices: list[Checkpoint] | None) -> list[tuple[str, str]]:
+        """What can be picked beside a checkpoint: those for the same task."""
+        task = self.desk.entry(name).task
+        return [(title, other) for title, other, its in self._all(choices) if its == task]
 
     def _load(self, other: str, setting: Setting, token: str | None = None) -> Updates:
         entry = self.desk.entry(other, True, token)
@@ -154,8 +171,7 @@ class Selecting(Speaker[Parts]):
             if engine:
                 notices.append(f"{entry.title} does not run on {engine}.")
             engine = default_engine(entry)
-        everything = self._all(setting.choices)
-        alike = [(title, name) for title, name, task in everything if task == entry.task]
+        tasks = len({task for *_, task in self._all(setting.choices)})
         return {
             p.engine: gr.update(choices=[(labels[e], e) for e in usable], value=engine),
             p.facts: text.describe_entry(entry),
@@ -164,8 +180,8 @@ class Selecting(Speaker[Parts]):
             p.states.full_ms: None,
             p.states.rivals: None,
             p.origin: text.describe_origin(entry.front.measured_on) if entry.front else "",
-            p.task: gr.update(value=entry.task, visible=len({task for *_, task in everything}) > 1),
-            p.model: gr.update(choices=alike, value=name),
+            p.task: gr.update(value=entry.task, visible=tasks > 1),
+            p.model: gr.update(choices=self._alike(name, setting.choices), value=name),
             p.no_answer: gr.update(value=entry.no_answer, visible=entry.task == QA),
             p.null_threshold: self._set_threshold(entry),
             p.convert: gr.update(visible=False),

@@ -101,15 +101,21 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
     selects += [s.tokens, s.full_ms, s.slider_unit, s.pin, s.reading, s.rivals, p.convert, p.axis, p.csv]
 
     # `input` alone would miss the number box, `release` alone the keyboard; `always_last` keeps the final value.
-    moved = [p.slider.input, p.slider.release, p.engine.input, p.no_answer.input, p.ask.click, p.question.submit]
-    moved += [p.null_threshold.input, p.null_threshold.release]
-    asked = [*moved, p.model.input, p.task.input, p.example.input, p.another.click]
+    left = [p.slider.release, p.null_threshold.release]
+    moved = [p.slider.input, p.engine.input, p.no_answer.input, p.null_threshold.input]
+    pressed = [p.ask.click, p.question.submit]
+    asked = [*moved, *pressed, p.model.input, p.task.input, p.example.input, p.another.click]
     gr.on(asked, None, None, None, js="() => { budgetZoo.wait(); }", **QUICK)
+    gr.on(left, None, None, None, js="() => { budgetZoo.waitIfMoved(); }", **QUICK)
     p.shown.change(None, p.shown, None, js="(shown) => { budgetZoo.show(shown); }", **QUICK)
     # One after the other: a run for what is not the last wish ends at once, and the look-up says what that is.
-    look = gr.on(moved, **looks, **QUICK, trigger_mode="always_last")
+    look = gr.on(pressed, **looks, **QUICK, trigger_mode="always_last")
     look.then(**runs, **RAW, **DEVICE, trigger_mode="always_last")
+    # Whoever leaves a number box or lets a slider go where it was has asked for nothing.
+    look = gr.on([*moved, *left], **looks, **QUICK, trigger_mode="always_last")
+    look.then(**{**runs, "fn": running.run_anew}, **RAW, **DEVICE, trigger_mode="always_last")
 
+    p.model.focus(selecting.offer, {p.model, s.choices}, [p.model, p.hint], **QUICK)
     p.no_answer.input(selecting.allow, {p.no_answer}, [p.null_threshold, p.notice], **QUICK)
 
     def then_run(event: Dependency) -> None:

@@ -24,7 +24,13 @@ class JobParts:
     cancel: gr.Button
     retry: gr.Button
     again: gr.Button
+    outcome: gr.Column
+    changed: gr.Markdown
+    explore: gr.Button
+    compare: gr.Button
     publish: gr.Button
+    wanted: gr.Textbox
+    compared: gr.Textbox
     stages: gr.Markdown
     waiting: gr.Markdown
     curves: gr.Plot
@@ -41,6 +47,6 @@ class JobParts:
         """What a look at the jobs may change."""
         return [
             self.timer, self.notice, self.empty, self.table, self.details, self.head, self.cancel, self.retry,
-            self.publish, self.stages, self.waiting, self.curves, self.growth, self.sensitive, self.sensitivity,
-            self.operators, self.log, self.load, self.seen,
+            self.outcome, self.changed, self.compare, self.publish, self.stages, self.waiting, self.curves,
+            self.growth, self.sensitive, self.sensitivity, self.operators, self.log, self.load, self.seen,
         ]  # fmt: skip

@@ -26,6 +26,7 @@ from zoo.safety import check_repo_id
 log = logging.getLogger(__name__)
 
 SHOWN_FILES = 40
+NOBODY = "your-account"  # where a preview without a token would publish to
 LAYOUTS = "Add what transformers.js, optimum and sentence-transformers open"
 PROPOSE = "Propose the int8 files to {} as a pull request"
 
@@ -91,14 +92,15 @@ class Publishing(Speaker[PublishParts]):
         try:
             folders = self._folders(values, profile)
             names = [folder.name for folder in folders]
-            spaces = publishing.namespaces(people.token_for(oauth, request))
             best = next((n for n in names if n.endswith("int8")), names[0])
             updates |= {
                 p.entry: gr.update(choices=names, value=best),
-                p.namespace: gr.update(choices=spaces, value=spaces[0] if spaces else None),
+                p.namespace: gr.update(choices=[], value=None),
                 p.name: best,
                 **self._ticks(folders[names.index(best)]),
             }
+            spaces = publishing.namespaces(people.token_for(oauth, request))
+            updates[p.namespace] = gr.update(choices=spaces, value=spaces[0] if spaces else None)
         except Exception as error:
             return updates | self.note("notice", explain(error))
         return updates | self.note("notice", None)
@@ -115,19 +117,24 @@ class Publishing(Speaker[PublishParts]):
     def preview(
         self, values: Values, request: gr.Request, profile: gr.OAuthProfile | None, oauth: gr.OAuthToken | None
     ) -> Updates:
-        """A dry run: nothing is sent."""
-        p, order = self.parts, self._order(values, request, profile, oauth)
+        """A dry run: nothing is sent. Without a token it shows what this machine knows, and says what is missing."""
+        p, lacking = self.parts, ""
+        try:
+            token = people.token_for(oauth, request)
+        except UserError as error:
+            token, lacking = "", str(error)
+        order = self._order(values, profile, token)
         preview = publishing.preview(
-            order.folder, order.repo_id, order.token, order.private, with_layouts=order.with_layouts
+            order.folder, order.repo_id, token or None, order.private, with_layouts=order.with_layouts
         )
-        proposal = proposing.preview(order.folder, order.token) if order.proposes else None
+        proposal = proposing.preview(order.folder, token) if order.proposes and token else None
         return {
             p.preview: describe_preview(preview) + (describe_proposal(proposal) if proposal else ""),
             p.card: gr.update(value=card.body(preview.card)),
             p.card_box: gr.update(visible=True),
-            p.go: gr.update(interactive=True),
+            p.go: gr.update(interactive=not lacking),
             p.result: "",
-        } | self.note("notice", None)
+        } | self.note("notice", f"A preview only. {lacking}" if lacking else None)
 
     def publish(
         self, values: Values, request: gr.Request, profile: gr.OAuthProfile | None, oauth: gr.OAuthToken | None
@@ -135,7 +142,7 @@ class Publishing(Speaker[PublishParts]):
         """Send it, pull it back, verify it; what is going on shows meanwhile."""
         p = self.parts
         try:
-            order = self._order(values, request, profile, oauth)
+            order = self._order(values, profile, people.token_for(oauth, request))
             yield {p.result: "Publishing…", p.go: gr.update(interactive=False)} | self.note("notice", None)
             said = yield from self._show(_send(order))
             yield {p.result: said, p.go: gr.update(interactive=True)}
@@ -194,19 +201,21 @@ class Publishing(Speaker[PublishParts]):
             raise UserError("This job has made nothing to publish yet.")
         return folders
 
-    def _order(
-        self, values: Values, request: gr.Request, profile: gr.OAuthProfile | None, oauth: gr.OAuthToken | None
-    ) -> Order:
+    def _order(self, values: Values, profile: gr.OAuthProfile | None, token: str) -> Order:
         """What the panel says. The entry is sought among the job's own: a name from the page never becomes a path.
 
+        Args:
+            values: of the panel.
+            profile: of who asks.
+            token: to publish with; empty for a look alone, which needs no account.
+
         Raises:
-            UserError: there is no such entry or job, no token, or no name to publish under.
+            UserError: there is no such entry or job, or no name to publish under.
         """
         p, folders = self.parts, {folder.name: folder for folder in self._folders(values, profile)}
         if values[p.entry] not in folders:
             raise UserError(f"Pick what to publish: {' or '.join(folders)}.")
-        token = people.token_for(oauth, request)
-        where = repo_id(values[p.namespace], values[p.name])
+        where = repo_id(values[p.namespace] or ("" if token else NOBODY), values[p.name])
         private, more, proposes = (bool(values[part]) for part in (p.private, p.layouts, p.propose))
         return Order(values[self.job], folders[values[p.entry]], where, private, more, proposes, token)
 

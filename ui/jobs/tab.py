@@ -12,7 +12,7 @@ from ui.jobs import views
 from ui.jobs.parts import JobParts
 from ui.jobs.publish import Publishing, PublishParts, place_publish, wire_publish
 from ui.jobs.watching import Watching
-from ui.widgets import markdown
+from ui.widgets import Leads, markdown
 
 SECONDS = 2.0  # between two looks at what runs
 
@@ -27,9 +27,12 @@ class JobsTab:
     publishing: Publishing
 
 
-def build_jobs(demo: gr.Blocks, tab: gr.Tab) -> JobsTab:
-    """Put the tab's content where the Blocks stands, and wire it; `tab` is looked at anew whenever it is opened."""
-    parts, publish = _place()
+def build_jobs(demo: gr.Blocks, tab: gr.Tab, leads: Leads) -> JobsTab:
+    """Put the tab's content where the Blocks stands, and wire it; `tab` is looked at anew whenever it is opened.
+
+    What a job made is named in `leads`, for other tabs to open.
+    """
+    parts, publish = _place(leads)
     watching, publishing = Watching(parts), Publishing(publish, parts.job)
     p, h = parts, watching
     looks: dict[str, Any] = {"fn": h.refresh, "inputs": {p.job, p.seen}, "outputs": p.outputs, **QUICK}
@@ -40,13 +43,15 @@ def build_jobs(demo: gr.Blocks, tab: gr.Tab) -> JobsTab:
     )
     p.cancel.click(h.cancel, {p.job}, p.outputs, **RAW, concurrency_limit=None)
     p.retry.click(h.retry, {p.job}, p.outputs, **RAW, concurrency_limit=None)
+    p.explore.click(h.to_explore, {p.job}, [p.wanted, p.notice], **QUICK)
+    p.compare.click(h.to_compare, {p.job}, [p.compared, p.notice], **QUICK)
     p.job.change(None, p.job, None, js="(job) => { budgetZoo.setJob(job); }", **QUICK)
     wire_publish(publish, publishing, p.publish, looks)
     return JobsTab(parts, publish, watching, publishing)
 
 
-def _place() -> tuple[JobParts, PublishParts]:
-    p: dict[str, Any] = {}
+def _place(leads: Leads) -> tuple[JobParts, PublishParts]:
+    p: dict[str, Any] = leads._asdict()
     p["timer"] = gr.Timer(SECONDS, active=False)
     p["seen"] = gr.State(None)
     with gr.Column(elem_classes="card", elem_id="jobs-card"):
@@ -77,9 +82,15 @@ def _place() -> tuple[JobParts, PublishParts]:
                 p["cancel"] = gr.Button("Cancel", size="sm", variant="stop", min_width=90, elem_id="cancel-job")
                 p["retry"] = gr.Button("Retry", size="sm", min_width=90, elem_id="retry-job")
                 p["again"] = gr.Button("Again with changes", size="sm", min_width=150, elem_id="again-job")
-                p["publish"] = gr.Button("Publish…", size="sm", variant="primary", min_width=100, elem_id="publish-job")
             p["stages"] = markdown(elem_id="stages", elem_classes="plain-table")
             p["load"] = markdown(elem_id="load-now", elem_classes="quiet")
+        with gr.Column(visible=False, elem_classes="card", elem_id="job-outcome") as outcome:
+            p["outcome"] = outcome
+            p["changed"] = markdown(elem_id="before-after", elem_classes="plain-table")
+            with gr.Row(elem_id="lead-on"):
+                p["explore"] = gr.Button("Open in Explore", variant="primary", min_width=150, elem_id="result-explore")
+                p["compare"] = gr.Button("Compare with the original", min_width=190, elem_id="result-compare")
+                p["publish"] = gr.Button("Publish…", min_width=100, elem_id="publish-job")
         publish = place_publish()
         with gr.Row(equal_height=False, elem_id="job-evidence"):
             with gr.Column(scale=1, min_width=320, elem_classes="card"):

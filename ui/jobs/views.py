@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from compress.jobs.estimate import duration
 from compress.recipe import published
 from ui.text import escape, size
 
@@ -108,11 +109,17 @@ def list_stages(stages: Sequence[Mapping[str, Any]], job: Job) -> str:
         outcome = facts_of(stage.get("result"))
         if state == "running" and job.total:
             left = f", {duration(job.eta_s)} left" if job.eta_s is not None else ""
-            outcome = f"{bar(job):.0f} %{left}"
+            outcome = f"{_gauge(bar(job))} {bar(job):.0f} %, step {job.step:,} of {job.total:,}{left}"
         took = duration(stage["seconds"]) if isinstance(stage.get("seconds"), int | float) else ""
         name = escape(str(stage.get("name", "")).replace("_", " "))
         rows.append(f"| {STAGE_SIGNS.get(state, '')} | {name} | {took} | {outcome} |")
     return "\n".join(rows)
+
+
+def _gauge(percent: float, width: int = 10) -> str:
+    """How far something is, as a row of blocks that every font has."""
+    full = round(width * percent / 100)
+    return "▰" * full + "▱" * (width - full)
 
 
 def facts_of(result: object, most: int = 4) -> str:
@@ -141,17 +148,6 @@ def actions(job: Job, results: int = 0) -> dict[str, bool]:
         "again": True,
         "publish": job.state in PUBLISHABLE and results > 0,
     }
-
-
-def duration(seconds: float | None) -> str:
-    """For example `45 s`, `12 min` or `3 h 05 min`."""
-    if seconds is None:
-        return ""
-    seconds = max(0, round(seconds))
-    if seconds < 90:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def ago(moment: float | None, now: float | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -10,11 +11,15 @@ import gradio as gr
 from compress.jobs import jobs
 from compress.jobs.ledger import Job
 from ui import curves, people
+from ui.checkpoints import name_of, stamped
 from ui.events import Speaker, Updates, Values, spoken
 from ui.jobs import sensitivity, views
+from ui.jobs.outcome import Outcome
 from ui.jobs.parts import JobParts
+from ui.text import escape
 from zoo import catalog
 from zoo.errors import UserError
+from zoo.safety import is_hub_id
 
 SHOWN, LOG_LINES, LONGEST_ID = 200, 200, 80
 
@@ -71,6 +76,23 @@ class Watching(Speaker[JobParts]):
         people.must_start(people.who(profile))
         return self._do(jobs.retry, values, people.who(profile), lambda job: _token(job, oauth, request))
 
+    @spoken("notice")
+    def to_explore(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        """What the Explore tab shall load: what the job made, its int8 model first."""
+        job = people.job_of(people.who(profile), values[self.parts.job])
+        return {self.parts.wanted: stamped([name_of(_first(job))])} | self.note("notice", None)
+
+    @spoken("notice")
+    def to_compare(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        """What the Compare tab shall hold: what the job began with, and what it made."""
+        job = people.job_of(people.who(profile), values[self.parts.job])
+        made, original = _first(job), _outcome(job)
+        before = original.before if original else None
+        if before is None and not is_hub_id(job.model):
+            raise UserError("The original is not here any more, or has not learned this task: nothing can be compared.")
+        name = name_of(before.folder) if before and before.folder.parent == made.parent else job.model
+        return {self.parts.compared: stamped([name, name_of(made)])} | self.note("notice", None)
+
     def _do(
         self,
         action: Callable[[str, str | None], object],
@@ -114,6 +136,7 @@ class Watching(Speaker[JobParts]):
         p = self.parts
         lines = jobs.progress(job.id)
         results, stages = jobs.results(job.id), jobs.stages(job.id)
+        outcome = Outcome.of(job.model, results, stages) if results else None
         able = views.actions(job, len(results))
         updates: Updates = {
             p.details: gr.update(visible=True),
@@ -124,6 +147,9 @@ class Watching(Speaker[JobParts]):
             p.cancel: gr.update(interactive=able["cancel"]),
             p.retry: gr.update(interactive=able["retry"]),
             p.publish: gr.update(interactive=able["publish"]),
+            p.outcome: gr.update(visible=outcome is not None),
+            p.changed: outcome.tabulate() if outcome else "",
+            p.compare: gr.update(interactive=bool(outcome and outcome.before) or is_hub_id(job.model)),
         }
         mark = [job.id, job.state, len(lines), lines[-1].get("time") if lines else None]
         if mark != before:
@@ -136,9 +162,28 @@ class Watching(Speaker[JobParts]):
             updates[p.sensitive] = gr.update(visible=bars is not None)
             updates[p.sensitivity] = gr.update(value=bars)
             updates[p.operators] = sensitivity.tabulate(report)
-            updates[p.waiting] = gr.update(visible=curve is None and growth is None)
+            alone = curves.single_values(lines)
+            is_empty = curve is None and growth is None
+            told = f"One value so far: {'; '.join(alone)}." if alone else "No figures yet."
+            updates[p.waiting] = gr.update(value=escape(told), visible=bool(alone) or is_empty)
         return updates, mark
 
 
 def _token(job: Job, oauth: gr.OAuthToken | None, request: gr.Request | None) -> str | None:
     return people.token_of_launcher(job.launcher, oauth, request)
+
+
+def _first(job: Job) -> Path:
+    """The folder of the first thing that a job made.
+
+    Raises:
+        UserError: it has made nothing.
+    """
+    made = jobs.results(job.id)
+    if not made:
+        raise UserError("This job has made nothing yet.")
+    return made[0]
+
+
+def _outcome(job: Job) -> Outcome | None:
+    return Outcome.of(job.model, jobs.results(job.id), jobs.stages(job.id))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from ui import people
+from ui.checkpoints import stamped
 from ui.compare.contest import LEAST, MOST
 from ui.events import Speaker, Updates, Values, spoken
 from ui.models import views
@@ -40,6 +40,14 @@ class Browsing(Speaker[ModelParts]):
     def choose(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
         """Search or filters changed."""
         return self._table(values, profile) | self.note("notice", None)
+
+    @spoken("notice")
+    def clear(self, values: Values, profile: gr.OAuthProfile | None) -> Updates:
+        """The way back from a table that holds nothing: all models."""
+        p = self.parts
+        empty: Updates = dict.fromkeys((p.search, p.most_mb, p.least_score, p.most_ms), "")
+        empty |= dict.fromkeys(p.filters.values(), views.ANY)
+        return empty | self._table({**values, **empty}, profile) | self.note("notice", None)
 
     @spoken("notice")
     def click(self, values: Values, event: gr.SelectData, profile: gr.OAuthProfile | None) -> Updates:
@@ -122,17 +130,13 @@ class Browsing(Speaker[ModelParts]):
         rows = listing(profile, query).rows
         data = views.tabulate(rows, values[p.ticked] or [])
         count = f"{len(rows)} model{'s' * (len(rows) != 1)}"
-        return {p.table: {"headers": views.HEADERS, "data": data}, p.counted: count}
-
-
-def stamped(names: list[str]) -> str:
-    """Names for another tab, and a moment, so that the same names a second time are a change too."""
-    return "\n".join([str(time.time_ns()), *names])
-
-
-def unstamped(text: str | None) -> list[str]:
-    """The names of `stamped`."""
-    return (text or "").split("\n")[1:]
+        if not rows:
+            count += ": nothing fits all of the filters together."
+        return {
+            p.table: {"headers": views.HEADERS, "data": data},
+            p.counted: count,
+            p.clear: gr.update(visible=not rows),
+        }
 
 
 def listing(profile: gr.OAuthProfile | None, query: Query, refresh: bool = False) -> Listing:

@@ -26,6 +26,7 @@ class ModelParts:
     fetch: gr.Button
     table: gr.Dataframe
     counted: gr.Markdown
+    clear: gr.Button
     ticked: gr.Dropdown
     compare: gr.Button
     name: gr.Textbox
@@ -46,4 +47,9 @@ class ModelParts:
     @property
     def listed(self) -> Outputs:
         """What a new table changes."""
-        return [self.table, self.counted, self.notice]
+        return [self.table, self.counted, self.clear, self.notice]
+
+    @property
+    def bounds(self) -> Outputs:
+        """What the table is chosen by, without what is ticked in it."""
+        return [self.search, *self.filters.values(), self.most_mb, self.least_score, self.most_ms]

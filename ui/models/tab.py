@@ -12,7 +12,7 @@ from ui.events import QUICK, RAW
 from ui.models import views
 from ui.models.browsing import Browsing
 from ui.models.parts import FILTERS, ModelParts
-from ui.widgets import markdown
+from ui.widgets import Leads, markdown
 
 
 @dataclass
@@ -23,12 +23,9 @@ class ModelsTab:
     browsing: Browsing
 
 
-def build_models(demo: gr.Blocks, tab: gr.Tab) -> ModelsTab:
-    """Put the tab's content where the Blocks stands, and wire it.
-
-    `wanted` changes to the name that Explore shall open, `compared` to the names that Compare shall hold.
-    """
-    p = _place()
+def build_models(demo: gr.Blocks, tab: gr.Tab, leads: Leads) -> ModelsTab:
+    """Put the tab's content where the Blocks stands, and wire it; what other tabs shall open is named in `leads`."""
+    p = _place(leads)
     h = Browsing(p)
     everything = [*p.filters.values(), p.ticked, *p.listed, p.banner]
     gr.on([demo.load, tab.select], h.open, p.query, everything, **QUICK)
@@ -38,6 +35,7 @@ def build_models(demo: gr.Blocks, tab: gr.Tab) -> ModelsTab:
     changed = [p.search.change, p.most_mb.change, p.least_score.change, p.most_ms.change, p.ticked.input]
     changed += [component.input for component in p.filters.values()]
     gr.on(changed, h.choose, p.query, p.listed, **QUICK, trigger_mode="always_last")
+    p.clear.click(h.clear, {p.ticked}, [*p.bounds, *p.listed], **QUICK)
     opened = [p.name, p.detail, p.head, p.card, p.explore, p.hub, p.ticked, *p.listed]
     p.table.select(h.click, p.query, opened, **QUICK)
     demo.load(h.arrive, None, opened, **QUICK)
@@ -47,8 +45,8 @@ def build_models(demo: gr.Blocks, tab: gr.Tab) -> ModelsTab:
     return ModelsTab(p, h)
 
 
-def _place() -> ModelParts:
-    p: dict[str, Any] = {}
+def _place(leads: Leads) -> ModelParts:
+    p: dict[str, Any] = leads._asdict()
     with gr.Column(elem_classes="card", elem_id="models-card"):
         with gr.Row(elem_classes="head"):
             markdown("## The zoo")
@@ -88,6 +86,9 @@ def _place() -> ModelParts:
         )
         with gr.Row(elem_classes="head"):
             p["counted"] = markdown(elem_id="models-counted", elem_classes="quiet")
+            p["clear"] = gr.Button(
+                "Clear the filters", size="sm", min_width=130, visible=False, elem_id="clear-filters"
+            )
             markdown("Click a row for its card, the first column to compare.", elem_classes="quiet")
         with gr.Row(elem_classes="steps"):
             p["ticked"] = gr.Dropdown(
@@ -96,8 +97,6 @@ def _place() -> ModelParts:
             )  # fmt: skip
             p["compare"] = gr.Button("Compare these", min_width=140, scale=1, elem_id="to-compare")
     p["name"] = gr.Textbox(visible="hidden", elem_id="model-name")
-    p["wanted"] = gr.Textbox(visible="hidden", elem_id="wanted")
-    p["compared"] = gr.Textbox(visible="hidden", elem_id="compared")
     with gr.Column(visible=False, elem_classes="card", elem_id="model-detail") as detail:
         p["detail"] = detail
         with gr.Row(elem_classes="head"):

@@ -7,20 +7,33 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from compress.recipe import published
 from ui.text import escape, predicted, size
-from zoo.metrics import shown
+from zoo.metrics import is_few, scored, shown
 
 if TYPE_CHECKING:
     from zoo.shelf import Row
 
 Kind = Literal["str", "number"]
 
-HEADERS = ["compare", "model", "method", "task", "base model", "MB", "score", "metric", "p50 ms", "int8", "from"]
-TYPES: list[Kind] = ["str", "str", "str", "str", "str", "number", "number", "str", "number", "str", "str"]
-WIDTHS = [92, 240, 140, 104, 170, 62, 68, 88, 78, 54, 90]  # pixels: narrow screens scroll
+COLUMNS: dict[str, tuple[Kind, int]] = {
+    "☑": ("str", 48),
+    "model": ("str", 290),
+    "method": ("str", 164),
+    "task": ("str", 118),
+    "MB": ("number", 62),
+    "score": ("number", 72),
+    "by": ("str", 96),
+    "examples": ("number", 96),
+    "p50 ms": ("number", 78),
+    "tokens": ("number", 76),
+    "from": ("str", 72),
+}  # what each holds, and its width in pixels: a screen of 1440 shows all of them, narrow ones scroll
+HEADERS = list(COLUMNS)
+TYPES: list[Kind] = [kind for kind, _ in COLUMNS.values()]
+WIDTHS = [width for _, width in COLUMNS.values()]
 TICK, NAME = 0, 1  # columns that an event reads
 ON, OFF = "☑", "☐"
 ANY = "any"
-ORIGINS = {"bundled": "bundled", "local": "your result", "hub": "Hub"}
+ORIGINS = {"bundled": "bundled", "local": "yours", "hub": "Hub"}
 
 
 def options(rows: Iterable[Row], key: str) -> list[tuple[str, str]]:
@@ -39,16 +52,24 @@ def tabulate(rows: Sequence[Row], ticked: Iterable[str] = ()) -> list[list[Any]]
             row.name,
             row.method,
             row.task,
-            row.base_model,
             round(row.bytes / 1e6, 1) if row.bytes else None,
-            None if row.score is None else round(row.score, 1),
-            shown(row.metric) if row.score is not None else "",
+            # A score of few examples stands beside its metric: whatever sorts the table has nothing to put on top.
+            None if row.score is None or is_few(row.n) else round(row.score, 1),
+            _metric(row),
+            row.n,
             None if row.p50_ms is None else round(row.p50_ms, 1),
-            "yes" if row.int8 else "",
+            row.tokens if row.p50_ms is not None else None,
             ORIGINS.get(row.origin, row.origin),
         ]
         for row in rows
     ]
+
+
+def _metric(row: Row) -> str:
+    """What the score of a row is by, and the score itself where it is of few examples."""
+    if row.score is None:
+        return ""
+    return f"{shown(row.metric)} {row.score:.1f}: few" if is_few(row.n) else shown(row.metric)
 
 
 def toggle(ticked: Sequence[str], name: str, most: int) -> tuple[list[str], str]:
@@ -75,8 +96,9 @@ def describe(row: Row, facts: Mapping[str, Any] | None = None, body: str = "") -
     parts = [ORIGINS.get(row.origin, row.origin)]
     parts += [f"{row.parameters / 1e6:.1f} M parameters"] if row.parameters else []
     parts += [size(row.bytes)] if row.bytes else []
-    parts += [f"{shown(row.metric)} {row.score:.1f}"] if row.score is not None else []
-    parts += [f"{row.p50_ms:.1f} ms (median)"] if row.p50_ms is not None else []
+    parts += [scored(row.metric, row.score, row.n)] if row.score is not None else []
+    how = f", {row.timed}" if row.timed else ""
+    parts += [f"{row.p50_ms:.1f} ms (median{how})"] if row.p50_ms is not None else []
     parts += [str(row.license)] if row.license else []
     parts += [latency] if (latency := predicted(provenance)) else []
     beside = published.remark(entry)

@@ -33,3 +33,34 @@ def test_what_is_lacking_here_is_said_before(monkeypatch, tmp_path):
         assert "set BUDGET_ZOO_DATA" not in goals.lacking("finetune_glue")
     finally:
         get_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("static_int8", "All that it needs comes with the program."),
+        ("aimet_w8a8", "It downloads microsoft/MiniLM-L12-H384-uncased, nyu-mll/glue."),
+        (
+            "finetune_glue",
+            "It downloads sentence-transformers/all-MiniLM-L6-v2 and takes glue from the folder of BUDGET_ZOO_DATA.",
+        ),
+        (
+            "length_adaptive_minilm_l6_taught",
+            "It takes qa/squad_train_v2.json, qa/validation.json, qa/squad-dev-v1.1.json from the folder of "
+            "BUDGET_ZOO_DATA and takes the result mpnet-qa of another recipe.",
+        ),
+    ],
+)
+def test_what_a_recipe_needs_is_said(name, said):
+    assert goals.needs(name) == said
+
+
+def test_what_a_recipe_takes_here_is_worked_out_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(goals, "estimate", lambda recipe: asked.append(recipe.kind) or {"minutes": 2.0})
+    goals.cost.cache_clear()
+    try:
+        assert [goals.cost("static_int8", 1)["minutes"] for _ in range(3)] == [2.0] * 3 and asked == ["quantize"]
+        assert goals.cost("static_int8", 2)["minutes"] == 2.0 and len(asked) == 2, "asked anew later"
+    finally:
+        goals.cost.cache_clear()

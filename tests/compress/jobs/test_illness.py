@@ -135,7 +135,7 @@ def test_jobs_that_nobody_runs_are_told_with_the_workers_last_words(home, monkey
     (home / "workers").mkdir()
     (home / "workers" / "worker.log").write_text("ImportError: nothing works\n")
     ill = jobs.illness()
-    assert ill.startswith("1 jobs wait, and no worker runs") and "ImportError: nothing works" in ill
+    assert ill.startswith("1 job waits, and no worker runs") and "ImportError: nothing works" in ill
     assert "no worker runs" in CliRunner().invoke(app, ["jobs"]).stderr
     with get_workers().on_duty():
         assert jobs.illness() == ""

@@ -324,7 +324,7 @@ def test_what_a_search_without_training_cannot_do_is_refused(tiny_model, tiny_ch
     other = tmp_path / "other"
     LengthAdaptiveModel.load(tiny_model, TEXTS, id2label={"0": "no", "1": "yes"}).save(other)
     load_tokenizer(tiny_model).save_pretrained(str(other))
-    with pytest.raises(UserError, match="has no head for squad: set finetune.apply to true"):
+    with pytest.raises(UserError, match="nothing is trained here that could make a head for SQuAD 1.1"):
         run(load("length_adaptive_tiny", [*tiny_changes, f"model={other}", *off]), tmp_path / "run")
 
 

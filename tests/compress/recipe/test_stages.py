@@ -44,6 +44,8 @@ def test_the_front_was_searched_on_other_data_than_it_reports(finished_run):
     assert {p.config for p in searched.everything} <= every
     assert LengthConfig.from_absolute((300, 120)) in every
     assert all(p.p50_ms and p.p50_ms > 0 for p in [reported.full, *reported.points])
+    beside = reported.measured_on
+    assert beside["float_p50_ms"] > 0 and beside["latency_tokens"] > 0 and isinstance(beside["disturbed"], bool)
     assert reported.measured_on["padded_to_384"]["lengths"] == "(300, 120)"
     assert 0 < reported.measured_on["padded_to_384"]["macs_ratio"] < 1
 

@@ -76,7 +76,7 @@ def test_a_score_is_called_by_its_metric_where_all_have_the_same(desk, entry):
     assert contest.score_name([a, b]) == "F1" and contest.tabulate([a, b]).splitlines()[0].endswith("| F1 |")
     other = Contestant("C", replace(entry, front=None, metrics={"accuracy": 91.0}), "torch", full_only(2), a.reply)
     assert contest.score_name([other]) == "Accuracy" and contest.score_name([a, other]) == contest.SCORE
-    assert "| 91.0 Accuracy |" in contest.tabulate([a, other])
+    assert "| 91.0 Accuracy (n not stated) |" in contest.tabulate([a, other])
     assert contest.write_csv([a, other]).splitlines()[2].endswith(",accuracy,91.0")
 
 

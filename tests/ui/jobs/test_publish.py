@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from compress.jobs import jobs
-from tests.ui.page_kit import Driver, visitor
+from tests.ui.page_kit import Driver, visitor, words
 from tests.zoo.layout_kit import float_folder, int8_entry
-from zoo import layouts
+from zoo import layouts, publishing
 from zoo.files import read_json, write_json
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -73,3 +73,19 @@ def test_what_cannot_be_proposed_is_published_all_the_same(panel):
     *_, last = panel.send(panel.h.publish, visitor(), None, None, propose=True)
     said = unescape(last[panel.p.result])
     assert "Published and verified" in said and "**Not proposed:** tiny-int8 is another model than org/base" in said
+
+
+def test_without_a_token_what_would_be_sent_is_shown_and_nothing_can_be(panel, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(publishing, "standard_token", lambda: None)
+    p, h, send = panel.p, panel.h, panel.send
+    opened = send(h.open, visitor(), None, None)
+    assert opened[p.entry]["value"] == opened[p.name] == "tiny-int8", "what it made is picked all the same"
+    assert opened[p.namespace]["choices"] == [] and "no token of the Hub" in words(opened, p.notice)
+    looked = send(h.preview, visitor(), None, None, namespace=None)
+    shown = unescape(looked[p.preview])
+    assert "**your-account/tiny-int8** will be made, private" in shown and "entry.json" in shown
+    assert "the Hub was not asked" in shown and looked[p.card_box]["visible"] and "Tiny" in looked[p.card]["value"]
+    assert not looked[p.go]["interactive"] and words(looked, p.notice).startswith("A preview only. There is no token")
+    *_, refused = send(h.publish, visitor(), None, None, namespace=None)
+    assert "no token" in words(refused, p.notice) and not panel.hub.repos.keys() & {("models", "writer/tiny-int8")}

@@ -79,7 +79,7 @@ def test_stages_show_what_runs_and_what_came_out(make_job):
     ]
     rows = jobviews.list_stages(stages, make_job()).splitlines()
     assert rows[2].startswith("| ✓ | quantize | 12 s | bytes 1&#44;234&#44;567 · loss 0&#46;1235 |")
-    assert "25 %, 75 s left" in rows[3] and rows[3].startswith("| ▶ | length drop")
+    assert "▰▰▱▱▱▱▱▱▱▱ 25 %, step 3 of 12, 75 s left" in rows[3] and rows[3].startswith("| ▶ | length drop")
     assert rows[4].startswith("| ◌ | package")
 
 

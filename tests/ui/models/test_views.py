@@ -1,4 +1,5 @@
 import html
+from dataclasses import replace
 
 from ui.models import views as modelviews
 from ui.replies import describe_row
@@ -19,6 +20,7 @@ ROWS = [
         False,
         "mit",
         metric="f1",
+        n=10_570,
     ),
     Row("ann/int8", "hub", "", "", "", "", None, None, None, None, True, "", url="https://hub/ann/int8"),
     Row(
@@ -37,22 +39,34 @@ ROWS = [
         "",
         "/f",
         metric="matthews",
+        tokens=384,
+        timed="384 tokens, 2 threads, A CPU with VNNI, undisturbed",
     ),
 ]
 
 
 def test_the_table_keeps_numbers_as_numbers_and_gaps_as_gaps():
     first, hub, mine = (dict(zip(modelviews.HEADERS, row, strict=True)) for row in modelviews.tabulate(ROWS, ["mine"]))
-    assert [first[key] for key in ("MB", "score", "metric", "p50 ms", "from")] == [45.0, 76.5, "F1", None, "bundled"]
-    assert (hub["MB"], hub["score"], hub["metric"], hub["int8"]) == (None, None, "", "yes")
-    assert (mine["compare"], first["compare"], mine["p50 ms"]) == (modelviews.ON, modelviews.OFF, 31.2)
+    assert [first[key] for key in ("MB", "score", "by", "examples")] == [45.0, 76.5, "F1", 10_570]
+    assert [first[key] for key in ("p50 ms", "tokens", "from")] == [None, None, "bundled"]
+    assert [hub[key] for key in ("MB", "score", "by", "examples")] == [None, None, "", None]
+    assert (mine["☑"], first["☑"]) == (modelviews.ON, modelviews.OFF)
+    assert (mine["p50 ms"], mine["tokens"]) == (31.2, 384)
     assert modelviews.HEADERS[modelviews.NAME] == "model" and len(modelviews.TYPES) == len(modelviews.HEADERS)
+
+
+def test_a_score_of_few_examples_has_no_place_that_could_come_first():
+    few = replace(ROWS[0], n=40)
+    row = dict(zip(modelviews.HEADERS, modelviews.tabulate([few])[0], strict=True))
+    assert (row["score"], row["by"], row["examples"]) == (None, "F1 76.5: few", 40)
+    assert "F1 76.5 (n = 40, few)" in html.unescape(modelviews.describe(few))
+    assert "F1 76.5 (n = 10,570)" in html.unescape(modelviews.describe(ROWS[0]))
 
 
 def test_filters_offer_what_occurs():
     words = ["any", "length-drop", "quantize"]
     assert modelviews.options(ROWS, "method") == [(word, word) for word in words]
-    assert ("your result", "local") in modelviews.options(ROWS, "origin")
+    assert ("yours", "local") in modelviews.options(ROWS, "origin")
 
 
 def test_four_ticks_are_the_most():
@@ -63,7 +77,8 @@ def test_four_ticks_are_the_most():
 
 def test_what_others_wrote_is_escaped():
     told = modelviews.describe(ROWS[2])
-    assert "<b>" not in told and "| " not in told and "Matthews 75&#46;9" in told and "31&#46;2 ms" in told
+    assert "<b>" not in told and "| " not in told and "Matthews 75.9 (n not stated)" in html.unescape(told)
+    assert "31.2 ms (median, 384 tokens, 2 threads, A CPU with VNNI, undisturbed)" in html.unescape(told)
     assert modelviews.describe(ROWS[1]).startswith("## ann&#47;int8")
 
 
