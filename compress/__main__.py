@@ -145,9 +145,8 @@ def submit(
     """Queue a recipe for a worker in the background; prints the job's id."""
     repeated = jobs.find(recipe) if recipe not in shipped() and get_ledger().has(recipe) else None
     source = repeated.folder if repeated else recipe
-    changes = [*_own_data(source, data, _intake(data, skip, column, label), set_), *(set_ or ())]
     default = repeated.name if repeated else recipe if recipe in shipped() else Path(recipe).stem
-    made = load(source, changes)
+    made = load(source, [*_own_data(source, data, _intake(data, skip, column, label), set_), *(set_ or ())])
     if price := price_of(launcher):
         typer.echo(price, err=True)
         if sys.stdin.isatty():
