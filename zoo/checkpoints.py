@@ -285,6 +285,11 @@ def check_config(config: dict[str, Any]) -> None:
         turns_of(config)
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise UserError("Relative position embeddings are not supported: use a checkpoint with absolute ones.")
+    if config.get("is_decoder"):
+        raise UserError(
+            "is_decoder is true in config.json: such a model reads no token behind the one at hand, and an encoder "
+            "reads all. Take an encoder; if this is one by its training, set is_decoder to false."
+        )
 
 
 def check_checkpoint(config: dict[str, Any]) -> None:

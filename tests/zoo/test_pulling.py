@@ -190,6 +190,7 @@ def resolved(hub) -> list[str]:
             r"scaled \(yarn\)",
         ),
         ({"model_type": "bert", "hidden_act": "mish", "architectures": ["BertForQuestionAnswering"]}, "'mish'"),
+        ({"model_type": "bert", "is_decoder": True, "architectures": ["BertForQuestionAnswering"]}, "is_decoder"),
         ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "BertForMaskedLM"),
         ({"model_type": "bert", "architectures": ["BertLMHeadModel"]}, "BertLMHeadModel"),
         ([], "no JSON object"),

@@ -210,6 +210,18 @@ def test_one_token_type_and_a_tokenizer_that_writes_two(tmp_path, kind):
         torch.testing.assert_close(found[..., i][real], side[real], atol=1e-4, rtol=0)
 
 
+def test_a_decoder_is_refused_which_reads_otherwise(tmp_path):
+    """With the same weights transformers says something else."""
+    reference, batch = random_model(), inputs()
+    reference.save_pretrained(tmp_path)
+    check(tmp_path, logits_of(reference, batch), batch)
+    change(tmp_path, is_decoder=True)
+    other = type(reference).from_pretrained(tmp_path).eval()
+    assert (logits_of(other, batch) - logits_of(reference, batch)).abs().max() > 0.01
+    with pytest.raises(UserError, match="is_decoder is true in config.json: .*set is_decoder to false"):
+        LengthAdaptiveModel.load(tmp_path)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(tmp_path, dtype):
     reference, batch = random_model().to(dtype), inputs()
