@@ -23,6 +23,13 @@ def test_every_shipped_recipe_is_valid_and_survives_yaml(name, tmp_path):
     assert load(tmp_path / "recipe.yaml") == load(tmp_path) == made
 
 
+@pytest.mark.parametrize("name", shipped())
+def test_what_starts_from_a_model_of_the_hub_says_so_in_its_card(name):
+    made: Any = load(name)
+    stated = getattr(made.package, "base_model", None)
+    assert "/" not in made.model or made.model.startswith("$") or stated in (None, made.model)
+
+
 def test_the_published_settings_ship():
     made: Any = load("length_adaptive")
     assert (made.finetune.learning_rate, made.finetune.epochs, made.finetune.batch_size) == (3e-5, 2, 8)
