@@ -1,0 +1,289 @@
+"""Mixed use of a running app while its workers, its jobs and itself are killed at random: what is lost, and who waits.
+
+Publishing takes a Hub on this machine: `python -m tests.hub_server` starts one and prints what to set.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import re
+import tempfile
+import threading
+import time
+import urllib.error
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+from huggingface_hub.utils import disable_progress_bars
+
+from bench.report import Json, report
+from bench.soak_acts import Acts, Page, kill_run, kill_worker, running_twice
+from compress.jobs import jobs
+from zoo.errors import UserError
+from zoo.settings import get_settings
+
+log = logging.getLogger(__name__)
+app = typer.Typer()
+
+SENTENCE = re.compile(r".{15,}[.?!…]\W*$", re.DOTALL)
+UNEXPECTED = "should not have"  # what the page says of an error that nobody has thought of
+KILL_EVERY = 3.0  # seconds, on the whole
+MORE_MEMORY = 10  # percent that the app may hold more at the end
+LAST = 600.0  # seconds that jobs have to end, once nothing is killed any more
+OUTCOMES = ("right", "wrong", "refused", "interrupted", "without a word")
+
+
+@dataclass
+class Tally:
+    """What a soak found.
+
+    Attributes:
+        acts: outcomes by act; `refused` is told in a sentence, `interrupted` had its page killed meanwhile.
+        kills: by what was killed.
+        states: of jobs in the end.
+        lost, twice, endless: names of jobs that are gone, ran twice at once, or did not end.
+        mute: errors without a sentence, a few.
+        before, after: megabytes of the app, the same process, when it had warmed up and at the end.
+    """
+
+    acts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict[str, Counter[str]](Counter))
+    kills: Counter[str] = field(default_factory=Counter[str])
+    states: Counter[str] = field(default_factory=Counter[str])
+    lost: list[str] = field(default_factory=list[str])
+    twice: set[str] = field(default_factory=set[str])
+    endless: list[str] = field(default_factory=list[str])
+    mute: list[str] = field(default_factory=list[str])
+    before: float = 0.0
+    after: float = 0.0
+
+    def count(self, outcome: str) -> int:
+        """How often an outcome was met, whatever was done."""
+        return sum(outcomes[outcome] for outcomes in self.acts.values())
+
+    @property
+    def growth(self) -> float:
+        """Percent that the app holds more at the end."""
+        return 100 * (self.after / self.before - 1) if self.before else 0.0
+
+    @property
+    def faults(self) -> list[str]:
+        """What did not hold."""
+        found = {
+            "jobs lost": len(self.lost),
+            "jobs run twice": len(self.twice),
+            "jobs that did not end": len(self.endless),
+            "wrong answers": self.count("wrong"),
+            "answers refused without a word": self.count("without a word"),
+        }
+        faults = [f"{count} {what}" for what, count in found.items() if count]
+        return faults + ([f"{self.growth:.0f} % more memory"] if self.growth > MORE_MEMORY else [])
+
+
+def table(tally: Tally) -> str:
+    """A line for each act and kind of loss."""
+    columns = [*OUTCOMES, *sorted({key for each in tally.acts.values() for key in each} - {*OUTCOMES})]
+    lines = [f"{'':<10}" + "".join(f"{column:>16}" for column in columns)]
+    for name, outcomes in tally.acts.items():
+        lines.append(f"{name:<10}" + "".join(f"{outcomes[column] or '':>16}" for column in columns))
+    killed = ", ".join(f"{count} × {what}" for what, count in tally.kills.items())
+    states = ", ".join(f"{count} {state}" for state, count in tally.states.items())
+    lines += [
+        f"killed {tally.kills.total()} times: {killed or 'nothing'}",
+        f"jobs: {tally.states.total()}: {states or 'none'}; {len(tally.lost)} lost, {len(tally.twice)} run twice, "
+        f"{len(tally.endless)} did not end",
+        f"the app held {tally.before:.0f} MB once warm and {tally.after:.0f} MB at the end ({tally.growth:+.1f} %)",
+        *tally.mute,
+        f"Did not hold: {', '.join(tally.faults)}." if tally.faults else "All of it held.",
+    ]
+    return "\n".join(lines)
+
+
+class Soak:
+    """Threads that act and one that kills, until the time is over.
+
+    Args:
+        page: killed in the first half alone, so that its memory can be compared in the second.
+        acts: by name; each returns an outcome or raises.
+        victims: what is killed besides the page, by name; each says whether there was something to kill.
+        chance: what decides.
+    """
+
+    def __init__(
+        self,
+        page: Page,
+        acts: Mapping[str, Callable[[], str]],
+        victims: Mapping[str, Callable[[], bool]],
+        chance: random.Random,
+        after_a_kill: Callable[[], None] = lambda: None,
+    ):
+        self.page, self.tally = page, Tally()
+        self._acts, self._victims, self._chance, self._after = acts, victims, chance, after_a_kill
+        self._over, self._lock = threading.Event(), threading.Lock()
+
+    def run(self, seconds: float, watch: Callable[[], None] = lambda: None) -> Tally:
+        """Acts and kills for so long; `watch` is called all the while."""
+        threads = [threading.Thread(target=self._repeat, args=one, daemon=True) for one in self._acts.items()]
+        begun = time.monotonic()
+        for thread in threads:
+            thread.start()
+        self._kill_until(begun + seconds / 2, [*self._victims, "app"], watch)
+        self._warm_up(begun + 0.75 * seconds, watch)
+        self.tally.before = self.page.megabytes()
+        self._kill_until(begun + seconds, list(self._victims), watch)
+        self.tally.after = self.page.megabytes()
+        self._over.set()
+        for thread in threads:
+            thread.join(180)
+        return self.tally
+
+    def _warm_up(self, latest: float, watch: Callable[[], None]) -> None:
+        """Goes on until everything was done twice more: the page holds what it needs for that."""
+        seen = {name: self.tally.acts[name].total() for name in self._acts}
+        while time.monotonic() < latest and any(self.tally.acts[n].total() < 2 + count for n, count in seen.items()):
+            self._kill_until(min(latest, time.monotonic() + KILL_EVERY), list(self._victims), watch)
+
+    def _kill_until(self, end: float, victims: list[str], watch: Callable[[], None]) -> None:
+        following = time.monotonic() + self._chance.uniform(0, 2 * KILL_EVERY)
+        while time.monotonic() < end:
+            watch()
+            time.sleep(min(0.25, max(0.0, end - time.monotonic())))
+            if time.monotonic() < following:
+                continue
+            following = time.monotonic() + self._chance.uniform(0, 2 * KILL_EVERY)
+            victim = self._chance.choice(victims)
+            if victim == "app":
+                self.page.kill()
+                self.page.start()
+                self.tally.kills[victim] += 1
+            else:
+                self.tally.kills[victim] += self._victims[victim]()
+
+    def _repeat(self, name: str, act: Callable[[], str]) -> None:
+        while not self._over.is_set():
+            if self.page.is_up.wait(1):
+                outcome = self._outcome(name, act)
+                with self._lock:
+                    self.tally.acts[name][outcome] += 1
+
+    def _outcome(self, name: str, act: Callable[[], str]) -> str:
+        begun = time.monotonic()
+        try:
+            return act()
+        except Exception as error:  # whatever reaches a person is what is counted here
+            said = words_of(error)
+        if self.page.was_down(begun):
+            self._after()
+            return "interrupted"
+        if SENTENCE.match(said) and UNEXPECTED not in said:
+            time.sleep(0.5)
+            return "refused"
+        if len(self.tally.mute) < 10:
+            self.tally.mute.append(f"without a word ({name}): {said[:300]}")
+        self._after()
+        return "without a word"
+
+
+def words_of(error: Exception) -> str:
+    """What a person reads of an error: a server's own words where it has some."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.read().decode(errors="replace").strip(' "{}')
+    return str(error).strip() or type(error).__name__
+
+
+def run(minutes: float, seed: int = 0) -> Tally:
+    """A soak of a real app in a home of its own.
+
+    Raises:
+        UserError: the app does not start.
+    """
+    endpoint = get_settings().hub
+    is_local = urlsplit(endpoint).hostname in ("127.0.0.1", "localhost") and bool(os.environ.get("HF_TOKEN"))
+    if not is_local:
+        log.warning("Nothing is published: start a Hub here with `python -m tests.hub_server`, and set what it says.")
+    with tempfile.TemporaryDirectory(prefix="budget-zoo-soak-") as place, _home(Path(place)) as home:
+        page = Page(home)
+        acts = Acts(page, home, random.Random(seed), endpoint if is_local else "")
+        page.start()
+        try:
+            acts.learn()
+            victims = {"worker": kill_worker, "run": kill_run}
+            soak = Soak(page, acts.all(), victims, random.Random(seed + 1), acts.forget_client)
+
+            def watch() -> None:
+                soak.tally.twice |= running_twice([job.folder for job in jobs.jobs()])
+
+            tally = soak.run(60 * minutes, watch)
+            _settle(tally, acts.submitted)
+            return tally
+        finally:
+            page.kill()
+            _end_jobs()
+
+
+@contextmanager
+def _home(place: Path) -> Generator[Path]:
+    before = os.environ.get("BUDGET_ZOO_HOME")
+    os.environ["BUDGET_ZOO_HOME"] = str(place)
+    get_settings.cache_clear()
+    try:
+        yield place
+    finally:
+        os.environ.pop("BUDGET_ZOO_HOME")
+        if before is not None:
+            os.environ["BUDGET_ZOO_HOME"] = before
+        get_settings.cache_clear()
+
+
+def _settle(tally: Tally, submitted: Mapping[str, str], patience: float = LAST) -> None:
+    """Lets all jobs come to their ends, as a person does who retries what was killed, and counts them."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end and any(job.is_open or job.state == "failed" for job in jobs.jobs()):
+        for job in jobs.jobs():
+            if job.state == "failed":
+                log.info("%s failed and is retried: %s", job.name, job.reason)
+                jobs.retry(job.id)
+        time.sleep(1)
+    seen = {job.id: job for job in jobs.jobs()}
+    tally.lost = [name for job_id, name in submitted.items() if job_id not in seen]
+    tally.endless = [job.name for job in seen.values() if job.is_open or job.state == "failed"]
+    tally.states = Counter(job.state for job in seen.values())
+
+
+def _end_jobs() -> None:
+    """Nothing that a soak has started outlives it."""
+    for job in jobs.jobs():
+        if job.is_open:
+            jobs.cancel(job.id)
+    end = time.monotonic() + 30
+    while time.monotonic() < end and any(job.is_open for job in jobs.jobs()):
+        time.sleep(0.2)
+    kill_run()
+    kill_worker()
+
+
+@app.command("soak")
+def command(
+    minutes: Annotated[float, typer.Option(metavar="N", help="how long, more than 0")] = 30,
+    seed: Annotated[int, typer.Option(metavar="S", help="what decides by chance; the same one acts alike")] = 0,
+    path: Json = None,
+) -> None:
+    """Mixed use of the app while workers, jobs and the app itself are killed at random; what is lost is counted."""
+    logging.getLogger().setLevel(logging.WARNING)  # clients tell every request
+    disable_progress_bars()
+    threading.excepthook = lambda told: log.info("a client's thread: %s", told.exc_value)  # of a page that was killed
+    if minutes <= 0:
+        raise typer.BadParameter("--minutes must be more than 0")
+    tally = run(minutes, seed)
+    figures = {"acts": tally.acts, "kills": tally.kills, "jobs": tally.states, "lost": tally.lost}
+    figures |= {"twice": sorted(tally.twice), "endless": tally.endless, "mb": [tally.before, tally.after]}
+    report(table(tally), path, figures)
+    if tally.faults:
+        raise UserError("Not all of it held.")
