@@ -102,7 +102,7 @@ def plainly(repo_id: str) -> Generator[None]:
     except UserError:
         raise
     except (
-        httpx2.HTTPError, hub.OfflineModeIsEnabled, hub.HFValidationError, RuntimeError, ValueError, OSError,
+        httpx2.HTTPError, hub.OfflineModeIsEnabled, hub.HFValidationError, RuntimeError, ValueError, OSError, KeyError,
     ) as error:  # fmt: skip
         if (buried := _buried(error)) is not None:
             raise buried from None

@@ -21,6 +21,14 @@ def test_a_hub_that_is_away_is_told_at_once(local_hub, monkeypatch, waits):
     assert not local_hub.log
 
 
+def test_a_conflict_without_its_usual_words_is_a_sentence(local_hub):
+    """huggingface_hub looks for the address of what is there in whatever a 409 says."""
+    local_hub.faults["create"] = [409]
+    answer = r"answer about writer/x could not be used \(KeyError: 'url'\)"
+    with pytest.raises(UserError, match=answer), hub.plainly("writer/x"):
+        hub.client("hf_writer").create_repo("writer/x", exist_ok=True)
+
+
 def test_another_hub_gets_no_xet(local_hub, monkeypatch):
     from huggingface_hub import constants, get_session
     from huggingface_hub.errors import HFValidationError
