@@ -77,7 +77,7 @@ def test_a_score_is_called_by_its_metric_where_all_have_the_same(desk, entry):
     other = Contestant("C", replace(entry, front=None, metrics={"accuracy": 91.0}), "torch", full_only(2), a.reply)
     assert contest.score_name([other]) == "Accuracy" and contest.score_name([a, other]) == contest.SCORE
     assert "| 91.0 Accuracy (n not stated) |" in contest.tabulate([a, other])
-    assert contest.write_csv([a, other]).splitlines()[2].endswith(",accuracy,91.0")
+    assert contest.write_csv([a, other]).splitlines()[2].endswith(",accuracy,91.0,")
 
 
 def test_the_page_opens_with_full_length_beside_the_cheapest(entry):
