@@ -59,8 +59,9 @@ def choose(page, box, words):
 def compressed(page, site, url, task, file, content, name, outside):
     """The page walked from the file to the published entry, which is then open in Explore."""
     page.goto(f"{url}?tab=compress")
-    page.locator("#goal label", has_text="a model to begin with").click()
+    expect(page.locator("#preset-about")).to_contain_text("Here it takes")
     choose(page, "preset", "finetune glue")
+    expect(page.locator("#preset-about")).to_contain_text("A task of GLUE")
     page.locator("#to-source").click()
     page.locator("#source label", has_text="one of these").click()
     choose(page, "source-zoo", "MiniLM-L6 for questions")
