@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Hashable
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from threading import BoundedSemaphore, Lock, Thread
 from typing import Any, TypeVar
@@ -110,7 +110,8 @@ class Downloads:
         try:
             yield
         finally:
-            _waits.reset(token)
+            with suppress(ValueError):  # publishing is a generator, of which gradio runs each step in another context
+                _waits.reset(token)
             self._calls.give_back(visitor)
 
     def _begin(self, key: Hashable, visitor: str, work: Callable[[], V]) -> Future[V]:

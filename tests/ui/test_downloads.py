@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -220,3 +221,16 @@ def test_forty_five_look_ups_of_a_slow_hub_hold_nobody_else_up(line, local_hub, 
                 assert rest and all("There is no public model slow/model-" in one for one in rest)
         finally:
             demo.close()
+
+
+def test_what_asks_the_hub_step_by_step_may_end_in_another_context(line):
+    """Gradio runs each step of a generator, such as the one that publishes, in a context of its own."""
+
+    def publishing():
+        with line.turn():
+            yield "half"
+
+    with event_of("10.0.0.1"):
+        for _ in range(OWN_CALLS + 1):  # each is counted no longer when it has ended
+            steps = publishing()
+            assert copy_context().run(next, steps) == "half" and list(steps) == []
