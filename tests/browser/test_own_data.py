@@ -73,9 +73,6 @@ def compressed(page, site, url, task, file, content, name, outside):
     expect(page.locator("#upload-note")).to_contain_text("✓")
     yield "uploaded"
     page.locator("#to-settings").click()
-    page.locator("#recipe-form summary", has_text="Finetune").click()
-    page.locator("#field-train-finetune-epochs input").fill("2")
-    page.locator("#field-train-finetune-epochs input").press("Tab")
     page.locator("#recipe-form summary", has_text="Package").click()
     for key, text in (("name", name), ("title", name)):
         page.locator(f"#field-train-package-{key} :is(input, textarea)").fill(text)
