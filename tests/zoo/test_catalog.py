@@ -79,7 +79,8 @@ def test_anything_else_is_asked_of_the_hub(models, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="asked the Hub for owner/name at v1"):
         catalog.find("owner/name", revision="v1")
     # A snapshot's files are links to the blobs beside it.
-    blobs, snapshot = tmp_path / "cache" / "blobs", tmp_path / "cache" / "snapshots" / "c0ffee"
+    repository = tmp_path / "models--owner--name"
+    blobs, snapshot = repository / "blobs", repository / "snapshots" / "c0ffee"
     make_folder(blobs)
     snapshot.mkdir(parents=True)
     for path in blobs.iterdir():
