@@ -54,7 +54,7 @@ class TaskType:
     by_name: bool = False
     has_articles: bool = False
     has_spans: bool = False
-    compared: int = 24
+    compared: int = 64
 
     def split(self, logits: Any) -> list[Any]:
         """Logits of the model as the outputs of its graph."""
