@@ -56,7 +56,7 @@ def choose(page, box, words):
     page.get_by_role("option", name=words, exact=isinstance(words, str)).click()
 
 
-def compressed(page, site, url, task, file, content, name, outside):
+def compressed(page, site, url, task, file, content, name, outside, epochs):
     """The page walked from the file to the published entry, which is then open in Explore."""
     page.goto(f"{url}?tab=compress")
     expect(page.locator("#preset-about")).to_contain_text("Here it takes")
@@ -73,6 +73,9 @@ def compressed(page, site, url, task, file, content, name, outside):
     expect(page.locator("#upload-note")).to_contain_text("✓")
     yield "uploaded"
     page.locator("#to-settings").click()
+    page.locator("#recipe-form summary", has_text="Finetune").click()
+    page.locator("#field-train-finetune-epochs input").fill(epochs)
+    page.locator("#field-train-finetune-epochs input").press("Tab")
     page.locator("#recipe-form summary", has_text="Package").click()
     for key, text in (("name", name), ("title", name)):
         page.locator(f"#field-train-package-{key} :is(input, textarea)").fill(text)
@@ -105,7 +108,7 @@ def compressed(page, site, url, task, file, content, name, outside):
 
 @pytest.mark.timeout(1800)
 def test_stars_of_reviews(page, site, url, outside):
-    steps = compressed(page, site, url, "Labels of your own", "reviews.csv", reviews(), "stars", outside)
+    steps = compressed(page, site, url, "Labels of your own", "reviews.csv", reviews(), "stars", outside, "2")
     next(steps)
     expect(page.locator("#column-text input")).to_have_value("review")
     expect(page.locator("#column-label input")).to_have_value("stars")
@@ -127,7 +130,7 @@ def test_stars_of_reviews(page, site, url, outside):
 
 @pytest.mark.timeout(1800)
 def test_towns_in_sentences(page, site, url, outside):
-    steps = compressed(page, site, url, "Token labels", "towns.conll", tagged(), "towns", outside)
+    steps = compressed(page, site, url, "Token labels", "towns.conll", tagged(), "towns", outside, "8")
     next(steps)
     expect(page.locator("#column-text")).to_have_count(0)
     shot(page, "towns-upload")
