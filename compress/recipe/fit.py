@@ -26,6 +26,7 @@ class Wants:
         task: what the recipe is about.
         labels: what a person says that the checkpoint's outputs are called.
         head: it has to have the task's head, since nothing here would train one.
+        switch: the recipe could fine-tune one, if `finetune.apply` were true.
         apart: its layers are taken apart, as AIMET, NNCF and architecture search do.
         pruned: weights of it are set to zero.
     """
@@ -33,6 +34,7 @@ class Wants:
     task: Task
     labels: Sequence[str] | None = None
     head: bool = False
+    switch: bool = False
     apart: bool = False
     pruned: bool = False
 
@@ -61,10 +63,11 @@ def misfits(name: str, config: Mapping[str, Any], wants: Wants) -> Iterator[str]
         )
     if wants.head and not has_head(wants.task, config, wants.labels):
         title = wants.task.title or wants.task.name
+        switch = "set finetune.apply to true, " if wants.switch else ""
         yield (
-            f"{shown(name)} {_gives(config)}, and nothing is trained here that could make a head for {title}: take a "
-            "checkpoint that was fine-tuned for it, a recipe that trains, or another task. If its outputs are the "
-            "task's under other names, say so by dataset.labels."
+            f"{shown(name)} {_gives(config)}, and nothing is trained here that could make a head for {title}: {switch}"
+            "take a checkpoint that was fine-tuned for it, a recipe that trains, or another task. If its outputs are "
+            "the task's under other names, say so by dataset.labels."
         )
 
 

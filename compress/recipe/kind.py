@@ -296,7 +296,8 @@ def _wants(recipe: Kind, key: str) -> Wants:
     if key == "model":
         prune = getattr(recipe, "prune", None)
         is_pruned = bool(prune and prune.apply)
-        return Wants(task, data.labels, not recipe.makes_head, recipe.takes_apart, is_pruned)
+        switch = hasattr(getattr(recipe, "finetune", None), "apply")
+        return Wants(task, data.labels, not recipe.makes_head, switch, recipe.takes_apart, is_pruned)
     # A teacher of vectors may be any encoder; all others say what the task's own heads say.
     return Wants(task, getattr(recipe, "distill").labels, head=bool(task.type.layers))  # noqa: B009 - not all have it
 

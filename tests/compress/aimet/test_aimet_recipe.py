@@ -306,7 +306,7 @@ def test_starting_ranges_alone_and_both_sets_of_mnli(glue, tiny_model, tmp_path)
 
 
 def test_a_checkpoint_that_is_not_fine_tuned_is_refused(glue, tiny_model, tmp_path):
-    with pytest.raises(UserError, match=r"no head for sst2: set finetune\.apply"):
+    with pytest.raises(UserError, match="make a head for SST-2: set finetune.apply to true, take"):
         run(load("minilm_w8a8_sst2", [*texts(glue, tiny_model, "x"), "finetune.apply=false"]), tmp_path)
 
 
