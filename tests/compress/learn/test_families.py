@@ -184,9 +184,9 @@ def test_families_that_are_not_taken_apart_are_trained_and_rounded_but_not_prune
     model = LengthAdaptiveModel.load(tmp_path / "train" / "train")
     assert (model.blocks[0].expand.weight is model.blocks[1].expand.weight) == (family == "albert")
     for preset, more in (("minilm_l6_w8a8_squad", ["finetune.apply=false"]), ("nncf_minilm_l6_squad", [])):
-        with pytest.raises(UserError, match="BERT cannot learn ranges here: its layers"):
+        with pytest.raises(UserError, match="BERT, which this recipe cannot take: its layers"):
             run(load(preset, [*settings, *cleared, *more]), tmp_path / preset)
-    with pytest.raises(UserError, match="BERT cannot be pruned here: its layers"):
+    with pytest.raises(UserError, match="BERT, which this recipe cannot take: its layers"):
         run(load("train_tiny", [*settings, *cleared]), tmp_path / "pruned")
 
 

@@ -158,13 +158,13 @@ def test_without_simulation_the_last_stage_passes_the_checkpoint_on(finished, ba
     assert not (tmp_path / "aware" / "ranges.json").exists()
 
 
-def test_a_teacher_that_does_not_fit_is_told_before_pre_training(bare, tiny_data, tmp_path):
+def test_a_teacher_that_does_not_fit_is_told_before_pre_training(bare, tiny_model, tiny_data, tmp_path):
     settings = recipe(bare, tiny_data, distill={"apply": True, "teacher": None})
     with pytest.raises(UserError, match="cannot be a teacher"):
         run(settings, tmp_path)
     words = {"text": "examples", "block_tokens": 32}
     with pytest.raises(UserError, match="no head for masked words"):
-        run(recipe(bare, tiny_data, pretrain=words), tmp_path)
+        run(recipe(bare, tiny_data, pretrain=words, distill={"apply": True, "teacher": str(tiny_model)}), tmp_path)
     assert not (tmp_path / "pretrain").exists()
 
 
