@@ -16,6 +16,17 @@ from ui.desk import Desk
 from zoo.catalog import Entry
 from zoo.errors import UserError
 from zoo.lengths import Front
+from zoo.settings import get_settings
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _home_of_its_own(tmp_path_factory):
+    """What other modules' runs made are results of one's own here, and stand in every list."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUDGET_ZOO_HOME", str(tmp_path_factory.mktemp("home")))
+        get_settings.cache_clear()
+        yield
+    get_settings.cache_clear()
 
 
 @pytest.fixture
