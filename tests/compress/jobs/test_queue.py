@@ -187,7 +187,7 @@ def test_workers_that_share_a_postgres_share_its_jobs(home, workers, postgres, m
 
     (home / "go").unlink()
     last = submit("last")
-    until(lambda: jobs.find(last.id).process, "the last one's start")
+    until(lambda: "pid" in (jobs.find(last.id).process or {}), "the last one's start")
     until((last.folder / "by").is_file)
     by = int((last.folder / "by").read_text())
     (dead,) = (worker for worker in pair if worker.pid == by)
