@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -237,23 +236,28 @@ def _free_port() -> int:
 def kill_worker() -> bool:
     """Kills a worker of this home; whether there was one."""
     process = get_workers().alive()
-    return process is not None and _kill(lambda: os.kill(process["pid"], signal.SIGKILL))
+    return process is not None and _kill(process["pid"], alone=True)  # what it has started goes on
 
 
 def kill_run() -> bool:
     """Kills all processes of a job that runs; whether there was one."""
     for job in jobs.jobs():
         pid = (job.process or {}).get("pid")
-        if isinstance(pid, int) and _kill(lambda pid=pid: os.killpg(pid, signal.SIGKILL)):
+        if isinstance(pid, int) and _kill(pid):
             return True
     return False
 
 
-def _kill(how: Callable[[], None]) -> bool:
-    with suppress(ProcessLookupError, PermissionError):
-        how()
-        return True
-    return False
+def _kill(pid: int, alone: bool = False) -> bool:
+    """Kills a process, with all that it started unless alone; whether it was there."""
+    try:
+        process = psutil.Process(pid)
+        for one in (*([] if alone else process.children(recursive=True)), process):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
 
 
 def running_twice(folders: list[Path]) -> set[str]:
@@ -265,6 +269,7 @@ def running_twice(folders: list[Path]) -> set[str]:
         if name is None or process.info["status"] == psutil.STATUS_ZOMBIE:
             continue
         with suppress(OSError):
-            if os.getpgid(process.info["pid"]) == process.info["pid"]:  # no fork of one that is counted
+            group = os.getpgid(process.info["pid"]) if hasattr(os, "getpgid") else process.info["pid"]
+            if group == process.info["pid"]:  # no fork of one that is counted
                 (twice if name in seen else seen).add(name)
     return twice

@@ -356,6 +356,6 @@ def _lives(process: psutil.Process) -> bool:
 
 def _leads(pid: int) -> bool:
     try:
-        return not hasattr(os, "getpgid") or os.getpgid(pid) == pid
+        return os.getpgid(pid) == pid if hasattr(os, "getpgid") else True
     except OSError:
         return False
