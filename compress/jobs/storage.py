@@ -53,10 +53,13 @@ def _lacking(folder: Path) -> str:
     if log.read_bytes() != b"firstsecond":
         return "a file there cannot be added to"
     try:
-        with FileLock(lock, timeout=0):
+        # Without locks filelock would take to a file that outlives a worker which is killed, and its job would wait.
+        with FileLock(lock, timeout=0, fallback_to_soft=False):
             return "its file locks keep nobody out, so that two workers would run one job" if _is_free(lock) else ""
-    except (NotImplementedError, OSError, Timeout) as error:
-        return f"it has no file locks ({str(error) or type(error).__name__})"
+    except Timeout:
+        return "its file locks cannot be had"
+    except OSError as error:
+        return f"it has no file locks ({error.strerror or error})"
 
 
 def _is_free(lock: Path) -> bool:
