@@ -88,8 +88,8 @@ def test_a_passage_keeps_its_lines(page, url):
     expect(page.locator("#marked")).to_contain_text("Tiber")
     expect(page.locator("#marked .highlighted .text").first).to_be_visible()
     tops = [page.locator("#marked .text", has_text=town).bounding_box()["y"] for town in ("Paris", "Lyon", "Rome")]
-    line = tops[1] - tops[0]
-    assert line > 10 and tops[2] - tops[1] == pytest.approx(2 * line, abs=line / 4), "an empty line is one, too"
+    line = tops[1] - tops[0]  # a mark's padding adds some pixels to a line that has one: which it is, a model says
+    assert line > 10 and 1.7 * line < tops[2] - tops[1] < 2.6 * line, "an empty line is one, too"
 
 
 def test_a_drag_ends_at_its_last_value(page, url):
