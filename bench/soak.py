@@ -26,6 +26,7 @@ from huggingface_hub.utils import disable_progress_bars
 
 from bench.report import Json, report
 from bench.soak_acts import Acts, Page, kill_run, kill_worker, running_twice
+from bench.soak_troubles import Clock, Disk
 from compress.jobs import jobs
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -198,8 +199,13 @@ def words_of(error: Exception) -> str:
     return str(error).strip() or type(error).__name__
 
 
-def run(minutes: float, seed: int = 0) -> Tally:
+def run(minutes: float, seed: int = 0, disk: Disk | None = None) -> Tally:
     """A soak of a real app in a home of its own.
+
+    Args:
+        minutes: how long.
+        seed: what decides by chance.
+        disk: where the home lies, to be filled now and then; None for a temporary folder.
 
     Raises:
         UserError: the app does not start.
@@ -208,13 +214,16 @@ def run(minutes: float, seed: int = 0) -> Tally:
     is_local = urlsplit(endpoint).hostname in ("127.0.0.1", "localhost") and bool(os.environ.get("HF_TOKEN"))
     if not is_local:
         log.warning("Nothing is published: start a Hub here with `python -m tests.hub_server`, and set what it says.")
-    with tempfile.TemporaryDirectory(prefix="budget-zoo-soak-") as place, _home(Path(place)) as home:
+    within = disk.folder if disk else None
+    with tempfile.TemporaryDirectory(prefix="budget-zoo-soak-", dir=within) as place, _home(Path(place)) as home:
         page = Page(home)
         acts = Acts(page, home, random.Random(seed), endpoint if is_local else "")
         page.start()
         try:
             acts.learn()
             victims = {"worker": kill_worker, "run": kill_run}
+            troubles = {"disk": disk, "clock": Clock.of_machine()}
+            victims |= {name: trouble.befall for name, trouble in troubles.items() if trouble}
             soak = Soak(page, acts.all(), victims, random.Random(seed + 1), acts.forget_client)
 
             def watch() -> None:
@@ -273,15 +282,22 @@ def _end_jobs() -> None:
 def command(
     minutes: Annotated[float, typer.Option(metavar="N", help="how long, more than 0")] = 30,
     seed: Annotated[int, typer.Option(metavar="S", help="what decides by chance; the same one acts alike")] = 0,
+    volume: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="an empty folder on a small disk of its own, which is filled now and then"),
+    ] = None,
     path: Json = None,
 ) -> None:
-    """Mixed use of the app while workers, jobs and the app itself are killed at random; what is lost is counted."""
+    """Mixed use of the app while workers, jobs and the app itself are killed at random; what is lost is counted.
+
+    Where libfaketime is loaded (LD_PRELOAD, FAKETIME_TIMESTAMP_FILE), the clock is put forward and back as well.
+    """
     logging.getLogger().setLevel(logging.WARNING)  # clients tell every request
     disable_progress_bars()
     threading.excepthook = lambda told: log.info("a client's thread: %s", told.exc_value)  # of a page that was killed
     if minutes <= 0:
         raise typer.BadParameter("--minutes must be more than 0")
-    tally = run(minutes, seed)
+    tally = run(minutes, seed, Disk.of(volume) if volume else None)
     figures = {"acts": tally.acts, "kills": tally.kills, "jobs": tally.states, "lost": tally.lost}
     figures |= {"twice": sorted(tally.twice), "endless": tally.endless, "mb": [tally.before, tally.after]}
     report(table(tally), path, figures)

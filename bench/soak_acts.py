@@ -25,7 +25,7 @@ from compress.jobs import jobs
 from compress.jobs.launchers import run_command
 from compress.jobs.workers import get_workers
 from compress.recipe.load import load
-from zoo import catalog, publishing
+from zoo import catalog, proposing, publishing
 from zoo.commits import follow
 from zoo.errors import UserError
 
@@ -48,6 +48,7 @@ FAULTS: list[dict[str, list[Any]]] = [
     {"preupload": [1.5]},
 ]
 PUBLISHED = "minilm-l6-w8a8-stsb-int8"
+PROPOSER = "hf_other"  # a token of the local Hub that may only open pull requests at the writer's repositories
 JOB = ("budgets.points=0", "evaluate.max_questions=4", "evaluate.latency_rounds=1")
 
 
@@ -138,7 +139,7 @@ class Acts:
             "upload": self.upload,
             "jobs": self.work_on_jobs,
         }
-        return acts | ({"publish": self.publish} if self._endpoint else {})
+        return acts | ({"publish": self.publish, "propose": self.propose} if self._endpoint else {})
 
     def learn(self) -> None:
         """Notes what every question is answered where nothing is killed."""
@@ -206,6 +207,17 @@ class Acts:
         folder, name = catalog.MODELS / PUBLISHED, f"writer/soak-{self._chance.randrange(5)}"
         done = follow(publishing.publish(folder, name, os.environ["HF_TOKEN"], collection=None), log.debug)
         return "right" if done.verified else "wrong"
+
+    def propose(self) -> str:
+        """What a token does that may write nothing: its commit is refused in a sentence, its pull request is taken."""
+        folder, name = catalog.MODELS / PUBLISHED, f"writer/open-{self._chance.randrange(50)}"
+        follow(publishing.publish(folder, name, os.environ["HF_TOKEN"], private=False, collection=None), log.debug)
+        try:
+            follow(publishing.publish(folder, name, PROPOSER, private=False, collection=None), log.debug)
+            return "wrong"
+        except UserError:
+            time.sleep(2)
+        return "right" if follow(proposing.propose(folder, PROPOSER, name), log.debug).number else "wrong"
 
     def _answer(self, one: dict[str, Any]) -> str:
         said = self._client().predict(one["question"], one["context"], api_name="/answer")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -16,9 +19,10 @@ from urllib.error import HTTPError
 import gradio as gr
 import pytest
 
-from bench import soak, soak_acts
+from bench import soak, soak_acts, soak_troubles
 from bench.soak import Soak, Tally, table, words_of
 from bench.soak_acts import Acts, Page, running_twice
+from bench.soak_troubles import Clock, Disk
 from tests.ui.desk_kit import FakeAnswerer
 from tests.ui.page_kit import loops_closed
 from ui.api import add_endpoints, add_look_ups
@@ -178,3 +182,49 @@ def test_a_model_is_published_whatever_the_hub_does(page, tmp_path, local_hub, m
     acts = Acts(page, tmp_path, random.Random(0), local_hub.url)
     assert "publish" in acts.all() and acts.publish() == "right"
     assert local_hub.faults["commit"] == [] and any(name.startswith("writer/soak-") for _, name in local_hub.repos)
+
+
+def test_a_small_disk_is_filled_and_freed(tmp_path, monkeypatch):
+    """By a stand-in for the kernel: the disk has 1,000 bytes free, and they are taken to the last."""
+    taken, free = list[int](), [1000]
+
+    def allocate(descriptor: int, start: int, size: int) -> None:
+        assert start == sum(taken)
+        if size > free[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        free[0] -= size
+        taken.append(size)
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    monkeypatch.setattr(soak_troubles.time, "sleep", lambda _: taken.append(0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2e9))
+    assert Disk.of(tmp_path).befall() and sum(taken) == 1000 and taken[-1] == 0 and not any(tmp_path.iterdir())
+    (tmp_path / "mine").touch()
+    with pytest.raises(UserError, match="is no empty folder"):
+        Disk.of(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=5e11))
+    (tmp_path / "mine").unlink()
+    with pytest.raises(UserError, match="500 GB free, too much"):
+        Disk.of(tmp_path)
+
+
+def test_the_clock_goes_forward_back_and_right_again(tmp_path, monkeypatch):
+    monkeypatch.delenv("FAKETIME_TIMESTAMP_FILE", raising=False)
+    assert Clock.of_machine() is None
+    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(tmp_path / "clock"))
+    clock = Clock.of_machine()
+    assert clock
+    said = [clock.befall() and (tmp_path / "clock").read_text() for _ in range(4)]
+    assert said == ["+3600s\n", "-3600s\n", "+0s\n", "+3600s\n"]
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of huggingface_hub's HTTP client
+def test_a_token_that_may_only_propose_does(page, tmp_path, local_hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_writer")
+    monkeypatch.setattr(soak_acts, "FAULTS", [{}])
+    monkeypatch.setattr(soak_acts.time, "sleep", lambda _: None)
+    chance: Any = SimpleNamespace(choice=lambda names: names[0], randrange=lambda count: 0)
+    acts = Acts(page, tmp_path, chance, local_hub.url)
+    assert acts.propose() == "right"
+    repo = local_hub.repos["models", "writer/open-0"]
+    assert len(repo.offers) == 1 and not any("onnx/model_quantized.onnx" in files for _, _, files in repo.commits)
