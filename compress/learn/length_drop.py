@@ -16,8 +16,9 @@ model learns to do with what they keep. The hinge then asks for high scores of t
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,9 +36,11 @@ from compress.tasks.losses import attention_hinge, divergence, of_answer, rankin
 from compress.tasks.samples import Forward, inputs_of
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, unlabelled_samples
-from zoo.checkpoints import compared_as
+from zoo.checkpoints import compared_as, read_config
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel, Output
+from zoo.pooling import KEY as POOLING
+from zoo.pooling import Pooling
 from zoo.significance import LEARNED, NAME
 from zoo.tasks import QUESTIONS, TaskType
 
@@ -48,15 +51,25 @@ SCORER_RATE = 32  # times the learning rate of weights that are trained already:
 class Beginning(Hook):
     """The steps at the beginning of a training in which scorers learn and nothing is dropped yet.
 
+    Args:
+        steps: so many.
+        waiting: parameters that do not learn meanwhile. Where full length has nothing to learn, Adam would take the
+            noise of its tiny gradients for their size, and throw the weights far off at the first ones that count.
+
     Attributes:
         lasts: whether the step under way is one of them.
     """
 
-    def __init__(self, steps: int = 0):
-        self.steps, self.lasts = steps, steps > 0
+    def __init__(self, steps: int = 0, waiting: Sequence[Tensor] = ()):
+        self.steps, self.waiting, self.lasts = steps, waiting, steps > 0
 
     def before_step(self, step: int, total: int) -> None:
         self.lasts = step < self.steps
+
+    def after_backward(self, step: int, total: int) -> None:
+        if self.lasts:
+            for parameter in self.waiting:
+                parameter.grad = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,9 @@ class Sandwich:
         """That of a model and of what it is about, by default questions."""
         bounds, beginning = bounds_of(settings, model), Beginning()
         if settings.significance == LEARNED:
-            beginning = Beginning(settings.scorer_steps)
+            is_there = subject is not None and subject.learns_alone  # what full length should say, it says already
+            waiting = [each for name, each in model.named_parameters() if not name.startswith(f"{NAME}.")]
+            beginning = Beginning(settings.scorer_steps, waiting if is_there else ())
         if subject is None:
             return cls(settings, bounds, beginning=beginning)
         return cls(settings, bounds, subject.loss_of, compared_as(model.config), beginning)
@@ -156,7 +171,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     recipe, subject = ctx.recipe, subject_of(ctx.recipe)
     settings, source = recipe.length_drop, trained_in(ctx)[0]
     tokenizer = load_tokenizer(source)
-    model = subject.load_model(source, settings.dropout, **dropping(settings))
+    model = subject.load_model(source, settings.dropout, **dropping(settings), **_pooling(settings, source))
     model.attention_dropout = settings.attention_dropout
     sandwich = Sandwich.of(settings, model, subject)
     student = Student(model, tokenizer, unlabelled_samples(recipe, tokenizer, settings))
@@ -165,3 +180,10 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
         loss = distillation(Guidance.of(recipe, ctx.inputs), sandwich, student, sandwich.count)
     rates = {name: SCORER_RATE for name, _ in model.named_parameters() if name.startswith(f"{NAME}.")}
     return learn(Workplace.of(ctx), student, settings, loss, model.save, [sandwich.beginning] if rates else [], rates)
+
+
+def _pooling(settings: LengthDrop, source: Path) -> dict[str, Any]:
+    """What a recipe says of how a checkpoint's vectors are made, as a key of `config.json`."""
+    if settings.pooled is None:
+        return {}
+    return {POOLING: replace(Pooling.of(read_config(source)), over=settings.pooled).to_dict()}

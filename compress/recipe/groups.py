@@ -247,6 +247,11 @@ class LengthDrop(Attending):
     scorer_steps: int = Field(
         default=200, ge=0, le=1_000_000, description="steps before any token is dropped, in which scorers learn"
     )
+    pooled: Literal["restored", "left"] | None = Field(
+        default=None,
+        description="of embeddings: which tokens a vector is made of, restored: all, each with its last state, or "
+        "left: those that were never dropped; null: as the model says, which is restored where it says nothing",
+    )
 
     @model_validator(mode="after")
     def _bounds_fit(self) -> LengthDrop:

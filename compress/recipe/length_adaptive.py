@@ -29,6 +29,7 @@ RANKED = {
     "attention": "the attention that they receive",
     "learned": "what scorers learned of the last layers' attention",
 }
+POOLED = {"restored": "all tokens, each with its last state", "left": "the tokens that were never dropped"}
 _GUIDED = ("drop_layers", "length_drop_ratio_bound")  # of length_drop, where fine-tuning asks for attention already
 
 
@@ -118,6 +119,8 @@ class LengthAdaptiveRecipe(Trained):
             raise ValueError(
                 f"significance_weight guides attention to answers, which {about.noun} have not: set both to 0"
             )
+        if self.length_drop.pooled and about.reads != "pooled":
+            raise ValueError(f"length_drop.pooled is for embeddings, and {about.noun} are none: leave it out")
         return self
 
     def needs(self) -> Iterator[Need]:
@@ -173,5 +176,6 @@ class LengthAdaptiveRecipe(Trained):
             "search objective": self.search.objective,
             **facts,
             **({"tokens ranked by": RANKED[self.length_drop.significance]} if self.length_drop.apply else {}),
+            **({"vectors are means of": POOLED[self.length_drop.pooled]} if self.length_drop.pooled else {}),
             **({"averaged with": ", ".join(map(shown, averaged))} if averaged else {}),
         }

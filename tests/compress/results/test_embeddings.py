@@ -15,6 +15,7 @@ from sklearn.metrics import ndcg_score
 
 from compress.jobs.estimate import _counted_texts, estimate
 from compress.recipe.kind import missing
+from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.load import load
 from compress.results.score import score_entry
 from compress.run.run import run
@@ -26,6 +27,7 @@ from zoo.embed import TextEmbedder
 from zoo.features import load_tokenizer
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
+from zoo.pooling import Pooling
 from zoo.rank import PassageRanker
 
 QUICK = ["evaluate.latency_rounds=0", "quantize.calibration_samples=20"]
@@ -180,14 +182,38 @@ def test_questions_in_squads_format_are_searched_among_all_passages(encoder, tmp
     assert scores["recall_at_1"] == pytest.approx(100 * np.mean([place == 1 for place in places]))
 
 
-def test_length_adaptive_embeddings_are_learned_from_plain_text(encoder, data, tmp_path):
-    chance, lines = random.Random(5), tmp_path / "text.txt"
+def embeddings_recipe(encoder: Path, data: Path, lines: Path, *more: str) -> LengthAdaptiveRecipe:
+    """One that learns to drop tokens from 24 lines of plain text, which it writes to `lines`."""
+    chance = random.Random(5)
     lines.write_text("".join(sentence(chance, "lake", 8) + "\n" for _ in range(24)), encoding="utf-8")
     changes = [f"dataset.{part}={data}/pairs/{part}.jsonl" for part in ("validation", "evaluation")]
     changes += [f"model={encoder}", "dataset.task=embeddings", f"dataset.train={lines}", "finetune.apply=false"]
     changes += ["finetune.max_length=128", "length_drop.max_length=128", "length_drop.learning_rate=0.001"]
-    changes += ["distill.apply=true", "distill.label_weight=1", "length_drop.epochs=8", *QUICK, *UNTITLED]
-    run(load("length_adaptive_tiny", changes), tmp_path / "run")
+    changes += ["distill.apply=true", "distill.label_weight=1", "length_drop.epochs=8", *QUICK, *UNTITLED, *more]
+    recipe = load("length_adaptive_tiny", changes)
+    assert isinstance(recipe, LengthAdaptiveRecipe)
+    return recipe
+
+
+def test_scorers_learn_alone_where_full_length_says_all_already(encoder, data, tmp_path):
+    """Adam would take the noise of a loss that is 0 for the size of gradients, and jump at the first that are any."""
+    ways = ["length_drop.significance=learned", "length_drop.scorer_steps=1000", "length_drop.pooled=left"]
+    recipe = embeddings_recipe(encoder, data, tmp_path / "text.txt", *ways)
+    for stage in ("teacher", "length_drop"):
+        run(recipe, tmp_path / "run", stage)
+    before, after = (
+        LengthAdaptiveModel.load(folder).state_dict() for folder in (encoder, tmp_path / "run/length_drop")
+    )
+    assert all(after[name].equal(value) for name, value in before.items())
+    scorers = [value for name, value in after.items() if name.startswith("significance.")]
+    assert scorers and all(value.any() for value in scorers)
+    pooling = Pooling.of(read_json(tmp_path / "run/length_drop/config.json"))
+    assert (pooling.over, pooling.mode, pooling.normalize) == ("left", "mean", True)
+
+
+def test_length_adaptive_embeddings_are_learned_from_plain_text(encoder, data, tmp_path):
+    lines = tmp_path / "text.txt"
+    run(embeddings_recipe(encoder, data, lines), tmp_path / "run")
     entry = catalog.find(str(tmp_path / "run" / "package" / "tiny-qa-length-adaptive-int8"))
     assert entry.front and entry.front.metric == "spearman" and len(entry.front.everything) > 1
     rows = [json.loads(line) for line in (data / "pairs" / "evaluation.jsonl").read_text().splitlines()]
