@@ -22,7 +22,7 @@ from pymoo.core.repair import Repair
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
 from compress.progress import Progress
-from compress.recipe.groups import Search
+from compress.recipe.length_groups import Search
 from compress.tasks.fanout import Spread
 from zoo.files import Archive
 from zoo.lengths import LengthConfig

@@ -28,8 +28,8 @@ from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn
 from compress.learn.loop import Hook
 from compress.learn.student import Student, Workplace
-from compress.recipe.groups import LengthDrop
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
+from compress.recipe.length_groups import LengthDrop
 from compress.recipe.stage import StageContext, trained_in
 from compress.tasks.dropping import bounds_of, dropping, sampled, smallest, surviving_layers
 from compress.tasks.losses import attention_hinge, divergence, of_answer, ranking

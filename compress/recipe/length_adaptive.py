@@ -11,15 +11,13 @@ from compress.data.names import called, shown
 from compress.recipe.groups import (
     Dataset,
     Evaluate,
-    Finetune,
     Learning,
-    LengthDrop,
     Package,
     Quantize,
-    Search,
     Training,
 )
 from compress.recipe.kind import EVALUATE, LEARNED, PACKAGE, RAY, TAUGHT, TEACHING, Need, Trained, training
+from compress.recipe.length_groups import Finetune, LengthDrop, Search
 from compress.recipe.stage import Stage
 from compress.recipe.training_groups import Average, Distill
 from compress.recipe.work import BACKWARD, INT8, Counts, Work

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compress.recipe.groups import LengthDrop
+from compress.recipe.length_groups import LengthDrop
 from zoo.modeling import LengthAdaptiveModel
 from zoo.significance import KEY, LEARNED
 

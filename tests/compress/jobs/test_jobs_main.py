@@ -15,7 +15,7 @@ from compress.jobs import jobs
 from compress.jobs.ledger import get_ledger
 from compress.learn.evolution import Evolution, Space
 from compress.progress import Progress
-from compress.recipe.groups import Search
+from compress.recipe.length_groups import Search
 from compress.recipe.load import load, save
 from tests.compress.jobs import jobs_kit
 from tests.compress.jobs.jobs_kit import FINISH, run_it, script

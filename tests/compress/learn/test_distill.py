@@ -18,7 +18,8 @@ from compress.learn.loop import Schedule, computing, train
 from compress.learn.student import Student
 from compress.learn.teacher import Teacher, TeacherLogits
 from compress.progress import Progress
-from compress.recipe.groups import Dataset, Learning, LengthDrop, Training
+from compress.recipe.groups import Dataset, Learning, Training
+from compress.recipe.length_groups import LengthDrop
 from compress.recipe.stage import StageContext
 from compress.recipe.train import TrainRecipe
 from compress.recipe.training_groups import Distill

@@ -25,7 +25,7 @@ from compress.nas.space import Space
 from compress.nas.supernet import SuperNet
 from compress.nas.supernet_train import Learner, taught
 from compress.progress import Progress
-from compress.recipe.groups import LengthDrop
+from compress.recipe.length_groups import LengthDrop
 from compress.recipe.nas_groups import GenerateData, Supernet
 from compress.recipe.training_groups import Aware, Distill, Prune
 from compress.tasks.losses import span

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from compress.learn.length_drop import Sandwich
 from compress.learn.loop import Schedule, train
 from compress.progress import Progress
-from compress.recipe.groups import LengthDrop
+from compress.recipe.length_groups import LengthDrop
 from compress.recipe.load import load
 from compress.run.run import run
 from compress.tasks.dropping import bounds_of, dropping, ratios, sampled, smallest, surviving_layers

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from compress.learn.evolution import GRID, Candidate, Evolution, Space, config_of, filled, frontier, thinned
 from compress.learn.length_search import space_of, starts_of
 from compress.progress import Progress
-from compress.recipe.groups import Search
+from compress.recipe.length_groups import Search
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.files import Archive, write_json

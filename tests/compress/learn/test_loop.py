@@ -296,7 +296,7 @@ from pathlib import Path
 from zoo.modeling import LengthAdaptiveModel
 from compress.learn.length_drop import Sandwich
 from compress.progress import Progress
-from compress.recipe.groups import LengthDrop
+from compress.recipe.length_groups import LengthDrop
 from compress.learn.loop import Schedule, train
 from tests.compress.training_kit import windows
 torch.manual_seed(0)
