@@ -31,7 +31,8 @@ from zoo.families import FAMILIES
 from zoo.features import Tokenizer, Window, load_tokenizer, make_texts, make_windows, pad
 from zoo.lengths import Front, LengthConfig, Point
 from zoo.opened import run_one
-from zoo.tasks import RANKING, TASK_TYPES, TaskType
+from zoo.task_types import TASK_TYPES, TaskType
+from zoo.tasks import RANKING
 
 app = typer.Typer()
 LABELS = ("one", "two", "three")

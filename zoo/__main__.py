@@ -19,7 +19,7 @@ from zoo.deploy import Space
 from zoo.deploy import deploy as push
 from zoo.library import Query, listing
 from zoo.metrics import scored
-from zoo.tasks import TASK_TYPES
+from zoo.task_types import TASK_TYPES
 
 # Read when huggingface_hub is imported: nothing calls home, and no token is used but the one that is passed.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -15,7 +15,8 @@ from zoo.errors import UserError
 from zoo.hub import TAG
 from zoo.lengths import PAPER_TOKENS
 from zoo.metrics import OTHER_KEYS, is_few, listed, scores_of, shown, timed_on, whole
-from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TASK_TYPES, TEXTS, TOKENS
+from zoo.task_types import TASK_TYPES
+from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TEXTS, TOKENS
 from zoo.yaml_files import parse_yaml
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from zoo.onnx_files import facts_of, names_in, stock_graph
 from zoo.pooling import Pooling
 from zoo.settings import get_settings
 from zoo.sizes import check_held
-from zoo.tasks import QUESTIONS, TASK_TYPES, TaskType
+from zoo.task_types import TASK_TYPES, TaskType
+from zoo.tasks import QUESTIONS
 from zoo.tensors import Tensors, has_tensors
 
 log = logging.getLogger(__name__)

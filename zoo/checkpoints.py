@@ -19,7 +19,8 @@ from zoo.significance import KEY as SIGNIFICANCE_KEY
 from zoo.significance import LEARNED
 from zoo.significance import NAME as SIGNIFICANCE
 from zoo.sizes import MOST, check_sizes
-from zoo.tasks import EMBEDDINGS, TASK_TYPES, TaskType, are_unnamed
+from zoo.task_types import TASK_TYPES, TaskType
+from zoo.tasks import EMBEDDINGS, are_unnamed
 from zoo.tensors import Tensors, has_tensors
 
 if TYPE_CHECKING:

@@ -38,7 +38,8 @@ from zoo.graph_spec import fault_of
 from zoo.onnx_files import OURS, whole
 from zoo.operators import Nodes, Weights
 from zoo.significance import NAME as SIGNIFICANCE
-from zoo.tasks import QUESTIONS, TASK_TYPES
+from zoo.task_types import TASK_TYPES
+from zoo.tasks import QUESTIONS
 
 if TYPE_CHECKING:
     import onnx

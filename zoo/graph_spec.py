@@ -8,7 +8,8 @@ from typing import Any, TypeGuard
 from zoo.families import CURVES, FAMILIES
 from zoo.operators import Weights
 from zoo.sizes import MOST
-from zoo.tasks import QUESTIONS, TASK_TYPES
+from zoo.task_types import TASK_TYPES
+from zoo.tasks import QUESTIONS
 
 PARTS = ("qkv", "project", "expand", "contract")  # products of a layer
 

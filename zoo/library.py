@@ -16,7 +16,7 @@ from zoo.errors import UserError
 from zoo.metrics import FEW, scores_of, timed_on, whole
 from zoo.settings import get_settings
 from zoo.shelf import COLUMNS, Row, open_table, put
-from zoo.tasks import TASK_TYPES
+from zoo.task_types import TASK_TYPES
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo

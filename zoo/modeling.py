@@ -52,7 +52,7 @@ from zoo.lengths import Shape
 from zoo.scorer import Scorer
 from zoo.significance import KEY, NAME, is_learned
 from zoo.sizes import check_held
-from zoo.tasks import TASK_TYPES, TaskType
+from zoo.task_types import TASK_TYPES, TaskType
 from zoo.tensors import Tensors
 
 HEAD_LAYERS = tuple(f"{name}." for kind in TASK_TYPES.values() for name in kind.layers)

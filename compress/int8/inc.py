@@ -39,7 +39,7 @@ from zoo.features import load_tokenizer, pad
 from zoo.files import write_json
 from zoo.integers import open_integers
 from zoo.modeling import LengthAdaptiveModel
-from zoo.tasks import TASK_TYPES
+from zoo.task_types import TASK_TYPES
 from zoo.weights import linears
 
 FOLDER = "neural_compressor"  # within a stage's

@@ -26,7 +26,7 @@ from zoo.errors import UserError
 from zoo.features import Window, load_tokenizer, pad
 from zoo.modeling import LengthAdaptiveModel
 from zoo.operators import Weights, dequantized
-from zoo.tasks import TaskType
+from zoo.task_types import TaskType
 from zoo.weights import float_weights, linears
 
 WINDOWS = 32  # that a criterion measures on, at most

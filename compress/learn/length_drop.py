@@ -42,7 +42,8 @@ from zoo.modeling import LengthAdaptiveModel, Output
 from zoo.pooling import KEY as POOLING
 from zoo.pooling import Pooling
 from zoo.significance import LEARNED, NAME
-from zoo.tasks import QUESTIONS, TaskType
+from zoo.task_types import TaskType
+from zoo.tasks import QUESTIONS
 
 Batch = dict[str, Tensor]
 SCORER_RATE = 32  # times the learning rate of weights that are trained already: scorers start from nothing

@@ -15,7 +15,8 @@ from zoo.families import family_of
 from zoo.files import atomic, write_json
 from zoo.layers import CURVES
 from zoo.modeling import LengthAdaptiveModel
-from zoo.tasks import HEAD_LAYERS, QUESTIONS
+from zoo.task_types import HEAD_LAYERS
+from zoo.tasks import QUESTIONS
 from zoo.tensors import Tensors
 
 OWN_HEAD = tuple(f"{layer}." for layer in HEAD_LAYERS)  # of a LengthAdaptiveModel, for its task

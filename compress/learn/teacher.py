@@ -21,7 +21,8 @@ from zoo.errors import UserError, told
 from zoo.features import Tokenizer
 from zoo.files import read_json, sha256, write_json
 from zoo.modeling import LengthAdaptiveModel, Output
-from zoo.tasks import LOST, TASK_TYPES
+from zoo.task_types import TASK_TYPES
+from zoo.tasks import LOST
 from zoo.tensors import weight_files
 
 log = logging.getLogger(__name__)

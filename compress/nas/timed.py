@@ -29,7 +29,8 @@ from zoo.families import family_of
 from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 from zoo.operators import Weights
-from zoo.tasks import QUESTIONS, TASK_TYPES
+from zoo.task_types import TASK_TYPES
+from zoo.tasks import QUESTIONS
 
 MODES = {
     "onnxruntime_int8": "int8 on onnxruntime",

@@ -17,7 +17,7 @@ from compress.recipe.nncf import Rounding
 from compress.recipe.nncf_config import Numbers, Plan
 from zoo.errors import UserError
 from zoo.modeling import LengthAdaptiveModel
-from zoo.tasks import HEAD_LAYERS
+from zoo.task_types import HEAD_LAYERS
 
 HOOKS = "__nncf_hooks"
 PASSING = ("mul", "transpose", "reshape", "view", "dropout", "contiguous")  # between a quantizer and what it is for

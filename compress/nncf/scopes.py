@@ -9,7 +9,7 @@ from typing import Any
 from zoo.checkpoints import architecture, head_of, normalized, theirs
 from zoo.errors import UserError
 from zoo.families import family_of
-from zoo.tasks import TaskType
+from zoo.task_types import TaskType
 
 LAYERS = "encoder.layer"  # where most families have them; the others have blocks as DistilBERT does
 LINEARS = ("query", "key", "value", "project", "expand", "contract")

@@ -10,7 +10,8 @@ from compress.data.names import HELD_OUT, OWN
 from compress.recipe.place import Mark, Place
 from zoo import engines
 from zoo.errors import UserError
-from zoo.tasks import TaskType, find_task
+from zoo.task_types import TaskType
+from zoo.tasks import find_task
 
 if TYPE_CHECKING:
     GraphEngine = str

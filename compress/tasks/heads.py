@@ -21,7 +21,8 @@ from zoo.checkpoints import head_of, labels_of, read_config
 from zoo.errors import UserError
 from zoo.modeling import LengthAdaptiveModel
 from zoo.pretrained import FloatModel, Pretrained
-from zoo.tasks import Task, TaskType
+from zoo.task_types import TaskType
+from zoo.tasks import Task
 
 log = logging.getLogger(__name__)
 

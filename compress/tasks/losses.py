@@ -11,7 +11,8 @@ from torch import Tensor
 
 from compress.tasks import dropping
 from compress.tasks.samples import IGNORED, Forward, Loss, inputs_of
-from zoo.tasks import LOST, TaskType
+from zoo.task_types import TaskType
+from zoo.tasks import LOST
 
 
 def span_loss(logits: Tensor, start: Tensor, end: Tensor) -> Tensor:

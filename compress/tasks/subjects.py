@@ -13,7 +13,8 @@ from compress.tasks.subject import About, Reading, Subject
 from zoo.catalog import checkpoint_of
 from zoo.features import Tokenizer
 from zoo.files import read_json
-from zoo.tasks import Task, TaskType, find_task
+from zoo.task_types import TaskType
+from zoo.tasks import Task, find_task
 
 
 class Windowed(Protocol):

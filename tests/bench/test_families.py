@@ -9,7 +9,7 @@ import pytest
 from bench import families
 from bench.__main__ import main
 from bench.families import compare, line
-from zoo.tasks import TASK_TYPES
+from zoo.task_types import TASK_TYPES
 
 
 @pytest.mark.parametrize("family", ["bert", "deberta", "nomic_bert"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.families import small_model
 from zoo.features import load_tokenizer
-from zoo.tasks import TASK_TYPES
+from zoo.task_types import TASK_TYPES
 
 TASKS = ("qa", "classification", "tokens", "embeddings")
 ENDINGS = {task: TASK_TYPES[task].ending for task in TASKS}

@@ -12,7 +12,8 @@ from tests.zoo.model_kit import DISTIL, SIZES, transformers
 from zoo.checkpoints import architecture, pad_of
 from zoo.families import FAMILIES
 from zoo.modeling import LengthAdaptiveModel
-from zoo.tasks import LOST, TASK_TYPES
+from zoo.task_types import TASK_TYPES
+from zoo.tasks import LOST
 
 SMALL_IDS = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
 # family -> variants of it: what its configuration holds beside the sizes

@@ -17,7 +17,8 @@ from zoo.features import load_tokenizer, make_texts, pad
 from zoo.files import write_json
 from zoo.lengths import Front, LengthConfig, Point
 from zoo.modeling import LengthAdaptiveModel
-from zoo.tasks import RANKING, TASK_TYPES, TEXTS, TOKENS
+from zoo.task_types import TASK_TYPES
+from zoo.tasks import RANKING, TEXTS, TOKENS
 from zoo.weights import float_weights, linears, spec_of, write
 
 MEASURED = {"qa": "f1", "classification": "accuracy", "tokens": "f1", "ranking": "mrr_at_10", "embeddings": "spearman"}

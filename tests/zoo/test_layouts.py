@@ -36,7 +36,7 @@ from zoo.graph import build
 from zoo.graph_standard import STATES, build_standard
 from zoo.pooling import stated_in
 from zoo.pretrained import Pretrained
-from zoo.tasks import TASK_TYPES
+from zoo.task_types import TASK_TYPES
 from zoo.weights import float_weights, linears, spec_of
 
 OUTPUTS = {task: list(kind.outputs) for task, kind in TASK_TYPES.items()} | {"embeddings": [STATES]}

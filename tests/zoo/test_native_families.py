@@ -21,7 +21,7 @@ from zoo.files import write_json
 from zoo.layers import packed
 from zoo.lengths import LengthConfig, macs
 from zoo.modeling import LengthAdaptiveModel
-from zoo.tasks import TASK_TYPES
+from zoo.task_types import TASK_TYPES
 from zoo.weights import float_weights, spec_of, write
 
 

@@ -29,7 +29,8 @@ from zoo.files import read_json
 from zoo.lengths import Lengths
 from zoo.modeling import LengthAdaptiveModel
 from zoo.opened import run_all
-from zoo.tasks import TASK_TYPES, TASKS, Task, TaskType
+from zoo.task_types import TASK_TYPES, TaskType
+from zoo.tasks import TASKS, Task
 
 WORDS = "the and of in is lake deep chess queen"
 
