@@ -10,6 +10,7 @@ import typer
 
 from bench import (
     distillation,
+    embeddings,
     entries,
     families,
     growth,
@@ -42,9 +43,10 @@ BENCHMARKS = (
     predictor,
     nas,
     entries,
+    embeddings,
     families,
 )
-LISTS = ("--limits", "--modes", "--tokens")  # options that take several words
+LISTS = ("--batch", "--limits", "--modes", "--tokens")  # options that take several words
 
 app = typer.Typer(
     add_completion=False,

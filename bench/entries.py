@@ -84,7 +84,7 @@ def compare(
         settings = read_json(entry.folder / "config.json")
         for count in tokens:
             batch = passage(load_tokenizer(entry.folder), count)
-            for place, point in enumerate(_points(entry, points)):
+            for place, point in enumerate(points_of(entry, points)):
                 lengths = point.config.tokens(count)
                 key = f"{len(calls)} {entry.name} {place} {count}"
                 calls[key] = partial(runner.run, batch, np.array([lengths], np.int64))
@@ -94,10 +94,13 @@ def compare(
     return [_row(*rows[key], timing) for key, timing in took.items()]
 
 
-def _points(entry: Entry, most: int) -> list[Point]:
+def points_of(entry: Entry, most: int | None) -> list[Point]:
+    """So many points of an entry's front, evenly from the cheapest on, all for None; and full length, the last."""
     assert entry.front is not None
     *others, full = entry.front.everything
-    places = np.linspace(0, len(others) - 1, min(most, len(others))).round().astype(int)
+    places = (
+        np.linspace(0, len(others) - 1, min(len(others) if most is None else most, len(others))).round().astype(int)
+    )
     return [*(others[place] for place in places), full]
 
 

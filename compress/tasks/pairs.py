@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,14 +13,10 @@ from compress.data.names import OWN
 from compress.data.pairs import load_pairs
 from compress.tasks.metrics import task_scores
 from compress.tasks.samples import Sample
-from compress.tasks.subject import Tell
-from compress.tasks.vectors import Vectors
-from zoo.classify import predict
+from compress.tasks.vectors import Embed, Vectors
 from zoo.embed import cosine_of_pairs
-from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import Tokenizer, Window, each_text, make_texts
-from zoo.lengths import Lengths
+from zoo.features import Tokenizer, each_text
 
 
 class Pairs(Vectors[TextExample]):
@@ -37,9 +32,6 @@ class Pairs(Vectors[TextExample]):
 
     def parts_of(self, example: TextExample) -> list[str]:
         return [example.first, *([] if example.second is None else [example.second])]
-
-    def windows(self, tokenizer: Tokenizer, examples: Sequence[TextExample]) -> list[Window]:
-        return make_texts(tokenizer, self.texts_of(examples), None, self.reading.max_length)
 
     def samples(self, tokenizer: Tokenizer, examples: Sequence[TextExample]) -> list[Sample]:
         pairs = [e for e in examples if e.second is not None]
@@ -61,15 +53,7 @@ class Pairs(Vectors[TextExample]):
             for first, second, goal, e in zip(firsts, seconds, goals, pairs, strict=True)
         ]
 
-    def score(
-        self,
-        engine: Engine,
-        tokenizer: Tokenizer,
-        examples: Sequence[TextExample],
-        config: Lengths | None = None,
-        progress: Tell | None = None,
-        settings: Mapping[str, Any] | None = None,
-    ) -> dict[str, float]:
+    def score_by(self, embed: Embed, examples: Sequence[TextExample]) -> dict[str, float]:
         if not examples:
             raise UserError("There are no pairs to evaluate on. Take other data.")
         lacking = [e.id for e in examples if e.second is None or e.label is None]
@@ -79,7 +63,7 @@ class Pairs(Vectors[TextExample]):
                 f"{lacking[0]!r}: give each a second text and how alike the two are."
             )
         texts_in_all = self.texts_of(examples)
-        vectors = predict(engine, tokenizer, texts_in_all, None, config, self.reading.max_length, progress)
+        vectors = embed(texts_in_all)
         place = {text: i for i, text in enumerate(texts_in_all)}
         firsts, seconds = ([place[text] for text in part] for part in _columns(examples))
         likeness = cosine_of_pairs(vectors[firsts], vectors[seconds])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,14 +12,10 @@ from compress.data.names import OWN
 from compress.data.queries import in_one_corpus, load_queries
 from compress.tasks.metrics import ranking_scores
 from compress.tasks.samples import Sample
-from compress.tasks.subject import Tell
-from compress.tasks.vectors import Vectors
-from zoo.classify import predict
+from compress.tasks.vectors import Embed, Vectors
 from zoo.embed import cosine
-from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import Tokenizer, Window, each_text, make_texts
-from zoo.lengths import Lengths
+from zoo.features import Tokenizer, each_text
 
 
 class Searches(Vectors[QueryExample]):
@@ -42,9 +37,6 @@ class Searches(Vectors[QueryExample]):
         texts = [text for passages in corpora.values() for text in passages]
         return list(dict.fromkeys([*texts, *(e.query for e in examples)]))
 
-    def windows(self, tokenizer: Tokenizer, examples: Sequence[QueryExample]) -> list[Window]:
-        return make_texts(tokenizer, self.texts_of(examples), None, self.reading.max_length)
-
     def samples(self, tokenizer: Tokenizer, examples: Sequence[QueryExample]) -> list[Sample]:
         """Each query with a relevant passage, as pairs that belong together."""
         pairs = [(f"{e.id}@{place}", e.query, e.passages[place]) for e in examples for place in e.gains]
@@ -58,19 +50,11 @@ class Searches(Vectors[QueryExample]):
             for first, second, pair in zip(firsts, seconds, pairs, strict=True)
         ]
 
-    def score(
-        self,
-        engine: Engine,
-        tokenizer: Tokenizer,
-        examples: Sequence[QueryExample],
-        config: Lengths | None = None,
-        progress: Tell | None = None,
-        settings: Mapping[str, Any] | None = None,
-    ) -> dict[str, float]:
+    def score_by(self, embed: Embed, examples: Sequence[QueryExample]) -> dict[str, float]:
         if not examples:
             raise UserError("There are no queries to evaluate on. Take other data.")
         texts = self.texts_of(examples)
-        vectors = predict(engine, tokenizer, texts, None, config, self.reading.max_length, progress)
+        vectors = embed(texts)
         place = {text: i for i, text in enumerate(texts)}
         scores, gains = list[np.ndarray](), list[np.ndarray]()
         for one in examples:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,10 +16,13 @@ from torch import Tensor
 from compress.tasks.losses import plain
 from compress.tasks.rows import Rows
 from compress.tasks.samples import SECOND, Loss, Sample
-from compress.tasks.subject import Asked
+from compress.tasks.subject import Asked, Tell
 from zoo.checkpoints import most_tokens, read_config
+from zoo.classify import predict
+from zoo.engines.base import Engine
 from zoo.errors import UserError
-from zoo.features import Tokenizer, each_text
+from zoo.features import Tokenizer, Window, each_text, make_texts
+from zoo.lengths import Lengths
 from zoo.modeling import LengthAdaptiveModel
 from zoo.pooling import KEY, Pooling
 from zoo.tasks import EMBEDDINGS, Task, find_task
@@ -27,6 +31,7 @@ log = logging.getLogger(__name__)
 
 SHARPNESS = 20.0  # that cosines are multiplied by, where the right one of a batch is to be told
 E = TypeVar("E")  # an example
+Embed = Callable[[list[str]], np.ndarray]  # a vector of each text
 
 
 class Vectors(Rows[E]):
@@ -52,6 +57,26 @@ class Vectors(Rows[E]):
     @abstractmethod
     def parts_of(self, example: E) -> list[str]:
         """The texts of an example that each get a vector."""
+
+    def windows(self, tokenizer: Tokenizer, examples: Sequence[E]) -> list[Window]:
+        return make_texts(tokenizer, self.texts_of(examples), None, self.reading.max_length)
+
+    def score(
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        examples: Sequence[E],
+        config: Lengths | None = None,
+        progress: Tell | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> dict[str, float]:
+        return self.score_by(
+            lambda texts: predict(engine, tokenizer, texts, None, config, self.reading.max_length, progress), examples
+        )
+
+    @abstractmethod
+    def score_by(self, embed: Embed, examples: Sequence[E]) -> dict[str, float]:
+        """As `score`, whatever it is that gives the vectors."""
 
     def unlabelled(self, tokenizer: Tokenizer, examples: Sequence[E]) -> list[Sample]:
         """Windows to learn from without labels: all texts of the examples, each by itself.
