@@ -215,15 +215,19 @@ def run(minutes: float, seed: int = 0, disk: Disk | None = None) -> Tally:
     if not is_local:
         log.warning("Nothing is published: start a Hub here with `python -m tests.hub_server`, and set what it says.")
     within = disk.folder if disk else None
-    with tempfile.TemporaryDirectory(prefix="budget-zoo-soak-", dir=within) as place, _home(Path(place)) as home:
+    with (
+        tempfile.TemporaryDirectory(prefix="budget-zoo-clock-") as apart,
+        tempfile.TemporaryDirectory(prefix="budget-zoo-soak-", dir=within) as place,
+        _home(Path(place)) as home,
+        Clock(Path(apart) / "ahead") as clock,
+    ):
         page = Page(home)
         acts = Acts(page, home, random.Random(seed), endpoint if is_local else "")
         page.start()
         try:
             acts.learn()
-            victims = {"worker": kill_worker, "run": kill_run}
-            troubles = {"disk": disk, "clock": Clock.of_machine()}
-            victims |= {name: trouble.befall for name, trouble in troubles.items() if trouble}
+            victims = {"worker": kill_worker, "run": kill_run, "clock": clock.befall}
+            victims |= {"disk": disk.befall} if disk else {}
             soak = Soak(page, acts.all(), victims, random.Random(seed + 1), acts.forget_client)
 
             def watch() -> None:
@@ -288,10 +292,8 @@ def command(
     ] = None,
     path: Json = None,
 ) -> None:
-    """Mixed use of the app while workers, jobs and the app itself are killed at random; what is lost is counted.
-
-    Where libfaketime is loaded (LD_PRELOAD, FAKETIME_TIMESTAMP_FILE), the clock is put forward and back as well.
-    """
+    """Mixed use of the app while workers, jobs and the app itself are killed at random and the clock is put forward and
+    back; what is lost is counted."""
     logging.getLogger().setLevel(logging.WARNING)  # clients tell every request
     disable_progress_bars()
     threading.excepthook = lambda told: log.info("a client's thread: %s", told.exc_value)  # of a page that was killed

@@ -14,8 +14,8 @@ from zoo.errors import UserError
 LARGEST = 16 << 30  # bytes that a disk may have free to be filled
 MOUNT = "Mount a small disk there: mount -t tmpfs -o size=4g none DIR."
 HELD = 4.0  # seconds that a disk stays full
-STEPS = ("+3600s", "-3600s", "+0s")  # of the clock, one after another
-CLOCK = "FAKETIME_TIMESTAMP_FILE"  # where libfaketime reads what to add to the time
+AHEAD = (3600, -3600, 0)  # seconds that the clock is ahead of the true time, one after another
+CLOCK = "BUDGET_ZOO_SOAK_CLOCK"  # the file that says so, see `bench/clock/sitecustomize.py`
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,31 @@ def _fill(descriptor: int) -> None:
 
 
 class Clock:
-    """The clock that this process and all that it starts read, where libfaketime is loaded into them."""
+    """The clock of everything that this process starts from now on until the block ends.
+
+    Args:
+        file: to be written, which says how far it is ahead.
+    """
 
     def __init__(self, file: Path):
         self._file, self._count = file, 0
+        self._before = {key: os.environ.get(key) for key in (CLOCK, "PYTHONPATH")}
 
-    @classmethod
-    def of_machine(cls) -> Clock | None:
-        """That of the environment; None where time is as it is."""
-        return cls(Path(os.environ[CLOCK])) if os.environ.get(CLOCK) else None
+    def __enter__(self) -> Clock:
+        paths = [str(Path(__file__).parent / "clock"), *filter(None, [self._before["PYTHONPATH"]])]
+        os.environ.update({CLOCK: str(self._file), "PYTHONPATH": os.pathsep.join(paths)})
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for key, value in self._before.items():
+            os.environ.pop(key)
+            if value is not None:
+                os.environ[key] = value
 
     def befall(self) -> bool:
         """Puts it an hour forward, an hour back from the true time, and right again, in turn."""
         new = self._file.with_suffix(".new")
-        new.write_text(f"{STEPS[self._count % len(STEPS)]}\n")
+        new.write_text(str(AHEAD[self._count % len(AHEAD)]), encoding="ascii")
         new.replace(self._file)
         self._count += 1
         return True

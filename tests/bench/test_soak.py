@@ -208,14 +208,15 @@ def test_a_small_disk_is_filled_and_freed(tmp_path, monkeypatch):
         Disk.of(tmp_path)
 
 
-def test_the_clock_goes_forward_back_and_right_again(tmp_path, monkeypatch):
-    monkeypatch.delenv("FAKETIME_TIMESTAMP_FILE", raising=False)
-    assert Clock.of_machine() is None
-    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(tmp_path / "clock"))
-    clock = Clock.of_machine()
-    assert clock
-    said = [clock.befall() and (tmp_path / "clock").read_text() for _ in range(4)]
-    assert said == ["+3600s\n", "-3600s\n", "+0s\n", "+3600s\n"]
+def test_the_clock_of_what_is_started_goes_forward_back_and_right_again(tmp_path):
+    asked = "import time; print(time.time(), time.time_ns() / 1e9)"
+    with Clock(tmp_path / "ahead") as clock:
+        for ahead in (3600, -3600, 0, 3600):
+            assert clock.befall()
+            said = subprocess.check_output([sys.executable, "-c", asked], text=True).split()
+            assert [float(one) - time.time() for one in said] == pytest.approx([ahead, ahead], abs=30)
+    said = subprocess.check_output([sys.executable, "-c", asked], text=True).split()
+    assert float(said[0]) - time.time() == pytest.approx(0, abs=30)
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of huggingface_hub's HTTP client
