@@ -76,34 +76,55 @@ def _nodes_under(roots: Iterator[ast.AST]) -> set[int]:
     return {id(node) for root in roots for node in ast.walk(root)}
 
 
-def imports(name: str) -> Iterator[tuple[str, bool]]:
-    """What a module imports, as full dotted names, and whether inside a function; `TYPE_CHECKING` does not count."""
+def _in_functions(whole: ast.Module) -> set[int]:
+    return _nodes_under(n for n in ast.walk(whole) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def _module_named(node: ast.AST, *doors: str) -> str | None:
+    """The module that a call of one of these functions names by a string."""
+    if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        called = ast.unparse(node.func).rpartition(".")[2]
+        return str(node.args[0].value) if called in doors else None
+    return None
+
+
+def imports(name: str) -> Iterator[str]:
+    """What a module imports, by a statement or by a name in a string, as full dotted names; `TYPE_CHECKING` aside."""
     whole = tree(modules()[name])
     typing = (n for n in ast.walk(whole) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test))
-    unseen = _nodes_under(typing)
-    functions = (n for n in ast.walk(whole) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
-    inner = _nodes_under(functions)
+    unseen = _nodes_under(node for test in typing for node in test.body)
     for node in ast.walk(whole):
         if id(node) in unseen:
             continue
         if isinstance(node, ast.Import):
-            yield from ((alias.name, id(node) in inner) for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from ((f"{node.module}.{alias.name}", id(node) in inner) for alias in node.names)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif by_name := _module_named(node, "import_module", "Lazy"):
+            yield by_name
 
 
 def hidden_imports() -> list[tuple[str, int]]:
-    """Import statements inside functions: module and line."""
-    found = []
-    for name, path in modules().items():
-        functions = (n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
-        inner = _nodes_under(functions)
-        found += [
-            (name, node.lineno)
-            for node in ast.walk(tree(path))
-            if isinstance(node, ast.Import | ast.ImportFrom) and id(node) in inner
-        ]
-    return found
+    """Imports inside functions, by a statement or by `import_module("...")`: module and line."""
+    return [
+        (name, node.lineno)
+        for name, path in modules().items()
+        for inner in [_in_functions(tree(path))]
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)
+        and id(node) in inner
+        and (not isinstance(node, ast.Call) or _module_named(node, "import_module"))
+    ]
+
+
+def late_imports() -> list[tuple[str, int]]:
+    """Modules that stand at the top of a file and load when they are first used (`zoo.lazily`): module and line."""
+    return [
+        (name, node.lineno)
+        for name, path in modules().items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Lazy"
+    ]
 
 
 @cache
@@ -111,7 +132,7 @@ def arrows() -> dict[str, set[str]]:
     """By module, the modules of the program that it imports, wherever the import stands."""
     found: dict[str, set[str]] = {name: set() for name in modules()}
     for name in modules():
-        for wanted, _ in imports(name):
+        for wanted in imports(name):
             while wanted and wanted not in modules():
                 wanted = wanted.rpartition(".")[0]
             if wanted and wanted != name:
@@ -217,6 +238,7 @@ def main() -> None:
     rows = [
         ("circles (files in the largest)", f"{len(rings)} ({len(rings[0]) if rings else 0})"),
         ("imports inside functions", str(len(hidden_imports()))),
+        ("imports at the top that load at first use", str(len(late_imports()))),
         ("arrows upwards", str(len(upward()))),
         ("modules flat in compress/", str(len(flat()))),
         ("parameters typed Any", str(len(any_parameters()))),

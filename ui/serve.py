@@ -22,6 +22,7 @@ import gradio as gr  # noqa: E402
 if sys.modules["mcp"] is None:  # pyright: ignore[reportUnnecessaryComparison]
     del sys.modules["mcp"]
 
+from compress.jobs import jobs  # noqa: E402
 from ui import tools  # noqa: E402
 from ui.desk import Desk  # noqa: E402
 from ui.downloads import LINE  # noqa: E402
@@ -85,8 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def start_worker() -> None:
     """See to it that queued jobs run. The worker is a process of its own: it outlives this one, as jobs should."""
-    from compress.jobs import jobs
-
     try:
         jobs.keep_worker()
     except UserError as error:

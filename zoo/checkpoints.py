@@ -14,6 +14,7 @@ from zoo.families import CURVES, FAMILIES, Family, family_of, titles
 from zoo.families.rotary import turns_of
 from zoo.files import read_json
 from zoo.foreign import refuse_settings
+from zoo.lazily import Lazy
 from zoo.pooling import KEY, Pooling, stated_in
 from zoo.significance import KEY as SIGNIFICANCE_KEY
 from zoo.significance import LEARNED
@@ -24,7 +25,10 @@ from zoo.tasks import EMBEDDINGS, are_unnamed
 from zoo.tensors import Tensors, has_tensors
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
+else:
+    torch = Lazy("torch")
 
 DECODER = "LMHeadModel"  # how transformers ends names that would pass for those of encoders without a head
 
@@ -376,8 +380,6 @@ def with_heads(
         config: sizes of the whole model.
         pruned: by layer the heads that are not there, `pruned_heads` of a `config.json`.
     """
-    import torch
-
     config, weights = normalized(config), dict(weights)
     heads, size = config["num_attention_heads"], head_size(config)
     for layer, gone in pruned.items():

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import UserError
+from zoo.lazily import Lazy
 from zoo.settings import get_settings
 
 if TYPE_CHECKING:
+    import torch
+
     from zoo.engines.base import Engine
+else:
+    torch = Lazy("torch")
 
 CPU, CUDA = "cpu", "cuda"
 # One of these is there where a driver is: torch need not be loaded to see that there is none.
@@ -26,8 +31,6 @@ def compute_device() -> str:
     wish = get_settings().device
     if wish == CPU or (wish == "auto" and sys.platform == "linux" and not any(path.exists() for path in DRIVERS)):
         return CPU
-    import torch
-
     if wish == CUDA and not torch.cuda.is_available():
         raise UserError(
             "BUDGET_ZOO_DEVICE is cuda, and torch finds no GPU: install its CUDA build and a driver, or set it to auto."
@@ -39,8 +42,6 @@ def gpu_name(device: str) -> str:
     """What a device is called where it is a GPU, empty for the CPU, which the stamp of a figure names anyway."""
     if device.partition(":")[0] != CUDA:
         return ""
-    import torch
-
     return torch.cuda.get_device_name(device)
 
 

@@ -35,6 +35,7 @@ from zoo.graph_heads import (
 )
 from zoo.graph_scorer import scored
 from zoo.graph_spec import fault_of
+from zoo.lazily import Lazy
 from zoo.onnx_files import OURS, whole
 from zoo.operators import Nodes, Weights
 from zoo.significance import NAME as SIGNIFICANCE
@@ -43,6 +44,9 @@ from zoo.tasks import QUESTIONS
 
 if TYPE_CHECKING:
     import onnx
+    from onnx import helper, numpy_helper
+else:
+    onnx, helper, numpy_helper = Lazy("onnx"), Lazy("onnx.helper"), Lazy("onnx.numpy_helper")
 
 MASK = -1e4
 OPSET = 20
@@ -235,9 +239,6 @@ class Graph(Nodes):
 
     def model(self) -> onnx.ModelProto:
         """The graph as a file's content."""
-        import onnx
-        from onnx import TensorProto, helper, numpy_helper
-
         for name, result in self.results.items():
             self.nodes.append(helper.make_node("Identity", [result], [name]))
         sizes: dict[str, list[Any]] = {"lengths": ["batch", self.spec["layers"]]}
@@ -245,13 +246,13 @@ class Graph(Nodes):
             self.nodes,
             "length_adaptive",
             [
-                helper.make_tensor_value_info(n, TensorProto.INT64, sizes.get(n, ["batch", "tokens"]))
+                helper.make_tensor_value_info(n, onnx.TensorProto.INT64, sizes.get(n, ["batch", "tokens"]))
                 for n in self.taken
             ],
             [
-                helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", n])
+                helper.make_tensor_value_info(n, onnx.TensorProto.INT64, ["batch", n])
                 if n.startswith(KEPT)
-                else helper.make_tensor_value_info(n, TensorProto.FLOAT, self.columns)
+                else helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, self.columns)
                 for n in self.results
             ],
             [numpy_helper.from_array(value.copy(order="C"), name) for name, value in self.used.items()],
@@ -368,8 +369,6 @@ def read(path: Path) -> tuple[Weights, dict[str, Any]]:
     Raises:
         UserError: the file is not one that this project wrote.
     """
-    from onnx import numpy_helper
-
     try:
         model = whole(path)
         spec = parse_json(next(p.value for p in model.metadata_props if p.key == META), f"{META} in {path}")

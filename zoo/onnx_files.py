@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.errors import UserError
+from zoo.lazily import Lazy
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+    import onnx
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+else:
+    onnx, numpy_helper = Lazy("onnx"), Lazy("onnx.numpy_helper")
 
 OURS = "model.int8.onnx"  # what this program writes; stock graphs have other names
 FOLDER = "onnx"
@@ -49,7 +53,6 @@ def skeleton(path: Path) -> ModelProto:
     Raises:
         UserError: it is no ONNX file.
     """
-    import onnx
     from google.protobuf.message import DecodeError
 
     try:
@@ -171,8 +174,6 @@ def _is_whole(tensor: TensorProto) -> bool:
 
 def _is_finite(tensor: TensorProto) -> bool:
     """Whether a tensor of floats holds numbers; a single infinite one may be a mask."""
-    from onnx import numpy_helper
-
     if tensor.data_type not in FLOATS:
         return True
     values = numpy_helper.to_array(tensor)

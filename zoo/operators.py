@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from zoo.lazily import Lazy
+
+if TYPE_CHECKING:
+    from onnx import helper
+else:
+    helper = Lazy("onnx.helper")
 
 Weights = dict[str, np.ndarray]
 
@@ -35,8 +42,6 @@ class Nodes:
         self.serial = 0
 
     def op(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        from onnx import helper
-
         self.serial += 1
         names = [f"{kind}_{self.serial}" + (f"_{i}" if outputs > 1 else "") for i in range(outputs)]
         self.nodes.append(helper.make_node(kind, inputs, names, f"{kind}_{self.serial}", domain=domain, **attributes))

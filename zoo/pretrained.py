@@ -19,6 +19,7 @@ from zoo.errors import UserError, told
 from zoo.files import write_json
 from zoo.graph_standard import STATES
 from zoo.heads import Pooled
+from zoo.lazily import Lazy
 from zoo.lengths import Shape
 from zoo.modeling import LengthAdaptiveModel, Output
 from zoo.sizes import check_held
@@ -26,7 +27,11 @@ from zoo.tasks import LOST
 from zoo.tensors import Tensors
 
 if TYPE_CHECKING:
+    import transformers
     from transformers import PreTrainedModel
+    from transformers.utils import logging as theirs
+else:
+    transformers, theirs = Lazy("transformers"), Lazy("transformers.utils.logging")
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -108,8 +113,6 @@ class Pretrained(nn.Module):
         row, head = encoder_of(config), head_of(config)
         title = row.title if row else "this"
         torchvision_fix.mend()
-        import transformers
-
         auto = getattr(transformers, f"AutoModel{head.ending.removeprefix('Model')}")
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True, "use_safetensors": True}
         with told(f"transformers cannot load {folder} as {title}", "Take another checkpoint."), _quiet():
@@ -147,8 +150,6 @@ def load_any(folder: Path | str) -> FloatModel:
 @contextmanager
 def _quiet() -> Generator[None]:
     """Without what transformers says of a checkpoint while it loads: what matters of it is raised."""
-    from transformers.utils import logging as theirs
-
     level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
     theirs.set_verbosity_error()
     theirs.disable_progress_bar()

@@ -12,6 +12,14 @@ import importlib.machinery
 import importlib.util
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.lazily import Lazy
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Lazy("torch")
 
 log = logging.getLogger(__name__)
 _libraries: list[object] = []  # torch forgets a declaration when its Library object is collected
@@ -28,8 +36,6 @@ def mend() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:
         return False
-    import torch
-
     if _declared() or _load_extension(Path(spec.submodule_search_locations[0])):
         return False
     library = torch.library.Library("torchvision", "FRAGMENT")
@@ -41,15 +47,11 @@ def mend() -> bool:
 
 
 def _declared() -> bool:
-    import torch
-
     return hasattr(torch.ops.torchvision, "nms")
 
 
 def _load_extension(package: Path) -> bool:
     """Load torchvision's compiled operators, as torchvision itself will do; false where they do not load."""
-    import torch
-
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
         library = package / f"_C{suffix}"
         if library.is_file():

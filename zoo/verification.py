@@ -22,13 +22,22 @@ from zoo.errors import UserError
 from zoo.features import load_tokenizer, make_windows
 from zoo.files import sha256
 from zoo.hub import client, patiently, plainly
+from zoo.lazily import Lazy
 from zoo.lengths import Front, Shape
 from zoo.onnx_files import names_in, stock_graph
 from zoo.settings import get_settings
 from zoo.tensors import has_tensors
 
 if TYPE_CHECKING:
+    import onnxruntime
+    import tokenizers
+    import torch
     from huggingface_hub import HfApi
+
+    from zoo import pretrained
+else:
+    onnxruntime, tokenizers, torch = Lazy("onnxruntime"), Lazy("tokenizers"), Lazy("torch")
+    pretrained = Lazy("zoo.pretrained")
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +101,6 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
     batch = _fixed_input(folder)
     outputs: dict[str, np.ndarray] = {}
     if (folder / catalog.GRAPH).is_file() and (folder / catalog.FRONT).is_file():
-        import onnxruntime
-
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = get_settings().threads
         options.log_severity_level = 3
@@ -114,11 +121,7 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
         lengths = np.full((1, engine.layers), batch["input_ids"].shape[1])
         outputs[INTEGERS] = engine.run(batch, lengths).logits
     if has_tensors(folder):
-        import torch
-
-        from zoo.pretrained import load_any
-
-        model = load_any(folder)
+        model = pretrained.load_any(folder)
         with torch.inference_mode():
             outputs[catalog.TENSORS] = model(**{k: torch.from_numpy(v) for k, v in batch.items()}).logits.numpy()
     return outputs
@@ -127,12 +130,10 @@ def logits(folder: Path) -> dict[str, np.ndarray]:
 def _fixed_input(folder: Path) -> dict[str, np.ndarray]:
     """The first bundled question by the folder's own tokenizer, cut to 192 tokens or what the model has positions for;
     without transformers and torch."""
-    from tokenizers import Tokenizer
-
     longest = most_tokens(normalized(read_config(folder)), TOKENS)
     example = catalog.examples()[0]
     if (folder / "tokenizer.json").is_file():
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_truncation()
         tokenizer.no_padding()
         text = tokenizer.encode(example["question"], example["context"])

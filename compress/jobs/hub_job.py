@@ -19,7 +19,7 @@ from huggingface_hub import __version__ as hub_version
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from compress.jobs import keys
-from compress.jobs.launchers import GRACE, Handle
+from compress.jobs.launcher import GRACE, Handle
 from compress.jobs.machines import machine
 from compress.jobs.parcel import LOCK, PARCEL, THERE, pack
 from compress.jobs.there import KEPT, MARK, RUN

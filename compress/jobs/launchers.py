@@ -1,4 +1,4 @@
-"""What starts a job's process: here, as several of a torchrun, on a Ray cluster, or on the Hub; behind one Protocol."""
+"""The launchers by name: this machine, several processes of a torchrun, a Ray cluster, a machine of the Hub."""
 
 from __future__ import annotations
 
@@ -12,69 +12,26 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from compress.children import PROJECT, environment, require_ray
 from compress.jobs.births import age, born, lives
+from compress.jobs.launcher import GRACE, UNKNOWN, Handle, Launcher
 from compress.recipe.layout import LOG
 from zoo.errors import UserError
+from zoo.lazily import Lazy
 from zoo.settings import get_settings
 
-GRACE = 5.0  # seconds between being asked to end and being killed
+if TYPE_CHECKING:
+    from compress.jobs import hub_job, machines
+else:  # the Hub's client takes long to import
+    hub_job, machines = Lazy("compress.jobs.hub_job"), Lazy("compress.jobs.machines")
+
 MOST_PROCESSES = 8  # that train together on however small a machine
 HUB = "hf-job"  # a machine of the Hub; its name follows after a colon
-UNKNOWN = 255  # exit status of a process that another worker had started
-
-
-class Handle(Protocol):
-    """A job's process or processes, running or ended."""
-
-    facts: dict[str, object]  # what `adopt` finds it by, for JSON
-
-    def poll(self) -> int | None:
-        """None while it runs, then its exit status, UNKNOWN where nobody saw it."""
-        ...
-
-    def memory(self) -> int:
-        """Bytes that it holds on this machine."""
-        ...
-
-    def age(self) -> float | None:
-        """Seconds since it was started; None where that is not known here."""
-        ...
-
-    def stop(self, grace: float = GRACE) -> None:
-        """Ends all of it: asks, waits, kills. Returns when it has ended."""
-        ...
-
-    def leave(self) -> None:
-        """Somebody else looks after the job now: ends what only this process can look after."""
-        ...
-
-
-class Launcher(Protocol):
-    """A way to run `python -m compress run FOLDER`."""
-
-    def check(self) -> None:
-        """Raises UserError where something is not installed or not reachable; it says what to do."""
-        ...
-
-    def start(self, folder: Path) -> Handle:
-        """Starts the run; what it says goes to the end of `log.txt`."""
-        ...
-
-    def adopt(self, folder: Path, facts: Mapping[str, object]) -> Handle | None:
-        """The run that an earlier worker started, if it still runs.
-
-        Args:
-            folder: of the run.
-            facts: a handle's, or none of them, where that worker died before it could write them down.
-        """
-        ...
 
 
 class Family:
@@ -320,8 +277,7 @@ def launcher_of(name: str) -> Launcher:
         UserError: there is none.
     """
     if is_on_hub(name):
-        module: Any = import_module("compress.jobs.hub_job")  # the Hub's client takes long to import
-        return module.OnHub(name.partition(":")[2])
+        return hub_job.OnHub(name.partition(":")[2])
     if several := re.fullmatch(r"torchrun:([1-9]\d{0,2})", name):
         return torchrun(int(several[1]))
     if name not in LAUNCHERS:
@@ -343,8 +299,7 @@ def price_of(name: str) -> str:
     """
     if not is_on_hub(name):
         return ""
-    module: Any = import_module("compress.jobs.machines")
-    return module.machine(name.partition(":")[2]).told()
+    return machines.machine(name.partition(":")[2]).told()
 
 
 def _lives(process: psutil.Process) -> bool:

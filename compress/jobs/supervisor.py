@@ -15,7 +15,8 @@ from typing import Unpack
 
 from filelock import FileLock, Timeout
 
-from compress.jobs.launchers import UNKNOWN, Handle, Launcher, Local, launcher_of
+from compress.jobs.launcher import UNKNOWN, Handle, Launcher
+from compress.jobs.launchers import Local, launcher_of
 from compress.jobs.ledger import OPEN, Busy, Changes, Claim, Job, Ledger
 from compress.jobs.limits import Limits, Watch, kills_by_memory, lacking_space, reason_of
 from compress.jobs.postgres import Unreachable

@@ -12,11 +12,12 @@ import numpy as np
 
 from compress.nncf.export import PLAIN, PlainOnnx, PlainOpenVino
 from compress.nncf.load import load_nncf, quiet
-from compress.nncf.model import options, overflow
+from compress.nncf.model import options, overflow, parameters_of
 from compress.nncf.scopes import matching, operators
 from compress.recipe.nncf import Control, Rounding
 from compress.recipe.nncf_config import Numbers, Plan
 from zoo.engines.base import Engine
+from zoo.engines.openvino import runtime
 from zoo.errors import UserError
 from zoo.files import atomic
 from zoo.graph import build
@@ -73,16 +74,9 @@ def quantize_exported(
         names, floats = {node.name for node in exact.graph.node}, _kept(exact, model, plan, settings)
         subject = _opened(exact, kind)
         arguments = options(nncf, plan, settings)
-        weights = plan.weights
-        if weights != Numbers():
-            from nncf.common.quantization.structs import QuantizationScheme
-            from nncf.quantization.advanced_parameters import QuantizationParameters
-
-            arguments["advanced_parameters"].weights_quantization_params = QuantizationParameters(
-                num_bits=weights.bits,
-                mode=QuantizationScheme(weights.mode) if weights.mode else None,
-                per_channel=weights.per_channel,
-            )
+        if plan.weights != Numbers():
+            numbers = parameters_of(plan.weights.mode, plan.weights.bits, by_row=plan.weights.per_channel)
+            arguments["advanced_parameters"].weights_quantization_params = numbers
         arguments |= {
             "subset_size": len(batches),
             "ignored_scope": nncf.IgnoredScope(names=sorted(names - floats), validate=False),
@@ -181,11 +175,7 @@ def _refuse(plan: Plan) -> None:
 def _opened(exact: Any, kind: str) -> Any:
     if kind == "onnx":
         return exact
-    try:
-        import openvino
-    except ImportError as error:
-        raise UserError("OpenVINO is not installed: `pip install openvino`, or choose backend onnx.") from error
-    return openvino.Core().read_model(exact.SerializeToString(), b"")
+    return runtime("backend onnx").Core().read_model(exact.SerializeToString(), b"")
 
 
 def _engine(model: Any, kind: str, layers: int) -> Any:
@@ -202,10 +192,8 @@ def _store(model: Any, kind: str, folder: Path) -> Path:
             draft.write_bytes(model.SerializeToString())
         return folder / PLAIN
     folder.mkdir(parents=True, exist_ok=True)
-    import openvino
-
     unfinished = folder / ".unfinished.xml"
-    openvino.save_model(model, str(unfinished), compress_to_fp16=False)
+    runtime().save_model(model, str(unfinished), compress_to_fp16=False)
     path = folder / INTERMEDIATE
     os.replace(unfinished.with_suffix(".bin"), path.with_suffix(".bin"))
     os.replace(unfinished, path)

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,8 +16,22 @@ from compress.nncf.scopes import LINEARS, matching, operators
 from compress.recipe.nncf import Rounding
 from compress.recipe.nncf_config import Numbers, Plan
 from zoo.errors import UserError
+from zoo.lazily import Lazy
 from zoo.modeling import LengthAdaptiveModel
 from zoo.task_types import HEAD_LAYERS
+
+if TYPE_CHECKING:
+    from nncf.common.quantization import structs
+    from nncf.quantization import advanced_parameters, range_estimator
+    from nncf.torch import function_hook
+    from nncf.torch.function_hook.nncf_graph import nncf_graph_builder
+    from nncf.torch.quantization import layers
+else:  # once `load_nncf` has seen to how it is imported
+    structs, layers = Lazy("nncf.common.quantization.structs"), Lazy("nncf.torch.quantization.layers")
+    advanced_parameters = Lazy("nncf.quantization.advanced_parameters")
+    range_estimator = Lazy("nncf.quantization.range_estimator")
+    function_hook = Lazy("nncf.torch.function_hook")
+    nncf_graph_builder = Lazy("nncf.torch.function_hook.nncf_graph.nncf_graph_builder")
 
 HOOKS = "__nncf_hooks"
 PASSING = ("mul", "transpose", "reshape", "view", "dropout", "contiguous")  # between a quantizer and what it is for
@@ -109,8 +123,6 @@ def quantized(model: LengthAdaptiveModel, plan: Plan, settings: Rounding, batche
 
 def options(nncf: ModuleType, plan: Plan, settings: Rounding) -> dict[str, Any]:
     """The arguments of `nncf.quantize` that a plan and the settings ask for; the plan comes first."""
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet, StatisticsType
-
     preset = plan.preset or (None if settings.preset == "auto" else settings.preset)
     estimator = plan.estimator or (None if settings.estimator == "auto" else settings.estimator)
     advanced: dict[str, Any] = {
@@ -120,16 +132,11 @@ def options(nncf: ModuleType, plan: Plan, settings: Rounding) -> dict[str, Any]:
     }
     numbers = plan.activations
     if numbers.mode or numbers.signed is not None:
-        from nncf.common.quantization.structs import QuantizationScheme
-        from nncf.quantization.advanced_parameters import QuantizationParameters
-
-        advanced["activations_quantization_params"] = QuantizationParameters(
-            mode=QuantizationScheme(numbers.mode) if numbers.mode else None, signedness_to_force=numbers.signed
-        )
+        advanced["activations_quantization_params"] = parameters_of(numbers.mode, signed=numbers.signed)
     if estimator:
         types = {"min_max": "MINMAX", "mean_min_max": "MEAN_MINMAX", "histogram": "HISTOGRAM"}
-        parameters = getattr(RangeEstimatorParametersSet, types.get(estimator, "MEAN_QUANTILE"))
-        if parameters.min.statistics_type == StatisticsType.QUANTILE:
+        parameters = getattr(range_estimator.RangeEstimatorParametersSet, types.get(estimator, "MEAN_QUANTILE"))
+        if parameters.min.statistics_type == range_estimator.StatisticsType.QUANTILE:
             low, high = plan.percentiles
             parameters = replace(
                 parameters,
@@ -144,6 +151,14 @@ def options(nncf: ModuleType, plan: Plan, settings: Rounding) -> dict[str, Any]:
         "model_type": nncf.ModelType.TRANSFORMER if settings.model_type == "transformer" else None,
         "advanced_parameters": nncf.AdvancedQuantizationParameters(**advanced),
     }
+
+
+def parameters_of(
+    mode: str | None, bits: int | None = None, signed: bool | None = None, by_row: bool | None = None
+) -> advanced_parameters.QuantizationParameters:
+    """A quantizer's numbers as NNCF takes them; what is None here NNCF chooses."""
+    scheme = structs.QuantizationScheme(mode) if mode else None
+    return advanced_parameters.QuantizationParameters(bits, scheme, signed, by_row)
 
 
 def overflow(plan: Plan, settings: Rounding) -> str:
@@ -173,23 +188,18 @@ def _names(model: LengthAdaptiveModel, batch: dict[str, Tensor], kinds: Sequence
 
 
 def _graph(model: torch.nn.Module, batch: dict[str, Tensor]) -> Any:
-    from nncf.torch.function_hook import wrap_model
-    from nncf.torch.function_hook.nncf_graph.nncf_graph_builder import build_nncf_graph
-
-    return build_nncf_graph(wrap_model(copy.deepcopy(model)), dict(batch))
+    return nncf_graph_builder.build_nncf_graph(function_hook.wrap_model(copy.deepcopy(model)), dict(batch))
 
 
 def _settled(
     plain: LengthAdaptiveModel, made: Any, batch: dict[str, Tensor], nodes: dict[str, str], scopes: Scopes, plan: Plan
 ) -> Any:
     """What NNCF made, with its smoothing and its quantizers where each product's input enters."""
-    from nncf.torch.function_hook import register_pre_function_hook, wrap_model
-
     graph, storage = _graph(made, batch), getattr(made, HOOKS)
     state = {key: value for key, value in made.state_dict().items() if not key.startswith(HOOKS)}
     fresh = type(plain)(plain.config, plain.dropout)
     fresh.load_state_dict(state)
-    wrap_model(fresh)
+    function_hook.wrap_model(fresh)
     hooks = dict(storage.named_hooks(remove_duplicate=False))
     shared: dict[str, Any] = {}
     for name, node in nodes.items():
@@ -205,8 +215,8 @@ def _settled(
                 entering = shared.setdefault(f"{layer} {entering.num_bits}", entering)
             if factor is not None:
                 factor = shared.setdefault(f"{layer} factor", factor) if part in ("query", "key", "value") else factor
-                register_pre_function_hook(fresh, node, 0, factor)
-            register_pre_function_hook(fresh, node, 0, entering)
+                function_hook.register_pre_function_hook(fresh, node, 0, factor)
+            function_hook.register_pre_function_hook(fresh, node, 0, entering)
         elif factor is not None:
             with torch.no_grad():
                 fresh.get_submodule(name).weight.mul_(factor.scale.flatten())  # type: ignore[operator, union-attr]
@@ -258,8 +268,6 @@ def _resized(quantizer: Any, numbers: Numbers) -> Any:
 
 def _round_weights(made: Any, nodes: dict[str, str], scopes: Scopes, plan: Plan, half: bool, placement: str) -> None:
     """Quantizers of weights over the range that each has, in place of NNCF's own."""
-    from nncf.torch.function_hook import register_pre_function_hook
-
     storage = getattr(made, HOOKS)
     for name, node in nodes.items():
         port = 1
@@ -272,7 +280,8 @@ def _round_weights(made: Any, nodes: dict[str, str], scopes: Scopes, plan: Plan,
             linear = name.rpartition(".")[2] in LINEARS or name in HEAD_LAYERS
             weight = made.get_submodule(name).weight.detach()
             numbers = _numbers(plan, "weights", name, made)
-            register_pre_function_hook(made, node, port, weight_quantizer(weight, numbers, half and linear))
+            quantizer = weight_quantizer(weight, numbers, half and linear)
+            function_hook.register_pre_function_hook(made, node, port, quantizer)
 
 
 def weight_quantizer(weight: Tensor, numbers: Numbers, half: bool = False) -> Any:
@@ -281,14 +290,11 @@ def weight_quantizer(weight: Tensor, numbers: Numbers, half: bool = False) -> An
     Args:
         half: leave one of eight bits unused.
     """
-    from nncf.common.quantization.structs import QuantizationScheme
-    from nncf.torch.quantization.layers import AsymmetricQuantizer, PTQuantizerSpec, SymmetricQuantizer
-
     by_row = numbers.per_channel is not False
     symmetric = numbers.mode != "asymmetric"
-    spec = PTQuantizerSpec(
+    spec = layers.PTQuantizerSpec(
         num_bits=numbers.bits,
-        mode=QuantizationScheme.SYMMETRIC if symmetric else QuantizationScheme.ASYMMETRIC,
+        mode=structs.QuantizationScheme.SYMMETRIC if symmetric else structs.QuantizationScheme.ASYMMETRIC,
         signedness_to_force=True if symmetric else None,
         narrow_range=symmetric,
         half_range=half and numbers.bits == 8,
@@ -298,11 +304,11 @@ def weight_quantizer(weight: Tensor, numbers: Numbers, half: bool = False) -> An
     low, high = (weight.amin(1, True), weight.amax(1, True)) if by_row else (weight.min()[None], weight.max()[None])
     with torch.no_grad():
         if symmetric:
-            quantizer: Any = SymmetricQuantizer(spec)
+            quantizer: Any = layers.SymmetricQuantizer(spec)
             quantizer.signed = True
             quantizer.scale.copy_(torch.maximum(-low, high).clamp_min(1e-8))
         else:
-            quantizer = AsymmetricQuantizer(spec)
+            quantizer = layers.AsymmetricQuantizer(spec)
             quantizer.input_low.copy_(low.clamp_max(0))
             quantizer.input_range.copy_((high.clamp_min(0) - low.clamp_max(0)).clamp_min(1e-8))
     return quantizer

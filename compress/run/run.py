@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -31,7 +31,13 @@ from zoo.devices import CPU, compute_device
 from zoo.errors import UserError
 from zoo.files import read_json, sha256, write_json, write_text
 from zoo.latency import running_job
+from zoo.lazily import Lazy
 from zoo.settings import get_settings
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Lazy("torch")
 
 log = logging.getLogger(__name__)
 DONE = "done.json"  # of a stage: its inputs, and what it returned
@@ -148,8 +154,6 @@ def _take_threads() -> None:
 
     torch would take one a core in any case: two recipes side by side then wait for each other most of the time.
     """
-    import torch
-
     torch.set_num_threads(max(1, get_settings().threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 

@@ -7,15 +7,21 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 
 from zoo.checkpoints import normalized, read_config
 from zoo.errors import UserError, told
 from zoo.graph import MODEL_FILE, build, read
+from zoo.lazily import Lazy
 from zoo.operators import Weights
 from zoo.tensors import INTEGERS as INTEGERS
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Lazy("torch")
 
 GRAPH, TENSORS = MODEL_FILE, "model.safetensors"  # the forms of weights that an entry may hold, beside `INTEGERS`
 THEIRS = "model.safetensors of transformers"  # the same file, of a family that transformers computes
@@ -119,8 +125,6 @@ def register(engine: type[C]) -> type[C]:
 @contextmanager
 def torch_threads(count: int) -> Generator[None]:
     """torch computes in so many threads inside, and in as many as before afterwards: its count is the process's."""
-    import torch
-
     before = torch.get_num_threads()
     if before != count:
         torch.set_num_threads(count)

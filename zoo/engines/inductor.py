@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -11,7 +11,15 @@ from zoo import torchvision_fix
 from zoo.checkpoints import read_config
 from zoo.engines.base import Batch, EngineClass, EngineOutput, register, torch_threads
 from zoo.errors import UserError
+from zoo.lazily import Lazy
 from zoo.tasks import LOST
+
+if TYPE_CHECKING:
+    import torch
+    from torch._inductor import config, cpp_builder, exc
+else:
+    torch = Lazy("torch")
+    config, cpp_builder, exc = (Lazy(f"torch._inductor.{name}") for name in ("config", "cpp_builder", "exc"))
 
 
 @register
@@ -32,9 +40,6 @@ class InductorEngine(EngineClass):
     opens = "qconfig.json"
 
     def __init__(self, program: Any, layers: int, threads: int):
-        import torch
-        from torch._inductor import config
-
         self.layers, self.threads = layers, threads
         self._compiled: Any = torch.compile(program, dynamic=True)
         self._freezing = config.patch(freezing=True)
@@ -53,8 +58,6 @@ class InductorEngine(EngineClass):
             raise UserError(
                 "neural-compressor is not installed: `pip install neural-compressor-pt torchao`, or choose onnxruntime."
             ) from error
-        from torch._inductor import cpp_builder, exc
-
         try:
             cpp_builder.get_cpp_compiler()
         except exc.InvalidCxxCompiler as error:
@@ -64,8 +67,6 @@ class InductorEngine(EngineClass):
         return cls(load(str(folder)), read_config(folder)["num_hidden_layers"], threads)
 
     def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
-        import torch
-
         counts = batch["attention_mask"].sum(1)
         if (lengths < counts[:, None]).any():
             raise UserError("What neural-compressor made runs at full length only: choose onnxruntime for budgets.")

@@ -68,8 +68,11 @@ class OpenVinoBf16Engine(OpenVinoEngine):
         return "This CPU does not multiply bf16 numbers, so OpenVINO would compute in float32: choose openvino."
 
 
-def runtime() -> Any:
+def runtime(instead: str = "onnxruntime") -> Any:
     """The package.
+
+    Args:
+        instead: what else to choose where it is absent.
 
     Raises:
         UserError: it is not installed.
@@ -77,7 +80,7 @@ def runtime() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise UserError("OpenVINO is not installed: `pip install openvino`, or choose onnxruntime.") from error
+        raise UserError(f"OpenVINO is not installed: `pip install openvino`, or choose {instead}.") from error
     return openvino
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from zoo.devices import CPU, compute_device
 from zoo.engines.base import TENSORS, Batch, EngineClass, EngineOutput, register, torch_threads
 from zoo.latency import multiplies_bf16
+from zoo.lazily import Lazy
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Lazy("torch")
 
 
 @register
@@ -36,8 +42,6 @@ class TorchEngine(EngineClass):
         return cls(LengthAdaptiveModel.load(folder), threads, compute_device())
 
     def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
-        import torch
-
         with torch_threads(self.threads), torch.inference_mode():
             inputs = {key: torch.from_numpy(value).to(self.device) for key, value in batch.items()}
             out = self.model(**inputs, lengths=torch.from_numpy(lengths).to(self.device))
@@ -55,8 +59,6 @@ class Bf16Engine(TorchEngine):
     name, precision, beside = "torch-bf16", "bf16", TorchEngine.name
 
     def __init__(self, model: Any, threads: int, device: str = CPU):
-        import torch
-
         super().__init__(model, threads, device)
         for part in self.model.modules():
             if isinstance(part, torch.nn.Linear):
@@ -69,7 +71,5 @@ class Bf16Engine(TorchEngine):
         return "This CPU does not multiply bf16 numbers, so nothing would be gained: choose torch."
 
     def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
-        import torch
-
         with torch.autocast(self.device, torch.bfloat16):
             return super().run(batch, lengths)

@@ -123,7 +123,7 @@ class World:
         finally:
             self.is_dying = False
 
-    # A launcher, as `compress.jobs.launchers.Launcher`.
+    # A launcher, as `compress.jobs.launcher.Launcher`.
     def check(self) -> None:
         pass
 

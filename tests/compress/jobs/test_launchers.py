@@ -18,7 +18,8 @@ import pytest
 from compress import children
 from compress.children import environment
 from compress.jobs import launchers
-from compress.jobs.launchers import UNKNOWN, Local, launcher_of, run_command
+from compress.jobs.launcher import UNKNOWN
+from compress.jobs.launchers import Local, launcher_of, run_command
 from compress.recipe.load import load, save
 from tests.compress.jobs.jobs_kit import ROOT, lives, until
 from zoo.errors import UserError
