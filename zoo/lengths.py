@@ -318,8 +318,9 @@ class Front:
         is_number = isinstance(value, (int, float))  # pyright: ignore[reportUnnecessaryIsInstance]
         if unit not in UNITS or not is_number or not math.isfinite(value):
             raise UserError(f"A budget is a number in one of {', '.join(UNITS)}: got {value!r} in {unit!r}.")
-        points, metric = self.everything, shown(self.metric)
+        points = self.everything
         if unit == "loss":
+            metric = shown(self.metric)
             fit = [p for p in points if self.full.score - p.score <= value + 1e-9]
             if fit:
                 best = min(fit, key=lambda p: p.macs_ratio)
