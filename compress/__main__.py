@@ -56,7 +56,7 @@ Skip = Annotated[
 ]
 Column = Annotated[
     list[str] | None,
-    typer.Option("--column", help="what your data call a column: text=review, label=stars, second=reply"),
+    typer.Option("--column", help="what your data call a column: text=review, label=stars, second=reply, tokens=words"),
 ]
 Label = Annotated[
     list[str] | None, typer.Option("--label", help="what your data have for a label of this name: positive=1")

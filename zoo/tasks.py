@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ class Task:
     Attributes:
         name: as recipes spell it.
         columns: of the text, or of both texts of a pair.
+        more: further columns that a row may have: what is learned, and other ways to write it; see `named`.
         labels: names of the classes in the order of the data's numbers; none for a score and for questions.
         metrics: names in what the evaluation of its type gives; `primary` is the one to choose by.
         regression: the label is a number within `scale`.
@@ -61,11 +62,29 @@ class Task:
     several: bool = False
     unlabelled: bool = False
     examples: str = ""
+    more: tuple[str, ...] = ("label",)
     type: TaskType = TEXTS
 
     def with_labels(self, labels: Sequence[str], columns: Sequence[str] = ()) -> Task:
         """The task with these labels, and with other columns where some are named."""
         return replace(self, labels=tuple(labels), columns=tuple(columns) or self.columns)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Every column that a person can name: what the data of the task may have."""
+        return *self.columns, *self.more, "id"
+
+    def refuse_unknown(self, columns: Iterable[str]) -> None:
+        """Refuses a mapping of columns that rows of the task do not have.
+
+        Raises:
+            UserError: there is such a one; the message names those that there are.
+        """
+        if unknown := next((name for name in columns if name not in self.named), None):
+            raise UserError(
+                f"A row of {self.title or self.name} has no {unknown[:40]!r}: name one of "
+                f"{', '.join(self.named)}, as --column {self.columns[0]}=YOURS (dataset.columns)."
+            )
 
     @property
     def compared_as(self) -> TaskType:
@@ -126,7 +145,9 @@ def _tagging(name: str, hub: str, *kinds: str, **more: Any) -> Task:
     """Labels of tokens; those of entities of these kinds, in the order that the Hub's data sets have."""
     labels = ("O", *(f"{mark}-{kind}" for kind in kinds for mark in "BI")) if kinds else ()
     metrics = ("f1", "precision", "recall")
-    return Task(name, ("tokens", "ner_tags"), labels, metrics, metrics[0], hub=hub, type=TOKENS, **more)
+    return Task(
+        name, ("tokens", "ner_tags"), labels, metrics, metrics[0], hub=hub, more=("sentence",), type=TOKENS, **more
+    )
 
 
 _PAIR = ("sentence1", "sentence2")
@@ -193,7 +214,15 @@ TASKS = {
         ),
         *(
             Task(
-                name, ("question", "context"), (), ("f1", "em"), "f1", hub=f"rajpurkar/{name}", title=t, type=QUESTIONS
+                name,
+                ("question", "context"),
+                (),
+                ("f1", "em"),
+                "f1",
+                hub=f"rajpurkar/{name}",
+                title=t,
+                more=("answer", "answers", "answer_start", "is_impossible", "title"),
+                type=QUESTIONS,
             )
             for name, t in (("squad", "SQuAD 1.1"), ("squad_v2", "SQuAD 2.0"))
         ),
@@ -222,6 +251,7 @@ TASKS = {
                 title=title,
                 remark=remark,
                 examples=noun,
+                more=("relevant", "passage", "label", "positive", "negative", "gains"),
                 type=kind,
             )
             for name, noun, kind, title, remark in (
@@ -236,7 +266,7 @@ TASKS = {
 }
 
 
-_OPEN: dict[str, Any] = {"columns": ("text",), "labels": (), "hub": "", "is_open": True}
+_OPEN: dict[str, Any] = {"columns": ("text",), "more": ("label", "second"), "labels": (), "hub": "", "is_open": True}
 TASKS.update(
     (task.name, task)
     for task in (

@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from compress.data.cells import length, listed, prose, repetition, share
 from compress.data.examples import TextExample
 from compress.data.intake import Intake
+from compress.data.sheets import Role
 from compress.data.tables import Columns, Row, is_nan, text_of
 from zoo.errors import UserError
 from zoo.tasks import Task, spelled
@@ -23,8 +25,8 @@ OTHERS = {  # what people call a column beside its own name
     "premise": ("sentence1",),
     "hypothesis": ("sentence2",),
     "sentence": ("text",),
-    "sentence1": ("#1 string", "text1", "anchor", "query", "text"),
-    "sentence2": ("#2 string", "text2", "positive", "answer"),
+    "sentence1": ("#1 string", "text1", "anchor", "query", "text", "first"),
+    "sentence2": ("#2 string", "text2", "positive", "answer", "second"),
 }
 GUESSES = {  # the same where a task is a person's own, likely names first
     "text": (
@@ -68,21 +70,21 @@ def columns_of(task: Task, intake: Intake | None = None) -> Columns:
     return Columns(needed, free, wanted(task) + hint)
 
 
-def guessed(keys: Sequence[str], task: Task) -> dict[str, str]:
-    """Which of a table's columns stand for an open task's text and label, by what people call these.
+def roles(task: Task) -> list[Role]:
+    """What a row of the task holds, as it is guessed from a file's columns."""
 
-    Where no name tells, the text is the first column that nothing else is, and the label the last.
-    """
-    free = [key for key in keys if key not in ("id", "idx")]
-    chosen: dict[str, str] = {}
-    for column in ("label", *task.columns):
-        names = (column, *GUESSES.get(column, ()))
-        rest = [key for key in free if key not in chosen.values()]
-        if found := next((name for name in names if name in rest), None):
-            chosen[column] = found
-        elif rest:
-            chosen[column] = rest[-1] if column == "label" else rest[0]
-    return chosen
+    def labels(values: Sequence[Any]) -> float:
+        return share([label_of(task, value) is not None for value in values])
+
+    known = GUESSES if task.is_open else OTHERS
+    free = task.is_open and not task.regression
+    last = Role("label", known["label"], repetition if free else labels, task.unlabelled, True, task.several)
+    texts = [
+        Role(name, known.get(name, ()), length if task.is_open else prose, task.unlabelled and place > 0)
+        for place, name in enumerate(task.columns)
+    ]
+    pair = [Role(SECOND, known[SECOND], optional=True)] if SECOND in task.more else []
+    return [*texts, *pair, last]
 
 
 def settled(task: Task, mapping: Mapping[str, str]) -> Task:
@@ -91,12 +93,8 @@ def settled(task: Task, mapping: Mapping[str, str]) -> Task:
     Raises:
         UserError: the mapping names a column that the task does not have.
     """
+    task.refuse_unknown(mapping)
     columns = (*task.columns, SECOND) if SECOND in mapping and SECOND not in task.columns else task.columns
-    if unknown := [name for name in mapping if name not in (*columns, "label", "id")]:
-        raise UserError(
-            f"A row of {task.title or task.name} has no {unknown[0]!r}: name one of {', '.join((*columns, 'label'))}"
-            f"{', or second for pairs' if task.is_open and SECOND not in columns else ''}."
-        )
     return task.with_labels(task.labels, columns)
 
 
@@ -140,17 +138,15 @@ def checked(labels: Sequence[str], task: Task, name: str) -> list[str]:
 def several_of(label: object) -> list[Any]:
     """The labels of a cell that may hold several: a list, also as JSON, or with `|`, `;` or `,` between them."""
     if isinstance(label, str):
-        text = label.strip()
-        if text.startswith("["):
-            try:
-                found = json.loads(text.replace("'", '"'))
-                return list(found) if isinstance(found, list) else [found]
-            except (ValueError, RecursionError):
-                text = text.strip("[]")
-        return [part for part in BETWEEN.split(text) if part]
+        found = listed(label)
+        return found if found is not None else [part for part in BETWEEN.split(_unframed(label.strip())) if part]
     if isinstance(label, list | tuple):
         return list(label)
     return [] if label is None else [label]
+
+
+def _unframed(text: str) -> str:
+    return text.strip("[]") if text.startswith("[") else text
 
 
 def _is_hidden(label: object) -> bool:

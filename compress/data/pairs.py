@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from compress.data import texts
+from compress.data import own_texts, texts
 from compress.data.examples import TextExample
 from compress.data.intake import Intake
 from compress.data.passages import passages
+from compress.data.sheets import Sheet, of_table
 from compress.data.squad import BUNDLED
 from compress.data.tables import KINDS
 from zoo.errors import UserError
@@ -38,6 +39,11 @@ def from_file(task: Task, path: Path, intake: Intake, suffix: str) -> Iterator[T
     """The texts of a file, plain or a table; `suffix` says which where its own name does not."""
     is_plain = suffix == ".txt" and _is_plain(path, suffix)
     return _lines(str(path)) if is_plain else texts.from_file(task, path, intake, suffix)
+
+
+def sheet(task: Task, path: Path) -> Sheet | None:
+    """The columns of a file of pairs; None for plain text."""
+    return None if _is_plain(path) else of_table(path, lambda _held: own_texts.roles(task))
 
 
 def _lines(source: str) -> Iterator[TextExample]:

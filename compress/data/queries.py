@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from compress.data import hub_sets, squad
+from compress.data.cells import is_number, listed, prose, share
 from compress.data.examples import Example, QueryExample
 from compress.data.intake import Intake
 from compress.data.places import Place, Spot
+from compress.data.sheets import Held, Role
 from compress.data.squad import BUNDLED, load_squad
 from compress.data.tables import Columns, Row, is_table, read_rows, read_text, suffix_of, text_of
 from zoo.errors import UserError
@@ -63,7 +65,7 @@ def load_queries(source: str, split: str, intake: Intake) -> list[QueryExample]:
         if rows and "context" in rows[0].value:
             examples = of_questions(load_squad(source, split, intake=intake))
         else:
-            examples = list(from_rows(_renamed(rows, intake), intake))
+            examples = list(from_rows(COLUMNS.rename(rows, intake), intake))
     return _checked(examples, source, intake)
 
 
@@ -79,6 +81,35 @@ def from_file(path: Path, intake: Intake, suffix: str = "") -> list[QueryExample
     else:
         examples = list(from_rows(read_rows(read_text(path, intake), suffix, COLUMNS, intake), intake))
     return _checked(examples, intake.name or str(path), intake)
+
+
+def roles(held: Held) -> Sequence[Role]:
+    """What a row holds, as it is guessed from a file's columns; nothing where these are of questions."""
+    if any(key in held for key in OF_SQUAD):
+        return ()
+    query = Role("query", OTHERS["query"], prose)
+    if any(key.lower() in ("positive", *OTHERS["positive"]) for key in held):
+        return query, Role("positive", OTHERS["positive"]), Role("negative", OTHERS["negative"], optional=True)
+    return (
+        query,
+        Role("passages", ("passage", *OTHERS["passage"]), _hold_passages),
+        Role("relevant", (*OTHERS["relevant"], "label", *OTHERS["label"]), _say_which, optional=True),
+    )
+
+
+def _hold_passages(values: Sequence[Any]) -> float:
+    """Lists of texts, else a text."""
+    lists = [listed(value) for value in values]
+    return max(
+        share([bool(one) and all(isinstance(text, str) for text in one or ()) for one in lists]), prose(values) / 2
+    )
+
+
+def _say_which(values: Sequence[Any]) -> float:
+    """Lists of numbers, else numbers."""
+    lists = [listed(value) for value in values]
+    of_numbers = [one is not None and all(map(is_number, one)) for one in lists]
+    return max(share(of_numbers), share([is_number(value) for value in values]) / 2)
 
 
 def _checked(examples: list[QueryExample], source: str, intake: Intake) -> list[QueryExample]:
@@ -182,8 +213,11 @@ def _row(row: Row, intake: Intake) -> tuple[str, str, dict[str, float]]:
 
 def _of_list(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
     """`passages` and `relevant`; as MS MARCO has it, a table of both."""
-    passages: Any = value["passages"]
-    chosen: Any = value.get("relevant")
+    passages: Any = listed(value["passages"]) or value["passages"]
+    chosen: Any = listed(value.get("relevant")) or value.get("relevant")
+    if isinstance(passages, str) and not isinstance(chosen, list):  # of one passage, whether it is relevant
+        return _of_label({"passage": passages, "label": chosen}, place)
+    chosen = int(chosen) if isinstance(chosen, str) and chosen.strip().isdecimal() else chosen
     if isinstance(passages, Mapping):
         chosen = [i for i, flag in enumerate(passages.get("is_selected", ())) if flag]
         passages = passages.get("passage_text")
@@ -235,12 +269,6 @@ def _of_triple(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float
 
 
 _PASSAGES = {"passages": _of_list, "passage": _of_label, "positive": _of_triple}
-
-
-def _renamed(rows: Iterable[Row], intake: Intake) -> Iterator[Row]:
-    for row in rows:
-        names = COLUMNS.renamed(list(row.value), intake)
-        yield row._replace(value={names.get(key, key): cell for key, cell in row.value.items()})
 
 
 def _is_squad(path: Path, suffix: str) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from compress.data.answers import answers_of
 from compress.data.examples import Example
 from compress.data.intake import Intake
 from compress.data.places import Place, Spot
+from compress.data.sheets import Held, Role
 from compress.data.tables import Columns, Row, text_of
 from zoo.errors import UserError
 
@@ -17,6 +18,7 @@ NEEDED = (
     "SQuAD format the passages have them: data, paragraphs, context and qas."
 )
 COLUMNS = Columns(("question", "context", "answer"), {"context": ("passage", "paragraph")}, NEEDED)
+ROLES = (Role("question"), Role("context", COLUMNS.others["context"]), Role("answer", optional=True))
 HOLDERS = {
     "data": "version",
     "paragraphs": "title",
@@ -35,6 +37,11 @@ def examples(rows: Iterable[Row], intake: Intake) -> Iterator[Example]:
         UserError: what is wrong with a question; the message names the line.
     """
     return intake.each(_flat(rows, intake), lambda row: example(row, intake))
+
+
+def roles(held: Held) -> Sequence[Role]:
+    """What a row holds; nothing where rows are articles or paragraphs, or say their answers in the format of SQuAD."""
+    return () if any(key in held for key in (*HOLDERS, "answers")) else ROLES
 
 
 def example(row: Row, intake: Intake) -> Example:

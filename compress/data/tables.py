@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,18 +58,34 @@ class Columns:
         """What columns are to be called that go by another name; a column of the right name goes before others."""
         lower = {key.lower(): key for key in keys}
         many = intake.indicators
+        self._refuse_twice(intake)
         one = {column: theirs for column, theirs in intake.columns.items() if column != "label" or not many}
         stated = {column: lower.get(theirs.lower()) for column, theirs in one.items()}
         stated |= {name: lower.get(name.lower()) for name in many}
         if absent := [one.get(column, column) for column, key in stated.items() if key is None]:
             raise UserError(f"{intake.name} has no column “{absent[0]}”: its columns are {', '.join(keys)[:300]}.")
-        names = {key: column for column, key in stated.items() if key is not None}
+        names = {key: f"({key})" for key in keys if key in stated}  # its name is another's now
+        names |= {key: column for column, key in stated.items() if key is not None}
         for column, others in self.others.items():
             other = next((key for key in others if key in keys), None)
             if column not in keys and other and column not in stated:
                 names[other] = column
                 intake.note(f"“{other}” was read as `{column}`.")
         return names
+
+    def rename(self, rows: Iterable[Row], intake: Intake) -> Iterator[Row]:
+        """Rows of the Hub under our names for their columns."""
+        for row in rows:
+            names = self.renamed(list(row.value), intake)
+            yield row._replace(value={names.get(key, key): cell for key, cell in row.value.items()})
+
+    @staticmethod
+    def _refuse_twice(intake: Intake) -> None:
+        ours = dict[str, str]()
+        for column, theirs in intake.columns.items():
+            other = ours.setdefault(theirs.lower(), column)
+            if other != column:
+                raise UserError(f"“{theirs}” was named for both `{other}` and `{column}`: name another column for one.")
 
 
 ANY = Columns((), {}, "")  # whatever a table has
@@ -164,22 +180,12 @@ def is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def header(path: Path) -> list[str]:
-    """The names of a table's columns, as its first row or first object has them; none where it has no table's shape."""
-    intake, suffix = Intake(path.name, skip=True), suffix_of(path)
-    try:
-        text = read_text(path, intake)
-        if suffix in OBJECTS:
-            rows = _values(text, ANY, intake) if suffix == ".json" else _lines(text, intake)
-            first = next((row.value for row in rows), None)
-            return [str(key) for key in first] if isinstance(first, dict) else []
-        lines = list(io.StringIO(text))
-        begin, between = _between(lines, suffix)
-        _check_width(lines[begin : begin + 1], between, intake)
-        _, cells = next(iter(_records(lines, begin, _dialect(between, False), suffix, intake)), (0, []))
-    except UserError:
-        return []
-    return _head(cells)
+def records(text: str, suffix: str, intake: Intake) -> Iterator[tuple[int, list[str]]]:
+    """The records of CSV or TSV, the first of which may name columns, each with the number of its first line."""
+    lines = list(io.StringIO(text))
+    begin, between = _between(lines, suffix)
+    _check_width(lines[begin : begin + 1], between, intake)
+    return _records(lines, begin, _dialect(between, False), suffix, intake)
 
 
 def _cells(text: str, suffix: str, columns: Columns, intake: Intake) -> Iterator[Row]:

@@ -198,9 +198,8 @@ def _of_hub(source: hub_sets.Source, task: Task, split: str, intake: Intake) -> 
             order = [task.labels.index(name) for name in theirs]
         else:
             intake.note(f"Its labels {', '.join(of_hub.labels)} were read as {', '.join(task.labels)}.")
-    for row in of_hub.rows:
-        renamed = columns.renamed(list(row.value), intake)
-        value = {renamed.get(key, key): cell for key, cell in row.value.items()}
+    for row in columns.rename(of_hub.rows, intake):
+        value = dict(row.value)
         label = value.get("label")
         if task.is_open and isinstance(label, int) and 0 <= label < len(of_hub.labels):
             value["label"] = of_hub.labels[label]

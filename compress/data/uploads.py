@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 from compress.data import own_texts, pairs, queries, tables, tagged, texts
 from compress.data.examples import Example, QueryExample, TaggedExample, TextExample
 from compress.data.intake import Intake
-from compress.data.questions import NEEDED
+from compress.data.questions import NEEDED, roles
+from compress.data.sheets import Sheet, of_table
 from compress.data.squad import from_file, load_squad
+from compress.data.tags import NEEDED as NEEDED_OF_WORDS
 from zoo.errors import UserError
 from zoo.files import sha256, write_json, write_text
 from zoo.settings import get_settings
@@ -87,6 +89,12 @@ def wanted(task: str) -> str:
     return f"{about.title}: {', '.join(dict.fromkeys(form.kinds.values()))}. {form.wanted(about)}"
 
 
+def sheet(path: str | Path, task: str) -> Sheet | None:
+    """The columns of a file, and which is guessed to be what; None where it has none to tell apart."""
+    about = find_task(task)
+    return _form_of(about).sheet(about, Path(path))
+
+
 def accept(
     path: str | Path,
     name: str = "",
@@ -114,6 +122,7 @@ def accept(
         UserError: the file is too large, of no known kind, empty, or wrong; the message names the line.
     """
     path, about = Path(path), find_task(task)
+    about.refuse_unknown(columns or {})
     file = Path(name or path.name).name
     form, suffix = _form_of(about), tables.suffix_of(file)
     if suffix not in form.kinds:
@@ -164,7 +173,7 @@ def _store_texts(path: Path, suffix: str, task: Task, place: Path, intake: Intak
 def _store_sentences(path: Path, suffix: str, task: Task, place: Path, intake: Intake) -> Upload:
     examples = list(_bounded(tagged.from_file(task, path, intake, suffix), intake.name))
     if not examples:
-        raise intake.nothing(f"{intake.name} holds no sentences. {tagged.NEEDED}")
+        raise intake.nothing(f"{intake.name} holds no sentences. {NEEDED_OF_WORDS}")
     labels = list(task.labels) or tagged.labels_in(examples)
     if len(labels) < 2:
         raise UserError(f"{intake.name}: all words have the one label {labels[0]}. There is nothing to tell apart.")
@@ -207,6 +216,7 @@ class Form:
     Attributes:
         wanted: says what a file for a task has to hold.
         store: reads, checks and stores a file: its path, its ending, the task, the folder, and what hears of it.
+        sheet: tells apart the columns of a file for a task; None where it has none.
         shared: what is stored serves all tasks of the type.
         kinds: what they are called, by their endings.
         unit: what is in one part alone.
@@ -214,18 +224,36 @@ class Form:
 
     wanted: Callable[[Task], str]
     store: Callable[[Path, str, Task, Path, Intake], Upload]
+    sheet: Callable[[Task, Path], Sheet | None]
     shared: bool = False
     kinds: Mapping[str, str] = field(default_factory=lambda: tables.KINDS)
     unit: str = "text"
 
 
 FORMS = {
-    QUESTIONS.name: Form(lambda _task: NEEDED, _store_questions, shared=True, unit="passage"),
-    TEXTS.name: Form(own_texts.wanted, _store_texts),
-    EMBEDDINGS.noun: Form(own_texts.wanted, _store_pairs, unit="pair"),
-    find_task("search").noun: Form(lambda _task: queries.NEEDED, _store_queries, unit="passage"),
-    RANKING.noun: Form(lambda _task: queries.NEEDED, _store_queries, unit="passage"),
-    TOKENS.name: Form(lambda _task: tagged.NEEDED, _store_sentences, kinds=tagged.KINDS, unit="sentence"),
+    QUESTIONS.name: Form(
+        lambda _task: NEEDED, _store_questions, lambda _task, path: of_table(path, roles), shared=True, unit="passage"
+    ),
+    TEXTS.name: Form(
+        own_texts.wanted, _store_texts, lambda task, path: of_table(path, lambda _held: own_texts.roles(task))
+    ),
+    EMBEDDINGS.noun: Form(own_texts.wanted, _store_pairs, pairs.sheet, unit="pair"),
+    **dict.fromkeys(
+        (find_task("search").noun, RANKING.noun),
+        Form(
+            lambda _task: queries.NEEDED,
+            _store_queries,
+            lambda _task, path: of_table(path, queries.roles),
+            unit="passage",
+        ),
+    ),
+    TOKENS.name: Form(
+        lambda _task: NEEDED_OF_WORDS,
+        _store_sentences,
+        lambda _task, path: tagged.sheet(path),
+        kinds=tagged.KINDS,
+        unit="sentence",
+    ),
 }
 
 

@@ -63,6 +63,7 @@ def score_entry(
     settings = with_threshold(settings, Asked.of(task).null_threshold)
     intake = source if isinstance(source, Intake) else Intake(source)
     source = intake.name
+    subject.task.refuse_unknown(intake.columns)
     examples = subject.read(source, intake)
     subject.refuse_overlap(load_fingerprints(entry.folder), examples)
     if max_questions and max_questions < len(examples):

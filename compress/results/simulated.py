@@ -70,6 +70,7 @@ def score_simulated(
     settings = with_threshold(settings, Asked.of(task).null_threshold)
     intake = source if isinstance(source, Intake) else Intake(source)
     source = intake.name
+    subject.task.refuse_unknown(intake.columns)
     examples = subject.read(source, intake)
     fingerprints = load_fingerprints(entry.folder) | load_fingerprints(place) | load_fingerprints(place.parent)
     subject.refuse_overlap(fingerprints, examples)

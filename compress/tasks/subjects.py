@@ -46,7 +46,11 @@ def subject_of(recipe: Read, reading: Windowed | None = None, task: str | None =
         recipe: its data, and how these are read.
         reading: the group that says how long windows are; by default `recipe.reading`.
         task: name of what is reported on where it is another task than the one that is learned.
+
+    Raises:
+        UserError: the recipe maps a column that rows of its task do not have.
     """
+    find_task(recipe.dataset.task).refuse_unknown(recipe.dataset.columns)
     about, windowed = find_task(task or recipe.dataset.task), reading or recipe.reading
     kind = kind_of(about)
     about = kind.settled(about, recipe) if about.is_open else about

@@ -133,6 +133,8 @@ def test_towns_in_sentences(page, site, url, outside):
     steps = compressed(page, site, url, "Token labels", "towns.conll", tagged(), "towns", outside, "8")
     next(steps)
     expect(page.locator("#column-text")).to_have_count(0)
+    expect(page.locator("#column-tokens input")).to_have_value(re.compile(r"^1 \("))
+    expect(page.locator("#column-ner_tags input")).to_have_value(re.compile(r"^2 \("))
     shot(page, "towns-upload")
     next(steps)
     next(steps)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
-from compress.data import own_texts, tables, uploads
+from compress.data import uploads
 from ui import people
 from ui.compress import presets, sources
 from ui.compress.filling import Filling, read
+from ui.compress.mapping import shown
 from ui.compress.parts import SETTINGS, ComposeParts
 from ui.compress.presets import Preset
 from ui.events import Inputs, Speaker, Updates, Values, explain, spoken
 from ui.text import escape
 from zoo.errors import UserError
-from zoo.tasks import TEXTS, Task, find_task
+from zoo.tasks import Task, find_task
 
 
 class Choosing(Speaker[ComposeParts]):
@@ -54,14 +55,12 @@ class Choosing(Speaker[ComposeParts]):
         p, path = self.parts, values[self.parts.file]
         try:
             task = self._task(values, profile)
-            keys = tables.header(Path(path)) if path and task.is_open and task.type is TEXTS else []
+            sheet = uploads.sheet(path, task.name) if path else None
         except Exception as error:
             return {p.uploaded: None, p.upload_note: f"✗ {escape(explain(error))}", p.table: None}
-        guess = own_texts.guessed(keys, task) if keys else {}
-        table = {"path": path, "keys": keys, "columns": guess, "several": task.several} if keys else None
-        return self._accept(values, profile, guess, {}) | {p.table: table}
+        return self._accept(values, profile, sheet.mapping if sheet else {}, {}) | {p.table: shown(path, task, sheet)}
 
-    def map(self, values: Values, columns: dict[str, str], names: str, profile: gr.OAuthProfile | None) -> Updates:
+    def map(self, values: Values, columns: Mapping[str, str], names: str, profile: gr.OAuthProfile | None) -> Updates:
         """A person says which columns are what, and what labels are called: the file is read again.
 
         Args:
@@ -75,7 +74,7 @@ class Choosing(Speaker[ComposeParts]):
                 raise UserError("Write names of labels as name=what the file has: good=10, bad=1.")
         except UserError as error:
             return {self.parts.uploaded: None, self.parts.upload_note: f"✗ {escape(explain(error))}"}
-        chosen = {ours: theirs for ours, theirs in columns.items() if theirs}
+        chosen = {ours: theirs for ours, theirs in columns.items() if theirs and theirs != ours}
         return self._accept(values, profile, chosen, labels)
 
     def _task(self, values: Values, profile: gr.OAuthProfile | None) -> Task:
@@ -85,7 +84,7 @@ class Choosing(Speaker[ComposeParts]):
         return find_task(task)
 
     def _accept(
-        self, values: Values, profile: gr.OAuthProfile | None, columns: dict[str, str], labels: dict[str, str]
+        self, values: Values, profile: gr.OAuthProfile | None, columns: Mapping[str, str], labels: dict[str, str]
     ) -> Updates:
         p, path = self.parts, values[self.parts.file]
         try:

@@ -155,7 +155,7 @@ def _place_source(p: dict[str, Any]) -> None:
             with gr.Column(visible=False) as box:
                 p["file_box"] = box
                 p["file"] = gr.File(
-                    label="Questions or texts of the task: CSV, TSV, JSON, JSON Lines; for token labels CoNLL columns",
+                    label="Questions or texts of the task: CSV, TSV, JSON, JSON Lines; for token labels CoNLL, too",
                     file_types=uploads.endings(),
                     type="filepath",
                     height=120,

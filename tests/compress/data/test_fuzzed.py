@@ -64,7 +64,8 @@ WORDS = "-DOCSTART- O\n\nThe O\ncat B-A\n\nA O\ndog B-A\n"
 
 
 @pytest.mark.parametrize(
-    ("task", "suffix"), [("squad", ".csv"), ("sst2", ".tsv"), ("tokens", ".conll"), ("embeddings", ".txt")]
+    ("task", "suffix"),
+    [("squad", ".csv"), ("sst2", ".tsv"), ("tokens", ".conll"), ("tokens", ".csv"), ("embeddings", ".txt")],
 )
 @QUICK
 @given(data=st.data())

@@ -195,6 +195,20 @@ def test_a_file_of_questions_goes_there_too(tmp_path, cli):
     assert data.task == "squad" and data.version_2 and data.titles is None and data.train.endswith("train.json")
 
 
+def test_a_column_of_words_is_named_on_the_command_line(tmp_path, cli, tiny_model):
+    path = tmp_path / "mine.csv"
+    rows = "".join(f"{i},Ada,NNP,B-PER\n{i},saw {i},VB,O\n" for i in range(10))
+    path.write_text("satz,wort,pos,art\n" + rows)
+    mapped = [word for pair in ("sentence=satz", "tokens=wort", "ner_tags=art") for word in ("--column", pair)]
+    for given in (["--data", path], [f"--set=dataset.{p}={path}" for p in ("train", "validation", "evaluation")]):
+        made, _ = cli("finetune_glue", *given, *mapped, "--set", "dataset.task=tokens", "--set", f"model={tiny_model}")
+        subject = subject_of(made)
+        examples = subject.part("train")
+        assert {(e.words[0], e.tags) for e in examples} == {("Ada", ("B-PER", "O"))}
+        assert {e.words[1] for e in examples} <= {f"saw {i}" for i in range(10)}
+        assert len(examples) == (8 if given[0] == "--data" else 10)
+
+
 def test_a_recipe_runs_on_an_own_table_to_its_end(tiny_model, tmp_path):
     model = LengthAdaptiveModel.load(tiny_model, head=TEXTS, id2label={"0": "negative", "1": "positive"})
     model.save(tmp_path / "classifier")

@@ -98,7 +98,7 @@ def test_columns_go_by_their_numbers_or_names(tmp_path):
         ("a.jsonl", lines([{"tokens": ["a"], "ner_tags": [None]}]), "line 1: “None” is no label"),
         ("a.jsonl", lines([{"tokens": ["a"]}]), "there is no list “ner_tags”"),
         ("a.jsonl", '{"tokens": ', "line 1: this is no JSON"),
-        ("a.csv", "tokens,ner_tags\n", "is a table"),
+        ("a.csv", "tokens,ner_tags\n", "has no sentences"),
         ("a.conll", "\n\n", "has no sentences"),
     ],
 )
@@ -171,7 +171,7 @@ def test_an_upload_is_stored_in_parts_that_share_no_sentence(name, tmp_path, mon
 
 def test_a_spreadsheet_and_one_label_are_refused(tmp_path):
     for name, text, message in (
-        ("a.csv", "x", r"give a file that ends in .conll.*a word a line"),
+        ("a.xlsx", "x", r"give a file that ends in .conll.*saved as CSV"),
         ("a.conll", "a O\n\nb O\n\nc O\n", "all words have the one label O"),
     ):
         path = tmp_path / name

@@ -107,7 +107,7 @@ def test_columns_of_0_and_1_are_labels_too(tmp_path):
     ("columns", "message"),
     [
         ({"text": "opinion"}, "has no column “opinion”: its columns are review, stars"),
-        ({"words": "review"}, "has no 'words': name one of text, label, or second for pairs"),
+        ({"words": "review"}, "has no 'words': name one of text, label, second, id"),
     ],
 )
 def test_a_wrong_mapping_is_told(columns, message, stars, tiny_model):

@@ -1,7 +1,10 @@
 """A file of one's own in the Compress tab: read for the task that is picked, and put into the form."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from compress.data import uploads
@@ -17,7 +20,10 @@ def compose(built, monkeypatch, tmp_path):
     def upload(path, **changes):
         return driver.send(tab.choosing.upload, None, file=path and str(path), **changes)
 
-    return SimpleNamespace(p=tab.parts, send=driver.send, choose=tab.choosing, upload=upload)
+    def values(**changes):
+        return driver.values(tab.choosing.upload, **changes)
+
+    return SimpleNamespace(p=tab.parts, send=driver.send, choose=tab.choosing, upload=upload, values=values)
 
 
 def test_an_upload_is_kept_or_its_wrong_line_told(compose, tmp_path):
@@ -81,3 +87,87 @@ def test_an_own_file_of_labelled_words_goes_into_the_form(compose, tmp_path, bet
     told = compose.upload(mine, task="tokens")
     assert told[p.uploaded] is None and "line 2: 1 column here" in words(told, p.upload_note)
     assert "a word a line" in words(compose.upload(None, task="tokens"), p.upload_note)
+
+
+LINES = {
+    "tokens": [
+        {"w": ["Ada", "saw", f"{i}th"], "gold": ["B-PER", "O", "B-LOC"], "pos": ["N", "V", "N"]} for i in range(3)
+    ],
+    "embeddings": [{"eins": f"the {i}th", "zwei": f"another {i}th", "wie": i, "doch": 5 - i} for i in range(3)],
+    "ranking": [
+        {"frage": f"who is {i}th?", "texte": [f"lake {i}", f"pit {i}"], "gut": [1], "oder": [0]} for i in range(3)
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "guess", "columns", "read", "anew"),
+    [
+        ("tokens", {"tokens": "w", "ner_tags": "gold", "sentence": None}, {"ner_tags": "pos"},
+         {"tokens": ["Ada", "saw", "0th"], "ner_tags": ["B-PER", "O", "B-LOC"]},
+         {"tokens": ["Ada", "saw", "0th"], "ner_tags": ["N", "V", "N"]}),
+        ("embeddings", {"sentence1": "eins", "sentence2": "zwei", "label": "doch"},
+         {"sentence1": "zwei", "sentence2": "eins", "label": "wie"},
+         {"sentence1": "the 0th", "sentence2": "another 0th", "label": 5.0},
+         {"sentence1": "another 0th", "sentence2": "the 0th", "label": 0.0}),
+        ("ranking", {"query": "frage", "passages": "texte", "relevant": "gut"}, {"relevant": "oder"},
+         {"query": "who is 0th?", "passages": ["lake 0", "pit 0"], "relevant": [1]},
+         {"query": "who is 0th?", "passages": ["lake 0", "pit 0"], "relevant": [0]}),
+    ],
+)  # fmt: skip
+def test_columns_are_guessed_shown_and_corrected(compose, tmp_path, task, guess, columns, read, anew):
+    p, mine = compose.p, tmp_path / "mine.jsonl"
+    mine.write_text("".join(json.dumps(row) + "\n" for row in LINES[task]))
+    first = compose.upload(mine, task=task)
+    asked = first[p.table]["asked"]
+    assert {one["name"]: one["value"] for one in asked} == {k: v for k, v in guess.items() if k != "sentence"}
+    assert [key for _, key in first[p.table]["keys"]] == list(LINES[task][0])
+    assert read.items() <= stored(first[p.uploaded]).items()
+    values = compose.values(file=str(mine), task=task)
+    said = {name: key for name, key in (guess | columns).items() if key}
+    second = compose.choose.map(values, said, "", None)
+    assert anew.items() <= stored(second[p.uploaded]).items()
+    taken = compose.send(compose.choose.take_source, None, data="file", uploaded=second[p.uploaded], task=task)
+    assert taken[p.form]["value"]["values"]["dataset.train"] == second[p.uploaded]["parts"]["train"]
+    wrong = compose.choose.map(values, said | {next(iter(said)): "nothing"}, "", None)
+    assert wrong[p.uploaded] is None and "nothing" in words(wrong, p.upload_note)
+
+
+def stored(uploaded):
+    """The row of the 0th, in whatever part it is."""
+    rows = [line for part in uploaded["parts"].values() for line in Path(part).read_text("utf-8").splitlines()]
+    return next(json.loads(row) for row in rows if "0th" in row)
+
+
+def test_columns_without_names_are_offered_by_their_numbers(compose, tmp_path):
+    p, mine = compose.p, tmp_path / "mine.conll"
+    mine.write_text("\n\n".join(f"Ada N B-PER\n{city} N B-LOC" for city in ("Rome", "Oslo", "Kew")))
+    table = compose.upload(mine, task="tokens")[p.table]
+    assert table["keys"][0] == ("1 (Ada, Rome, Ada)", "1") and table["labels"]
+    assert {one["name"]: (one["title"], one["value"], one["optional"]) for one in table["asked"]} == {
+        "tokens": ("Words", "1", False),
+        "ner_tags": ("Labels of words", "3", False),
+        "sentence": ("What changes with each sentence", None, True),
+    }
+    assert compose.upload(None, task="tokens")[p.table] is None
+
+
+def test_the_drop_downs_say_what_is_asked_for_and_are_heard(compose, built, tmp_path):
+    p, mine = compose.p, tmp_path / "mine.jsonl"
+    mine.write_text("".join(json.dumps(row) + "\n" for row in LINES["tokens"]))
+    table = compose.upload(mine, task="tokens")[p.table]
+    (render,) = [one for one in built.demo.renderables if one.fn.__module__ == "ui.compress.mapping"]
+    with gr.Blocks() as page:
+        render.fn({p.table: table})
+    boxes = {one.elem_id: one for one in page.blocks.values() if isinstance(one, gr.Dropdown)}
+    assert {name: box.value for name, box in boxes.items()} == {"column-tokens": "w", "column-ner_tags": "gold"}
+    assert [key for _, key in boxes["column-ner_tags"].choices] == ["w", "gold", "pos"]
+    (again,) = [one.fn for one in page.fns.values() if one.fn]
+    names = [one for one in page.blocks.values() if one.elem_id == "label-names"]
+    said = (
+        {box: box.value for box in boxes.values()}
+        | dict.fromkeys(names, "")
+        | {p.file: str(mine), p.task: "tokens", p.preset: PRESET}
+    )
+    heard = again(said | {boxes["column-ner_tags"]: "pos", p.skip: False}, None)
+    assert stored(heard[p.uploaded])["ner_tags"] == ["N", "V", "N"]
