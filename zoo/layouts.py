@@ -70,6 +70,13 @@ def planned(entry: Entry) -> list[str]:
     return graphs + (list(SENTENCES) if entry.type is EMBEDDINGS else []) + tokenizer
 
 
+def present(entry: Entry) -> list[str]:
+    """Paths of those of the files that lie in the entry's folder already, as a recipe asked for them."""
+    there = [name for name in ([] if refusal(entry) else planned(entry)) if (entry.folder / name).is_file()]
+    asked = {ONNX, OPENVINO} if runs_int8(entry) else {POOLING}
+    return [name for name in there if name != TOKENIZER] if asked & set(there) else []
+
+
 def added(entry: Entry) -> int:
     """About how many bytes the files take, without writing them: each graph holds the weights once more."""
     return entry.bytes * sum(name in (ONNX, WEIGHTS) for name in ([] if refusal(entry) else planned(entry)))
@@ -107,9 +114,9 @@ def write(entry: Entry, out: Path) -> list[str]:
 
 @contextmanager
 def written(entry: Entry, wanted: bool = True) -> Generator[dict[str, Path]]:
-    """The files by path, where they lie while the block lasts; none where none are wanted."""
+    """The files by path, where they lie while the block lasts; where none are wanted, those that are there already."""
     if not wanted:
-        yield {}
+        yield {name: entry.folder / name for name in present(entry)}
         return
     folder = Path(tempfile.mkdtemp(prefix="budget-zoo-layouts-"))
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from compress.children import environment
 from compress.recipe.layout import FAILURE, LOG, PROGRESS, RESULT
+from zoo import layouts
 from zoo.hub import client, patiently
 from zoo.safety import ALLOWED
 
@@ -24,7 +25,7 @@ RUN = "run"  # the run's folder, here and in the repository
 PACKAGED = (*ALLOWED, "LICENSE*", "NOTICE*", "*.png")
 KEPT = (
     *(RESULT, FAILURE, LOG, "recipe.yaml", "*/done.json", "*/criterion.json"),
-    *(f"package/*/{name}" for name in PACKAGED),
+    *(f"package/*/{name}" for name in (*PACKAGED, layouts.OPENVINO, layouts.WEIGHTS)),
 )
 EVERY = 1.0  # seconds between looks at the progress
 

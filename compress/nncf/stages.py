@@ -259,6 +259,11 @@ def _contenders(ctx: StageContext[NncfRecipe], house: bool, threads: int) -> lis
 def run_package(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     """Stage `package`: the float entry and the int8 one, where the house's graph can say what NNCF made."""
     if not (ctx.inputs["quantize"] / MODEL_FILE).is_file():
+        if ctx.recipe.package.layouts:
+            raise UserError(
+                "No entry comes out of what NNCF made here, since it is not this program's int8 graph, and so no other "
+                "layout of one: set package.layouts to false."
+            )
         return {
             "entries": [],
             "why": "the explorer runs the house's int8 graph, and this model is none; see `quantize`",

@@ -276,6 +276,10 @@ class Package(Group):
     base_model: Annotated[str | None, Mark.OF_MODEL] = Field(
         default=None, description="what the cards say it was made from; null: `model`"
     )
+    layouts: bool = Field(
+        default=False,
+        description="add what optimum, transformers.js and sentence-transformers open, as `zoo publish --layouts` does",
+    )
 
 
 class PackageInt8(Package):

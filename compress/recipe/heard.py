@@ -104,6 +104,10 @@ _RULES = (
         Rule(("evaluate.length_config", "evaluate.engine"), where, ", which every engine is scored with at full length")
         for where in ({"nncf.placement": "products"}, {"nncf.backend": "torch"})
     ),
+    *(
+        Rule(("package.layouts",), where, ", so that no int8 graph comes out whose layout could be another")
+        for where in ({"aimet.scope": "deploy"}, {"nncf.placement": "products"}, {"nncf.backend": "torch"})
+    ),
     Rule(("nncf.smooth_quant_alpha",), {"nncf.model_type": "transformer"}),
     Rule(
         ("evaluate.null_threshold",),

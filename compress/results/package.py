@@ -20,10 +20,11 @@ from compress.recipe.stage import StageContext, trained_in
 from compress.results.evaluate import NEURAL_COMPRESSOR, SCORES
 from compress.results.verify import verify_loading
 from compress.tasks.subjects import subject_of, trained_on
-from zoo import card, catalog
+from zoo import card, catalog, layouts
 from zoo.abstaining import with_threshold
 from zoo.card_files import versions
 from zoo.engines.base import INTEGERS
+from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json, write_json
 from zoo.latency import machine
@@ -120,9 +121,17 @@ def pack(
         contents: of the entries.
         seen: fingerprints of the passages trained on.
         trained: what they are compared with, see `verify_loading`.
+
+    Raises:
+        UserError: other layouts are asked for, and no entry has any.
     """
-    own = ctx.recipe.evaluate.null_threshold
-    entries = [assemble(ctx.folder / one.name, one.files, {**about, **one.facts}, seen, own) for one in contents]
+    own, wanted = ctx.recipe.evaluate.null_threshold, ctx.recipe.package.layouts
+    entries = [
+        assemble(ctx.folder / one.name, one.files, {**about, **one.facts}, seen, own, wanted) for one in contents
+    ]
+    refused = [layouts.refusal(catalog.open_folder(entry)) for entry in entries] if wanted else [""]
+    if all(refused):
+        raise UserError(f"{refused[-1]} Or set package.layouts to false.")
     for entry in entries:
         verify_loading(entry, trained)
     return {"entries": [entry.name for entry in entries], "bytes": [size(entry) for entry in entries]}
@@ -220,6 +229,7 @@ def assemble(
     facts: Mapping[str, Any],
     seen: set[str],
     null_threshold: float | None = None,
+    with_layouts: bool = False,
 ) -> Path:
     """Builds an entry beside its place and moves it there complete.
 
@@ -230,6 +240,7 @@ def assemble(
             that it tells what the weights compress to.
         seen: fingerprints of the passages trained on.
         null_threshold: of "no answer", for `config.json`; None: as that has it.
+        with_layouts: add what other programs open, where the entry has it; see `zoo.layouts`.
     """
     if beside := published.remark(facts):
         facts = {**facts, "provenance": {**facts["provenance"], "published": beside}}
@@ -249,8 +260,9 @@ def assemble(
     write_json(draft / "entry.json", {"name": target.name, **facts})
     save_fingerprints(draft / TRAINED_ON, seen)
     found = catalog.find(str(draft))
+    added = layouts.write(found, draft) if with_layouts and not layouts.refusal(found) else []
     entry = replace(found, name=target.name, folder=target, weights_dtype=weights_in_words(found))
-    for name, content in card.files(entry).items():
+    for name, content in card.files(entry, added=added).items():
         (draft / name).parent.mkdir(exist_ok=True)
         (draft / name).write_bytes(content)
     _exchange(draft, target)

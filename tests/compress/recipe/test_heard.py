@@ -51,6 +51,14 @@ SEARCHED = ("average", "search", "quantize", "evaluate", "package")
         ("nas_tiny", ["search.strategy=random", "search.fresh=0.1"], "search.fresh is not heard where search.strategy"),
         ("nncf_post_training", ["evaluate.engine=openvino"], "which every engine is scored with at full length"),
         ("nncf_tiny", ["nncf.placement=graph", "evaluate.length_config=(64, 32)"], "or nncf.placement to products"),
+        ("nncf_tiny", ["nncf.placement=graph", "package.layouts=true"], "or nncf.placement to products"),
+        ("nncf_post_training", ["package.layouts=true"], "package.layouts is not heard where nncf.backend is"),
+        (
+            "minilm_w8a8_sst2",
+            ["package.layouts=true"],
+            "package.layouts is not heard where aimet.scope is full, so that no int8 graph comes out whose layout "
+            "could be another: set it to false, or aimet.scope to deploy.",
+        ),
         ("minilm_w8a8_sst2", ["quantize.reduce_range=true"], "which has eight bits in any case"),
         ("minilm_w8a8_sst2", ["aimet.scope=deploy", "aimet.mask=clamp"], "aimet.mask is not heard where aimet.scope"),
         ("aware_int8", ["quantize.approach=dynamic"], "quantize.approach is not heard where aware.apply is true"),
