@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-import numpy as np
-
 from zoo.answers import AS_TRAINED, Answer, NoAnswer, Reply, find_answers
 from zoo.checkpoints import most_tokens
 from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import MAX_CONTEXT, MAX_QUESTION, MAX_QUESTION_TOKENS, Tokenizer, clean_text, make_windows
 from zoo.lengths import LengthConfig, Lengths
-from zoo.opened import Inputs, Opened, run_all
+from zoo.opened import Inputs, Opened, logits_of_all
 from zoo.tasks import QUESTIONS
 
 UNSURE = "“No answer” is read at the first token, which this model may drop at this budget: it is surer at full length."
@@ -112,10 +110,7 @@ def predict(
     """
     questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
     windows = make_windows(tokenizer, questions, contexts, *reading)
-    logits: list[np.ndarray] = [np.empty((0, 2))] * len(windows)
-    for places, out in run_all(engine, windows, config, progress):
-        for row, i in enumerate(places):
-            logits[i] = out.logits[row]
+    logits = logits_of_all(engine, windows, config, progress)
     by_example: dict[int, list[int]] = {}
     for i, window in enumerate(windows):
         by_example.setdefault(window.example, []).append(i)

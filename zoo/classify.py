@@ -14,7 +14,7 @@ from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Tokenizer, Window, clean_text, make_texts
 from zoo.lengths import LengthConfig, Lengths
-from zoo.opened import Inputs, Opened, run_all
+from zoo.opened import Inputs, Opened, logits_of_all
 from zoo.tasks import TEXTS
 
 UNEXPLAINED = (
@@ -121,8 +121,5 @@ def predict(
         float32 `[texts, labels]`.
     """
     windows = make_texts(tokenizer, firsts, seconds, max_length)
-    rows: list[np.ndarray] = [np.empty(0)] * len(windows)
-    for alike, out in run_all(engine, windows, config, progress):
-        for i, logits in zip(alike, out.logits, strict=True):
-            rows[i] = logits
-    return np.stack(rows) if rows else np.empty((0, 0), np.float32)
+    logits = logits_of_all(engine, windows, config, progress)
+    return np.stack(logits) if logits else np.empty((0, 0), np.float32)

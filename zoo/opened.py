@@ -211,5 +211,18 @@ def run_all(
             progress(at, len(order))
 
 
+def logits_of_all(
+    engine: Engine,
+    windows: Sequence[Window],
+    config: Lengths | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[np.ndarray]:
+    """The logits of many windows, in their order; see `run_all`."""
+    logits: dict[int, np.ndarray] = {}
+    for places, out in run_all(engine, windows, config, progress):
+        logits |= zip(places, out.logits, strict=True)
+    return [logits[place] for place in range(len(windows))]
+
+
 def _lengths(config: Lengths, windows: Sequence[Window]) -> np.ndarray:
     return np.array([config.tokens(len(window.input_ids)) for window in windows], np.int64)

@@ -14,7 +14,7 @@ from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.features import Span, Tokenizer, Window, clean_text, make_parts, words_in
 from zoo.lengths import Lengths
-from zoo.opened import Describer, Inputs, run_all
+from zoo.opened import Describer, Inputs, logits_of_all
 from zoo.tasks import TOKENS
 
 MAX_LENGTH, STRIDE = 384, 64  # tokens of a window of a long text, and those that neighbours share
@@ -161,12 +161,9 @@ def predict(
         progress: called with (windows done, windows in all).
     """
     windows = windows_of(tokenizer, sentences, *reading)
-    rows: list[np.ndarray] = [np.empty(0)] * len(windows)
-    for alike, out in run_all(engine, windows, config, progress):
-        for i, logits in zip(alike, out.logits, strict=True):
-            rows[i] = logits
+    logits = logits_of_all(engine, windows, config, progress)
     return [
-        word_logits([windows[i] for i in own], [rows[i] for i in own]) for own in by_sentence(windows, len(sentences))
+        word_logits([windows[i] for i in own], [logits[i] for i in own]) for own in by_sentence(windows, len(sentences))
     ]
 
 

@@ -22,11 +22,6 @@ from zoo.features import Tokenizer, each_text
 class Pairs(Vectors[TextExample]):
     """Pairs of texts and how alike they are."""
 
-    def read(self, source: str, intake: Intake | None = None) -> list[TextExample]:
-        return load_pairs(
-            self.task, None if source == OWN else source, self.task.split("evaluation"), intake or Intake()
-        )
-
     def rows_of(self, source: str, split: str, intake: Intake) -> list[TextExample]:
         return load_pairs(self.task, None if source == OWN else source, self.task.split(split), intake)
 
@@ -71,9 +66,6 @@ class Pairs(Vectors[TextExample]):
 
     def passages(self, examples: Sequence[TextExample]) -> list[Example]:
         return texts.passages(examples)
-
-    def remarks(self, n: int) -> dict[str, str]:
-        return {"columns": ", ".join(self.task.columns)}
 
 
 def _columns(pairs: Sequence[TextExample]) -> tuple[list[str], list[str]]:

@@ -47,11 +47,6 @@ class Queries(Rows[QueryExample]):
             )
         return task
 
-    def read(self, source: str, intake: Intake | None = None) -> list[QueryExample]:
-        return load_queries(
-            self.task.hub if source == OWN else source, self.task.split("evaluation"), intake or Intake()
-        )
-
     def rows_of(self, source: str, split: str, intake: Intake) -> list[QueryExample]:
         return load_queries(self.task.hub if source == OWN else source, self.task.split(split), intake)
 
@@ -118,9 +113,6 @@ class Queries(Rows[QueryExample]):
 
     def passages(self, examples: Sequence[QueryExample]) -> list[Example]:
         return relevant_passages(examples)
-
-    def remarks(self, n: int) -> dict[str, str]:
-        return {"columns": ", ".join(self.task.columns)}
 
 
 def _columns(examples: Sequence[QueryExample]) -> tuple[list[str], list[str]]:

@@ -20,6 +20,12 @@ class Rows(Subject[E]):
     def rows_of(self, source: str, split: str, intake: Intake) -> list[E]:
         """The rows of a file or a data set, one of "train", "validation" and "evaluation"."""
 
+    def read(self, source: str, intake: Intake | None = None) -> list[E]:
+        return self.rows_of(source, "evaluation", intake or Intake())
+
+    def remarks(self, n: int) -> dict[str, str]:
+        return {"columns": ", ".join(self.task.columns)}
+
     def of_split(self, split: str, intake: Intake) -> list[E]:
         source = getattr(self.recipe.dataset, split)
         if source == HELD_OUT:

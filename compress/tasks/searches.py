@@ -21,10 +21,6 @@ from zoo.features import Tokenizer, each_text
 class Searches(Vectors[QueryExample]):
     """Queries that look for their passage among all passages of their data."""
 
-    def read(self, source: str, intake: Intake | None = None) -> list[QueryExample]:
-        source = self.task.hub if source == OWN else source
-        return in_one_corpus(load_queries(source, self.task.split("evaluation"), intake or Intake()))
-
     def rows_of(self, source: str, split: str, intake: Intake) -> list[QueryExample]:
         source = self.task.hub if source == OWN else source
         return in_one_corpus(load_queries(source, self.task.split(split), intake))
@@ -67,7 +63,7 @@ class Searches(Vectors[QueryExample]):
         return relevant_passages(examples)
 
     def remarks(self, n: int) -> dict[str, str]:
-        return {"columns": ", ".join(self.task.columns), "remark": self.task.remark}
+        return {**super().remarks(n), "remark": self.task.remark}
 
 
 def gains_of(example: QueryExample) -> np.ndarray:
