@@ -16,7 +16,7 @@ import typer
 from compress.data import uploads
 from compress.data.intake import Intake
 from compress.jobs import jobs
-from compress.jobs.estimate import estimate, told
+from compress.jobs.estimate import estimate, in_words
 from compress.jobs.goals import about, by_goal, lacking
 from compress.jobs.launchers import price_of
 from compress.jobs.ledger import Job, get_ledger
@@ -166,7 +166,7 @@ def check(
     """Say what a recipe will take here, or why it cannot run: task, model and data are looked at, nothing starts."""
     made = load(recipe, [*_own_data(recipe, data, _intake(data, skip, column, label), set_), *(set_ or ())])
     jobs.check(made, _user())
-    typer.echo(f"{recipe} can run here: it takes {told(estimate(made))}.")
+    typer.echo(f"{recipe} can run here: it takes {in_words(estimate(made))}.")
 
 
 @app.command("jobs")
@@ -259,7 +259,7 @@ def evaluate(
     source = _intake(eval_file, skip, column, label)
     asked = Asked(task, [label.strip() for label in labels.split(",")] if labels else None, null_threshold)
     if quantsim:
-        from compress.results.simulated import score_simulated, told
+        from compress.results.simulated import score_simulated, side_by_side
 
         if budget is not None or config or engine or into_card:
             raise UserError(
@@ -268,7 +268,7 @@ def evaluate(
             )
         report = score_simulated(entry, source, max_questions, task=asked)
         write_json(json_file, report)
-        typer.echo(told(report))
+        typer.echo(side_by_side(report))
         return
     if into_card:
         check_recordable(entry, budget, config)

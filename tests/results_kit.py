@@ -10,7 +10,7 @@ from typing import Any
 
 from zoo.catalog import MODELS
 from zoo.files import read_json
-from zoo.metrics import scores_of, shown
+from zoo.metrics import metric_name, scores_of
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results.md"
@@ -43,7 +43,7 @@ def _entries() -> list[Path]:
 
 def _row(entry: Path) -> list[str]:
     facts: dict[str, Any] = read_json(entry / "entry.json")["metrics"]
-    scores = ", ".join(f"{shown(key)} {value:.2f}" for key, value in scores_of(facts).items())
+    scores = ", ".join(f"{metric_name(key)} {value:.2f}" for key, value in scores_of(facts).items())
     instructions = " with VNNI" if facts["vnni"] else ""
     where = f"{facts['engine']}, {facts['cpu']}{instructions}"
     return [f"`{entry.name}`", facts["metric"], f"{facts['n']:,}", scores, where]
@@ -63,7 +63,7 @@ def _front(name: str, front: dict[str, Any]) -> str:
         f"The front of `{name}` ({on['metric']}, {on['n']:,} scored; p50 at {on['latency_tokens']} tokens, {threads}, "
         f"{on['engine']}, {on['cpu']}{instructions}):"
     )
-    table = _table(["MACs", shown(metric), "p50 ms"], "|--:|--:|--:|", rows)
+    table = _table(["MACs", metric_name(metric), "p50 ms"], "|--:|--:|--:|", rows)
     return f"{fill(about, 120, break_on_hyphens=False)}\n\n{table}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from zoo.errors import UserError
 from zoo.lengths import Choice, Front, LengthConfig, Point
-from zoo.metrics import shown
+from zoo.metrics import metric_name
 
 UNITS = {
     "macs": "% of compute",
@@ -38,7 +38,7 @@ class Scale:
 
 def label(unit: str, front: Front | None) -> str:
     """What the switch calls a unit: points are of the front's metric."""
-    return f"{shown(front.metric)} {UNITS[unit]}" if unit == "loss" and front else UNITS[unit]
+    return f"{metric_name(front.metric)} {UNITS[unit]}" if unit == "loss" and front else UNITS[unit]
 
 
 def title(unit: str, front: Front | None) -> str:
@@ -72,7 +72,7 @@ def cost(front: Front, point: Point, unit: str, full_ms: float | None = None) ->
     if not point.p50_ms or not front.full.p50_ms:
         raise UserError(
             "This front holds no latencies: choose a budget in percent of compute or in points of "
-            f"{shown(front.metric)}."
+            f"{metric_name(front.metric)}."
         )
     if unit == "speedup":
         return front.full.p50_ms / point.p50_ms

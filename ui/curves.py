@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from ui.figures import COLOURS, INK, dress
 from zoo.metrics import METRIC_NAMES
-from zoo.metrics import shown as name_metric
+from zoo.metrics import metric_name as name_metric
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

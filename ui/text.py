@@ -13,7 +13,7 @@ from zoo.families import titles
 from zoo.fastest import Fastest, words
 from zoo.lengths import PAPER_TOKENS, Choice, Shape, macs_ratio
 from zoo.measuring import BUDGET, FLOAT, FULL, Measured
-from zoo.metrics import scored, shown, whole
+from zoo.metrics import metric_name, scored, whole
 
 SHOWN_ANSWERS = 8
 PADDED = "padded_to_"  # begins the key of the papers' account in a front
@@ -182,7 +182,7 @@ def account_for(choice: Choice, shape: Shape | None, tokens: list[int], measured
     if isinstance(padded, dict) and isinstance(padded.get("macs_ratio"), int | float):
         theirs = f"the lengths {escape(str(padded.get('lengths', '')))} take {100 * padded['macs_ratio']:.1f} %"
         if isinstance(padded.get("loss"), int | float):
-            theirs += f" and lose {padded['loss']:.2f} {shown(next(iter(point.metrics), 'f1'))}"
+            theirs += f" and lose {padded['loss']:.2f} {metric_name(next(iter(point.metrics), 'f1'))}"
     heading = f"**As the papers count, every input padded to {escape(length)}:**"
     return f"{own}.\n\n{heading} {theirs}. The two are not comparable."
 

@@ -14,7 +14,7 @@ from zoo.engines import runs_graph, runs_int8
 from zoo.errors import UserError
 from zoo.hub import TAG
 from zoo.lengths import PAPER_TOKENS
-from zoo.metrics import OTHER_KEYS, is_few, listed, scores_of, shown, timed_on, whole
+from zoo.metrics import OTHER_KEYS, is_few, listed, metric_name, scores_of, timed_on, whole
 from zoo.task_types import TASK_TYPES
 from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TEXTS, TOKENS
 from zoo.yaml_files import parse_yaml
@@ -144,7 +144,7 @@ def read(card: str) -> dict[str, Any]:
 
 def columns(front: Front, tokens: int = PAPER_TOKENS) -> tuple[str, ...]:
     """Heads of the front's table, its lengths given for inputs of so many tokens."""
-    return (*FIRST, *map(shown, front.full.metrics), LAST[0], f"{LAST[1]} {tokens}")
+    return (*FIRST, *map(metric_name, front.full.metrics), LAST[0], f"{LAST[1]} {tokens}")
 
 
 def _is_head(row: list[str]) -> bool:
@@ -198,7 +198,8 @@ def _metadata(entry: Entry, license: str | None = None, added: Collection[str] =
     data["budget_zoo"] = {key: value for key, value in facts.items() if value}
     dataset = entry.metrics.get("dataset")
     scores = [
-        {"type": key, "name": shown(key), "value": round(value, 4)} for key, value in scores_of(entry.metrics).items()
+        {"type": key, "name": metric_name(key), "value": round(value, 4)}
+        for key, value in scores_of(entry.metrics).items()
     ]
     if dataset and scores:
         data["datasets"] = [dataset]
@@ -269,7 +270,7 @@ def measured(entry: Entry) -> str:
         return ""
     scores = scores_of(entry.metrics)
     facts = {key: value for key, value in entry.metrics.items() if OTHER_KEYS.get(key, key) not in scores}
-    rows = [f"| {shown(key)} | {value:.2f} |" for key, value in scores.items()]
+    rows = [f"| {metric_name(key)} | {value:.2f} |" for key, value in scores.items()]
     table = "| score | of 100 |\n|---|--:|\n" + "\n".join(rows) + "\n\n" if rows else ""
     if rows and is_few(count := whole(entry.metrics.get("n"))):
         table += f"Of {count} examples only: others would move these scores by points.\n\n"
@@ -311,13 +312,13 @@ def _front(front: Front, tokens: int) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     text = (
         "## Budgets\n\nOne int8 graph serves every budget. MACs are a share of the same model at full length on "
-        f"**unpadded** inputs.\n\n![{shown(front.metric)} against compute](front.png)\n\n" + "\n".join(lines)
+        f"**unpadded** inputs.\n\n![{metric_name(front.metric)} against compute](front.png)\n\n" + "\n".join(lines)
     )
     stamp = dict(front.measured_on)
     padded = stamp.pop(f"padded_to_{tokens}", None)
     if padded:
         share, loss = f"{100 * padded['macs_ratio']:.1f} %", padded["loss"]
-        lost = f"{abs(loss):.2f} {shown(front.metric)} {'below' if loss >= 0 else 'above'} full length"
+        lost = f"{abs(loss):.2f} {metric_name(front.metric)} {'below' if loss >= 0 else 'above'} full length"
         text += (
             f"\n\nThe papers count otherwise: token counts at inputs **padded to {tokens}**, where most of what is "
             f"dropped is padding. So counted, the lengths {padded['lengths']} take {share} of the MACs, with "

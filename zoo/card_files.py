@@ -14,7 +14,7 @@ import yaml
 from zoo.checkpoints import RAW, SIGMOID, SOFTMAX
 from zoo.engines import engine_class, names, runs_int8
 from zoo.errors import UserError
-from zoo.metrics import listed, scores_of, shown
+from zoo.metrics import listed, metric_name, scores_of
 from zoo.settings import get_settings
 from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TEXTS, TOKENS
 from zoo.yaml_files import parse_yaml
@@ -188,7 +188,7 @@ def picture(front: Front) -> bytes:
         axes.plot(shares, scores, "o", color="#a8a29e", markersize=4, label="beaten", zorder=1)
     axes.plot(100 * front.full.macs_ratio, front.full.score, "s", color="#b45309", label="full length")
     axes.set_xlabel("MACs, percent of the unpadded full model")
-    axes.set_ylabel(shown(front.metric))
+    axes.set_ylabel(metric_name(front.metric))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     data = io.BytesIO()
@@ -209,7 +209,7 @@ def eval_results(entry: Entry) -> bytes | None:
     key, value = next(iter(scores.items()))
     others = listed({name: score for name, score in scores.items() if name != key})
     n, split = entry.metrics.get("n"), entry.metrics.get("split")
-    notes = [shown(key), others, f"split {split}" if split else "", f"{n} examples" if n else ""]
+    notes = [metric_name(key), others, f"split {split}" if split else "", f"{n} examples" if n else ""]
     notes += [f"{entry.metrics['engine']} on {entry.metrics.get('cpu', 'CPU')}"] if "engine" in entry.metrics else []
     result: dict[str, Any] = {
         "dataset": {"id": dataset, "task_id": str(entry.metrics.get("config") or "default")},

@@ -353,7 +353,7 @@ def _task(config: dict[str, Any], name: str) -> str:
 
 def folder_here(name: str) -> Path | None:
     """The folder of this machine that `checkpoint_of` takes a name for, unread; None for what is elsewhere."""
-    with suppress(OSError, RuntimeError):  # nobody's home, or far too long
+    with suppress(OSError, RuntimeError):  # `~name` of nobody here, or far too long
         for folder in (Path(name).expanduser(), MODELS / name):
             if (folder / "config.json").is_file():
                 return folder

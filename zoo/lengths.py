@@ -15,7 +15,7 @@ from zoo.checkpoints import embedding_size, head_size, is_widened, normalized
 from zoo.errors import UserError
 from zoo.families import FAMILIES
 from zoo.files import read_json, write_json
-from zoo.metrics import METRIC_NAMES, shown
+from zoo.metrics import METRIC_NAMES, metric_name
 from zoo.significance import is_learned
 from zoo.sizes import MOST
 from zoo.tasks import QUESTIONS, TEXTS
@@ -320,7 +320,7 @@ class Front:
             raise UserError(f"A budget is a number in one of {', '.join(UNITS)}: got {value!r} in {unit!r}.")
         points = self.everything
         if unit == "loss":
-            metric = shown(self.metric)
+            metric = metric_name(self.metric)
             fit = [p for p in points if self.full.score - p.score <= value + 1e-9]
             if fit:
                 best = min(fit, key=lambda p: p.macs_ratio)
@@ -347,7 +347,7 @@ class Front:
         if stored is None or any(p.p50_ms is None for p in self.points):
             raise UserError(
                 "This front holds no latencies: choose a budget in percent of compute or in points of "
-                f"{shown(self.metric)}."
+                f"{metric_name(self.metric)}."
             )
         scale = (full_ms or stored) / stored
         if unit == "ms":

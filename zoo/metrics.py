@@ -26,7 +26,7 @@ METRIC_NAMES = {
 OTHER_KEYS = {"exact_match": "em", "matthews_correlation": "matthews", "pearsonr": "pearson", "spearmanr": "spearman"}
 
 
-def shown(key: str) -> str:
+def metric_name(key: str) -> str:
     """The name of a metric for people; a key that is not known stands for itself."""
     return METRIC_NAMES.get(OTHER_KEYS.get(key, key), key)
 
@@ -42,7 +42,7 @@ def scores_of(facts: Mapping[str, Any]) -> dict[str, float]:
 
 def listed(scores: Mapping[str, float], digits: int = 2) -> str:
     """Scores in a line, `F1 75.93, EM 64.53` for example; what is no metric is left out."""
-    return ", ".join(f"{shown(key)} {value:.{digits}f}" for key, value in scores_of(scores).items())
+    return ", ".join(f"{metric_name(key)} {value:.{digits}f}" for key, value in scores_of(scores).items())
 
 
 def is_few(n: int | None) -> bool:
@@ -57,7 +57,7 @@ def counted(n: int | None) -> str:
 
 def scored(key: str, value: float, n: int | None, digits: int = 1) -> str:
     """A score as it is shown everywhere: `F1 82.7 (n = 10,570)`."""
-    return f"{shown(key)} {value:.{digits}f} ({counted(n)})"
+    return f"{metric_name(key)} {value:.{digits}f} ({counted(n)})"
 
 
 def whole(value: object) -> int | None:

@@ -19,15 +19,15 @@ METHOD = "aimet-int8"  # of an int8 entry that `compress.aimet.stages` made
 
 def in_run(root: Path) -> Path | None:
     """The folder of a run's simulation, None where there is none yet."""
-    return _held(root / "aimet")
+    return _if_stored(root / "aimet")
 
 
 def in_entry(entry: Entry, whole: Entry | None) -> Path | None:
     """The folder of an entry's simulation: its own, that of the float entry beside it, or the int8 graph that says it
     all."""
-    beside = _held(whole.folder) if whole else None
+    beside = _if_stored(whole.folder) if whole else None
     graph = entry.folder if entry.method == METHOD and (entry.folder / MODEL_FILE).is_file() else None
-    return _held(entry.folder) or beside or graph
+    return _if_stored(entry.folder) or beside or graph
 
 
 def open_engine(folder: Path, threads: int) -> SimulatedEngine:
@@ -36,18 +36,18 @@ def open_engine(folder: Path, threads: int) -> SimulatedEngine:
     Raises:
         UserError: see `compress.aimet.simulation.open_simulated`.
     """
-    return SimulatedEngine(open_simulated(folder) if _held(folder) else of_graph(folder), threads)
+    return SimulatedEngine(open_simulated(folder) if _if_stored(folder) else of_graph(folder), threads)
 
 
 def facts(folder: Path) -> dict[str, Any]:
     """What was rounded, and how: `compress.aimet.simulation.Settings` and AIMET's version."""
-    return read_json(folder / SETTINGS) if _held(folder) else facts_of(folder)
+    return read_json(folder / SETTINGS) if _if_stored(folder) else facts_of(folder)
 
 
-def named(facts: dict[str, Any]) -> str:
-    """The same in a few words."""
+def summary(facts: dict[str, Any]) -> str:
+    """One line for the report: bits and scope."""
     return f"W{facts['weight_bits']}A8 simulated, scope {facts['scope']}"
 
 
-def _held(folder: Path) -> Path | None:
+def _if_stored(folder: Path) -> Path | None:
     return folder if all((folder / file).is_file() for file in (STATE, SETTINGS)) else None

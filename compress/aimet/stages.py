@@ -24,7 +24,7 @@ from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn, start
 from compress.learn.student import Student, Workplace
 from compress.recipe.aimet import AimetRecipe
-from compress.recipe.stage import StageContext, trained_in
+from compress.recipe.stage import StageContext, float_checkpoint
 from compress.results import evaluate as report
 from compress.results import package as entries
 from compress.tasks.subject import Subject
@@ -64,7 +64,7 @@ def aimet(ctx: StageContext[AimetRecipe]) -> dict[str, Any]:
         UserError: the checkpoint is not fine-tuned for the task, or aimet-torch is missing or broken.
     """
     recipe, subject = ctx.recipe, subject_of(ctx.recipe)
-    source, _ = trained_in(ctx)
+    source, _ = float_checkpoint(ctx)
     _check_head(source, subject)
     tokenizer = _tokenizer(ctx, source)
     data = training_samples(recipe, tokenizer, recipe.aimet)
@@ -192,6 +192,6 @@ def _provenance(recipe: AimetRecipe, learned: Path, scores: dict[str, Any]) -> d
             else {}
         ),
         **({"attention mask in the simulation": aimet.mask} if aimet.scope == "full" else {}),
-        "simulated scores": f"{metrics.shown(first)} {scores['simulated'][first]:.2f}, "
+        "simulated scores": f"{metrics.metric_name(first)} {scores['simulated'][first]:.2f}, "
         f"float {scores['float'][first]:.2f}",
     }

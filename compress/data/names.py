@@ -15,18 +15,18 @@ HELD_OUT = "held-out"  # as a source to search or choose on: texts that are kept
 HELD_PART = 20  # one in so many
 
 
-def called(dataset: Any, part: str) -> str:
+def data_name(dataset: Any, part: str) -> str:
     """What a recipe's data to train on, to choose by or to report on are called."""
     task, source = find_task(dataset.task), getattr(dataset, part)
     if source == HELD_OUT:
-        return f"{called(dataset, 'train')}: one text in {HELD_PART}, held out of the training"
+        return f"{data_name(dataset, 'train')}: one text in {HELD_PART}, held out of the training"
     if task.type.has_articles:
-        return task.hub if source == OWN else shown(source)
-    where = f"{task.hub} ({task.config}, {task.split(part)})" if source == OWN else shown(source)
+        return task.hub if source == OWN else short_name(source)
+    where = f"{task.hub} ({task.config}, {task.split(part)})" if source == OWN else short_name(source)
     return f"{task.title}: {where}"
 
 
-def shown(source: str) -> str:
+def short_name(source: str) -> str:
     """A name without the folders that it lies in; a Hub id stays whole."""
     is_path = source.startswith(("/", ".", "~", "$")) or is_table(source) or Path(source).exists()
     return Path(source).name if is_path else source

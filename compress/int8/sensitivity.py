@@ -116,7 +116,7 @@ def measure(
     names, kind = operators(model), compared_as(model.config)
     divergences: dict[str, float] = {}
     for done, name in enumerate(names):
-        with alone(model, integers, name):
+        with only_rounded(model, integers, name):
             divergences[name] = divergence(answers(model, batches), exact, kind)
         if progress:
             progress(done + 1, len(names))
@@ -127,7 +127,7 @@ def measure(
 
 
 @contextmanager
-def alone(model: LengthAdaptiveModel, integers: Weights, name: str) -> Generator[None]:
+def only_rounded(model: LengthAdaptiveModel, integers: Weights, name: str) -> Generator[None]:
     """Within, `name` of the model computes as the integer graph does; afterwards it is in float again."""
     modules = [model.words] if name == WORDS else linears(model)[name]
     before = [{key: value.clone() for key, value in module.state_dict().items()} for module in modules]

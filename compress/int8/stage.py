@@ -18,7 +18,7 @@ from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.nas import NasRecipe
 from compress.recipe.prune_once import PruneOnceRecipe
 from compress.recipe.quantize import QuantizeRecipe
-from compress.recipe.stage import StageContext, trained_in
+from compress.recipe.stage import StageContext, float_checkpoint
 from compress.recipe.train import TrainRecipe
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of
@@ -34,7 +34,7 @@ from zoo.pretrained import Pretrained
 def run(ctx: StageContext[QuantizeRecipe | TrainRecipe | PruneOnceRecipe | NasRecipe]) -> dict[str, Any]:
     """Stage `quantize` of recipes that search no lengths: a float checkpoint -> the int8 file, and `configs.json` with
     the lengths to report on."""
-    folder, _ = trained_in(ctx)
+    folder, _ = float_checkpoint(ctx)
     learned = load_ranges(folder / RANGES_FILE) if (folder / RANGES_FILE).is_file() else None
     configs = ladder(read_config(folder), ctx.recipe.budgets)
     ctx.progress.update(0, 1)
@@ -55,7 +55,7 @@ def at_front(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     recipe, front = ctx.recipe, Front.load(ctx.inputs["search"] / "front.json")
     read = partial(calibration_windows, recipe)
     configs = [point.config for point in front.everything]
-    checkpoint, settings = trained_in(ctx)[0], recipe.quantize
+    checkpoint, settings = float_checkpoint(ctx)[0], recipe.quantize
     if settings.neural_compressor:
         inc.backend()
     ready = calibrate_checkpoint(checkpoint, settings, read, configs, load=loader(recipe))

@@ -98,7 +98,7 @@ def estimate(recipe: Kind) -> Estimate:
     return answer(basis, round(minutes, 1))
 
 
-def told(estimate: Estimate) -> str:
+def in_words(estimate: Estimate) -> str:
     """An estimate in a line: time, memory and disk."""
     minutes = estimate["minutes"]
     took = "a time that is not known before" if minutes is None else f"about {duration(60 * minutes)}"

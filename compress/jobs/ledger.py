@@ -27,7 +27,7 @@ from compress.jobs.postgres import Session
 from compress.recipe.kind import Kind
 from compress.recipe.layout import JOB, PROGRESS
 from compress.recipe.load import save
-from compress.run.traces import standing
+from compress.run.traces import latest_step
 from zoo.errors import UserError
 from zoo.files import write_json, write_text
 from zoo.settings import get_settings
@@ -322,7 +322,7 @@ def _row_in(folder: Path) -> dict[str, Any]:
 
 def _made(folder: Path, row: Mapping[str, Any]) -> Job:
     stored = {key: row[key] for key in row if key in _STORED}
-    job = Job(**stored, folder=folder, **standing(folder / PROGRESS))
+    job = Job(**stored, folder=folder, **latest_step(folder / PROGRESS))
     return replace(job, eta_s=None) if job.state == "queued" else job
 
 

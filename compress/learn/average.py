@@ -8,7 +8,7 @@ import torch
 
 from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
-from compress.recipe.stage import StageContext, trained_in
+from compress.recipe.stage import StageContext, float_checkpoint
 from compress.tasks.subjects import subject_of
 from zoo.catalog import checkpoint_of
 from zoo.errors import UserError
@@ -28,7 +28,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     Raises:
         UserError: a checkpoint is of another shape or has other words.
     """
-    settings, trained = ctx.recipe.average, trained_in(ctx)[0]
+    settings, trained = ctx.recipe.average, float_checkpoint(ctx)[0]
     if not settings.checkpoints:
         return {}
     count = len(settings.checkpoints)

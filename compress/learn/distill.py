@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-from compress.data.names import shown
+from compress.data.names import short_name
 from compress.learn.precision import computing
 from compress.learn.student import Student, Workplace, tokenizer_of
 from compress.learn.teacher import Teacher, TeacherLogits, check_fit, check_reading, mark_of, teacher_for
@@ -146,7 +146,7 @@ def store_logits(
         mark = guidance.mark(folder, tokenizer)
         TeacherLogits.make(place.folder, guide, data, mark, place.progress, tokenizer.pad_token_id)
     size = sum(path.stat().st_size for path in place.folder.glob("*.f32"))
-    return {"teacher": shown(guidance.teacher), "samples": len(data), "bytes": size}
+    return {"teacher": short_name(guidance.teacher), "samples": len(data), "bytes": size}
 
 
 def distillation(guidance: Guidance, task_loss: Loss, student: Student[LengthAdaptiveModel], passes: int = 1) -> Loss:

@@ -30,7 +30,7 @@ from compress.learn.loop import Hook
 from compress.learn.student import Student, Workplace
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.length_groups import LengthDrop
-from compress.recipe.stage import StageContext, trained_in
+from compress.recipe.stage import StageContext, float_checkpoint
 from compress.tasks.dropping import bounds_of, dropping, sampled, smallest, surviving_layers
 from compress.tasks.losses import attention_hinge, divergence, of_answer, ranking
 from compress.tasks.samples import Forward, inputs_of
@@ -170,7 +170,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     the student's own full length.
     """
     recipe, subject = ctx.recipe, subject_of(ctx.recipe)
-    settings, source = recipe.length_drop, trained_in(ctx)[0]
+    settings, source = recipe.length_drop, float_checkpoint(ctx)[0]
     tokenizer = load_tokenizer(source)
     model = subject.load_model(source, settings.dropout, **dropping(settings), **_pooling(settings, source))
     model.attention_dropout = settings.attention_dropout

@@ -9,7 +9,7 @@ from typing import Any
 from compress.int8.graph import calibrate_checkpoint, calibration_windows, loader, store_graph
 from compress.learn.evolution import Candidate, Evolution, Space, config_of, filled, frontier, thinned
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
-from compress.recipe.stage import StageContext, trained_in
+from compress.recipe.stage import StageContext, float_checkpoint
 from compress.tasks.fanout import scorers
 from compress.tasks.judge import Judge
 from compress.tasks.lengths import drop_layers_of
@@ -27,7 +27,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     Raises:
         UserError: the examples to search on are also trained or reported on.
     """
-    recipe, subject, checkpoint = ctx.recipe, subject_of(ctx.recipe), trained_in(ctx)[0]
+    recipe, subject, checkpoint = ctx.recipe, subject_of(ctx.recipe), float_checkpoint(ctx)[0]
     settings = recipe.search
     if not recipe.trainings and not subject.has_head(read_config(checkpoint)):
         raise UserError(

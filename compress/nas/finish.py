@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from compress.data.names import called
+from compress.data.names import data_name
 from compress.nas.base import base_of, leave_torchrun
 from compress.nas.candidates import net_of
 from compress.nas.latency_table import time_again
@@ -92,7 +92,7 @@ def provenance(ctx: StageContext[NasRecipe], arch: str, latency: dict[str, Any],
     how = f"{setup['tokens']} tokens, batch {setup['batch']}, {setup['threads']} threads, {latency['mode']}"
     return {
         "architecture": arch,
-        "searched on": called(recipe.dataset, "validation"),
+        "searched on": data_name(recipe.dataset, "validation"),
         "search": f"{settings.strategy}, {settings.approach}, candidates scored by {settings.scoring}",
         "latency limit, ms": round(latency["limit_ms"], 3),
         **({} if latency["kept"] else {"latency limit": "not kept by the finished model"}),

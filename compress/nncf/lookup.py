@@ -22,7 +22,7 @@ def in_run(root: Path) -> Path | None:
 
 def in_entry(entry: Entry, whole: Entry | None) -> Path | None:
     """The folder of the int8 entry, whose graph says what was simulated: the entry itself, or the one beside it."""
-    if _held(entry):
+    if _says_it_all(entry):
         return entry.folder
     if whole is None:
         return None
@@ -30,7 +30,7 @@ def in_entry(entry: Entry, whole: Entry | None) -> Path | None:
     if not (beside / "entry.json").is_file() or not (beside / GRAPH).is_file():
         return None
     other = catalog.open_folder(beside)
-    return beside if _held(other) and other.full_precision == whole.folder.name else None
+    return beside if _says_it_all(other) and other.full_precision == whole.folder.name else None
 
 
 def open_engine(folder: Path, threads: int) -> SimulatedEngine:
@@ -49,11 +49,11 @@ def facts(folder: Path) -> dict[str, Any]:
     return {"of": "int8 graph"}
 
 
-def named(facts: dict[str, Any]) -> str:
-    """The same in a few words."""
+def summary(facts: dict[str, Any]) -> str:
+    """One line for the report: what was simulated, and where it rounds."""
     rounded = f", placement {facts['placement']}" if "placement" in facts else ""
     return f"NNCF simulated, {facts['of']}{rounded}"
 
 
-def _held(entry: Entry) -> bool:
+def _says_it_all(entry: Entry) -> bool:
     return entry.method == METHOD and (entry.folder / GRAPH).is_file()

@@ -60,8 +60,8 @@ def finetune(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
         config = read_config(checkpoint_of(recipe.model))
         if not subject_of(recipe).has_head(config):
             raise UserError(
-                f"{names.shown(recipe.model)} has not learned {recipe.dataset.task} yet: set finetune.apply to true, "
-                "or take a checkpoint that has."
+                f"{names.short_name(recipe.model)} has not learned {recipe.dataset.task} yet: set finetune.apply to "
+                "true, or take a checkpoint that has."
             )
     subject, settings = subject_of(recipe), recipe.finetune
     taken, seed = (recipe.model, recipe.tokenizer), recipe.training.seed
@@ -73,7 +73,7 @@ def finetune(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:
     if ctx.first:
         model.save(ctx.folder)
         tokenizer.save_pretrained(str(ctx.folder))
-    return {"taken": names.shown(ctx.recipe.model)}
+    return {"taken": names.short_name(ctx.recipe.model)}
 
 
 def teacher(ctx: StageContext[NncfRecipe]) -> dict[str, Any]:

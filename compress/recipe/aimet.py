@@ -156,7 +156,7 @@ class AimetRecipe(Trained):
         ),
     }
     takes_apart: ClassVar[bool] = True
-    simulation: ClassVar = Simulation("AIMET", "aimet", "compress.aimet.scoring")
+    simulation: ClassVar = Simulation("AIMET", "aimet", "compress.aimet.lookup")
     kind: Literal["aimet_w8a8"] = Field(default="aimet_w8a8", description="which method")
     dataset: Dataset
     finetune: FirstTraining = FirstTraining()

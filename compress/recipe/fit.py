@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.data.names import shown
+from compress.data.names import short_name
 from zoo.catalog import folder_here, stated
 from zoo.checkpoints import head_of, labels_of
 from zoo.errors import UserError
@@ -50,7 +50,7 @@ def misfits(name: str, config: Mapping[str, Any], wants: Wants) -> Iterator[str]
     family = FAMILIES.get(str(config.get("model_type")))
     if family is not None and (wants.apart and family.peculiarity or wants.pruned and _is_shared(family)):
         yield (
-            f"{shown(name)} is of the family {family.title}, which this recipe cannot take: {family.peculiarity}. "
+            f"{short_name(name)} is of the family {family.title}, which this recipe cannot take: {family.peculiarity}. "
             f"{OTHERS}"
         )
     folder = folder_here(name)
@@ -58,16 +58,16 @@ def misfits(name: str, config: Mapping[str, Any], wants: Wants) -> Iterator[str]
         made_from = str(stated(folder).get("base_model") or "")
         other = f", such as {made_from}," if made_from else ""
         yield (
-            f"{shown(name)} has its weights in eight bits alone, and a recipe starts from float weights: take a "
+            f"{short_name(name)} has its weights in eight bits alone, and a recipe starts from float weights: take a "
             f"checkpoint that has them{other} instead."
         )
     if wants.head and not has_head(wants.task, config, wants.labels):
         title = wants.task.title or wants.task.name
         switch = "set finetune.apply to true, " if wants.switch else ""
         yield (
-            f"{shown(name)} {_gives(config)}, and nothing is trained here that could make a head for {title}: {switch}"
-            "take a checkpoint that was fine-tuned for it, a recipe that trains, or another task. If its outputs are "
-            "the task's under other names, say so by dataset.labels."
+            f"{short_name(name)} {_gives(config)}, and nothing is trained here that could make a head for {title}: "
+            f"{switch}take a checkpoint that was fine-tuned for it, a recipe that trains, or another task. If its "
+            "outputs are the task's under other names, say so by dataset.labels."
         )
 
 

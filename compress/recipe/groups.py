@@ -37,7 +37,7 @@ LEARNED = ("columns", "label_values", "max_train_examples", "skip", "titles", "t
 
 
 class Tasked(Group):
-    """What both groups of data answer alike."""
+    """Fields that `Dataset` and `Questions` share."""
 
     task: str = Field(
         default="squad",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field, PrivateAttr
 
 from compress.children import NO_RAY
-from compress.data.names import called, shown
+from compress.data.names import data_name, short_name
 from compress.recipe import groups, heard
 from compress.recipe.fit import Wants, misfits
 from compress.recipe.groups import Evaluate, Group, Learning, Training
@@ -189,10 +189,10 @@ class Kind(Group, ABC):
         teacher = distill.teacher if distill and distill.apply else None
         return {
             "recipe": self.kind,
-            "trained from": shown(self.model),
-            "trained on": called(data, "train"),
+            "trained from": short_name(self.model),
+            "trained on": data_name(data, "train"),
             **{key: ", ".join(patterns) for key, patterns in titles.items() if patterns},
-            **({"taught by": shown(teacher)} if teacher else {}),
+            **({"taught by": short_name(teacher)} if teacher else {}),
         }
 
 
@@ -284,7 +284,7 @@ def _unfit_as(recipe: Kind, key: str, name: str) -> Iterator[str]:
         yield from recipe.unheard_of(row)
     elif row:
         yield (
-            f"{as_a_whole(row, titles())}, and the recipe {recipe.kind} needs that of its {key}: {shown(name)} "
+            f"{as_a_whole(row, titles())}, and the recipe {recipe.kind} needs that of its {key}: {short_name(name)} "
             "cannot be taken. Take the recipe static_int8 or dynamic_int8 for it, or another checkpoint."
         )
     if config:

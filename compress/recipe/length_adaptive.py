@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from compress.data.names import called, shown
+from compress.data.names import data_name, short_name
 from compress.recipe.groups import (
     Dataset,
     Evaluate,
@@ -170,10 +170,10 @@ class LengthAdaptiveRecipe(Trained):
         facts, averaged = super().origin(), self.average.checkpoints
         return {
             **self._trained(facts),
-            "searched on": called(self.dataset, "validation"),
+            "searched on": data_name(self.dataset, "validation"),
             "search objective": self.search.objective,
             **facts,
             **({"tokens ranked by": RANKED[self.length_drop.significance]} if self.length_drop.apply else {}),
             **({"vectors are means of": POOLED[self.length_drop.pooled]} if self.length_drop.pooled else {}),
-            **({"averaged with": ", ".join(map(shown, averaged))} if averaged else {}),
+            **({"averaged with": ", ".join(map(short_name, averaged))} if averaged else {}),
         }

@@ -173,7 +173,7 @@ class NncfRecipe(Trained):
         ),
     }
     takes_apart: ClassVar[bool] = True
-    simulation: ClassVar = Simulation("NNCF", "nncf", "compress.nncf.scoring")
+    simulation: ClassVar = Simulation("NNCF", "nncf", "compress.nncf.lookup")
     kind: Literal["nncf"] = Field(default="nncf", description="which method")
     nncf_config: Place | None = Field(
         default=None, description="NNCF's JSON configuration: a file's name or what it holds; null: none"

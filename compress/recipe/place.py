@@ -68,7 +68,11 @@ def on_disk(name: str) -> Path | None:
     try:
         path = Path(name).expanduser()
         return path if name not in WORDS and path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # far too long, as a configuration written out, or nobody's home
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ):  # far too long, as a configuration written out, or nobody's `~name`
         return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.metrics import shown
+from zoo.metrics import metric_name
 from zoo.tasks import TASKS
 
 HEAD = ("published for", "by recipe", "task", "metric", "full precision", "compressed")
@@ -41,7 +41,7 @@ class Published:
         task = TASKS[self.task].title
         small = f"{self.small:.2f}" + (f" {self.note}" if self.note else "")
         full = "" if self.full is None else f"{self.full:.2f}"
-        return self.system, f"`{self.recipe}`", task, shown(self.metric), full, small
+        return self.system, f"`{self.recipe}`", task, metric_name(self.metric), full, small
 
 
 def _glue(task: str, metric: str, full: float, small: float) -> Published:
@@ -81,7 +81,7 @@ PUBLISHED = (
 GLUE_MEANS = (83.23, 82.63)  # of AIMET's eight columns, as its document states them
 
 
-def beside(facts: Mapping[str, Any]) -> list[Published]:
+def figures_for(facts: Mapping[str, Any]) -> list[Published]:
     """What was published for the kind of recipe and the task of an entry.
 
     Args:
@@ -100,12 +100,12 @@ def remark(facts: Mapping[str, Any]) -> str:
     """What was published for the kind of recipe and the task of an entry, in a sentence; empty where nothing was.
 
     Args:
-        facts: as of `beside`.
+        facts: as of `figures_for`.
     """
     parts = [
-        f"{one.system}: {shown(one.metric)} "
+        f"{one.system}: {metric_name(one.metric)} "
         + (f"{one.full:.2f} in full precision, " if one.full is not None else "")
         + f"{one.small:.2f} compressed{f' {one.note}' if one.note else ''}"
-        for one in beside(facts)
+        for one in figures_for(facts)
     ]
     return f"Published for this method and task: {'; '.join(parts)}." if parts else ""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from compress.data.names import called, shown
+from compress.data.names import data_name, short_name
 from compress.recipe.groups import Budgets, Evaluate, PackageInt8, Quantize, Questions, Reading
 from compress.recipe.kind import Kind, int8
 from compress.recipe.place import Place
@@ -86,7 +86,7 @@ class QuantizeRecipe(Kind):
     def origin(self) -> dict[str, Any]:
         return {
             "recipe": self.kind,
-            "quantized from": shown(self.model),
+            "quantized from": short_name(self.model),
             "quantization": self.quantize.approach,
-            **({"calibrated on": called(self.dataset, "train")} if self.quantize.approach == "static" else {}),
+            **({"calibrated on": data_name(self.dataset, "train")} if self.quantize.approach == "static" else {}),
         }

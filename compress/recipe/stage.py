@@ -96,7 +96,7 @@ class Stage:
         return getattr(importlib.import_module(module), name)
 
 
-def trained_in(ctx: StageContext[Any]) -> tuple[Path, bool]:
+def float_checkpoint(ctx: StageContext[Any]) -> tuple[Path, bool]:
     """The float checkpoint that the run has trained or taken, and whether others can find it (see `source_of`)."""
     for name, stage in reversed(ctx.recipe.stages.items()):
         if stage.checkpoint and name in ctx.inputs and (ctx.inputs[name] / "model.safetensors").is_file():

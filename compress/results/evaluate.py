@@ -15,7 +15,7 @@ from compress.data.names import OWN
 from compress.data.texts import TextExample, draw, fingerprint, has_split, load_texts
 from compress.progress import Progress
 from compress.recipe.groups import Evaluate
-from compress.recipe.stage import StageContext, trained_in
+from compress.recipe.stage import StageContext, float_checkpoint
 from compress.tasks.judge import Judge, interleaved, nearest
 from compress.tasks.lengths import effective, unheard
 from compress.tasks.subject import Subject, Tell
@@ -150,7 +150,7 @@ def evaluate(
     examples = subject.load("evaluation", settings.max_questions, ctx.recipe.seed)
     fingerprints = trained_on(ctx)
     subject.refuse_overlap(fingerprints, examples)
-    others, lacking = beside(ctx, subject, fingerprints) if models else ([], "")
+    others, lacking = texts_beside(ctx, subject, fingerprints) if models else ([], "")
     folder, own = ctx.inputs["quantize"], settings.null_threshold
     judge = Judge(folder, ctx.recipe, examples, own) if "int8" in models else None
     searched = _searched(ctx) if judge else {}
@@ -233,7 +233,7 @@ def evaluate(
     return Report({**scores, "measured_on": stamp}, contenders, {**facts, "n": len(examples)})
 
 
-def beside(ctx: StageContext[Any], subject: Subject[Any], seen: set[str]) -> tuple[list[TextExample], str]:
+def texts_beside(ctx: StageContext[Any], subject: Subject[Any], seen: set[str]) -> tuple[list[TextExample], str]:
     """Texts of the task that is reported beside the recipe's (MNLI mismatched), where they are at hand; none that the
     model was trained on.
 
@@ -257,14 +257,14 @@ def _threshold(ctx: StageContext[Any], subject: Subject[Any]) -> str:
     """By what threshold "no answer" won in a report that it could win in; empty where that is 0."""
     if subject.reported.name != ABLE:
         return ""
-    config = with_threshold(read_config(trained_in(ctx)[0]), ctx.recipe.evaluate.null_threshold)
+    config = with_threshold(read_config(float_checkpoint(ctx)[0]), ctx.recipe.evaluate.null_threshold)
     threshold = threshold_in(config)
     return f"“no answer” where its score is above the best span's by more than {threshold:g}" if threshold else ""
 
 
 def _transformers(ctx: StageContext[Any]) -> str:
     """The engine of a float model that transformers computes; empty where this program's own encoder does."""
-    folder, _ = trained_in(ctx)
+    folder, _ = float_checkpoint(ctx)
     return full_precision(folder) if encoder_of(read_config(folder)) else ""
 
 
@@ -320,7 +320,7 @@ def latencies(
     opens = {one.name: one.open for one in extra}
     if with_float:
         opens["float"] = partial(open_float, float_folder(ctx), threads)
-    source, _ = trained_in(ctx)
+    source, _ = float_checkpoint(ctx)
     window = nearest(subject.windows(load_tokenizer(source), examples), settings.latency_tokens)
     whole = LengthConfig.full(Shape.from_config(read_config(source)).layers)
     calls = {name: partial(run_one, open_it(), window, whole) for name, open_it in opens.items()}
@@ -334,7 +334,7 @@ def latencies(
 def float_folder(ctx: StageContext[Any]) -> Path:
     """Where the float model lies that is scored: a published one as it is, else in half precision in the stage's own
     `float/`."""
-    source, published = trained_in(ctx)
+    source, published = float_checkpoint(ctx)
     return source if published else ctx.folder / "float"
 
 
@@ -345,7 +345,7 @@ def score_float(
 
     A checkpoint that is published already, and was only quantized here, is scored as it is.
     """
-    source, published = trained_in(ctx)
+    source, published = float_checkpoint(ctx)
     folder, tokenizer = float_folder(ctx), load_tokenizer(source)
     if not published:
         subject.load_float(source).save(folder, torch.float16)

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from compress.data.fingerprints import TRAINED_ON, save_fingerprints
-from compress.data.names import shown
+from compress.data.names import short_name
 from compress.learn.pruning.report import zeros_left, zeros_stored
 from compress.recipe import published
-from compress.recipe.stage import StageContext, trained_in
+from compress.recipe.stage import StageContext, float_checkpoint
 from compress.results.evaluate import NEURAL_COMPRESSOR, SCORES
 from compress.results.verify import verify_loading
 from compress.tasks.subjects import subject_of, trained_on
@@ -84,7 +84,7 @@ def package(
     about = {
         "task": task.type.name,
         "license": settings.license,
-        "base_model": settings.base_model or shown(recipe.model).partition("@")[0],
+        "base_model": settings.base_model or short_name(recipe.model).partition("@")[0],
         "provenance": provenance(ctx),
     }
     metrics = measured(evaluated, task.metrics)
@@ -106,7 +106,7 @@ def package(
             small = int8_content(settings.name + recipe.suffix, ctx.inputs["quantize"], evaluated, facts)
             contents.append(with_files(small, "int8"))
             contents += inc_contents(settings.name, ctx, facts, metrics)
-        trained = subject_of(recipe).load_model(trained_in(ctx)[0], new_head=False)
+        trained = subject_of(recipe).load_model(float_checkpoint(ctx)[0], new_head=False)
         return pack(ctx, about, contents, trained_on(ctx), trained)
 
 
@@ -188,7 +188,7 @@ def half_precision(ctx: StageContext[Any]) -> Generator[Path]:
     if (scored / "model.safetensors").is_file():
         yield scored
         return
-    source, folder = trained_in(ctx)[0], ctx.folder / DRAFT
+    source, folder = float_checkpoint(ctx)[0], ctx.folder / DRAFT
     try:
         subject_of(ctx.recipe).load_model(source, new_head=False).save(folder, torch.float16)
         load_tokenizer(source).save_pretrained(str(folder))
@@ -293,7 +293,7 @@ def provenance(ctx: StageContext[Any]) -> dict[str, Any]:
         **(read_json(more) if more.is_file() else {}),
         "seed": recipe.training.seed,
         "quantization": recipe.quantize.approach,
-        **({"zeros": zeros} if (zeros := zeros_left(trained_in(ctx)[0])) else {}),
+        **({"zeros": zeros} if (zeros := zeros_left(float_checkpoint(ctx)[0])) else {}),
         "date": machine()["date"],
         "versions": versions(),
     }

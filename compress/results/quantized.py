@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from compress.data.fingerprints import load_fingerprints
-from compress.data.names import shown
+from compress.data.names import short_name
 from compress.learn.pruning.report import zeros_left
 from compress.recipe.stage import StageContext, source_of
 from compress.results.package import float_content, inc_contents, int8_content, measured, pack
@@ -26,7 +26,7 @@ def package(ctx: StageContext[Any]) -> dict[str, Any]:
     about = {
         "task": subject_of(recipe).task.type.name,
         "license": settings.license or source.license or card.read(source.card).get("license") or "other",
-        "base_model": settings.base_model or source.base_model or shown(recipe.model).partition("@")[0],
+        "base_model": settings.base_model or source.base_model or short_name(recipe.model).partition("@")[0],
         "provenance": provenance(ctx),
     }
     metrics = measured(evaluated, subject_of(recipe).task.metrics)

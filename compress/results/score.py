@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 from compress.data.fingerprints import load_fingerprints
 from compress.data.intake import Intake
@@ -58,16 +58,8 @@ def score_entry(
     if budget is not None and config:
         raise UserError("Give either --budget or --config.")
     entry = catalog.find(name)
-    settings = read_config(entry.folder)
-    subject = subject_of_entry(entry, settings, task)
-    settings = with_threshold(settings, Asked.of(task).null_threshold)
-    intake = source if isinstance(source, Intake) else Intake(source)
-    source = intake.name
-    subject.task.refuse_unknown(intake.columns)
-    examples = subject.read(source, intake)
-    subject.refuse_overlap(load_fingerprints(entry.folder), examples)
-    if max_questions and max_questions < len(examples):
-        examples = random.Random(SEED).sample(examples, max_questions)
+    seen = load_fingerprints(entry.folder)
+    subject, settings, intake, examples = read_unseen(entry, source, seen, max_questions, SEED, task)
     chosen, notices = choose(entry, budget, config, subject.padded)
     runner, tokenizer = open_engine(engine or entry.engines[0], entry), load_tokenizer(entry.folder)
     lengths = chosen or LengthConfig.full(runner.layers)
@@ -87,7 +79,7 @@ def score_entry(
     return {
         "entry": entry.name,
         "task": subject.task.name,
-        "eval_file": source,
+        "eval_file": intake.name,
         "budget": budget,
         "config": list(lengths.fractions),
         "macs_ratio": macs_share(Shape.from_config(settings), counts, lengths),
@@ -102,6 +94,44 @@ def score_entry(
             *([subject.task.remark] if subject.task.remark else []),
         ],
     }
+
+
+class Unseen(NamedTuple):
+    """What a model is scored on: a task, its examples, and how they were read.
+
+    Attributes:
+        settings: the model's `config.json`, with the threshold that a person asks for.
+    """
+
+    subject: Subject[Any]
+    settings: dict[str, Any]
+    intake: Intake
+    examples: list[Any]
+
+
+def read_unseen(
+    entry: catalog.Entry, source: str | Intake, seen: set[str], limit: int | None, seed: int, task: str | Asked | None
+) -> Unseen:
+    """Examples that a model has not learned from.
+
+    Args:
+        entry: of the catalog.
+        source, task: as `score_entry` has them.
+        seen: fingerprints of what was learned from.
+        limit: so many examples at most, drawn with `seed`.
+
+    Raises:
+        UserError: as `score_entry`.
+    """
+    settings = read_config(entry.folder)
+    subject = subject_of_entry(entry, settings, task)
+    intake = source if isinstance(source, Intake) else Intake(source)
+    subject.task.refuse_unknown(intake.columns)
+    examples = subject.read(intake.name, intake)
+    subject.refuse_overlap(seen, examples)
+    if limit and limit < len(examples):
+        examples = random.Random(seed).sample(examples, limit)
+    return Unseen(subject, with_threshold(settings, Asked.of(task).null_threshold), intake, examples)
 
 
 def subject_of_entry(entry: catalog.Entry, settings: dict[str, Any], task: str | Asked | None = None) -> Subject[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import random
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ from compress.progress import Progress
 from compress.recipe.kind import Simulation
 from compress.recipe.load import KINDS, expanded, load
 from compress.recipe.stage import source_of
-from compress.results.score import subject_of_entry
+from compress.results.score import read_unseen
 from compress.tasks.subject import Asked
 from zoo import catalog
-from zoo.abstaining import with_threshold
-from zoo.checkpoints import read_config
 from zoo.engines import open_engine
 from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
@@ -37,8 +34,8 @@ def part_of(simulation: Simulation) -> Any:
 
     It has `in_run(root)` and `in_entry(entry, whole)`, the folder that holds the simulation or None (`whole`: the
     entry's full-precision model, if there is one);
-    `open_engine(folder, threads)`; `facts(folder)`, what was rounded, and how; and `named(facts)`, the same in a few
-    words.
+    `open_engine(folder, threads)`; `facts(folder)`, what was rounded, and how; and `summary(facts)`, the same in one
+    line.
     """
     return importlib.import_module(simulation.module)
 
@@ -65,17 +62,8 @@ def score_simulated(
     """
     kind, entry, place = places(name)
     part = part_of(SIMULATIONS[kind])
-    settings = read_config(entry.folder)
-    subject = subject_of_entry(entry, settings, task)
-    settings = with_threshold(settings, Asked.of(task).null_threshold)
-    intake = source if isinstance(source, Intake) else Intake(source)
-    source = intake.name
-    subject.task.refuse_unknown(intake.columns)
-    examples = subject.read(source, intake)
-    fingerprints = load_fingerprints(entry.folder) | load_fingerprints(place) | load_fingerprints(place.parent)
-    subject.refuse_overlap(fingerprints, examples)
-    if max_questions and max_questions < len(examples):
-        examples = random.Random(seed).sample(examples, max_questions)
+    seen = load_fingerprints(entry.folder) | load_fingerprints(place) | load_fingerprints(place.parent)
+    subject, settings, intake, examples = read_unseen(entry, source, seen, max_questions, seed, task)
     threads, tokenizer = get_settings().threads, load_tokenizer(entry.folder)
     if has_tensors(entry.folder):
         beside, engine = "float", TorchEngine.open(entry.folder, threads)
@@ -101,7 +89,7 @@ def score_simulated(
     return {
         "entry": name,
         "task": subject.task.name,
-        "eval_file": source,
+        "eval_file": intake.name,
         "n": n,
         **scores,
         "loss": scores[beside][first] - scores["simulated"][first],
@@ -117,12 +105,12 @@ def score_simulated(
     }
 
 
-def told(report: dict[str, Any]) -> str:
+def side_by_side(report: dict[str, Any]) -> str:
     """What `score_simulated` returned, for people: a line each for fp32 and the simulation, and what they are of."""
     noun = find_task(report["task"]).type.noun
     one = next(one for one in SIMULATIONS.values() if one.by == report["by"])
     part = part_of(one)
-    title = part.named(report["simulation"])
+    title = part.summary(report["simulation"])
     width = len(title)
     beside, label = ("float", "fp32") if "float" in report else ("int8", "int8")
     lines = [

@@ -94,7 +94,7 @@ def check_places(recipe: Kind, stages: Mapping[str, Stage]) -> None:
     for name, stage in stages.items():
         for place in _names(recipe, stage, but=("dataset", "train")):
             path = Path(place)
-            with suppress(RuntimeError):  # nobody's home: it is not there
+            with suppress(RuntimeError):  # `~name` of nobody here: it is not there
                 path = path.expanduser()
             local = path.is_absolute() or place.startswith((".", "~")) or is_table(path)
             if local and not path.exists():
@@ -114,7 +114,7 @@ def _names(recipe: Kind, stage: Stage, but: Keys = ()) -> Iterator[str]:
 
 
 def _parts(recipe: Kind, stage: Stage) -> dict[str, Any]:
-    """What of a recipe decides what comes out of a stage, less what is as by default."""
+    """The part of the recipe that decides what the stage makes, defaults left out."""
     data, idle = recipe.model_dump(mode="json", exclude_defaults=True), set(marked(type(recipe), Mark.IDLE))
     learned = recipe.dataset.learned_from()
     parts: dict[str, Any] = {"dataset": learned} if "dataset.train" in stage.parts and "task" in learned else {}

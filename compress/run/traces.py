@@ -15,21 +15,21 @@ from zoo.yaml_files import parse_yaml
 TAIL, LONGEST = 65_536, 4_194_304  # bytes that are read from the end of a file: at first, and at most
 
 
-def standing(path: Path) -> dict[str, Any]:
+def latest_step(path: Path) -> dict[str, Any]:
     """`stage`, `step`, `total` and `eta_s` by the last lines of `progress.jsonl`."""
-    standing: dict[str, Any] = {"stage": None, "step": 0, "total": 0, "eta_s": None}
+    step: dict[str, Any] = {"stage": None, "step": 0, "total": 0, "eta_s": None}
     for text in reversed(_last_lines(path)):
         try:
             line = json.loads(text)
-            if standing["stage"] is None:
-                standing["stage"] = line["stage"]
-            if line["stage"] != standing["stage"]:
+            if step["stage"] is None:
+                step["stage"] = line["stage"]
+            if line["stage"] != step["stage"]:
                 break
             if "step" in line:
-                return {**standing, **{key: line[key] for key in ("step", "total", "eta_s")}}
+                return {**step, **{key: line[key] for key in ("step", "total", "eta_s")}}
         except (ValueError, KeyError, TypeError):
             continue  # half a line of a process that was killed
-    return standing
+    return step
 
 
 def tail(path: Path, lines: int = 200) -> str:

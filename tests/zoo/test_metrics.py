@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from zoo.metrics import METRIC_NAMES, counted, is_few, listed, scored, scores_of, shown, timed_on, whole
+from zoo.metrics import METRIC_NAMES, counted, is_few, listed, metric_name, scored, scores_of, timed_on, whole
 
 
 def test_keys_have_names_for_people():
-    assert (shown("f1"), shown("em"), shown("accuracy"), shown("matthews")) == ("F1", "EM", "Accuracy", "Matthews")
-    assert shown("exact_match") == "EM" and shown("bleu") == "bleu"
+    assert [*map(metric_name, ("f1", "em", "accuracy", "matthews"))] == ["F1", "EM", "Accuracy", "Matthews"]
+    assert metric_name("exact_match") == "EM" and metric_name("bleu") == "bleu"
     assert len(set(METRIC_NAMES.values())) == len(METRIC_NAMES)
 
 

@@ -22,7 +22,7 @@ from zoo.fastest import default_engine
 from zoo.latency import Timing
 from zoo.lengths import Choice
 from zoo.measuring import time_in_turn
-from zoo.metrics import counted, shown, whole
+from zoo.metrics import counted, metric_name, whole
 
 LEAST, MOST = 2, 4
 LETTERS = "ABCD"
@@ -177,7 +177,7 @@ def tabulate(contestants: Sequence[Contestant]) -> str:
             *times,
             ratio,
             size(c.entry.bytes),
-            f"{c.score:.1f}{'' if scored != SCORE else f' {shown(c.metric)}'} ({counted(c.n)})"
+            f"{c.score:.1f}{'' if scored != SCORE else f' {metric_name(c.metric)}'} ({counted(c.n)})"
             if c.score is not None
             else "",
         )
@@ -188,7 +188,7 @@ def tabulate(contestants: Sequence[Contestant]) -> str:
 def score_name(contestants: Sequence[Contestant]) -> str:
     """What the scores are called: the metric's name where all are of one."""
     metrics = {c.metric for c in contestants if c.score is not None}
-    return shown(metrics.pop()) if len(metrics) == 1 else SCORE
+    return metric_name(metrics.pop()) if len(metrics) == 1 else SCORE
 
 
 def bars(contestants: Sequence[Contestant]) -> dict[str, dict[str, float | None]]:

@@ -9,7 +9,7 @@ import gradio as gr
 from pydantic import BaseModel
 
 from compress.jobs import goals
-from compress.jobs.estimate import duration, told
+from compress.jobs.estimate import duration, in_words
 from compress.recipe.load import KINDS, load, shipped
 from ui import people
 from ui.text import escape
@@ -73,7 +73,7 @@ def about(preset: Preset) -> str:
     if preset.key.startswith(EARLIER):
         return "The recipe of an earlier job."
     name, without = preset.key, goals.lacking(preset.key)
-    costs = f"Here it takes {told(goals.cost(name, goals.now()))}."
+    costs = f"Here it takes {in_words(goals.cost(name, goals.now()))}."
     parts = [goals.about(name), goals.needs(name), f"Cannot run here as it is: {without}" if without else costs]
     return " ".join(parts)
 

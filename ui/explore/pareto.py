@@ -14,7 +14,7 @@ from html import escape
 from ui import budget
 from ui.explore.rivals import Rival
 from zoo.lengths import Front, Point
-from zoo.metrics import counted, scored, shown, whole
+from zoo.metrics import counted, metric_name, scored, whole
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 370, 58, 22, 36, 58
 AXES = {"macs": "Compute, % of the full-length MACs", "ms": "Latency, ms (median)"}
@@ -70,10 +70,10 @@ def draw_front(
         return across, HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM)
 
     def name(point: Point, x: float) -> str:
-        return f"{shown(front.metric)} {point.score:.2f} at {x:.1f} {'%' if axis == 'macs' else 'ms'}"
+        return f"{metric_name(front.metric)} {point.score:.2f} at {x:.1f} {'%' if axis == 'macs' else 'ms'}"
 
     free, n = len(front.everything), whole(front.measured_on.get("n"))
-    lines = [_grid(x_ticks, y_ticks, at, AXES[axis], escape(f"{shown(front.metric)}, {counted(n)}"))]
+    lines = [_grid(x_ticks, y_ticks, at, AXES[axis], escape(f"{metric_name(front.metric)}, {counted(n)}"))]
     chosen = sorted(((x, p.score) for i, p, x in marks if i < free))
     lines.append(f'<path class="front" d="{_path([at(x, y) for x, y in chosen])}"/>')
     for i, point, x in sorted(marks, key=lambda row: (row[0] < free, row[1] is current)):
@@ -88,7 +88,7 @@ def draw_front(
         kind, shape = ("searched", "m0 -8l8 8l-8 8l-8 -8z") if rival.searched else ("plain", "m-6 -6h12v12h-12z")
         words = f"{rival.name}: " + "; ".join(filter(None, [name(rival.point, x), rival.data, rival.facts]))
         lines.append(_mark(f"rival {kind}", i, f'<path d="M{across:.1f} {up:.1f}{shape}"/>', words))
-    label = f"{escape(shown(front.metric))} against {AXES[axis]}"
+    label = f"{escape(metric_name(front.metric))} against {AXES[axis]}"
     return (
         f'<svg class="pareto" viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="{label}">'
         + "".join(lines)

@@ -7,7 +7,7 @@ from html import escape
 
 from ui import budget
 from zoo.lengths import Choice, Front, LengthConfig
-from zoo.metrics import counted, shown, timed_on, whole
+from zoo.metrics import counted, metric_name, timed_on, whole
 
 REFERENCE_TOKENS = 384
 
@@ -26,7 +26,7 @@ def draw_readout(choice: Choice, front: Front | None, tokens: int | None, full_m
     if front is not None:
         loss = point.score - front.full.score
         note = "as at full length" if abs(loss) < 0.005 else f"{loss:+.2f} against full length".replace("-", "−")
-        name = f"{escape(shown(front.metric))} <small>{counted(whole(front.measured_on.get('n')))}</small>"
+        name = f"{escape(metric_name(front.metric))} <small>{counted(whole(front.measured_on.get('n')))}</small>"
         tiles.append((name, f"{point.score:.1f}", note))
         if point.p50_ms and front.full.p50_ms:
             ms = budget.cost(front, point, "ms", full_ms)

@@ -25,7 +25,7 @@ from zoo.engines import engines_here
 from zoo.errors import PickledWeights, UserError
 from zoo.fastest import default_engine
 from zoo.lengths import Choice, Front, Point
-from zoo.metrics import shown
+from zoo.metrics import metric_name
 from zoo.safety import split_revision
 from zoo.settings import get_settings
 from zoo.tensors import has_tensors
@@ -251,7 +251,7 @@ class Selecting(Speaker[Parts]):
         point = budget.default_point(front)
         scale = budget.scale(front, unit, point)
         pin = budget.pin(
-            front, point, unit, scale.value, f"at most {budget.DEFAULT_LOSS:g} {shown(front.metric)} point lost"
+            front, point, unit, scale.value, f"at most {budget.DEFAULT_LOSS:g} {metric_name(front.metric)} point lost"
         )
         if value is not None:
             within = min(max(value, scale.minimum), scale.maximum)

@@ -11,7 +11,7 @@ from ui.text import escape, size
 from zoo import catalog
 from zoo.catalog import Entry
 from zoo.errors import UserError
-from zoo.metrics import counted, shown, timed_on, whole
+from zoo.metrics import counted, metric_name, timed_on, whole
 
 FLOAT_MS = "float_p50_ms"  # in a front's stamp, see `compress.results.evaluate`
 LOST = 1.0  # points that the budget may lose which is shown
@@ -80,7 +80,7 @@ class Outcome:
         cheap = [p for p in front.everything if front.full.score - p.score <= LOST and p.p50_ms] if front else []
         best = min(cheap, key=lambda p: p.p50_ms or now, default=None)
         if best and front and best.p50_ms and best.p50_ms < 0.98 * now:
-            loses = f"at most {LOST:g} {shown(front.metric)} point lost"
+            loses = f"at most {LOST:g} {metric_name(front.metric)} point lost"
             more += f"{'; ' if more else ''}{best.p50_ms:.1f} ms with {loses}"
         return "speed", was, f"{now:.1f} ms", more
 
@@ -92,7 +92,7 @@ class Outcome:
         then = self.facts.get(f"float_{metric}")
         was = f"{then:.1f}" if isinstance(then, int | float) else "not measured"
         change = f"{now - then:+.1f}".replace("-", "−") if isinstance(then, int | float) else ""
-        return shown(metric), was, f"{now:.1f}", ", ".join(filter(None, [change, counted(n)]))
+        return metric_name(metric), was, f"{now:.1f}", ", ".join(filter(None, [change, counted(n)]))
 
 
 def _look_at(folder: Path, name: str = "") -> Entry | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from compress.recipe import published
 from ui.text import escape, predicted, size
-from zoo.metrics import is_few, scored, shown
+from zoo.metrics import is_few, metric_name, scored
 
 if TYPE_CHECKING:
     from zoo.shelf import Row
@@ -69,7 +69,7 @@ def _metric(row: Row) -> str:
     """What the score of a row is by, and the score itself where it is of few examples."""
     if row.score is None:
         return ""
-    return f"{shown(row.metric)} {row.score:.1f}: few" if is_few(row.n) else shown(row.metric)
+    return f"{metric_name(row.metric)} {row.score:.1f}: few" if is_few(row.n) else metric_name(row.metric)
 
 
 def toggle(ticked: Sequence[str], name: str, most: int) -> tuple[list[str], str]:

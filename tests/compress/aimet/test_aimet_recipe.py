@@ -22,7 +22,7 @@ from compress.recipe import load as recipes
 from compress.recipe.aimet import AimetRecipe
 from compress.recipe.load import KINDS, load, shipped
 from compress.results import verify
-from compress.results.simulated import score_simulated, told
+from compress.results.simulated import score_simulated, side_by_side
 from compress.run.inputs import fingerprint
 from compress.run.run import run
 from tests.compress.recipe_kit import unread
@@ -282,7 +282,8 @@ def test_the_bundled_entry_is_simulated_from_its_integers(data):
     report = score_simulated(name, str(data / "glue"), max_questions=24)
     assert report["simulation"] == {"scope": "deploy", "weight_bits": 7, "keep_float": (), "of": "int8 graph"}
     assert report["simulated"]["pearson"] == pytest.approx(report["int8"]["pearson"], abs=0.3)
-    assert "names no full-precision model" in told(report) and "W7A8 simulated, scope deploy  Pearson" in told(report)
+    text = side_by_side(report)
+    assert "names no full-precision model" in text and "W7A8 simulated, scope deploy  Pearson" in text
 
 
 def test_nothing_else_is_scored_as_a_simulation(simulated, tiny_data, tmp_path):

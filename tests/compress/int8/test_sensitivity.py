@@ -62,9 +62,9 @@ def test_a_product_alone_is_what_the_graph_computes_and_leaves_no_trace(ready):
     batch["attention_mask"] = torch.ones_like(batch["input_ids"])
     with torch.no_grad():
         exact, expected = model.model(**batch).logits, simulate(model.model, mixed)(**batch).logits
-        with sensitivity.alone(model.model, integers, "layers.1.qkv"):
+        with sensitivity.only_rounded(model.model, integers, "layers.1.qkv"):
             got = model.model(**batch).logits
-        with sensitivity.alone(model.model, integers, "words"):
+        with sensitivity.only_rounded(model.model, integers, "words"):
             assert not model.model(**batch).logits.equal(exact)
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
         assert not got.equal(exact) and model.model(**batch).logits.equal(exact)

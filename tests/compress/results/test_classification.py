@@ -10,7 +10,7 @@ import pytest
 
 from compress.data.texts import TextExample, fingerprint
 from compress.recipe.load import load
-from compress.results.evaluate import beside
+from compress.results.evaluate import texts_beside
 from compress.results.score import score_entry
 from compress.run.run import run
 from compress.tasks.subjects import subject_of
@@ -267,7 +267,7 @@ def test_what_the_data_lack_is_said(glue, tiny_model, tmp_path):
     recipe = load("length_adaptive_mnli", [*changes(tmp_path / "glue", tiny_model, "x")])
     subject = subject_of(recipe)
     assert len(subject.load("evaluation")) == 15, "validation.jsonl stands in for the matched set"
-    others, lacking = beside(context(recipe, tmp_path), subject, set())
+    others, lacking = texts_beside(context(recipe, tmp_path), subject, set())
     assert others == [] and lacking == "MNLI, mismatched: not in these data"
     assert "9,815" in subject.description(15)["remark"]
 
@@ -284,6 +284,6 @@ def test_the_mismatched_set_of_the_hub_is_found_by_its_split(glue, tmp_path, mon
     known = fingerprint([TextExample("", "known", "b")])
     for source in ("hub", "me/glue:validation_matched"):
         recipe = load("length_adaptive_mnli", [f"dataset.train={glue}", f"dataset.evaluation={source}"])
-        others, lacking = beside(context(recipe, tmp_path), subject_of(recipe), known)
+        others, lacking = texts_beside(context(recipe, tmp_path), subject_of(recipe), known)
         assert [e.first for e in others] == ["a"] and not lacking, "what was trained on is left out"
     assert asked == [(name, "mnli", "validation_mismatched") for name in ("nyu-mll/glue", "me/glue")]

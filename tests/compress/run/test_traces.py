@@ -36,12 +36,12 @@ def test_a_run_stands_where_its_last_lines_say(tmp_path):
     told = written(
         tmp_path / "p", {"stage": "finetune", "step": 5, "total": 5, "eta_s": 0}, at, {"stage": "search", "note": "x"}
     )
-    assert traces.standing(told) == at
+    assert traces.latest_step(told) == at
     written(tmp_path / "p", at, '{"stage": "search", "st')
-    assert traces.standing(told) == at, "half a line of a killed process does not count"
+    assert traces.latest_step(told) == at, "half a line of a killed process does not count"
     written(tmp_path / "p", at, {"stage": "package", "note": "done"})
-    assert traces.standing(told) == {"stage": "package", "step": 0, "total": 0, "eta_s": None}
-    assert traces.standing(tmp_path / "absent")["stage"] is None
+    assert traces.latest_step(told) == {"stage": "package", "step": 0, "total": 0, "eta_s": None}
+    assert traces.latest_step(tmp_path / "absent")["stage"] is None
 
 
 def test_the_end_of_a_long_log_is_read_alone(tmp_path):

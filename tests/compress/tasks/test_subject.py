@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from compress.data import texts
-from compress.data.names import HELD_PART, called
+from compress.data.names import HELD_PART, data_name
 from compress.data.texts import TextExample
 from compress.recipe.load import load
 from compress.tasks.metrics import squad_scores
@@ -122,7 +122,7 @@ def test_xnli_of_the_hub_is_reported_on_test_and_chosen_on_validation(monkeypatc
     subject_for("xnli_zh").read("hub")
     assert [asked[2] for asked in seen] == ["validation", "test", "test"]
     assert subject.description(5010)["split"] == "test" and "remark" in subject.description(5009)
-    assert called(recipe.dataset, "evaluation") == "XNLI (zh): facebook/xnli (zh, test)"
+    assert data_name(recipe.dataset, "evaluation") == "XNLI (zh): facebook/xnli (zh, test)"
 
 
 def test_data_are_called_by_their_names(glue, tiny_data):
