@@ -28,7 +28,7 @@ from bench.report import Json, report
 from bench.soak_acts import Acts, Page, kill_run, kill_worker, running_twice
 from bench.soak_troubles import Clock, Disk
 from compress.jobs import jobs
-from zoo.errors import UserError
+from zoo.errors import UserError, sentence_of
 from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ def words_of(error: Exception) -> str:
     """What a person reads of an error: a server's own words where it has some."""
     if isinstance(error, urllib.error.HTTPError):
         return error.read().decode(errors="replace").strip(' "{}')
-    return str(error).strip() or type(error).__name__
+    return sentence_of(error) or str(error).strip() or type(error).__name__
 
 
 def run(minutes: float, seed: int = 0, disk: Disk | None = None) -> Tally:

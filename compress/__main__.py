@@ -25,7 +25,7 @@ from compress.progress import Progress
 from compress.recipe.load import describe, load, shipped
 from compress.run.run import run as run_recipe
 from zoo.abstaining import MEANING
-from zoo.errors import UserError
+from zoo.errors import UserError, ended
 from zoo.files import write_json
 from zoo.metrics import listed
 from zoo.tasks import find_task
@@ -389,11 +389,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for name in ("httpx", "datasets", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    try:
+    with ended():
         app()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from ui import text
-from zoo.errors import UserError
+from zoo.errors import sentence_of
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ Handler = Callable[Concatenate[S, Options], Updates]
 
 def explain(error: Exception) -> str:
     """The sentence to show for an error; an unexpected one goes to the log with its traceback."""
-    if isinstance(error, UserError):
-        return str(error)
+    if said := sentence_of(error):
+        return said
     log.error("Unexpected", exc_info=error)
     return UNEXPECTED
 

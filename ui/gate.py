@@ -155,7 +155,9 @@ class Gate:
             return {"type": "http.disconnect"} if excess else message
 
         async def answer(message: Message) -> None:
-            nonlocal begun
+            nonlocal begun, excess
+            if is_upload and not begun and message.get("status") == 500 and (lack := lacking_space(seen)):
+                excess = Refused(507, lack)  # the disk was filled meanwhile
             if begun or excess is None:  # what is made of half a body is nobody's answer
                 begun = True
                 await send(message)

@@ -27,7 +27,7 @@ os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
 
 import typer  # noqa: E402
 
-from zoo.errors import UserError  # noqa: E402
+from zoo.errors import UserError, ended  # noqa: E402
 from zoo.tokens import hide_tokens, redact, standard_token  # noqa: E402
 
 app = typer.Typer(
@@ -297,11 +297,8 @@ def main() -> None:
     """Runs a command; an error that people are meant to read is told without a traceback."""
     hide_tokens()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    try:
+    with ended(redact):
         app()
-    except UserError as error:
-        print(redact(str(error)), file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

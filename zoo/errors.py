@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Generator
+import sqlite3
+import sys
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
+
+FULL = "The disk is full. Free some of it, or set BUDGET_ZOO_HOME to a folder on a larger one, and try again."
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UserError(Exception):
@@ -45,6 +51,32 @@ def told(what: str, advice: str = "Take another model, or restore its files.") -
     except BaseException as error:
         log.info("%s", what, exc_info=True)
         raise UserError(f"{what}: {reason_of(error)}. {advice}") from error
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """What to tell a person of an error, wherever it comes from; None of one that nobody expects."""
+    if isinstance(error, UserError):
+        return str(error)
+    no_space = isinstance(error, OSError) and error.errno in NO_SPACE
+    if no_space or (isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error)):
+        return FULL
+    return None
+
+
+@contextmanager
+def ended(words: Callable[[str], str] = str) -> Generator[None]:
+    """A command that fails for a reason that people are meant to read tells it without a traceback, and exits with 2.
+
+    Args:
+        words: what becomes of the sentence before it is printed.
+    """
+    try:
+        yield
+    except Exception as error:
+        if (said := sentence_of(error)) is None:
+            raise
+        print(words(said), file=sys.stderr)
+        sys.exit(2)
 
 
 def reason_of(error: BaseException) -> str:

@@ -1,0 +1,40 @@
+"""What people are told of errors, wherever they come from."""
+
+from __future__ import annotations
+
+import errno
+import runpy
+import sqlite3
+import sys
+
+import pytest
+
+from compress.jobs import jobs
+from ui.events import UNEXPECTED, explain
+from zoo import library
+from zoo.errors import FULL, UserError, sentence_of
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_what_nobody_expects_is_not():
+    full = OSError(errno.ENOSPC, "No space left on device", "/x")
+    assert sentence_of(full) == sentence_of(OSError(errno.EDQUOT, "Disk quota exceeded")) == FULL
+    assert sentence_of(sqlite3.OperationalError("database or disk is full")) == FULL
+    assert sentence_of(UserError("Do this.")) == "Do this."
+    for other in (OSError(errno.EIO, "Input/output error"), sqlite3.OperationalError("no such table"), ValueError("x")):
+        assert sentence_of(other) is None and explain(other) == UNEXPECTED
+    assert explain(full) == FULL
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "place"),
+    [("zoo", ["list"], (library, "listing")), ("compress", ["jobs"], (jobs, "jobs"))],
+)
+def test_the_command_line_tells_it_without_a_traceback(module, words, place, monkeypatch, capsys):
+    def fail(*_args: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(*place, fail)
+    monkeypatch.setattr(sys, "argv", [module, *words])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    assert ended.value.code == 2 and capsys.readouterr().err.strip().endswith(FULL)
