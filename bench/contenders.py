@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -45,7 +45,7 @@ def pretrained(folder: Path, threads: int) -> Runner:
 def compiled(folder: Path, threads: int) -> Runner:
     """A checkpoint by transformers in bf16, compiled by torch for each length; `prepare` compiles."""
     model = _load(folder, "sdpa").to(torch.bfloat16)
-    prepare = _on_torch(torch.compile(model, dynamic=False), threads)
+    prepare = _on_torch(cast(torch.nn.Module, torch.compile(model, dynamic=False)), threads)
 
     def prepare_and_compile(batch: Batch) -> Callable[[], object]:
         run = prepare(batch)
@@ -156,7 +156,7 @@ def openvino_int8(
     return prepare
 
 
-def _on_torch(model: Any, threads: int) -> Runner:
+def _on_torch(model: torch.nn.Module, threads: int) -> Runner:
     torch.set_num_threads(threads)
     model.eval()
 

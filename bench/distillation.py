@@ -20,11 +20,11 @@ from bench.report import Json, report
 from compress.data.squad import load_squad
 from compress.learn.distill import distilled
 from compress.learn.loop import Schedule, batches, train
-from compress.learn.teacher import VALUES, TeacherLogits, teacher_for
+from compress.learn.teacher import VALUES, Teacher, TeacherLogits, teacher_for
 from compress.progress import Progress
 from compress.recipe.training_groups import Distill
 from compress.tasks.losses import span
-from compress.tasks.samples import collate, samples
+from compress.tasks.samples import Sample, collate, samples
 from zoo import latency, torchvision_fix
 from zoo.catalog import checkpoint_of
 from zoo.features import Tokenizer, load_tokenizer, make_windows
@@ -120,7 +120,13 @@ def as_json(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def _measure(
-    name: str, student: Any, guide: Any, data: list[Any], folder: Path, rounds: int, tokenizer: Tokenizer
+    name: str,
+    student: LengthAdaptiveModel,
+    guide: Teacher,
+    data: list[Sample],
+    folder: Path,
+    rounds: int,
+    tokenizer: Tokenizer,
 ) -> Row:
     row = Row(name, len(data), statistics.mean(len(sample.window.input_ids) for sample in data))
     begun = time.monotonic()
@@ -137,7 +143,9 @@ def _measure(
     return row
 
 
-def _slice(student: Any, guide: Any, data: list[Any], folder: Path, pad_id: int) -> float:
+def _slice(
+    student: LengthAdaptiveModel, guide: Teacher | TeacherLogits, data: list[Sample], folder: Path, pad_id: int
+) -> float:
     """Examples a second of one epoch, as the training loop counts them; checkpoints and loading aside."""
     model, progress = copy.deepcopy(student), Rate()
     plan = Schedule(epochs=1, batch_size=BATCH, checkpoint_minutes=1e9, pad_id=pad_id)
@@ -146,7 +154,7 @@ def _slice(student: Any, guide: Any, data: list[Any], folder: Path, pad_id: int)
     return progress.rate
 
 
-def _differences(stored: Any, guide: Any, data: list[Any], pad_id: int) -> Iterator[float]:
+def _differences(stored: TeacherLogits, guide: Teacher, data: list[Sample], pad_id: int) -> Iterator[float]:
     """The largest difference of a logit between what is stored and the live teacher, batch by shuffled batch."""
     for rows in batches([len(sample.window.input_ids) for sample in data], BATCH, seed=1, epoch=0):
         batch = collate([data[row] for row in rows], pad_id)

@@ -200,7 +200,7 @@ def _said(engine: Engine, window: Window) -> np.ndarray:
     return run_one(engine, window, LengthConfig.full(engine.layers)).logits
 
 
-def _of_transformers(model: Any, head: TaskType, window: Window) -> np.ndarray:
+def _of_transformers(model: torch.nn.Module, head: TaskType, window: Window) -> np.ndarray:
     """What transformers' own model says of an input."""
     has_types = getattr(model.config, "type_vocab_size", 2) > 1
     taken = inspect.signature(model.forward).parameters

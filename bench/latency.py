@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -20,6 +20,7 @@ from bench.report import Json, report
 from zoo import catalog, latency
 from zoo.catalog import Entry
 from zoo.engines import open_engine
+from zoo.engines.base import Engine
 from zoo.engines.onednn import OneDnnEngine
 from zoo.errors import UserError
 from zoo.features import Tokenizer, load_tokenizer, make_windows, pad
@@ -164,7 +165,7 @@ def _runners(plain: Entry, ours: Entry, front: Front, samples: list[contenders.B
     return runners
 
 
-def _ours(engine: Any, config: LengthConfig) -> contenders.Runner:
+def _ours(engine: Engine, config: LengthConfig) -> contenders.Runner:
     def prepare(batch: contenders.Batch) -> Callable[[], object]:
         lengths = np.array([config.tokens(int(batch["attention_mask"].sum()))], dtype=np.int64)
         return lambda: engine.run(batch, lengths)

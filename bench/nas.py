@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -197,7 +197,7 @@ class Bench:
             self._judges[approach, seed] = judge
         return self._judges[approach, seed]
 
-    def _once(self, key: str, make: Any) -> Any:
+    def _once(self, key: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
         score = self.scores.get(key)
         if score is None:
             score = make()
@@ -225,7 +225,7 @@ class Bench:
 
         return self._once(f"reported {arch.key}", score)[judge.primary]
 
-    def _trained(self, net: Any, arch: Arch, examples: Sequence[Any], name: str) -> float:
+    def _trained(self, net: SuperNet, arch: Arch, examples: Sequence[Any], name: str) -> float:
         """The int8 score of the encoder after the recipe's fine-tuning; its checkpoint stays."""
         judge = self._judge("ptq", 0)
 

@@ -195,7 +195,7 @@ def pace(space: Space, encoders: int, tokens: int) -> Pace:
     return Pace("onnxruntime_int8", len(archs), speeds["direct"], speeds["exported"], gain, apart)
 
 
-def _exported_row(arch: Arch, setup: Setup, settings: Any) -> dict[str, float]:
+def _exported_row(arch: Arch, setup: Setup, settings: LatencyTable) -> dict[str, float]:
     config = BertConfig(
         num_hidden_layers=arch.layers,
         hidden_size=arch.hidden,

@@ -19,7 +19,7 @@ from bench.report import Json, report
 from compress.data.fingerprints import refuse_overlap
 from compress.data.squad import Example, fingerprint, load_squad
 from compress.data.texts import TextExample, draw, load_texts
-from compress.learn.loop import Schedule, train
+from compress.learn.loop import Hook, Schedule, train
 from compress.learn.pruning.prune import Pruner, check
 from compress.learn.pruning.report import compressed_bytes, sparsity_of
 from compress.progress import Progress
@@ -195,7 +195,13 @@ def _prune(settings: Settings, approach: str) -> Any:
 
 
 def _learn(
-    settings: Settings, course: Course, model: Any, folder: Path, steps: int, tokenizer: Tokenizer, hooks: Any = ()
+    settings: Settings,
+    course: Course,
+    model: LengthAdaptiveModel,
+    folder: Path,
+    steps: int,
+    tokenizer: Tokenizer,
+    hooks: Sequence[Hook] = (),
 ) -> dict[str, float]:
     """Trains, and leaves the checkpoint and the tokenizer in the folder."""
     per_epoch = -(-len(course.data) // settings.batch)
@@ -213,7 +219,7 @@ def _learn(
     return took
 
 
-def _model(settings: Settings, source: Path) -> Any:
+def _model(settings: Settings, source: Path) -> LengthAdaptiveModel:
     torch.manual_seed(settings.seed)
     return subject_for(settings.task).load_model(source)
 

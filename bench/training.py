@@ -286,14 +286,20 @@ def _trainer(plan: Plan, tokenizer: Tokenizer, data: list[Sample], asked: Asked)
         DataCollatorWithPadding,
         Trainer,
         TrainerCallback,
+        TrainerControl,
+        TrainerState,
         TrainingArguments,
     )
 
     class Turns(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        def on_train_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+        ) -> None:
             asked.begin()
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+        ) -> None:
             control.should_training_stop = not asked.stepped(BATCH)
 
     made = AutoModelForQuestionAnswering.from_pretrained(

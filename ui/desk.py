@@ -226,7 +226,7 @@ class Desk:
         self,
         entry: Entry,
         unit: str,
-        value: Any,
+        value: object,
         full_ms: float | None = None,
         pinned: dict[str, Any] | None = None,
     ) -> Choice:

@@ -264,7 +264,7 @@ def snippet(entry: Entry, repo_id: str) -> str:
     return code.format(repo=repo_id, texts=texts, verdict=verdict)
 
 
-def _without_folders(value: Any) -> Any:
+def _without_folders(value: object) -> Any:
     if isinstance(value, dict):
         return {key: _without_folders(inner) for key, inner in value.items()}
     if isinstance(value, list):

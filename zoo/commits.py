@@ -57,7 +57,7 @@ class Item:
         """The source as huggingface_hub takes it."""
         return self.source if isinstance(self.source, bytes) else str(self.source)
 
-    def equals(self, there: Any) -> bool:
+    def equals(self, there: RepoFile | None) -> bool:
         """Whether a file of the Hub (`RepoFile`) has these very bytes."""
         if there is None or there.size != self.size:
             return False

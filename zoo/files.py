@@ -45,7 +45,7 @@ def write_text(path: str | Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(path: str | Path, obj: Any) -> None:
+def write_json(path: str | Path, obj: object) -> None:
     """Write `obj` as indented JSON, atomically. Paths become strings, numpy values plain ones; NaN is refused."""
     write_text(path, json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
 

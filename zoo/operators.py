@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from zoo.lazily import Lazy
 
@@ -47,7 +48,7 @@ class Nodes:
         self.nodes.append(helper.make_node(kind, inputs, names, f"{kind}_{self.serial}", domain=domain, **attributes))
         return names if outputs > 1 else names[0]
 
-    def const(self, value: Any, dtype: Any = np.int64) -> str:
+    def const(self, value: ArrayLike, dtype: DTypeLike = np.int64) -> str:
         array = np.asarray(value, dtype)
         name = f"const_{array.dtype}_{'x'.join(map(str, array.shape))}_{array.tobytes().hex()}"
         self.used[name] = array

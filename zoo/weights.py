@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -91,11 +92,20 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
     return weights
 
 
-def linears(model: LengthAdaptiveModel) -> dict[str, list[torch.nn.Linear]]:
+class Stacked(Protocol):
+    """A model, or a simulation of one, whose layers have the names of the encoder's."""
+
+    @property
+    def blocks(self) -> Sequence[torch.nn.Module]:
+        """The layers."""
+        ...
+
+
+def linears(model: Stacked) -> dict[str, list[torch.nn.Linear]]:
     """Quantized products by their graph name, with the modules that they stand for."""
     layers: dict[str, list[torch.nn.Linear]] = {}
     for i, layer in enumerate(model.blocks):
-        layers[f"layers.{i}.qkv"] = [layer.query, layer.key, layer.value]
+        layers[f"layers.{i}.qkv"] = [getattr(layer, name) for name in ("query", "key", "value")]
         for name in ("project", "expand", "contract"):
             layers[f"layers.{i}.{name}"] = [getattr(layer, name)]
         if isinstance(layer, RotaryLayer):

@@ -33,7 +33,7 @@ def integers_of(model: Simulated) -> Weights:
         )
     plain = model.plain()
     weights = integer_weights(float_weights(plain), [], None, reduce_range=True)  # the word embeddings alone
-    for name, modules in linears(model).items():  # type: ignore[arg-type]
+    for name, modules in linears(model).items():
         if name in model.settings.keep_float:
             continue
         parts = [rounded(module) for module in modules]

@@ -72,7 +72,7 @@ def of_graph(folder: Path) -> Simulated:
     plain = dequantize(LengthAdaptiveModel(read_config(folder)), weights)
     model = Simulated(plain, settings_of(folder))
     with torch.no_grad():
-        for name, modules in linears(model).items():  # type: ignore[arg-type]
+        for name, modules in linears(model).items():
             if f"{name}.q" in weights:
                 _settle(weights, name, modules, model.shape.hidden // plain.blocks[0].heads)
     return model.eval()

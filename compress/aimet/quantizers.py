@@ -7,8 +7,7 @@ import json
 import tempfile
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +22,9 @@ from zoo.modeling import LengthAdaptiveModel
 from zoo.scorer import Scorer
 from zoo.weights import linears
 
+if TYPE_CHECKING:
+    from compress.aimet.simulation import Settings
+
 SCHEMES = {  # our names of AIMET's ways to take ranges
     "min_max": "min_max",
     "percentile": "post_training_percentile",
@@ -31,7 +33,7 @@ SCHEMES = {  # our names of AIMET's ways to take ranges
 PLACES = ("input_quantizers", "output_quantizers")
 
 
-def simulate(model: LengthAdaptiveModel, settings: Any) -> Any:
+def simulate(model: LengthAdaptiveModel, settings: Settings) -> Any:
     """AIMET's simulation of a model (`aimet_torch.quantsim.QuantizationSimModel`), without ranges yet.
 
     Args:
@@ -85,7 +87,7 @@ def rules(per_channel: bool) -> dict[str, Any]:
     }
 
 
-def _round_everything(net: Any, settings: Any) -> None:
+def _round_everything(net: Any, settings: Settings) -> None:
     """Scope full: what AIMET put, less what would round a tensor a second time, and the weights' bits."""
     for layer in net.layers:
         # AIMET loses sight of the module that made a tensor where functions reshape or scale it.
@@ -102,13 +104,12 @@ def _look_up(words: Any, ids: Tensor) -> Tensor:
     return words.param_quantizers["weight"](F.embedding(ids, words.weight, words.padding_idx))
 
 
-def _round_products(net: Any, settings: Any) -> None:
+def _round_products(net: Any, settings: Settings) -> None:
     """Scope deploy: the weights and the shared input of every product; word embeddings as the int8 graph has them.
 
     With smoothing every product has factors for its input's columns, ones until `Simulated.calibrate` settles them.
     """
-    body: Any = SimpleNamespace(blocks=list(net.layers))  # what `linears` asks of a model
-    products: dict[str, list[Any]] = {k: v for k, v in linears(body).items() if k not in settings.keep_float}
+    products: dict[str, list[Any]] = {k: v for k, v in linears(net).items() if k not in settings.keep_float}
     rounded = {module for modules in products.values() for module in modules}
     for modules in products.values():
         shared = copy.deepcopy(modules[0].output_quantizers[0])  # query, key and value read one tensor, in one range
@@ -128,7 +129,7 @@ def _round_products(net: Any, settings: Any) -> None:
     net.words.register_forward_hook(lambda _module, _args, rows: round_rows(rows.as_subclass(torch.Tensor), 8))
 
 
-def _smooth(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _smooth(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return args[0] * getattr(module, FACTOR), *args[1:]
 
 
@@ -137,5 +138,5 @@ def _quantized(net: nn.Module, kind: type = nn.Module) -> list[Any]:
     return [module for module in net.modules() if isinstance(module, quantized) and isinstance(module, kind)]
 
 
-def _clear(module: Any, place: str) -> None:
+def _clear(module: nn.Module, place: str) -> None:
     setattr(module, place, nn.ModuleList([None] * len(getattr(module, place))))  # type: ignore[list-item]

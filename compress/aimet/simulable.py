@@ -117,6 +117,11 @@ class Simulable(nn.Module):
         if not self.head.per_token:
             self.bend = MODULES[self.row.bend]()
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The layers, see `zoo.weights.linears`."""
+        return list(self.layers)
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Logits `[batch, tokens, 2]`, or `[batch, labels]` of a classifier, from int64 `[batch, tokens]`."""
         if self.row.counts_tokens:

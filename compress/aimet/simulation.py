@@ -160,7 +160,7 @@ class Simulated(nn.Module):
         batches = [{key: torch.from_numpy(value) for key, value in pad([one], pad_id).items()} for one in windows]
         ranges = calibrate(self.plain(), batches, [])
         with torch.no_grad():
-            for name, modules in linears(self).items():  # type: ignore[arg-type]
+            for name, modules in linears(self).items():
                 by = ranges[name].smoothed(self.settings.smoothing)[1]
                 for module in self._smoothed(modules) if by is not None else ():
                     module.weight.mul_(module.x_factor * torch.from_numpy(by))

@@ -85,7 +85,7 @@ def _pairs(row: dict[str, Any], place: Place | Spot, needed: str) -> list[Answer
     return [(a.get("text"), a.get("answer_start")) if isinstance(a, dict) else (a, None) for a in answers]
 
 
-def _located(text: Any, start: Any, context: str, place: Place | Spot, intake: Intake) -> dict[str, Any]:
+def _located(text: object, start: object, context: str, place: Place | Spot, intake: Intake) -> dict[str, Any]:
     """An answer at its place, exactly as it stands in the passage."""
     if not isinstance(text, str) or not text.strip():
         raise UserError(

@@ -84,7 +84,7 @@ def open_set(source: Source, split: str, config: str | None = None, streaming: b
     return HubSet(_rows(source, split, data), {key: names for key, one in features.items() if (names := _names(one))})
 
 
-def _names(feature: Any) -> tuple[str, ...]:
+def _names(feature: object) -> tuple[str, ...]:
     """The names of a `ClassLabel`, or of a list of such."""
     inner = getattr(feature, "feature", feature)  # of `Sequence` and `List`
     inner = inner[0] if isinstance(inner, list) and inner else inner

@@ -203,7 +203,7 @@ def _example(task: Task, row: Row, number: int, intake: Intake) -> TextExample |
     return TextExample(str(key).strip() or str(number), texts[0], second, _label(task, row, needed, intake))
 
 
-def _gathered(value: Any, intake: Intake) -> Any:
+def _gathered(value: object, intake: Intake) -> Any:
     """A row whose labels are in columns of 0 and 1, with these as a list."""
     if not intake.indicators or not isinstance(value, dict):
         return value

@@ -146,7 +146,7 @@ def read_rows(text: str, suffix: str, columns: Columns, intake: Intake) -> Itera
         yield row._replace(value=value)
 
 
-def text_of(row: Any, key: str, place: Place | Spot, needed: str, complete: bool = True) -> str:
+def text_of(row: object, key: str, place: Place | Spot, needed: str, complete: bool = True) -> str:
     """The text under a key of a row.
 
     Args:

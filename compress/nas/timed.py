@@ -166,7 +166,7 @@ def whole_run(engine: Engine, setup: Setup, vocabulary: int = WORDS) -> Callable
     return lambda: engine.run(batch, lengths)
 
 
-def dynamic(model: Any) -> Any:
+def dynamic(model: torch.nn.Module) -> Any:
     """A copy of a torch model with its linear layers in torch's dynamic int8, as Bigger&Faster has them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this way of quantizing will move to another package

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from zoo.graph import build
 from zoo.modeling import LengthAdaptiveModel
 from zoo.settings import get_settings
 from zoo.weights import float_weights, linears, spec_of
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 INTERMEDIATE = "model.nncf.xml"  # OpenVINO's form, with the weights beside it
 SINGLE = ("f1", "em", "accuracy")  # scores that one example by itself has, which operators are ranked by
@@ -89,7 +92,7 @@ def quantize_exported(
             else:
                 advanced = arguments.pop("advanced_parameters")
 
-                def validate(candidate: Any, places: Iterable[int]) -> float:
+                def validate(candidate: object, places: Iterable[int]) -> float:
                     return guard.score(_engine(candidate, kind, layers), [guard.examples[i] for i in places]) / 100
 
                 quantized = nncf.quantize_with_accuracy_control(
@@ -123,7 +126,7 @@ def quantize_exported(
     return {**facts, "file": path.name, "bytes": sum(f.stat().st_size for f in folder.glob("model.nncf.*"))}
 
 
-def exported(model: LengthAdaptiveModel) -> Any:
+def exported(model: LengthAdaptiveModel) -> ModelProto:
     """The float model as the house's graph at full length, an ONNX model of standard operators."""
     graph = build(float_weights(model), spec_of(model), active=())
     graph.graph.input.remove(next(part for part in graph.graph.input if part.name == "lengths"))
@@ -137,7 +140,7 @@ def open_exported(folder: Path, threads: int, layers: int) -> Any:
     return PlainOpenVino(folder / INTERMEDIATE, threads, layers)
 
 
-def _kept(exact: Any, model: LengthAdaptiveModel, plan: Plan, settings: Rounding) -> set[str]:
+def _kept(exact: ModelProto, model: LengthAdaptiveModel, plan: Plan, settings: Rounding) -> set[str]:
     """Names of the nodes that may be quantized."""
     aliases = operators(model.config)
     left = set(matching(plan.targets, aliases)) if plan.targets else set(aliases)
@@ -172,7 +175,7 @@ def _refuse(plan: Plan) -> None:
         )
 
 
-def _opened(exact: Any, kind: str) -> Any:
+def _opened(exact: ModelProto, kind: str) -> Any:
     if kind == "onnx":
         return exact
     return runtime("backend onnx").Core().read_model(exact.SerializeToString(), b"")

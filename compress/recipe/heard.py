@@ -268,7 +268,7 @@ def _deaf(recipe: BaseModel) -> Iterator[tuple[Rule, str]]:
                 yield rule, key
 
 
-def _at(data: Any, path: str) -> Any:
+def _at(data: object, path: str) -> Any:
     """What lies at `group.key`; None where it is not stated."""
     for name in path.split("."):
         data = data.get(name) if isinstance(data, Mapping) else None
