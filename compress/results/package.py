@@ -26,7 +26,7 @@ from zoo.card_files import versions
 from zoo.engines.base import INTEGERS
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
-from zoo.files import read_json, write_json
+from zoo.files import read_json, swap, write_json
 from zoo.latency import machine
 from zoo.lengths import Front
 from zoo.onnx_files import EXPORTED
@@ -270,7 +270,10 @@ def assemble(
 
 
 def _exchange(draft: Path, target: Path) -> None:
-    """Puts a folder in the place of another, which comes back if that fails."""
+    """Puts a folder in the place of another: in one step where the system can; else that comes back if it fails."""
+    if target.exists() and swap(draft, target):
+        shutil.rmtree(draft, ignore_errors=True)
+        return
     old = target.with_name(f".{target.name}.old")
     if target.exists():
         shutil.rmtree(old, ignore_errors=True)

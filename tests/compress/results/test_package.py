@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -25,8 +26,31 @@ def test_an_entry_replaces_an_earlier_one_and_leaves_nothing_beside_itself(tiny_
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges two folders in one step")
+def test_an_entry_is_there_at_every_moment(tiny_model, tmp_path, monkeypatch):
+    entry = put(tmp_path, tiny_model, "First")
+    exchange, replace = package.swap, os.replace
+
+    def replace_files(source, target):
+        assert not os.path.isdir(source), "two steps, and no entry in between"
+        replace(source, target)
+
+    def looked_at(draft, target):
+        assert catalog.open_folder(target).title == "First" and (draft / "entry.json").is_file()
+        done = exchange(draft, target)
+        assert done and catalog.open_folder(target).title == "Second"
+        raise KeyboardInterrupt  # a process that ends here has lost nothing
+
+    monkeypatch.setattr(package, "swap", looked_at)
+    monkeypatch.setattr(package.os, "replace", replace_files)
+    with pytest.raises(KeyboardInterrupt):
+        put(tmp_path, tiny_model, "Second")
+    assert catalog.open_folder(entry).title == "Second"
+
+
 def test_an_earlier_entry_is_there_if_the_exchange_fails(tiny_model, tmp_path, monkeypatch):
     entry = put(tmp_path, tiny_model, "First")
+    monkeypatch.setattr(package, "swap", lambda *_: False)  # as on a system that has no such step
     replace, weights = os.replace, (entry / "model.safetensors").read_bytes()
 
     def fail(source, target):
