@@ -33,16 +33,16 @@ def _answer(name: str, engine_name: str, questions: int) -> list[tuple[int, floa
     if entry.front is None:
         raise UserError(f"{name} has no front.json. Make it with `python -m compress run`.")
     engine, chance, process = open_engine(engine_name, entry), random.Random(0), psutil.Process()
-    configs, found, next_look = [point.config for point in entry.front.points], list[tuple[int, float]](), 50
+    configs, sizes, next_look = [point.config for point in entry.front.points], list[tuple[int, float]](), 50
     for number in range(1, questions + 1):
         tokens = chance.randrange(16, LONGEST)
         ids = np.full((1, tokens), 1000, np.int64)
         batch = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         engine.run(batch, np.array([chance.choice(configs).tokens(tokens)], np.int64))
         if number in (next_look, questions):
-            found.append((number, process.memory_info().rss / 1e6))
+            sizes.append((number, process.memory_info().rss / 1e6))
             next_look *= 2
-    return found
+    return sizes
 
 
 if __name__ == "__main__":

@@ -77,14 +77,14 @@ class Tally:
     @property
     def faults(self) -> list[str]:
         """What did not hold."""
-        found = {
+        counts = {
             "jobs lost": len(self.lost),
             "jobs run twice": len(self.twice),
             "jobs that did not end": len(self.endless),
             "wrong answers": self.count("wrong"),
             "answers refused without a word": self.count("without a word"),
         }
-        faults = [f"{count} {what}" for what, count in found.items() if count]
+        faults = [f"{count} {what}" for what, count in counts.items() if count]
         return faults + ([f"{self.growth:.0f} % more memory"] if self.growth > MORE_MEMORY else [])
 
 

@@ -24,6 +24,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("compress.aimet", "compress.nncf", "compress.nas"),
     ("__main__", "ui.page", "ui.serve", "ui.command", "bench", "app"),
 )
+# As nouns they name the moment in a function, not the thing; `windows`, `scores`, `row` would say more.
+PARTICIPLE = re.compile(
+    "_*(found|made|told|held|known|kept|shown|named|given|taken|done|written|said|stored|drawn|seen|asked|wanted|taught"
+    "|called|measured|chosen|meant|heard|sent|begun|learned|stated)"
+)
 TOP_FLOOR = {"compress.__main__", "zoo.__main__", "bench.__main__", "ui.page", "ui.serve", "ui.command"}
 
 
@@ -228,6 +233,18 @@ def wide_functions(most: int = 7) -> list[tuple[str, str, int]]:
     ]
 
 
+def moments() -> list[tuple[str, str]]:
+    """Names of variables, parameters and functions that say when and not what: participles by themselves."""
+    names: list[tuple[str, str]] = []
+    for name, path in modules().items():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                names += [(name, word) for word in (node.name, *(each.arg for each in _parameters(node)))]
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.append((name, node.id))
+    return [(name, word) for name, word in names if PARTICIPLE.fullmatch(word)]
+
+
 def lines() -> int:
     """Source lines, blank ones and comments too."""
     return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in [*modules().values(), ROOT / "app.py"])
@@ -243,6 +260,7 @@ def main() -> None:
         ("modules flat in compress/", str(len(flat()))),
         ("parameters typed Any", str(len(any_parameters()))),
         ("functions with 8 or more parameters", str(len(wide_functions()))),
+        ("names that are participles", str(len(moments()))),
         ("source lines", f"{lines():,}"),
     ]
     for what, value in rows:

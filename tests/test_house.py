@@ -62,6 +62,7 @@ def test_no_arrow_points_upwards():
         pytest.param(house.hidden_imports, 50, id="imports inside functions"),
         pytest.param(house.flat, 6, id="modules flat in compress"),
         pytest.param(house.any_parameters, 40, id="parameters typed Any"),
+        pytest.param(house.moments, 560, id="names that are participles"),
         pytest.param(house.wide_functions, 0, id="functions with 8 or more parameters"),
     ],
 )
@@ -75,7 +76,7 @@ def test_the_measures_would_notice(tmp_path, monkeypatch):
     (tmp_path / "zoo").mkdir()
     (tmp_path / "compress").mkdir()
     (tmp_path / "zoo" / "a.py").write_text("from zoo.b import c\nimport compress.d\n")
-    (tmp_path / "zoo" / "b.py").write_text("from typing import Any\ndef c(x: Any): from zoo import a\n")
+    (tmp_path / "zoo" / "b.py").write_text("from typing import Any\ndef c(x: Any): from zoo import a\nfound = 1\n")
     (tmp_path / "compress" / "d.py").write_text("def wide(a, b, c, d, e, f, g, h): ...\n")
     (tmp_path / "compress" / "e.py").write_text("import compress.f\n")
     (tmp_path / "compress" / "f.py").write_text("d = Lazy('compress.d')\ndef g(): import_module('compress.e')\n")
@@ -88,6 +89,7 @@ def test_the_measures_would_notice(tmp_path, monkeypatch):
         assert house.hidden_imports() == [("zoo.b", 2), ("compress.f", 2)]
         assert house.late_imports() == [("compress.f", 1)] and "compress.d" in house.arrows()["compress.f"]
         assert house.flat() == ["compress.d", "compress.e", "compress.f"]
+        assert house.moments() == [("zoo.b", "found")]
         assert house.any_parameters() == [("zoo.b", "c", "x")]
         assert house.wide_functions() == [("compress.d", "wide", 8)]
     finally:

@@ -90,15 +90,15 @@ def _is_curve(curve: tuple[list[float], list[float]]) -> bool:
 
 def fronts(lines: Lines) -> list[list[tuple[float, float]]]:
     """The fronts that a search told, oldest first, as (cost, score), cheapest first; repeated ones once."""
-    found: list[list[tuple[float, float]]] = []
+    series: list[list[tuple[float, float]]] = []
     for line in lines:
         front = line.get("front")
         if not isinstance(front, list):
             continue
         points = sorted((float(p[0]), float(p[1])) for p in front if _is_point(p))
-        if points and (not found or found[-1] != points):
-            found.append(points)
-    return found
+        if points and (not series or series[-1] != points):
+            series.append(points)
+    return series
 
 
 def draw_growth(lines: Lines) -> Figure | None:

@@ -170,13 +170,13 @@ def task_of(entry: Entry) -> Task | None:
     config = read_json(entry.folder / "config.json")
     for name in (entry.metrics.get("task"), config.get("finetuning_task")):
         try:
-            found = find_task(name) if isinstance(name, str) else None
+            row = find_task(name) if isinstance(name, str) else None
         except UserError:
             continue
-        if found and found.is_open:
+        if row and row.is_open:
             return None
-        if found and found.type is entry.type:
-            return found
+        if row and row.type is entry.type:
+            return row
     labels = labels_of(config)
     alike = (task for task in TASKS.values() if task.type is entry.type and not task.is_open)
     return next((task for task in alike if task.order_of(labels) is not None), None)

@@ -84,16 +84,16 @@ def list_answers(answers: list[Answer], shown: int = SHOWN_ANSWERS) -> str:
 
 def list_tags(now: list[Tag], full: list[Tag]) -> str:
     """What is labelled at this budget, and at full length, in the order of the text."""
-    found = {(tag.start, tag.end, tag.label): tag for tag in now}
+    after = {(tag.start, tag.end, tag.label): tag for tag in now}
     before = {(tag.start, tag.end, tag.label): tag for tag in full}
     rows = ["| label | words | probability | at full length |", "|:---|:---|---:|---:|"]
 
     def sure(tag: Tag | None) -> str:
         return f"{100 * tag.probability:.1f} %" if tag else "–"
 
-    for key in sorted({*found, *before}):
-        tag = found.get(key) or before[key]
-        rows.append(f"| {escape(tag.label)} | {escape(tag.text)} | {sure(found.get(key))} | {sure(before.get(key))} |")
+    for key in sorted({*after, *before}):
+        tag = after.get(key) or before[key]
+        rows.append(f"| {escape(tag.label)} | {escape(tag.text)} | {sure(after.get(key))} | {sure(before.get(key))} |")
     return "\n".join(rows) if len(rows) > 2 else "Nothing is labelled."
 
 
@@ -130,7 +130,7 @@ def show_latency(measured: Measured, engine: str, expected: float | None = None)
     return f"{head}{spread}.\n\n" + "\n".join(rows)
 
 
-def show_machine(measured: Measured, found: Fastest | None = None) -> str:
+def show_machine(measured: Measured, winner: Fastest | None = None) -> str:
     """The stamp below a measurement, the badge where something else was running, and why an engine is the default."""
     m = measured.machine
     int8 = ", ".join(name for name, key in (("VNNI", "vnni"), ("AMX", "amx")) if m.get(key)) or "no VNNI, no AMX"
@@ -138,7 +138,7 @@ def show_machine(measured: Measured, found: Fastest | None = None) -> str:
     size = f"{sum(measured.tokens)} tokens" + (f" in {windows} windows" if windows > 1 else "")
     stamp = f"{size} · {m.get('threads')} threads · {escape(str(m.get('cpu')))} ({int8}) · {m.get('date')}"
     badge = "**Disturbed:** something else kept this machine busy, so read these figures with care.\n\n"
-    return (badge if measured.disturbed else "") + stamp + (f"\n\n{escape(words(found))}" if found else "")
+    return (badge if measured.disturbed else "") + stamp + (f"\n\n{escape(words(winner))}" if winner else "")
 
 
 def describe_entry(entry: Entry) -> str:

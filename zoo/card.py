@@ -283,7 +283,7 @@ def _data(entry: Entry, recipe: dict[str, Any]) -> str:
     """Which data it was trained, searched and reported on, and which articles of them."""
     stated_data = recipe.get("dataset")
     sets: dict[str, Any] = stated_data if isinstance(stated_data, dict) else {}
-    found = {}
+    rows = {}
     for what, key, titles in DATA:
         # A recipe names data that another method would have trained on, so what was done is the entry's to say.
         source = entry.provenance.get(what) or (sets.get(key) if key == "evaluation" else None)
@@ -294,8 +294,8 @@ def _data(entry: Entry, recipe: dict[str, Any]) -> str:
         if source:
             # Where nothing is stated of titles, nothing is claimed of them either; texts have none.
             every = ", all articles" if entry.type.has_articles and key in sets and not patterns else ""
-            found[what] = f"{source}, only the articles titled {patterns}" if patterns else f"{source}{every}"
-    return "## Data\n\n" + _list(found) if found else ""
+            rows[what] = f"{source}, only the articles titled {patterns}" if patterns else f"{source}{every}"
+    return "## Data\n\n" + _list(rows) if rows else ""
 
 
 def _front(front: Front, tokens: int) -> str:

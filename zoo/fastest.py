@@ -54,8 +54,8 @@ class Fastest:
 
 def default_engine(entry: Entry) -> str:
     """The engine to take where nobody chose one: the remembered fastest, else `zoo.engines.DEFAULT_ENGINE`."""
-    found = remembered(entry)
-    return found.engine if found else _default(entry)
+    winner = remembered(entry)
+    return winner.engine if winner else _default(entry)
 
 
 def remembered(entry: Entry) -> Fastest | None:
@@ -64,10 +64,10 @@ def remembered(entry: Entry) -> Fastest | None:
     if not path.is_file():
         return None
     try:
-        found = Fastest(**read_json(path))
+        winner = Fastest(**read_json(path))
     except (TypeError, UserError):  # of another version of this program, or cut off
         return None
-    return found if found.engine in engines.engines_here(entry) else None
+    return winner if winner.engine in engines.engines_here(entry) else None
 
 
 def contenders(entry: Entry) -> list[str]:
@@ -114,10 +114,10 @@ def find(
     best = min(p50, key=p50.__getitem__)
     engine = best if p50[best] <= WORTH * p50[first_engine] else first_engine
     tokens = sum(runs[first_engine].tokens)
-    found = Fastest(engine, p50, left_out, tokens, str(latency.machine()["date"]), disturbed)
+    winner = Fastest(engine, p50, left_out, tokens, str(latency.machine()["date"]), disturbed)
     if not disturbed:
-        write_json(_place(entry), asdict(found))
-    return found
+        write_json(_place(entry), asdict(winner))
+    return winner
 
 
 def by_first(
@@ -131,8 +131,8 @@ def by_first(
     first = next(texts, None)
     if first is None:
         raise UserError("There is no text to time the engines on: give one, or lines on standard input.")
-    found = find(entry, *first, config)
-    return found.engine, words(found), chain([first], texts)
+    winner = find(entry, *first, config)
+    return winner.engine, words(winner), chain([first], texts)
 
 
 def words(found: Fastest) -> str:

@@ -111,12 +111,12 @@ def listing(query: Query | None = None, refresh: bool = False) -> Listing:
             if refresh:
                 _refresh(database, notes)
             where, values = (query or Query()).sql()
-            found = database.execute(f"SELECT {', '.join(COLUMNS)} FROM models WHERE {where}", values).fetchall()
+            records = database.execute(f"SELECT {', '.join(COLUMNS)} FROM models WHERE {where}", values).fetchall()
     except UserError as error:
         # What ships with the program needs no database, so there is always something to see.
         rows = [_row(entry, "bundled") for entry in catalog.bundled()]
         return Listing(rows, f"{error} Only the bundled models are shown, unsorted.")
-    rows = [_counted(Row(*values)) for values in found]
+    rows = [_counted(Row(*values)) for values in records]
     return Listing([replace(row, int8=bool(row.int8)) for row in rows], " ".join(notes))
 
 

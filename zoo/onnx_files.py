@@ -74,14 +74,14 @@ def data_files(path: Path) -> list[str]:
     Raises:
         UserError: one lies outside of the graph's folder.
     """
-    found = set[str]()
+    locations = set[str]()
     for tensor in every_tensor(skeleton(path)):
         if location := _location(tensor):
             place = PurePosixPath(location)
             if place.is_absolute() or ".." in place.parts or "\\" in location or ":" in location:
                 raise UserError(f"{path.name} wants data from outside of its folder ({location}), so it is refused.")
-            found.add(location)
-    return sorted(found)
+            locations.add(location)
+    return sorted(locations)
 
 
 def whole(path: Path) -> ModelProto:
@@ -127,11 +127,11 @@ def attached(folder: Path) -> list[str]:
     names = names_in(folder)
     stock = None if OURS in names else stock_graph(names)
     graphs = {name for name in names if name.endswith(".onnx") and "/" not in name} | ({stock} if stock else set())
-    found = {stock} if stock and "/" in stock else set[str]()
+    paths = {stock} if stock and "/" in stock else set[str]()
     for graph in graphs:
         within = graph.rpartition("/")[0]
-        found |= {f"{within}/{data}" if within else data for data in data_files(folder / graph)}
-    return sorted(found)
+        paths |= {f"{within}/{data}" if within else data for data in data_files(folder / graph)}
+    return sorted(paths)
 
 
 def _location(tensor: TensorProto) -> str:

@@ -365,12 +365,12 @@ def _collect(api: HfApi, repo_id: str, title: str, private: bool) -> str:
     try:
         with plainly(repo_id):
             there = patiently(lambda: list(api.list_collections(owner=owner, limit=100)))
-            found = next((item for item in there if item.title == title), None) or patiently(
+            collection = next((item for item in there if item.title == title), None) or patiently(
                 lambda: api.create_collection(
                     title, namespace=owner, description=DESCRIPTION, private=private, exists_ok=True
                 )
             )
-            patiently(lambda: api.add_collection_item(found.slug, repo_id, "model", exists_ok=True))
+            patiently(lambda: api.add_collection_item(collection.slug, repo_id, "model", exists_ok=True))
         return f"in the Collection “{title}”"
     except UserError as error:
         return f"not added to the Collection “{title}”: {error}"

@@ -182,9 +182,9 @@ def header(path: Path) -> list[Stored]:
         if not isinstance(stated, dict) or len(stated) > MAX_TENSORS:
             raise UserError("its header lists no tensors, or too many")
         tensors = {name: one for name, one in stated.items() if name != "__metadata__"}
-        found = {name: _stored(path, name, one, 8 + length) for name, one in tensors.items()}
-        _check_places([tensors[name]["data_offsets"] for name in found], size - 8 - length)
-        return list(found.values())
+        headers = {name: _stored(path, name, one, 8 + length) for name, one in tensors.items()}
+        _check_places([tensors[name]["data_offsets"] for name in headers], size - 8 - length)
+        return list(headers.values())
     except (OSError, UserError) as error:
         raise UserError(
             f"{path} is no safetensors file, or it is cut short ({error}). Download or save it again."

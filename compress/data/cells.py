@@ -20,16 +20,16 @@ def listed(value: object) -> list[Any] | None:
         return None
     text = value.strip()
     try:
-        found = json.loads(text) if _LIST.fullmatch(text) is None or "'" not in text else ast.literal_eval(text)
+        parsed = json.loads(text) if _LIST.fullmatch(text) is None or "'" not in text else ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
-    return found if isinstance(found, list) else None
+    return parsed if isinstance(parsed, list) else None
 
 
 def items(cell: object) -> list[Any]:
     """What a list holds, or the words of a text."""
-    found = listed(cell)
-    return found if found is not None else str(cell or "").split()
+    entries = listed(cell)
+    return entries if entries is not None else str(cell or "").split()
 
 
 def is_number(value: object) -> bool:

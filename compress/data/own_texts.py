@@ -138,8 +138,8 @@ def checked(labels: Sequence[str], task: Task, name: str) -> list[str]:
 def several_of(label: object) -> list[Any]:
     """The labels of a cell that may hold several: a list, also as JSON, or with `|`, `;` or `,` between them."""
     if isinstance(label, str):
-        found = listed(label)
-        return found if found is not None else [part for part in BETWEEN.split(_unframed(label.strip())) if part]
+        entries = listed(label)
+        return entries if entries is not None else [part for part in BETWEEN.split(_unframed(label.strip())) if part]
     if isinstance(label, list | tuple):
         return list(label)
     return [] if label is None else [label]

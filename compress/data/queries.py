@@ -256,7 +256,7 @@ def _of_label(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]
 
 def _of_triple(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
     """`positive` and `negative`, a text or a list of them each."""
-    found: dict[str, float] = {}
+    gains: dict[str, float] = {}
     for key, gain in (("negative", 0.0), ("positive", 1.0)):
         texts = value.get(key, [])
         if not isinstance(texts, str | list | tuple):
@@ -264,8 +264,8 @@ def _of_triple(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float
         for text in [texts] if isinstance(texts, str) else texts:
             if not isinstance(text, str) or not text.strip():
                 raise UserError(f"{place}: “{key}” holds something that is no text. {NEEDED}")
-            found[text] = gain
-    return found
+            gains[text] = gain
+    return gains
 
 
 _PASSAGES = {"passages": _of_list, "passage": _of_label, "positive": _of_triple}

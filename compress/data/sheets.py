@@ -81,9 +81,9 @@ def guessed(held: Held, roles: Sequence[Role]) -> dict[str, str]:
     chosen = dict[str, str]()
     for names in ([role.name] for role in roles), ([*role.others] for role in roles):
         for role, known in zip(roles, names, strict=True):
-            found = next((free[name] for name in known if name in free), None)
-            if found and role.name not in chosen:
-                chosen[role.name] = free.pop(found.lower())
+            column = next((free[name] for name in known if name in free), None)
+            if column and role.name not in chosen:
+                chosen[role.name] = free.pop(column.lower())
     for role in roles:
         rest = {key: role.fits(held[key]) for key in (reversed([*free.values()]) if role.is_last else free.values())}
         best = max(rest, key=lambda key: rest[key], default=None)

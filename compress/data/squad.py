@@ -44,8 +44,8 @@ def load_squad(
         rows = from_file(path, intake)
     else:
         of_hub = hub_sets.Source.parse(str(source))
-        found = hub_sets.open_set(of_hub, of_hub.split or split).rows
-        rows = questions.examples(questions.COLUMNS.rename(found, intake), intake)
+        raw = hub_sets.open_set(of_hub, of_hub.split or split).rows
+        rows = questions.examples(questions.COLUMNS.rename(raw, intake), intake)
     examples = [e for e in rows if not titles or any(fnmatchcase(e.title, pattern) for pattern in titles)]
     if not examples:
         chosen = f" in articles titled {' or '.join(titles)}" if titles else ""

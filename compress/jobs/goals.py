@@ -61,8 +61,8 @@ def about(name: str) -> str:
     lines = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     comment = next((lines[:at] for at, line in enumerate(lines) if not line.startswith("#")), lines)
     words = " ".join(line.lstrip("#").strip() for line in comment)
-    found = re.match(r".*?\.(?=\s|$)", words)
-    return found.group() if found else words
+    first = re.match(r".*?\.(?=\s|$)", words)
+    return first.group() if first else words
 
 
 def needs(name: str) -> str:

@@ -67,8 +67,8 @@ class OnHub:
         with plainly("your account"):
             namespace = str(patiently(lambda: api.whoami())["name"])
         with plainly(namespace):
-            found = patiently(lambda: list(api.list_jobs(labels={LABEL: folder.name}, namespace=namespace)))
-            running = [job.id for job in found if job.status.stage not in ENDED]
+            jobs = patiently(lambda: list(api.list_jobs(labels={LABEL: folder.name}, namespace=namespace)))
+            running = [job.id for job in jobs if job.status.stage not in ENDED]
             job_id = running[0] if running else self._send(api, namespace, folder)
         facts: dict[str, object] = {"hub_job": job_id, "namespace": namespace}
         facts |= {"log": _size(folder / LOG), "progress": _size(folder / PROGRESS)}

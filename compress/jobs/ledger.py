@@ -336,9 +336,9 @@ def _rebuilt(folder: Path) -> dict[str, Any]:
     facts |= {"created": folder.stat().st_mtime, "published": None}
     for path in (folder / "recipe.yaml", folder / SUBMITTED):
         with suppress(OSError, ValueError, yaml.YAMLError):
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-            if isinstance(found, dict):
-                facts |= {key: found[key] for key in facts if isinstance(found.get(key), str | int | float)}
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+            if isinstance(document, dict):
+                facts |= {key: document[key] for key in facts if isinstance(document.get(key), str | int | float)}
     times = {"queued": None, "started": None, "ended": facts["created"]}
     return {**facts, **times, "id": folder.name, "state": "failed", "reason": BROKEN}
 

@@ -47,9 +47,9 @@ def machines(token: str | None = None) -> list[Machine]:
     """
     api = client(token)
     with plainly("the Hub's machines"):
-        found = patiently(lambda: api.list_jobs_hardware())
+        hardware = patiently(lambda: api.list_jobs_hardware())
     made: list[Machine] = []
-    for each in found:
+    for each in hardware:
         parts = [each.cpu, each.ram]
         if each.accelerator:
             parts.append(f"{each.accelerator.quantity} × {each.accelerator.model} of {each.accelerator.vram}")

@@ -90,13 +90,13 @@ def _product(
     """One product's integers, scales and the range of its input."""
     if entering.num_bits != 8:
         raise Unfit(f"{product}: inputs take {entering.num_bits} bits")
-    found = [_integers(quantizer, module.weight) for quantizer, module in zip(weights, modules, strict=True)]
-    steps = [step * (scale if len(modules) == 3 and turn == 0 else 1) for turn, (_, step, _) in enumerate(found)]
+    parts = [_integers(quantizer, module.weight) for quantizer, module in zip(weights, modules, strict=True)]
+    steps = [step * (scale if len(modules) == 3 and turn == 0 else 1) for turn, (_, step, _) in enumerate(parts)]
     made = {
-        f"{product}.q": np.concatenate([integers.T for integers, _, _ in found], 1),
+        f"{product}.q": np.concatenate([integers.T for integers, _, _ in parts], 1),
         f"{product}.scale": np.concatenate(steps).astype(np.float32),
     }
-    zeros = np.concatenate([zero for _, _, zero in found])
+    zeros = np.concatenate([zero for _, _, zero in parts])
     if zeros.any():
         made[f"{product}.zero"] = zeros
     if factor is not None:

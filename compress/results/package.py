@@ -259,9 +259,9 @@ def assemble(
         write_json(draft / "config.json", with_threshold(read_json(draft / "config.json"), null_threshold))
     write_json(draft / "entry.json", {"name": target.name, **facts})
     save_fingerprints(draft / TRAINED_ON, seen)
-    found = catalog.find(str(draft))
-    added = layouts.write(found, draft) if with_layouts and not layouts.refusal(found) else []
-    entry = replace(found, name=target.name, folder=target, weights_dtype=weights_in_words(found))
+    in_draft = catalog.find(str(draft))
+    added = layouts.write(in_draft, draft) if with_layouts and not layouts.refusal(in_draft) else []
+    entry = replace(in_draft, name=target.name, folder=target, weights_dtype=weights_in_words(in_draft))
     for name, content in card.files(entry, added=added).items():
         (draft / name).parent.mkdir(exist_ok=True)
         (draft / name).write_bytes(content)

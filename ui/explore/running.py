@@ -169,12 +169,12 @@ class Running(Speaker[Parts]):
         yield {stamp: f"{text.show_machine(measured)}\n\nTiming its engines in turn, to take the fastest by default…"}
         texts = selection.question, selection.passage
         try:
-            found = fastest.find(entry, *texts, choice.point.config, watch.stale)
+            winner = fastest.find(entry, *texts, choice.point.config, watch.stale)
         except UserError:  # somebody else keeps the device: another question will find it
             yield {stamp: text.show_machine(measured)}
             return
         self.timed.add(entry.folder)
-        yield {stamp: text.show_machine(measured, found)}
+        yield {stamp: text.show_machine(measured, winner)}
 
     def _show_choice(self, entry: Entry, choice: Choice, selection: Selection) -> Updates:
         card = readout.draw_readout(choice, entry.front, selection.tokens, selection.full_ms)
