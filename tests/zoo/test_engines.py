@@ -84,6 +84,20 @@ def test_an_engine_is_added_by_one_class(monkeypatch, tiny_model):
     assert out.start.tolist() == [[1, 0, 0]] and out.end.argmax() == 0 and len(out.kept) == engine.layers
 
 
+def test_a_file_in_the_folder_is_an_engine(monkeypatch, tmp_path):
+    (tmp_path / "echo.py").write_text(
+        "from zoo.engines.base import TENSORS, register\nfrom zoo.engines.torch import TorchEngine\n\n\n"
+        "@register\nclass Echo(TorchEngine):\n    name, label, opens = 'echo', 'Echo', TENSORS\n"
+    )
+    monkeypatch.setattr(engines, "__path__", [*engines.__path__, str(tmp_path)])
+    try:
+        engines.discover()
+        assert engines.names(TENSORS)[-1] == "echo" and engines.engine_class("echo").label == "Echo"
+    finally:
+        REGISTRY.pop("echo", None)
+        sys.modules.pop("zoo.engines.echo", None)
+
+
 def test_threads_are_an_engine_s_own(tiny_model):
     """Two engines that are open side by side compute in threads of their own, and leave the process as it was."""
     counts: dict[int, list[int]] = {1: [], 2: []}

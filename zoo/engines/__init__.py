@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 
 DEFAULT_ENGINE = "onnxruntime"
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+
+def discover() -> None:
+    """Imports every file of this folder, which registers its engines."""
+    for module in iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+
+
+discover()
 
 
 def names(*weights: str) -> list[str]:
