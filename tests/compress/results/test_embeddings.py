@@ -14,16 +14,20 @@ from scipy import stats
 from sklearn.metrics import ndcg_score
 
 from compress.jobs.estimate import _counted_texts, estimate
+from compress.progress import Progress
 from compress.recipe.kind import missing
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.load import load
+from compress.recipe.stage import StageContext
 from compress.results.score import score_entry
 from compress.run.run import run
+from compress.tasks.subjects import examples_to_search
 from tests.compress.embedding_kit import cross_encoder, sentence_encoder, transformers, write_pairs, write_queries
 from tests.compress.text_kit import sentence
 from zoo import catalog
 from zoo.asking import open_entry
 from zoo.embed import TextEmbedder
+from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json
 from zoo.modeling import LengthAdaptiveModel
@@ -209,6 +213,21 @@ def test_scorers_learn_alone_where_full_length_says_all_already(encoder, data, t
     assert scorers and all(value.any() for value in scorers)
     pooling = Pooling.of(read_json(tmp_path / "run/length_drop/config.json"))
     assert (pooling.over, pooling.mode, pooling.normalize) == ("left", "mean", True)
+
+
+def test_a_pair_that_is_reported_on_is_not_searched_on_and_many_are_refused(encoder, data, tmp_path):
+    """Of STS-B's official training pairs one stands in its validation, too, and any set of people's may have such."""
+    lines, reported = tmp_path / "text.txt", (data / "pairs/evaluation.jsonl").read_text().splitlines()
+    rows = [json.dumps({"sentence1": f"A {i}.", "sentence2": f"B {i}.", "score": i % 5}) for i in range(150)]
+    mixed = tmp_path / "validation.jsonl"
+    mixed.write_text("\n".join([reported[0], *rows]) + "\n", encoding="utf-8")
+    recipe = embeddings_recipe(encoder, data, lines, f"dataset.validation={mixed}")
+    context = StageContext(recipe, tmp_path, tmp_path / "search", Progress(None, "search", shown=False), {})
+    searched = examples_to_search(context, None, 0)
+    assert [each.first for each in searched] == [f"A {i}." for i in range(150)]
+    mixed.write_text("\n".join([*reported[:3], *rows]) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match="3 passages of the pairs to search on are reported on"):
+        examples_to_search(context, None, 0)
 
 
 def test_length_adaptive_embeddings_are_learned_from_plain_text(encoder, data, tmp_path):
