@@ -103,7 +103,8 @@ def sheet(path: Path) -> Sheet | None:
     except UserError:
         return None
     keys = lines.keys
-    roles = (*ROLES, Role(tags.SENTENCE, tags.SENTENCES, optional=True))
+    of_sentence = [Role(tags.SENTENCE, tags.SENTENCES, optional=True)] if len(keys) > len(ROLES) else []
+    roles = (*ROLES, *of_sentence)
     guess = {name: list(keys)[place] for name, place in lines.places.items()}
     return Sheet(keys, roles, guess) if len(keys) > 1 else None
 

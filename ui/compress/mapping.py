@@ -17,7 +17,7 @@ TITLES = {
     "second": "Second text, of pairs",
     "tokens": "Words",
     "ner_tags": "Labels of words",
-    "sentence": "What changes with each sentence",
+    "sentence": "Sentence it is of",
     "passages": "Passages, or one passage",
     "relevant": "Relevant: their numbers, or 0 and 1",
     "positive": "Relevant passages",

@@ -98,6 +98,9 @@ def test_files_without_columns_to_tell_apart_show_none(task, name, text, write):
 def test_columns_without_names_are_shown_by_what_they_hold(write):
     found = uploads.sheet(write("a.conll", "-DOCSTART- -X- O\n\nEU NNP B-ORG\nis VBZ O\n"), "tokens")
     assert found is not None and found.keys == {"1": "1 (EU, is)", "2": "2 (NNP, VBZ)", "3": "3 (B-ORG, O)"}
+    assert [role.name for role in found.roles] == ["tokens", "ner_tags", "sentence"]
+    two = uploads.sheet(write("a.conll", "EU B-ORG\nis O\n"), "tokens")
+    assert two is not None and [role.name for role in two.roles] == ["tokens", "ner_tags"], "no column is left for more"
 
 
 @pytest.mark.parametrize(

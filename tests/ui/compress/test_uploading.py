@@ -147,7 +147,7 @@ def test_columns_without_names_are_offered_by_their_numbers(compose, tmp_path):
     assert {one["name"]: (one["title"], one["value"], one["optional"]) for one in table["asked"]} == {
         "tokens": ("Words", "1", False),
         "ner_tags": ("Labels of words", "3", False),
-        "sentence": ("What changes with each sentence", None, True),
+        "sentence": ("Sentence it is of", None, True),
     }
     assert compose.upload(None, task="tokens")[p.table] is None
 
