@@ -57,6 +57,30 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(still):
     assert {"copy-link", "ask", "Budget", "csv", "What was kept"} <= {at["name"] for at in reached}
 
 
+@pytest.mark.parametrize(
+    ("tab", "there"),
+    [
+        ("compare", {"compare-go"}),
+        ("compress", {"to-source"}),
+        ("jobs", {"refresh-jobs"}),
+        ("models", {"fetch-models"}),
+    ],
+)
+def test_the_keyboard_goes_through_every_other_tab(still, tab, there):
+    go(still, tab)
+    still.locator(f"#tab-{tab}-button").focus()
+    reached = []
+    for _ in range(120):
+        still.keyboard.press("Tab")
+        at = still.evaluate(SEEN)
+        if reached and at["name"] == "copy-link":
+            break
+        reached += [] if at["nowhere"] else [at]
+    assert [at["name"] for at in reached if not at["seen"]] == []
+    print(tab, [at["name"] for at in reached])
+    assert there <= {at["name"] for at in reached}
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_no_fault_on_any_tab(still, dark):
     go(still, "explore")
