@@ -26,7 +26,7 @@ from bench import (
     tasks,
     training,
 )
-from zoo.errors import UserError
+from zoo.errors import sentence_of
 
 BENCHMARKS = (
     latency,
@@ -66,8 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         app(repeated(sys.argv[1:] if arguments is None else arguments), prog_name="python -m bench")
-    except UserError as error:
-        print(error, file=sys.stderr)
+    except Exception as error:
+        if (said := sentence_of(error)) is None:
+            raise
+        print(said, file=sys.stderr)
         return 2
     except SystemExit as end:
         if end.code:

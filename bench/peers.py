@@ -8,7 +8,7 @@ import platform
 import subprocess
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -65,8 +65,9 @@ class Peer:
     def _ask(self, texts: Sequence[str], batch: int, path: str | None) -> None:
         pipe = self._process.stdin
         assert pipe is not None
-        pipe.write(json.dumps({"texts": list(texts), "batch": batch, "file": path}) + "\n")
-        pipe.flush()
+        with suppress(BrokenPipeError):  # the reply says why
+            pipe.write(json.dumps({"texts": list(texts), "batch": batch, "file": path}) + "\n")
+            pipe.flush()
         self._reply()
 
     def _reply(self) -> Mapping[str, Any]:
@@ -75,7 +76,9 @@ class Peer:
         if line := pipe.readline():
             return json.loads(line)
         said = (self._scratch / f"{self._backend}.log").read_text(encoding="utf-8", errors="replace").strip()
-        raise UserError(f"its process ended: {said.splitlines()[-1][:300] if said else 'it said nothing'}")
+        raise UserError(
+            f"{self._backend}'s process ended: {said.splitlines()[-1][:300] if said else 'it said nothing'}"
+        )
 
 
 @contextmanager
@@ -88,8 +91,10 @@ def opened(folder: Path, python: str, threads: int) -> Generator[tuple[list[Peer
         threads: of each.
 
     Raises:
-        UserError: it runs on torch not at all.
+        UserError: the folder holds no weights, or it runs on torch not at all.
     """
+    if not (folder / "model.safetensors").is_file():
+        raise UserError(f"{folder} holds no model.safetensors. Name the folder of the original model by --original.")
     peers, lacking = list[Peer](), list[str]()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))

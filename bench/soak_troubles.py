@@ -39,9 +39,7 @@ class Disk:
         if not hasattr(os, "posix_fallocate"):
             raise UserError("Only Linux can fill a disk here: leave --volume out.")
         if not folder.is_dir() or any(one.name != "lost+found" for one in folder.iterdir()):
-            raise UserError(
-                f"{folder} is no empty folder. Mount a small disk there: mount -t tmpfs -o size=4g none DIR."
-            )
+            raise UserError(f"{folder} is no empty folder. {MOUNT}")
         if (free := shutil.disk_usage(folder).free) > LARGEST:
             raise UserError(f"{folder} has {free / 1e9:.0f} GB free, too much to be filled now and then. {MOUNT}")
         return cls(folder)

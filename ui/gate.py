@@ -23,7 +23,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from compress.jobs.limits import lacking_space
-from zoo.errors import UserError
+from zoo.errors import UserError, sentence_of
 from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
@@ -155,16 +155,16 @@ class Gate:
             return {"type": "http.disconnect"} if excess else message
 
         async def answer(message: Message) -> None:
-            nonlocal begun, excess
-            if is_upload and not begun and message.get("status") == 500 and (lack := lacking_space(seen)):
-                excess = Refused(507, lack)  # the disk was filled meanwhile
+            nonlocal begun
             if begun or excess is None:  # what is made of half a body is nobody's answer
                 begun = True
                 await send(message)
 
         try:
             await self._app(scope, counted, answer)
-        except Exception:
+        except Exception as error:
+            if excess is None and not begun and (said := sentence_of(error)):
+                excess = Refused(507, said)  # the disk was filled meanwhile
             if excess is None:
                 raise
         if excess and not begun:

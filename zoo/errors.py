@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-import sqlite3
+import re
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,6 +13,9 @@ log = logging.getLogger(__name__)
 
 FULL = "The disk is full. Free some of it, or set BUDGET_ZOO_HOME to a folder on a larger one, and try again."
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = re.compile(  # what the system, sqlite, safetensors, torch and this program say of it
+    r"No space left on device|\bE?rr(?:no|or) 28\b|Disk quota exceeded|disk is full|PytorchStreamWriter failed writing"
+)
 
 
 class UserError(Exception):
@@ -58,9 +61,7 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     no_space = isinstance(error, OSError) and error.errno in NO_SPACE
-    if no_space or (isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error)):
-        return FULL
-    return None
+    return FULL if no_space or NO_ROOM.search(str(error)) else None
 
 
 @contextmanager

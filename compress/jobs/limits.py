@@ -15,12 +15,11 @@ import psutil
 
 from compress.recipe.layout import FAILURE, LOG
 from compress.run.traces import tail
-from zoo.errors import UserError
+from zoo.errors import NO_ROOM, UserError
 from zoo.settings import get_settings
 
 GIB = 2**30
 KILL = 9  # SIGKILL, for which Windows has no name
-FULL = re.compile(r"No space left on device|Errno 28\b|database or disk is full|Disk quota exceeded")
 MEMORY = re.compile(
     r"MemoryError|std::bad_alloc|can't allocate memory|Cannot allocate memory|out of memory", re.IGNORECASE
 )
@@ -149,7 +148,7 @@ def reason_of(folder: Path, code: int | None, killed_by_memory: bool = False) ->
     if failure.is_file():
         return failure.read_text(encoding="utf-8", errors="replace").strip()[:1000]
     text = tail(folder / LOG, 200)
-    if FULL.search(text) or shutil.disk_usage(folder).free < 2**20:  # a full disk takes no last words
+    if NO_ROOM.search(text) or shutil.disk_usage(folder).free < 2**20:  # a full disk takes no last words
         return "The disk is full. Free some space, then retry: it goes on from its last checkpoint."
     if killed_by_memory or MEMORY.search(text):
         return "It ran out of memory. Take smaller batches or a smaller model, or end other programs."

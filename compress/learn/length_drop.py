@@ -37,6 +37,7 @@ from compress.tasks.samples import Forward, inputs_of
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, unlabelled_samples
 from zoo.checkpoints import compared_as, read_config
+from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel, Output
 from zoo.pooling import KEY as POOLING
@@ -187,4 +188,7 @@ def _pooling(settings: LengthDrop, source: Path) -> dict[str, Any]:
     """What a recipe says of how a checkpoint's vectors are made, as a key of `config.json`."""
     if settings.pooled is None:
         return {}
-    return {POOLING: replace(Pooling.of(read_config(source)), over=settings.pooled).to_dict()}
+    pooling = Pooling.of(read_config(source))
+    if pooling.mode == "cls":
+        raise UserError("The model's vectors are those of its first token, which is never dropped: leave pooled out.")
+    return {POOLING: replace(pooling, over=settings.pooled).to_dict()}

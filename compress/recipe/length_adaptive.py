@@ -166,6 +166,10 @@ class LengthAdaptiveRecipe(Trained):
             return {"recipe": recipe, "trained from": model, "trained on": data}
         return {"recipe": recipe, "searched for": model, "calibrated on": data}
 
+    def _pooled(self) -> dict[str, str]:
+        drop = self.length_drop
+        return {"vectors are made of": POOLED[drop.pooled]} if drop.apply and drop.pooled else {}
+
     def origin(self) -> dict[str, Any]:
         facts, averaged = super().origin(), self.average.checkpoints
         return {
@@ -174,6 +178,6 @@ class LengthAdaptiveRecipe(Trained):
             "search objective": self.search.objective,
             **facts,
             **({"tokens ranked by": RANKED[self.length_drop.significance]} if self.length_drop.apply else {}),
-            **({"vectors are means of": POOLED[self.length_drop.pooled]} if self.length_drop.pooled else {}),
+            **self._pooled(),
             **({"averaged with": ", ".join(map(short_name, averaged))} if averaged else {}),
         }

@@ -68,11 +68,8 @@ def on_disk(name: str) -> Path | None:
     try:
         path = Path(name).expanduser()
         return path if name not in WORDS and path.exists() else None
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-    ):  # far too long, as a configuration written out, or nobody's `~name`
+    # Far too long, as a configuration written out, or nobody's `~name`.
+    except (OSError, RuntimeError, ValueError):
         return None
 
 

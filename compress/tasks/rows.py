@@ -33,13 +33,17 @@ class Rows(Subject[E]):
             reported = self.fingerprints(self.part("evaluation"))
             return [e for e in self.part("train") if self._is_held_out(e) and not self.fingerprints([e]) & reported]
         examples = self.rows_of(source, split, intake)
-        return self._apart(examples) if split == "validation" else examples
+        return self._apart(examples, intake) if split == "validation" else examples
 
-    def _apart(self, examples: list[E]) -> list[E]:
+    def _apart(self, examples: list[E], intake: Intake) -> list[E]:
         """Without the few rows that are reported on, too, as in GLUE; more are no accident, and are refused later."""
         reported = self.fingerprints(self.part("evaluation"))
         rest = [e for e in examples if not self.fingerprints([e]) & reported]
-        return rest if len(rest) >= (1 - ACCIDENT) * len(examples) else examples
+        if len(rest) < (1 - ACCIDENT) * len(examples):
+            return examples
+        if left := len(examples) - len(rest):
+            intake.repairs[f"of the {self.noun} to search on are reported on, too, and were left out"] += left
+        return rest
 
     def learned(self) -> list[E]:
         """Neither rows that are reported on (some of GLUE's stand in both splits) nor those that are chosen by."""

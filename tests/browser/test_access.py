@@ -77,7 +77,6 @@ def test_the_keyboard_goes_through_every_other_tab(still, tab, there):
             break
         reached += [] if at["nowhere"] else [at]
     assert [at["name"] for at in reached if not at["seen"]] == []
-    print(tab, [at["name"] for at in reached])
     assert there <= {at["name"] for at in reached}
 
 

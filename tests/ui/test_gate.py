@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -9,16 +10,16 @@ from typing import Any
 import gradio as gr
 import gradio_client
 import pytest
+from gradio import route_utils
 from gradio.events import api
 from gradio.routes import App
 from starlette.datastructures import Headers
 from starlette.testclient import TestClient
-from starlette.types import Receive, Scope, Send
 
 from tests.ui.page_kit import loops_closed, visitor
 from ui import gate, people, serve
 from zoo import publishing
-from zoo.errors import UserError
+from zoo.errors import FULL, UserError
 from zoo.settings import get_settings
 
 HERE, EVIL = "127.0.0.1:7860", "evil.example"
@@ -217,20 +218,15 @@ def test_a_full_disk_takes_no_files(client, monkeypatch):
     assert refused.status_code == 507 and "not enough disk space for True" in refused.json()["detail"]
 
 
-def test_a_disk_that_is_filled_by_what_comes_is_told(monkeypatch):
-    """Where there was room when the upload began, and it failed for want of it."""
-    said = iter([None, "There is not enough disk space."])
-    monkeypatch.setattr(gate, "lacking_space", lambda needed: next(said))
+def test_a_disk_that_is_filled_by_what_comes_is_told(client, monkeypatch):
+    """Where there was room when the upload began, and writing it failed for want of it."""
 
-    async def full(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send({"type": "http.response.start", "status": 500, "headers": []})
-        await send({"type": "http.response.body", "body": b"Internal Server Error"})
-        raise OSError(28, "No space left on device")
+    async def full(_parser: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    client = TestClient(gate.Gate(full), base_url="http://localhost")
-    refused = client.post("/gradio_api/upload", content=b"x")
-    assert refused.status_code == 507 and refused.json() == {"detail": "There is not enough disk space."}
+    monkeypatch.setattr(route_utils.GradioMultiPartParser, "parse", full)
+    refused = client.post("/gradio_api/upload", files={"files": ("a", b"x")})
+    assert refused.status_code == 507 and refused.json() == {"detail": FULL}
 
 
 def test_this_machines_token_is_not_for_who_comes_by_a_proxy_or_a_tunnel(monkeypatch):

@@ -19,6 +19,8 @@ def test_a_full_disk_is_told_in_a_sentence_and_what_nobody_expects_is_not():
     full = OSError(errno.ENOSPC, "No space left on device", "/x")
     assert sentence_of(full) == sentence_of(OSError(errno.EDQUOT, "Disk quota exceeded")) == FULL
     assert sentence_of(sqlite3.OperationalError("database or disk is full")) == FULL
+    for said in ("I/O error: No space left on device (os error 28)", "PytorchStreamWriter failed writing file data/0"):
+        assert sentence_of(RuntimeError(said)) == FULL
     assert sentence_of(UserError("Do this.")) == "Do this."
     for other in (OSError(errno.EIO, "Input/output error"), sqlite3.OperationalError("no such table"), ValueError("x")):
         assert sentence_of(other) is None and explain(other) == UNEXPECTED

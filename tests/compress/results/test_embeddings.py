@@ -215,6 +215,14 @@ def test_scorers_learn_alone_where_full_length_says_all_already(encoder, data, t
     assert (pooling.over, pooling.mode, pooling.normalize) == ("left", "mean", True)
 
 
+def test_vectors_of_the_first_token_are_made_of_no_others(data, tiny_model, tmp_path):
+    first = sentence_encoder(tmp_path / "first", tiny_model, mode="cls")
+    recipe = embeddings_recipe(first, data, tmp_path / "text.txt", "length_drop.pooled=left")
+    run(recipe, tmp_path / "run", "teacher")
+    with pytest.raises(UserError, match="of its first token, which is never dropped: leave pooled out"):
+        run(recipe, tmp_path / "run", "length_drop")
+
+
 def test_a_pair_that_is_reported_on_is_not_searched_on_and_many_are_refused(encoder, data, tmp_path):
     """Of STS-B's official training pairs one stands in its validation, too, and any set of people's may have such."""
     lines, reported = tmp_path / "text.txt", (data / "pairs/evaluation.jsonl").read_text().splitlines()
