@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _ITEM = r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|-?\d+(?:\.\d+)?)"
-_LIST = re.compile(rf"\[\s*(?:{_ITEM}\s*(?:,\s*{_ITEM}\s*)*,?\s*)?\]", re.DOTALL)  # as Python writes one
+_LIST = re.compile(rf"\[\s*(?:{_ITEM}\s*(?:,\s*{_ITEM}\s*)*(?:,\s*)?)?\]", re.DOTALL)  # as Python writes one
 
 
 def listed(value: object) -> list[Any] | None:
@@ -20,7 +20,7 @@ def listed(value: object) -> list[Any] | None:
         return None
     text = value.strip()
     try:
-        parsed = json.loads(text) if _LIST.fullmatch(text) is None or "'" not in text else ast.literal_eval(text)
+        parsed = json.loads(text) if "'" not in text or _LIST.fullmatch(text) is None else ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
     return parsed if isinstance(parsed, list) else None

@@ -23,7 +23,7 @@ class Intake:
     Attributes:
         name: what people call the source; begins what is said about it.
         skip: lines that are wrong are left out and counted; else the first of them is an error.
-        columns: what the source calls a column, by our name of it, as a person says.
+        columns: what the source calls a column, by our name of it, as a person says; an empty name where it has none.
         values: what the source has for a label, by the label's name, as a person says.
         complete: every text and every label has to be there, and none is too long, as in data that people bring to
             learn from; else labels may be unknown, as in test sets.

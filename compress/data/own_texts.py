@@ -94,7 +94,7 @@ def settled(task: Task, mapping: Mapping[str, str]) -> Task:
         UserError: the mapping names a column that the task does not have.
     """
     task.refuse_unknown(mapping)
-    columns = (*task.columns, SECOND) if SECOND in mapping and SECOND not in task.columns else task.columns
+    columns = (*task.columns, SECOND) if mapping.get(SECOND) and SECOND not in task.columns else task.columns
     return task.with_labels(task.labels, columns)
 
 

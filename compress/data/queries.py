@@ -35,6 +35,7 @@ COLUMNS = Columns(("query",), OTHERS, NEEDED)
 FORMS = ("passages", "passage", "positive")  # columns of which a row has one
 OF_SQUAD = ("qas", "paragraphs", "context")
 GROUP = "\0"
+MAX_DIGITS = 9  # of the number of a passage
 
 
 def load_queries(source: str, split: str, intake: Intake) -> list[QueryExample]:
@@ -213,11 +214,12 @@ def _row(row: Row, intake: Intake) -> tuple[str, str, dict[str, float]]:
 
 def _of_list(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
     """`passages` and `relevant`; as MS MARCO has it, a table of both."""
-    passages: Any = listed(value["passages"]) or value["passages"]
-    chosen: Any = listed(value.get("relevant")) or value.get("relevant")
+    passages: Any = _cell(value["passages"])
+    chosen: Any = _cell(value.get("relevant"))
     if isinstance(passages, str) and not isinstance(chosen, list):  # of one passage, whether it is relevant
         return _of_label({"passage": passages, "label": chosen}, place)
-    chosen = int(chosen) if isinstance(chosen, str) and chosen.strip().isdecimal() else chosen
+    if isinstance(chosen, str) and chosen.strip().isdecimal() and len(chosen.strip()) <= MAX_DIGITS:
+        chosen = int(chosen)
     if isinstance(passages, Mapping):
         chosen = [i for i, flag in enumerate(passages.get("is_selected", ())) if flag]
         passages = passages.get("passage_text")
@@ -236,6 +238,12 @@ def _of_list(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
             )
         found[passages[number]] = float(gain)
     return found
+
+
+def _cell(value: Any) -> Any:
+    """What a cell holds, as a list where it is the text of one."""
+    entries = listed(value)
+    return value if entries is None else entries
 
 
 def _is_gain(gain: object) -> bool:

@@ -57,11 +57,6 @@ class Sheet:
     roles: Sequence[Role]
     guess: dict[str, str]
 
-    @property
-    def mapping(self) -> dict[str, str]:
-        """The guess, as far as it says what columns of the right names do not say themselves."""
-        return {name: key for name, key in self.guess.items() if name != key}
-
 
 def of_table(path: Path, roles_of: Callable[[Held], Sequence[Role]]) -> Sheet | None:
     """The columns of CSV, TSV, JSON or JSON Lines; None where the file has none to tell apart.

@@ -7,8 +7,9 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,20 +55,32 @@ class Columns:
     others: Mapping[str, Sequence[str]]
     needed: str
 
-    def renamed(self, keys: Sequence[str], intake: Intake) -> dict[str, str]:
-        """What columns are to be called that go by another name; a column of the right name goes before others."""
+    def renamed(
+        self, keys: Sequence[str], intake: Intake, elsewhere: Callable[[], Collection[str]] = tuple
+    ) -> dict[str, str]:
+        """What columns are to be called that go by another name; a column of the right name goes before others.
+
+        Args:
+            keys: what the columns are called.
+            intake: which of them a person names, an empty name for none; hears what was guessed.
+            elsewhere: what other rows have, in small letters, where a row may lack a column.
+
+        Raises:
+            UserError: a column that a person names is nowhere.
+        """
         lower = {key.lower(): key for key in keys}
         many = intake.indicators
         self._refuse_twice(intake)
         one = {column: theirs for column, theirs in intake.columns.items() if column != "label" or not many}
         stated = {column: lower.get(theirs.lower()) for column, theirs in one.items()}
         stated |= {name: lower.get(name.lower()) for name in many}
-        if absent := [one.get(column, column) for column, key in stated.items() if key is None]:
+        absent = [one.get(column, column) for column, key in stated.items() if key is None and one.get(column, column)]
+        if absent and (set(absent) & {*many} or not {name.lower() for name in absent} <= {*elsewhere()}):
             raise UserError(f"{intake.name} has no column “{absent[0]}”: its columns are {', '.join(keys)[:300]}.")
         names = {key: f"({key})" for key in keys if key in stated}  # its name is another's now
         names |= {key: column for column, key in stated.items() if key is not None}
         for column, others in self.others.items():
-            other = next((key for key in others if key in keys), None)
+            other = next((key for key in others if key in keys and key not in names), None)
             if column not in keys and other and column not in stated:
                 names[other] = column
                 intake.note(f"“{other}” was read as `{column}`.")
@@ -82,7 +95,7 @@ class Columns:
     @staticmethod
     def _refuse_twice(intake: Intake) -> None:
         ours = dict[str, str]()
-        for column, theirs in intake.columns.items():
+        for column, theirs in ((column, theirs) for column, theirs in intake.columns.items() if theirs):
             other = ours.setdefault(theirs.lower(), column)
             if other != column:
                 raise UserError(f"“{theirs}” was named for both `{other}` and `{column}`: name another column for one.")
@@ -136,12 +149,13 @@ def read_rows(text: str, suffix: str, columns: Columns, intake: Intake) -> Itera
         yield from _cells(text, suffix, columns, intake)
         return
     headers: dict[tuple[str, ...], dict[str, str]] = {}
-    for row in _values(text, columns, intake) if suffix == ".json" else _lines(text, intake):
+    elsewhere = cache(lambda: _keys(text, suffix, intake))
+    for row in _objects(text, suffix, columns, intake):
         value = row.value
         if isinstance(value, dict):
             keys = tuple(map(str, value))
             if keys not in headers:
-                headers[keys] = columns.renamed(keys, intake)
+                headers[keys] = columns.renamed(keys, intake, elsewhere)
             value = {headers[keys].get(key, key): cell for key, cell in value.items()} if headers[keys] else value
         yield row._replace(value=value)
 
@@ -340,6 +354,16 @@ def _values(text: str, columns: Columns, intake: Intake) -> Iterator[Row]:
     for number, item in enumerate(items, 1):
         place = top.inside(number - 1, what=f"item {number}") if value is items else top
         yield Row(number, place, item)
+
+
+def _objects(text: str, suffix: str, columns: Columns, intake: Intake) -> Iterator[Row]:
+    return _values(text, columns, intake) if suffix == ".json" else _lines(text, intake)
+
+
+def _keys(text: str, suffix: str, intake: Intake) -> set[str]:
+    """What the objects of a file call their columns, in small letters, each of which some rows may lack."""
+    rows = _objects(text, suffix, ANY, Intake(intake.name, skip=True))
+    return {str(key).lower() for row in rows if isinstance(row.value, dict) for key in row.value}
 
 
 def _lines(text: str, intake: Intake) -> Iterator[Row]:

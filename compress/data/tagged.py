@@ -105,7 +105,7 @@ def sheet(path: Path) -> Sheet | None:
     keys = lines.keys
     of_sentence = [Role(tags.SENTENCE, tags.SENTENCES, optional=True)] if len(keys) > len(ROLES) else []
     roles = (*ROLES, *of_sentence)
-    guess = {name: list(keys)[place] for name, place in lines.places.items()}
+    guess = {name: lines.key(place) for name, place in lines.places.items()}
     return Sheet(keys, roles, guess) if len(keys) > 1 else None
 
 

@@ -22,7 +22,7 @@ NEEDED = (
     f"CSV has the columns `{WORD}` and `{TAG}`, a sentence a row, or a word a row beside its `{SENTENCE}`."
 )
 DOCUMENT = "-DOCSTART-"
-MAX_WORDS = 20_000
+MAX_WORDS, MAX_DIGITS = 20_000, 9
 MARKED = re.compile(r"[BIOELSUM]-\S+")
 
 
@@ -62,7 +62,8 @@ class Reader:
         if not words or words == [DOCUMENT]:
             return None
         if len(words) != len(tags):
-            raise UserError(f"{place}: {len(words)} words have {len(tags)} labels. Give every word one.")
+            has = "1 word has" if len(words) == 1 else f"{len(words)} words have"
+            raise UserError(f"{place}: {has} {len(tags)} label{'s' * (len(tags) != 1)}. Give every word one.")
         if len(words) > MAX_WORDS:
             raise UserError(f"{place}: a sentence of more than {MAX_WORDS:,} words. Put empty lines between sentences.")
         if wrong := [word for word in words if not isinstance(word, str)]:
@@ -79,9 +80,9 @@ class Reader:
         if text in self._stated:
             return self._stated[text]
         if text.isdecimal() and text not in self._known:
-            if int(text) >= len(self._names):
+            if len(text) > MAX_DIGITS or int(text) >= len(self._names):
                 raise UserError(
-                    f"{place}: the label {text} is a number, and nothing says what it stands for. Say it for all by "
+                    f"{place}: the label {text[:40]} is a number, and nothing says what it stands for. Say it for all by "
                     "dataset.label_values, as {O: '0', B-PER: '1'}."
                 )
             if self._guessed:

@@ -90,9 +90,14 @@ def wanted(task: str) -> str:
 
 
 def sheet(path: str | Path, task: str) -> Sheet | None:
-    """The columns of a file, and which is guessed to be what; None where it has none to tell apart."""
+    """The columns of a file, and which is guessed to be what; None where it has none to tell apart.
+
+    Raises:
+        UserError: the file is too large, or of no known kind.
+    """
     about = find_task(task)
-    return _form_of(about).sheet(about, Path(path))
+    form, _ = _form_for(Path(path), Path(path).name, about)
+    return form.sheet(about, Path(path))
 
 
 def accept(
@@ -111,7 +116,7 @@ def accept(
         name: what the person calls it.
         task: of `zoo.tasks`; says which columns and labels there are.
         skip: lines that are wrong are left out and counted; else the first of them is an error.
-        columns: what the file calls a column, by our name of it; others are guessed.
+        columns: what the file calls a column, by our name of it, empty where it has none; others are guessed.
         values: what the file has for a label, by the label's name.
         owner: who gives it, see `folder`.
 
@@ -124,14 +129,7 @@ def accept(
     path, about = Path(path), find_task(task)
     about.refuse_unknown(columns or {})
     file = Path(name or path.name).name
-    form, suffix = _form_of(about), tables.suffix_of(file)
-    if suffix not in form.kinds:
-        advice = "Spreadsheets and Parquet are saved as CSV for that." if ".csv" in form.kinds else form.wanted(about)
-        raise UserError(
-            f"{file}: give a file that ends in {', '.join(form.kinds)}, not {suffix or 'without an ending'}. {advice}"
-        )
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{file} is larger than {MAX_BYTES // 1_000_000} MB. Split it, or give a Hub data set.")
+    form, suffix = _form_for(path, file, about)
     mapping = json.dumps([dict(columns or {}), dict(values or {})], sort_keys=True) if columns or values else ""
     digest = hashlib.sha256((sha256(path) + mapping).encode()).hexdigest()[:8] if mapping else sha256(path)[:8]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(file).stem).strip("-")[:40] or "own"
@@ -267,6 +265,19 @@ def _form_of(task: Task) -> Form:
     if form is None:
         raise UserError(f"Files for {task.type.title} cannot be uploaded: give a data set of the Hub.")
     return form
+
+
+def _form_for(path: Path, file: str, task: Task) -> tuple[Form, str]:
+    """What a file for a task looks like, and its ending, before it is read: by its name and its size."""
+    form, suffix = _form_of(task), tables.suffix_of(file)
+    if suffix not in form.kinds:
+        advice = "Spreadsheets and Parquet are saved as CSV for that." if ".csv" in form.kinds else form.wanted(task)
+        raise UserError(
+            f"{file}: give a file that ends in {', '.join(form.kinds)}, not {suffix or 'without an ending'}. {advice}"
+        )
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{file} is larger than {MAX_BYTES // 1_000_000} MB. Split it, or give a Hub data set.")
+    return form, suffix
 
 
 def divide(examples: Sequence[One], key: Callable[[One], str], fault: str) -> tuple[dict[str, list[One]], int]:

@@ -73,18 +73,28 @@ class Lines:
     @cached_property
     def places(self) -> dict[str, int]:
         """Places of words, of labels and perhaps of what changes with a sentence, by our names of these columns."""
-        places = self._guess()
-        for ours, theirs in self._intake.columns.items():
-            places[ours] = self._place(theirs)
+        said = {ours: self._place(theirs) for ours, theirs in self._intake.columns.items() if theirs}
+        places = self._guess(said)
+        for ours, place in places.items():
+            other = next(name for name in places if places[name] == place)
+            if other != ours and self.width > 1:
+                raise UserError(
+                    f"{self._intake.name}: `{other}` and `{ours}` are one column, “{self.key(place)}”: name another for "
+                    "one of them."
+                )
         return places
+
+    def key(self, place: int) -> str:
+        """What a person names a column by: its name, or its number where it has none or shares it with one before."""
+        name = self.names[place] if self.names else ""
+        return name if name and self.names.index(name) == place else str(place + 1)
 
     @property
     def keys(self) -> dict[str, str]:
         """How to show each column, by its name, or by its number with the first of what it holds."""
-        if self.names:
-            return {name: name for name in self.names}
+        keys = [self.key(i) for i in range(self.width)]
         held = [", ".join(cells[i] for cells in self._sample[:3] if i < len(cells)) for i in range(self.width)]
-        return {str(i): f"{i} ({words})" for i, words in enumerate(held, 1)}
+        return {key: key if key in self.names else f"{key} ({words})" for key, words in zip(keys, held, strict=True)}
 
     def sentences(self, read: Reader) -> Iterator[TaggedExample]:
         """The sentences; of one with a wrong line nothing is left where wrong lines are left out."""
@@ -100,7 +110,8 @@ class Lines:
                     wrong = True
                     self._intake.fault(error)
                 else:
-                    words, tags = words + more[0], tags + more[1]
+                    words.extend(more[0])
+                    tags.extend(more[1])
             first = group[0].number
             if wrong:
                 continue
@@ -184,12 +195,18 @@ class Lines:
         tags = [i for i, values in enumerate(below) if are_tags(values)]
         if tags:
             return not any(is_tag(first[0][i]) for i in tags)
-        return self._suffix == ".csv" and not any(map(is_tag, first[0]))
+        return self._suffix == ".csv" and not any(is_tag(cell) or cell.isdecimal() for cell in first[0])
 
-    def _guess(self) -> dict[str, int]:
-        """By their names; else first the word and last its label, but where labels stand first."""
-        found = dict[str, int]()
+    def _guess(self, said: dict[str, int]) -> dict[str, int]:
+        """By their names; else first the word and last its label, but where labels stand first.
+
+        Args:
+            said: what a person names, which is no other's place.
+        """
+        found = dict(said)
         for ours, known in KNOWN.items():
+            if ours in said or (ours == SENTENCE and SENTENCE in self._intake.columns):
+                continue
             places = [self.names.index(name) for name in known if name in self.names]
             if free := [place for place in places if place not in found.values()]:
                 found[ours] = free[0]

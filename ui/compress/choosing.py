@@ -55,16 +55,18 @@ class Choosing(Speaker[ComposeParts]):
         p, path = self.parts, values[self.parts.file]
         try:
             task = self._task(values, profile)
+            if path:
+                people.must_start(people.who(profile))
             sheet = uploads.sheet(path, task.name) if path else None
         except Exception as error:
             return {p.uploaded: None, p.upload_note: f"✗ {escape(explain(error))}", p.table: None}
-        return self._accept(values, profile, sheet.mapping if sheet else {}, {}) | {p.table: shown(path, task, sheet)}
+        return self._accept(values, profile, sheet.guess if sheet else {}, {}) | {p.table: shown(path, task, sheet)}
 
     def map(self, values: Values, columns: Mapping[str, str], names: str, profile: gr.OAuthProfile | None) -> Updates:
         """A person says which columns are what, and what labels are called: the file is read again.
 
         Args:
-            columns: the file's names by ours; empty ones are left out.
+            columns: the file's names by ours, empty where it has none of that.
             names: `good=10, bad=1`.
         """
         try:
@@ -74,8 +76,7 @@ class Choosing(Speaker[ComposeParts]):
                 raise UserError("Write names of labels as name=what the file has: good=10, bad=1.")
         except UserError as error:
             return {self.parts.uploaded: None, self.parts.upload_note: f"✗ {escape(explain(error))}"}
-        chosen = {ours: theirs for ours, theirs in columns.items() if theirs and theirs != ours}
-        return self._accept(values, profile, chosen, labels)
+        return self._accept(values, profile, columns, labels)
 
     def _task(self, values: Values, profile: gr.OAuthProfile | None) -> Task:
         task = values[self.parts.task]

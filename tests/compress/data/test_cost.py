@@ -12,6 +12,7 @@ import pytest
 
 from compress.data import pairs, queries, squad, tagged, texts
 from compress.data.intake import Intake
+from compress.data.word_lines import Lines
 from zoo.errors import UserError
 from zoo.tasks import find_task
 
@@ -90,6 +91,26 @@ READERS: dict[str, tuple[Callable[[int], str], str, Callable[[Path, Intake], obj
     ),
     "queries": (chain, ".jsonl", lambda path, intake: queries.groups(queries.from_file(path, intake))),
 }
+
+
+class Piece(list[str]):
+    """Words of a line, which know what is copied to put them behind others."""
+
+    copied = 0
+
+    def __radd__(self, before: list[str]) -> list[str]:
+        Piece.copied += len(before)
+        return [*before, *self]
+
+
+def test_a_sentence_of_many_lines_is_put_together_without_copies(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Lines, "_pair", lambda _self, line, _read, _wide: (Piece(line.cells[:1]), Piece(line.cells[1:]))
+    )
+    path = tmp_path / "long.conll"
+    path.write_text("cat B-A\n" * FEW, encoding="utf-8")
+    (one,) = tagged.from_file(find_task("tokens"), path, Intake())
+    assert (one.words, one.tags, Piece.copied) == (("cat",) * FEW, ("B-A",) * FEW, 0)
 
 
 @pytest.mark.parametrize("skip", [False, True])

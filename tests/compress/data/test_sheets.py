@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from types import SimpleNamespace
 
 import pytest
 
-from compress.data import queries, squad, tagged, texts, uploads
+from compress.data import own_texts, queries, squad, tagged, texts, uploads
 from compress.data.cells import listed
 from compress.data.intake import Intake
 from compress.data.pairs import load_pairs
@@ -29,6 +30,20 @@ def write(tmp_path, monkeypatch):
         return path
 
     return put
+
+
+@pytest.fixture
+def bounded():
+    """Ends what takes more of the processor than the square of a cell's length allows: minutes, where a pass is none."""
+
+    def stop(*_):
+        raise AssertionError("the work grows with the square of the cell")
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 20)
+    yield
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    signal.signal(signal.SIGVTALRM, before)
 
 
 GERMAN = lines(*({"nr": i, "wörter": ["Ada", "ging"], "art": ["B-PER", "O"]} for i in range(3)))
@@ -114,6 +129,8 @@ def test_columns_without_names_are_shown_by_what_they_hold(write):
         ("a.csv", 'tokens;ner_tags\n"[""EU"", ""rejects""]";"[""B-ORG"", ""O""]"\n["Ada"];["B-PER"]\n', {}),
         ("a.csv", "gold,source\nB-ORG O,EU rejects\nB-PER,Ada\n", {"tokens": "source", "ner_tags": "gold"}),
         ("a.csv", "EU,B-ORG\nrejects,O\n,\nAda,B-PER\n", {}),
+        ("a.csv", "word,,,tag\nEU,x,,B-ORG\nrejects,x,,O\n\nAda,x,,B-PER\n", {}),
+        ("a.csv", "word,tag,sentence_id\nEU,B-ORG,1\nrejects,O,2\n\nAda,B-PER,3\n", {"sentence": ""}),
         ("a.tsv", "wort\tpos\tart\nEU\tNNP\tB-ORG\nrejects\tVBZ\tO\n\nAda\tNNP\tB-PER\n", {}),
         ("a.tsv", "art\twort\nB-ORG\tEU\nO\trejects\n\nB-PER\tAda\n", {"tokens": "wort", "ner_tags": "art"}),
         ("a.txt", "B-ORG EU\nO rejects\n\nB-PER Ada\n", {}),
@@ -138,10 +155,11 @@ def test_words_and_labels_are_read_from_the_columns_that_are_meant(name, text, c
             {"ner_tags": "gold"},
             "has no column “gold”: its columns are word, tag",
         ),
+        ("a.conll", "EU B-ORG\nis O\n", {"tokens": "2", "ner_tags": "2"}, "`ner_tags` are one column, “2”"),
         ("a.conll", "EU B-ORG\n", {"ner_tags": "3"}, "has no column “3”: its columns are 1 to 2"),
         ("a.csv", "word,tag\nEU,B-ORG\nis,O,x\n", {}, "line 3: 3 columns here, 2 in the first line"),
         ("a.csv", 'word,tag\nEU,B-ORG\n"is,O\n', {}, "line 3: this is no CSV"),
-        ("a.csv", "tokens,tags\nEU is,B-ORG O\nAda,B-PER O\n", {}, "line 3: 1 words have 2 labels"),
+        ("a.csv", "tokens,tags\nEU is,B-ORG O\nAda,B-PER O\n", {}, "line 3: 1 word has 2 labels. Give"),
     ],
 )
 def test_what_is_wrong_in_a_table_of_words_is_named(name, text, columns, said, write):
@@ -170,6 +188,7 @@ QUERY = ("q", ("a", "b"), {1: 1.0})
          {"query": "frage", "passages": "docs", "relevant": "gold"}),
         ("a.csv", 'query,docs,relevant\nq,"[""a"", ""b""]",1\n', {"passages": "docs"}),
         ("a.csv", "query,docs,relevant\nq,\"['a', 'b']\",[1]\n", {"passages": "docs"}),
+        ("a.csv", "query,docs,relevant\nq,\"['a', 'b']\",[1]\nr,\"['a', 'b']\",[]\n", {"passages": "docs"}),
         ("a.csv", "gut,doc,frage\n0,a,q\n1,b,q\n", {"query": "frage", "passages": "doc", "relevant": "gut"}),
         ("a.jsonl", lines({"q": "q", "yes": "b", "no": ["a"]}), {"query": "q", "positive": "yes", "negative": "no"}),
     ],
@@ -214,6 +233,81 @@ def test_a_mapping_that_cannot_be_is_refused(task, columns, said, write):
 
 
 @pytest.mark.parametrize(
+    ("task", "columns", "rows", "texts_of"),
+    [
+        ("embeddings", {"sentence1": "a", "label": "like"}, [{"a": "x", "b": "y"}, {"a": "z", "like": 3}],
+         [("x", None), ("z", 3.0)]),
+        ("sst2", {"sentence": "a", "label": "urteil"}, [{"a": "x", "urteil": 1}, {"a": "z"}], [("x", 1)]),
+    ],
+)  # fmt: skip
+def test_a_row_may_lack_a_column_that_a_person_names_and_others_have(task, columns, rows, texts_of, write):
+    path, intake = write("a.jsonl", lines(*rows)), Intake(columns=columns, skip=True, complete=True)
+    found = list(texts.from_file(find_task(task), path, intake))
+    assert [(one.first, one.label) for one in found] == texts_of
+    with pytest.raises(UserError, match="has no column “nowhere”: its columns are a, "):
+        list(texts.from_file(find_task(task), path, Intake(columns=columns | {"label": "nowhere"}, skip=True)))
+
+
+def test_triples_some_without_negatives_are_taken_as_they_are_guessed(write):
+    rows = [{"anchor": f"q{i}", "pos": f"p{i}"} | ({"neg": "n"} if i else {}) for i in range(4)]
+    path = write("a.jsonl", lines(*rows))
+    found = uploads.sheet(path, "ranking")
+    assert found is not None and found.guess == {"query": "anchor", "positive": "pos", "negative": "neg"}
+    kept = uploads.accept(path, task="ranking", columns=found.guess)
+    read = [one for part in kept.parts.values() for one in queries.load_queries(str(part), "", Intake())]
+    assert {one.query: one.passages for one in read} == {
+        "q0": ("p0",), "q1": ("n", "p1"), "q2": ("n", "p2"), "q3": ("n", "p3"),
+    }  # fmt: skip
+
+
+def test_a_guess_takes_no_column_that_a_person_names(write):
+    path = write("a.csv", "body,title,stars\nthe text,the head,1\nanother,its head,2\n")
+    (one, _) = texts.load_texts(
+        own_texts.settled(find_task("labels"), {"second": "title"}).with_labels(["1", "2"]),
+        path,
+        intake=Intake(columns={"second": "title", "text": "body"}),
+    )
+    assert (one.first, one.second) == ("the text", "the head")
+    names = own_texts.columns_of(find_task("labels")).renamed(
+        ["title", "summary", "stars"], Intake(columns={"second": "title"})
+    )
+    assert names == {"title": "second", "stars": "label"}
+
+
+def test_numbers_of_thousands_of_digits_are_told(write):
+    long = "9" * 5000
+    with pytest.raises(UserError, match="line 2: “relevant” is no list of numbers"):
+        queries.load_queries(str(write("a.csv", f'query,passages,relevant\nq,"[""a""]",{long}\n')), "train", Intake())
+    with pytest.raises(UserError, match="line 1: “passages” is no list of texts"):
+        queries.load_queries(str(write("a.jsonl", lines({"query": "q", "passages": []}))), "train", Intake())
+    with pytest.raises(UserError, match="line 1: the label 9{40} is a number"):
+        tagged.load_sentences(find_task("conll2003"), write("a.conll", f"EU {long}\nis 0\n"))
+
+
+def test_numbers_as_labels_are_no_head(write):
+    intake = Intake(values={"B-ORG": "3", "O": "0"})
+    (one,) = tagged.load_sentences(find_task("tokens"), write("a.csv", "EU,3\nrejects,0\n"), intake=intake)
+    assert (one.words, one.tags) == READ_OF_WORDS[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "columns"),
+    [("a.csv", "art,wort\norg,EU\nO,is\n", {"tokens": "wort"}), ("a.conll", "org EU\nO is\n", {"tokens": "2"})],
+)
+def test_a_word_whose_column_is_named_is_not_its_own_label(name, text, columns, write):
+    (one,) = tagged.load_sentences(find_task("tokens"), write(name, text), intake=Intake(columns=columns))
+    assert (one.words, one.tags) == (("EU", "is"), ("org", "O"))
+
+
+def test_columns_of_one_name_are_told_apart_by_their_numbers(write):
+    found = uploads.sheet(write("a.csv", "word,,,tag\nEU,x,y,B-ORG\n"), "tokens")
+    assert found is not None and found.guess == {"tokens": "word", "ner_tags": "tag"}
+    assert found.keys == {"word": "word", "2": "2 (x)", "3": "3 (y)", "tag": "tag"}
+    again = uploads.sheet(write("a.csv", "word,x,x\nEU,y,B-ORG\n"), "tokens")
+    assert again is not None and again.guess == {"tokens": "word", "ner_tags": "3"}
+
+
+@pytest.mark.parametrize(
     ("cell", "found"),
     [
         ("['it''s']", None),
@@ -224,10 +318,13 @@ def test_a_mapping_that_cannot_be_is_refused(task, columns, said, write):
         ("[]", []),
         ("[", None),
         ("[" * 100_000, None),
+        ("[1" + " " * 200_000 + "x]", None),
+        ("['1'" + " " * 200_000 + "x]", None),
+        ("['1' , 'b' , ]", ["1", "b"]),
         ("[__import__('os')]", None),
         ("a", None),
         (("a",), ["a"]),
     ],
 )
-def test_lists_in_cells(cell, found):
+def test_lists_in_cells(cell, found, bounded):
     assert listed(cell) == found

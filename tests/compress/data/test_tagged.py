@@ -92,7 +92,7 @@ def test_columns_go_by_their_numbers_or_names(tmp_path):
         ("a.conll", "EU\nrejects\n", "line 1: 1 column here"),
         ("a.conll", "EU B-ORG\nin Spain O\n", "line 2: 3 columns here, 2 in the first line"),
         ("a.conll", "EU - (ORG*)\n", "line 1: “.ORG..” is no label"),
-        ("a.jsonl", lines([*OBJECTS, {"tokens": ["a", "b"], "ner_tags": ["O"]}]), "line 3: 2 words have 1 labels"),
+        ("a.jsonl", lines([*OBJECTS, {"tokens": ["a", "b"], "ner_tags": ["O"]}]), "line 3: 2 words have 1 label[.]"),
         ("a.jsonl", lines([{"tokens": "EU rejects", "ner_tags": ["O"]}]), "line 1: there is no list “tokens”"),
         ("a.jsonl", lines([{"tokens": [1], "ner_tags": ["O"]}]), "line 1: “1” is no word"),
         ("a.jsonl", lines([{"tokens": ["a"], "ner_tags": [None]}]), "line 1: “None” is no label"),

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from compress.data import uploads
+from compress.data import sheets, uploads
 from tests.ui.page_kit import PRESET, Driver, contents, words
+from ui import people
 
 
 @pytest.fixture
@@ -171,3 +172,42 @@ def test_the_drop_downs_say_what_is_asked_for_and_are_heard(compose, built, tmp_
     )
     heard = again(said | {boxes["column-ner_tags"]: "pos", p.skip: False}, None)
     assert stored(heard[p.uploaded])["ner_tags"] == ["N", "V", "N"]
+
+
+@pytest.mark.parametrize("task", ["labels", "several", "score"])
+def test_a_pair_under_our_own_names_stays_one_until_none_is_said(compose, tmp_path, task):
+    p, mine = compose.p, tmp_path / "mine.csv"
+    mine.write_text("text,second,label\n" + "".join(f"the {i}th,another {i}th,{i % 2}\n" for i in range(4)))
+    first = compose.upload(mine, task=task)
+    assert first[p.uploaded]["more"]["columns"] == {"second": "second"}
+    assert stored(first[p.uploaded])["second"] == "another 0th"
+    values = compose.values(file=str(mine), task=task)
+    said = {"text": "text", "second": "second", "label": "label"}
+    assert stored(compose.choose.map(values, said, "", None)[p.uploaded])["second"] == "another 0th"
+    alone = compose.choose.map(values, said | {"second": ""}, "", None)
+    assert alone[p.uploaded]["more"]["columns"] == {} and "second" not in stored(alone[p.uploaded])
+
+
+def test_none_for_a_label_is_heard_where_its_name_would_be_guessed(compose, tmp_path):
+    p, mine = compose.p, tmp_path / "mine.jsonl"
+    rows = [{"anchor": f"the {i}th", "positive": f"another {i}th", "score": i} for i in range(3)]
+    mine.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"anchor": "a", "positive": "b"}]))
+    assert stored(compose.upload(mine, task="embeddings")[p.uploaded])["label"] == 0
+    said = {"sentence1": "anchor", "sentence2": "positive", "label": ""}
+    alone = compose.choose.map(compose.values(file=str(mine), task="embeddings"), said, "", None)
+    assert "label" not in stored(alone[p.uploaded])
+
+
+def test_nothing_is_parsed_of_a_file_that_would_be_refused(compose, tmp_path, monkeypatch):
+    p, mine = compose.p, tmp_path / "mine.csv"
+    mine.write_text("text,label\na,1\n")
+    parsed = []
+    monkeypatch.setattr(sheets, "_held", lambda path: parsed.append(path) or {})
+    monkeypatch.setattr(uploads, "MAX_BYTES", 4)
+    assert "larger than" in words(compose.upload(mine, task="labels"), p.upload_note)
+    monkeypatch.setattr(uploads, "MAX_BYTES", 400)
+    sheet = mine.rename(tmp_path / "mine.xlsx")
+    assert "give a file that ends in" in words(compose.upload(sheet, task="labels"), p.upload_note)
+    monkeypatch.setattr(people, "read_only", lambda: True)
+    assert "Jobs are off" in words(compose.upload(sheet.rename(mine), task="labels"), p.upload_note)
+    assert parsed == []
