@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TypeVar
 
 from compress.data.intake import Intake
 from compress.data.names import HELD_OUT, HELD_PART
 from compress.tasks.subject import Subject
 from zoo.errors import UserError
+
+log = logging.getLogger(__name__)
 
 E = TypeVar("E")  # an example
 ACCIDENT = 0.01  # share of the rows to search on that may stand among those to report on
@@ -32,17 +36,15 @@ class Rows(Subject[E]):
         if source == HELD_OUT:
             reported = self.fingerprints(self.part("evaluation"))
             return [e for e in self.part("train") if self._is_held_out(e) and not self.fingerprints([e]) & reported]
-        examples = self.rows_of(source, split, intake)
-        return self._apart(examples, intake) if split == "validation" else examples
+        return self.rows_of(source, split, intake)
 
-    def _apart(self, examples: list[E], intake: Intake) -> list[E]:
-        """Without the few rows that are reported on, too, as in GLUE; more are no accident, and are refused later."""
-        reported = self.fingerprints(self.part("evaluation"))
+    def searchable(self, examples: Sequence[E], reported: set[str]) -> list[E]:
+        """Without the few rows that are reported on, too, as in GLUE; more are no accident, and are refused."""
         rest = [e for e in examples if not self.fingerprints([e]) & reported]
-        if len(rest) < (1 - ACCIDENT) * len(examples):
-            return examples
-        if left := len(examples) - len(rest):
-            intake.repairs[f"of the {self.noun} to search on are reported on, too, and were left out"] += left
+        left = len(examples) - len(rest)
+        if not 0 < left <= ACCIDENT * len(examples):
+            return list(examples)
+        log.info("Left out, since it is reported on, too: %d of the %s to search on.", left, self.noun)
         return rest
 
     def learned(self) -> list[E]:

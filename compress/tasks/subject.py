@@ -348,6 +348,15 @@ class Subject(ABC, Generic[E]):
         """What identifies the examples, see `compress.data.squad.fingerprint`."""
         return fingerprint(self.passages(examples))
 
+    def searchable(self, examples: Sequence[E], reported: set[str]) -> list[E]:
+        """Those of the examples that lengths or encoders may be chosen by.
+
+        Args:
+            examples: of a recipe's validation.
+            reported: fingerprints of what is reported on.
+        """
+        return list(examples)
+
     def everything_learned(self) -> set[str]:
         """Fingerprints of all that a training on the recipe's data may see."""
         return self.fingerprints(self.learned())

@@ -83,8 +83,10 @@ def examples_to_search(ctx: StageContext[Any], limit: int | None, seed: int) -> 
     """
     subject = subject_of(ctx.recipe)
     examples, what = subject.load("validation", limit, seed), f"the {subject.noun} to search on"
+    reported = subject.fingerprints(subject.load("evaluation"))
+    examples = subject.searchable(examples, reported)
     subject.refuse_overlap(trained_on(ctx), examples, what)
-    subject.refuse_overlap(subject.fingerprints(subject.load("evaluation")), examples, what, "are reported on")
+    subject.refuse_overlap(reported, examples, what, "are reported on")
     return examples
 
 

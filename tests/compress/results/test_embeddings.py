@@ -223,7 +223,7 @@ def test_vectors_of_the_first_token_are_made_of_no_others(data, tiny_model, tmp_
         run(recipe, tmp_path / "run", "length_drop")
 
 
-def test_a_pair_that_is_reported_on_is_not_searched_on_and_many_are_refused(encoder, data, tmp_path):
+def test_a_pair_that_is_reported_on_is_not_searched_on_and_many_are_refused(encoder, data, tmp_path, caplog):
     """Of STS-B's official training pairs one stands in its validation, too, and any set of people's may have such."""
     lines, reported = tmp_path / "text.txt", (data / "pairs/evaluation.jsonl").read_text().splitlines()
     rows = [json.dumps({"sentence1": f"A {i}.", "sentence2": f"B {i}.", "score": i % 5}) for i in range(150)]
@@ -231,7 +231,9 @@ def test_a_pair_that_is_reported_on_is_not_searched_on_and_many_are_refused(enco
     mixed.write_text("\n".join([reported[0], *rows]) + "\n", encoding="utf-8")
     recipe = embeddings_recipe(encoder, data, lines, f"dataset.validation={mixed}")
     context = StageContext(recipe, tmp_path, tmp_path / "search", Progress(None, "search", shown=False), {})
-    searched = examples_to_search(context, None, 0)
+    with caplog.at_level("INFO"):
+        searched = examples_to_search(context, None, 0)
+    assert "too: 1 of the pairs to search on." in caplog.text
     assert [each.first for each in searched] == [f"A {i}." for i in range(150)]
     mixed.write_text("\n".join([*reported[:3], *rows]) + "\n", encoding="utf-8")
     with pytest.raises(UserError, match="3 passages of the pairs to search on are reported on"):
