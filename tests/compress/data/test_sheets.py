@@ -34,7 +34,7 @@ def write(tmp_path, monkeypatch):
 
 @pytest.fixture
 def bounded():
-    """Ends what takes more of the processor than the square of a cell's length allows: minutes, where a pass is none."""
+    """Ends what grows with the square of a cell: that takes minutes of the processor, where a pass takes none."""
 
     def stop(*_):
         raise AssertionError("the work grows with the square of the cell")
