@@ -82,8 +82,8 @@ class Reader:
         if text.isdecimal() and text not in self._known:
             if len(text) > MAX_DIGITS or int(text) >= len(self._names):
                 raise UserError(
-                    f"{place}: the label {text[:40]} is a number, and nothing says what it stands for. Say it for all by "
-                    "dataset.label_values, as {O: '0', B-PER: '1'}."
+                    f"{place}: the label {text[:40]} is a number, and nothing says what it stands for. Say it for all "
+                    "by dataset.label_values, as {O: '0', B-PER: '1'}."
                 )
             if self._guessed:
                 self.intake.note(f"Numbers were read as the model's labels: {', '.join(self._names)}.")

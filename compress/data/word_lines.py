@@ -79,8 +79,8 @@ class Lines:
             other = next(name for name in places if places[name] == place)
             if other != ours and self.width > 1:
                 raise UserError(
-                    f"{self._intake.name}: `{other}` and `{ours}` are one column, “{self.key(place)}”: name another for "
-                    "one of them."
+                    f"{self._intake.name}: `{other}` and `{ours}` are one column, “{self.key(place)}”: name another "
+                    "for one of them."
                 )
         return places
 
