@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import runpy
 import sqlite3
 import sys
 
 import pytest
 
+import compress.__main__
+import zoo.__main__
 from compress.jobs import jobs
 from ui.events import UNEXPECTED, explain
-from zoo import library
 from zoo.errors import FULL, UserError, sentence_of
 
 
@@ -28,15 +28,15 @@ def test_a_full_disk_is_told_in_a_sentence_and_what_nobody_expects_is_not():
 
 
 @pytest.mark.parametrize(
-    ("module", "words", "place"),
-    [("zoo", ["list"], (library, "listing")), ("compress", ["jobs"], (jobs, "jobs"))],
+    ("program", "words", "place"),
+    [(zoo.__main__, ["list"], (zoo.__main__, "listing")), (compress.__main__, ["jobs"], (jobs, "jobs"))],
 )
-def test_the_command_line_tells_it_without_a_traceback(module, words, place, monkeypatch, capsys):
+def test_the_command_line_tells_it_without_a_traceback(program, words, place, monkeypatch, capsys):
     def fail(*_args: object, **_options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(*place, fail)
-    monkeypatch.setattr(sys, "argv", [module, *words])
+    monkeypatch.setattr(sys, "argv", ["program", *words])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        program.main()
     assert ended.value.code == 2 and capsys.readouterr().err.strip().endswith(FULL)
