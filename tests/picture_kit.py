@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.browser.conftest import find_chromium, free_port, stop, wait_until_up
+from tests.browser.conftest import find_chromium
+from tests.visit_kit import app
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "page.png"
@@ -32,15 +30,8 @@ def main() -> None:
     if len(sys.argv) > 1:
         _shoot(sys.argv[1])
         return
-    port = free_port()
-    with tempfile.TemporaryDirectory() as home:
-        env = {**os.environ, "BUDGET_ZOO_HOME": home, "HF_HUB_OFFLINE": "1"}
-        process = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=env)
-        try:
-            wait_until_up(f"http://127.0.0.1:{port}/", process)
-            _shoot(f"http://127.0.0.1:{port}/")
-        finally:
-            stop(process)
+    with app() as address:
+        _shoot(address)
 
 
 def _shoot(address: str) -> None:
