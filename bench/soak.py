@@ -36,7 +36,8 @@ app = typer.Typer()
 
 SENTENCE = re.compile(r".{15,}[.?!…]\W*$", re.DOTALL)
 UNEXPECTED = "should not have"  # what the page says of an error that nobody has thought of
-KILL_EVERY = 3.0  # seconds, on the whole
+TROUBLE_EVERY = 1.5  # seconds, on the whole
+OFTEN = {"worker": 5, "run": 2}  # how often they are drawn, where others are once
 MORE_MEMORY = 10  # percent that the app may hold more at the end
 LAST = 600.0  # seconds that jobs have to end, once nothing is killed any more
 OUTCOMES = ("right", "wrong", "refused", "interrupted", "without a word")
@@ -48,7 +49,8 @@ class Tally:
 
     Attributes:
         acts: outcomes by act; `refused` is told in a sentence, `interrupted` had its page killed meanwhile.
-        kills: by what was killed.
+        kills: of processes, by what was killed.
+        troubles: that befell the machine, by name.
         states: of jobs in the end.
         lost, twice, endless: names of jobs that are gone, ran twice at once, or did not end.
         mute: errors without a sentence, a few.
@@ -57,6 +59,7 @@ class Tally:
 
     acts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict[str, Counter[str]](Counter))
     kills: Counter[str] = field(default_factory=Counter[str])
+    troubles: Counter[str] = field(default_factory=Counter[str])
     states: Counter[str] = field(default_factory=Counter[str])
     lost: list[str] = field(default_factory=list[str])
     twice: set[str] = field(default_factory=set[str])
@@ -94,10 +97,12 @@ def table(tally: Tally) -> str:
     lines = [f"{'':<10}" + "".join(f"{column:>16}" for column in columns)]
     for name, outcomes in tally.acts.items():
         lines.append(f"{name:<10}" + "".join(f"{outcomes[column] or '':>16}" for column in columns))
-    killed = ", ".join(f"{count} × {what}" for what, count in tally.kills.items())
+    killed, befell = (
+        ", ".join(f"{count} × {what}" for what, count in each.items()) for each in (tally.kills, tally.troubles)
+    )
     states = ", ".join(f"{count} {state}" for state, count in tally.states.items())
     lines += [
-        f"killed {tally.kills.total()} times: {killed or 'nothing'}",
+        f"killed {tally.kills.total()} times: {killed or 'nothing'}; besides {befell or 'nothing befell the machine'}",
         f"jobs: {tally.states.total()}: {states or 'none'}; {len(tally.lost)} lost, {len(tally.twice)} run twice, "
         f"{len(tally.endless)} did not end",
         f"the app held {tally.before:.0f} MB once warm and {tally.after:.0f} MB at the end ({tally.growth:+.1f} %)",
@@ -115,6 +120,7 @@ class Soak:
         acts: by name; each returns an outcome or raises.
         victims: what is killed besides the page, by name; each says whether there was something to kill.
         chance: what decides.
+        troubles: that befall the machine, by name.
     """
 
     def __init__(
@@ -124,9 +130,11 @@ class Soak:
         victims: Mapping[str, Callable[[], bool]],
         chance: random.Random,
         after_a_kill: Callable[[], None] = lambda: None,
+        troubles: Mapping[str, Callable[[], None]] | None = None,
     ):
         self.page, self.tally = page, Tally()
         self._acts, self._victims, self._chance, self._after = acts, victims, chance, after_a_kill
+        self._troubles = troubles or {}
         self._over, self._lock = threading.Event(), threading.Lock()
 
     def run(self, seconds: float, watch: Callable[[], None] = lambda: None) -> Tally:
@@ -135,10 +143,10 @@ class Soak:
         begun = time.monotonic()
         for thread in threads:
             thread.start()
-        self._kill_until(begun + seconds / 2, [*self._victims, "app"], watch)
+        self._trouble_until(begun + seconds / 2, watch, "app")
         self._warm_up(begun + 0.75 * seconds, watch)
         self.tally.before = self.page.megabytes()
-        self._kill_until(begun + seconds, list(self._victims), watch)
+        self._trouble_until(begun + seconds, watch)
         self.tally.after = self.page.megabytes()
         self._over.set()
         for thread in threads:
@@ -149,23 +157,29 @@ class Soak:
         """Goes on until everything was done twice more: the page holds what it needs for that."""
         seen = {name: self.tally.acts[name].total() for name in self._acts}
         while time.monotonic() < latest and any(self.tally.acts[n].total() < 2 + count for n, count in seen.items()):
-            self._kill_until(min(latest, time.monotonic() + KILL_EVERY), list(self._victims), watch)
+            self._trouble_until(min(latest, time.monotonic() + TROUBLE_EVERY), watch)
 
-    def _kill_until(self, end: float, victims: list[str], watch: Callable[[], None]) -> None:
-        following = time.monotonic() + self._chance.uniform(0, 2 * KILL_EVERY)
+    def _trouble_until(self, end: float, watch: Callable[[], None], *more: str) -> None:
+        kinds = [name for name in (*self._victims, *self._troubles, *more) for _ in range(OFTEN.get(name, 1))]
+        following = time.monotonic() + self._chance.uniform(0, 2 * TROUBLE_EVERY)
         while time.monotonic() < end:
             watch()
             time.sleep(min(0.25, max(0.0, end - time.monotonic())))
             if time.monotonic() < following:
                 continue
-            following = time.monotonic() + self._chance.uniform(0, 2 * KILL_EVERY)
-            victim = self._chance.choice(victims)
-            if victim == "app":
+            kind = self._chance.choice(kinds)
+            if kind in self._troubles:
+                self._troubles[kind]()
+                self.tally.troubles[kind] += 1
+            elif kind == "app":
                 self.page.kill()
                 self.page.start()
-                self.tally.kills[victim] += 1
-            else:
-                self.tally.kills[victim] += self._victims[victim]()
+                self.tally.kills[kind] += 1
+            elif self._victims[kind]():
+                self.tally.kills[kind] += 1
+            else:  # there was none: another is drawn at once
+                continue
+            following = time.monotonic() + self._chance.uniform(0, 2 * TROUBLE_EVERY)
 
     def _repeat(self, name: str, act: Callable[[], str]) -> None:
         while not self._over.is_set():
@@ -226,9 +240,9 @@ def run(minutes: float, seed: int = 0, disk: Disk | None = None) -> Tally:
         page.start()
         try:
             acts.learn()
-            victims = {"worker": kill_worker, "run": kill_run, "clock": clock.befall}
-            victims |= {"disk": disk.befall} if disk else {}
-            soak = Soak(page, acts.all(), victims, random.Random(seed + 1), acts.forget_client)
+            victims = {"worker": kill_worker, "run": kill_run}
+            troubles = {"clock": clock.befall, **({"disk": disk.befall} if disk else {})}
+            soak = Soak(page, acts.all(), victims, random.Random(seed + 1), acts.forget_client, troubles)
 
             def watch() -> None:
                 soak.tally.twice |= running_twice([job.folder for job in jobs.jobs()])
@@ -301,7 +315,12 @@ def command(
         raise typer.BadParameter("--minutes must be more than 0")
     tally = run(minutes, seed, Disk.of(volume) if volume else None)
     figures = {"acts": tally.acts, "kills": tally.kills, "jobs": tally.states, "lost": tally.lost}
-    figures |= {"twice": sorted(tally.twice), "endless": tally.endless, "mb": [tally.before, tally.after]}
+    figures |= {
+        "troubles": tally.troubles,
+        "twice": sorted(tally.twice),
+        "endless": tally.endless,
+        "mb": [tally.before, tally.after],
+    }
     report(table(tally), path, figures)
     if tally.faults:
         raise UserError("Not all of it held.")

@@ -44,8 +44,8 @@ class Disk:
             raise UserError(f"{folder} has {free / 1e9:.0f} GB free, too much to be filled now and then. {MOUNT}")
         return cls(folder)
 
-    def befall(self) -> bool:
-        """Fills it, waits, and frees what was filled; True, since it can always be done."""
+    def befall(self) -> None:
+        """Fills it, waits, and frees what was filled."""
         ballast = self.folder / "ballast"
         try:
             with ballast.open("wb", buffering=0) as file:
@@ -53,7 +53,6 @@ class Disk:
                 time.sleep(HELD)
         finally:
             ballast.unlink(missing_ok=True)
-        return True
 
 
 def _fill(descriptor: int) -> None:
@@ -90,10 +89,9 @@ class Clock:
             if value is not None:
                 os.environ[key] = value
 
-    def befall(self) -> bool:
+    def befall(self) -> None:
         """Puts it an hour forward, an hour back from the true time, and right again, in turn."""
         new = self._file.with_suffix(".new")
         new.write_text(str(AHEAD[self._count % len(AHEAD)]), encoding="ascii")
         new.replace(self._file)
         self._count += 1
-        return True

@@ -317,13 +317,13 @@ def extract(
 
 def _intake(source: object, skip: bool, columns: list[str] | None, labels: list[str] | None) -> Intake:
     """How data are read, by the options that say so."""
-    return Intake(str(source or ""), skip, _pairs("--column", columns), _pairs("--label", labels))
+    return Intake(str(source or ""), skip, _pairs("--column", columns, True), _pairs("--label", labels))
 
 
-def _pairs(option: str, words: list[str] | None) -> dict[str, str]:
-    """`["text=review"]` -> `{"text": "review"}`."""
+def _pairs(option: str, words: list[str] | None, may_lack: bool = False) -> dict[str, str]:
+    """`["text=review"]` -> `{"text": "review"}`; `second=` says that there is none, where that may be."""
     pairs = [word.partition("=") for word in words or ()]
-    if wrong := [ours for ours, _, theirs in pairs if not ours.strip() or not theirs.strip()]:
+    if wrong := [ours for ours, mark, theirs in pairs if not ours.strip() or not (theirs.strip() or may_lack and mark)]:
         raise UserError(f"Write {option} NAME=YOURS, for example {option} text=review: got {wrong[0]!r}.")
     return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
 

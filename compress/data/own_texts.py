@@ -190,6 +190,11 @@ def examples(task: Task, rows: Iterable[Row], intake: Intake) -> Iterator[TextEx
 def _example(task: Task, row: Row, number: int, intake: Intake) -> TextExample | None:
     needed, value = wanted(task), _gathered(row.value, intake)
     row = row._replace(value=value)
+    if column := _unread(task, value, intake):
+        intake.note(
+            f"The column “{column}” was not read: each text was read by itself. `--column second={column}` "
+            "(dataset.columns) reads pairs, and `--column second=` says that there are none."
+        )
     columns = task.columns
     if task.unlabelled and isinstance(value, dict):
         columns = columns[: 2 if columns[1] in value else 1]
@@ -201,6 +206,14 @@ def _example(task: Task, row: Row, number: int, intake: Intake) -> TextExample |
     key = next((value[name] for name in ("id", "idx") if isinstance(value.get(name), str | int)), "")
     second = texts[1] if len(texts) > 1 else None
     return TextExample(str(key).strip() or str(number), texts[0], second, _label(task, row, needed, intake))
+
+
+def _unread(task: Task, value: object, intake: Intake) -> str | None:
+    """A column that may hold the second text of a pair, where single texts are read and nobody has said so."""
+    if SECOND not in task.more or SECOND in (*task.columns, *intake.columns) or not isinstance(value, dict):
+        return None
+    taken = {name.lower() for name in intake.columns.values()}
+    return next((key for key in value if key.lower() in (SECOND, *GUESSES[SECOND]) and key.lower() not in taken), None)
 
 
 def _gathered(value: object, intake: Intake) -> Any:

@@ -152,6 +152,7 @@ def _store_questions(path: Path, suffix: str, task: Task, place: Path, intake: I
 
 def _store_texts(path: Path, suffix: str, task: Task, place: Path, intake: Intake) -> Upload:
     if task.is_open:
+        intake = _paired(path, suffix, task, intake)
         task = texts.settled_by_file(task, path, intake, suffix)
     examples = list(_bounded(texts.from_file(task, path, intake, suffix), intake.name))
     if not examples:
@@ -166,6 +167,19 @@ def _store_texts(path: Path, suffix: str, task: Task, place: Path, intake: Intak
     return Upload(
         place.name, task.name, len(examples), distinct, 0, parts, notices, list(task.labels), list(task.columns)
     )
+
+
+def _paired(path: Path, suffix: str, task: Task, intake: Intake) -> Intake:
+    """The intake with the column of second texts that is guessed, as the page does, where nobody has said."""
+    if own_texts.SECOND in intake.columns or tables.suffix_of(path) != suffix:
+        return intake
+    sheet = of_table(path, lambda _held: own_texts.roles(task))
+    column = sheet.guess.get(own_texts.SECOND) if sheet else None
+    if not column or column.lower() in {theirs.lower() for theirs in intake.columns.values()}:
+        return intake
+    paired = replace(intake, columns={**intake.columns, own_texts.SECOND: column})
+    paired.note(f"“{column}” was read as the second text of each pair: `--column second=` reads single texts.")
+    return paired
 
 
 def _store_sentences(path: Path, suffix: str, task: Task, place: Path, intake: Intake) -> Upload:

@@ -274,6 +274,30 @@ def test_a_guess_takes_no_column_that_a_person_names(write):
     assert names == {"title": "second", "stars": "label"}
 
 
+PAIRS = "text,second,label\n" + "".join(f"text {i},reply {i},{'yes' if i % 2 else 'no'}\n" for i in range(9))
+
+
+def test_pairs_are_read_as_pairs_where_nobody_says_what_the_columns_are(write):
+    path = write("a.csv", PAIRS)
+    paired = uploads.accept(path, task="labels")
+    assert paired.columns == ["text", "second"] and paired.more["columns"] == {"second": "second"}
+    assert "“second” was read as the second text of each pair: `--column second=` reads single texts." in paired.notices
+    single = uploads.accept(path, task="labels", columns={"second": ""})
+    assert single.columns == ["text"] and not [told for told in single.notices if "second" in told]
+    named = uploads.accept(path, task="labels", columns={"text": "second"})
+    assert named.columns == ["text"]
+
+
+@pytest.mark.parametrize("column", ["second", "text_b", "sentence2"])
+def test_a_second_text_that_is_not_read_is_told(column, write):
+    path, task = write("a.csv", PAIRS.replace("second", column)), find_task("labels").with_labels(["no", "yes"])
+    told, quiet = Intake(), Intake(columns={"second": ""})
+    assert texts.load_texts(task, path, intake=told)[1].second is None
+    assert [sentence.partition(":")[0] for sentence in told.sentences] == [f"The column “{column}” was not read"]
+    texts.load_texts(task, path, intake=quiet)
+    assert not quiet.sentences
+
+
 def test_numbers_of_thousands_of_digits_are_told(write):
     long = "9" * 5000
     with pytest.raises(UserError, match="line 2: “relevant” is no list of numbers"):

@@ -14,6 +14,20 @@ from zoo.settings import get_settings
 NAMED = "${BUDGET_ZOO_DATA}"
 
 
+def on_examples(name: str) -> bool:
+    """Whether a recipe of this name learns from the bundled questions and chooses by others of them."""
+    dataset: Any = load(name).dataset
+    return "examples" == str(getattr(dataset, "train", "")) == str(getattr(dataset, "validation", ""))
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if on_examples(name)])
+def test_the_bundled_questions_are_in_one_part_each(name):
+    subject = subject_of(expanded(load(name)))
+    parts = {part: subject.fingerprints(subject.load(part)) for part in ("train", "validation", "evaluation")}
+    assert all(parts.values())
+    assert not parts["validation"] & (parts["train"] | parts["evaluation"]) and not parts["train"] & parts["evaluation"]
+
+
 def searched(name: str) -> bool:
     """Whether a recipe of this name searches on data of the folder."""
     lines = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
