@@ -15,7 +15,7 @@ from zoo.families.rotary import turns_of
 from zoo.files import read_json
 from zoo.foreign import refuse_settings
 from zoo.lazily import Lazy
-from zoo.pooling import KEY, Pooling, stated_in
+from zoo.pooling import KEY, SHORTCUTS, Pooling, stated_in
 from zoo.significance import KEY as SIGNIFICANCE_KEY
 from zoo.significance import LEARNED
 from zoo.significance import NAME as SIGNIFICANCE
@@ -338,7 +338,7 @@ def ours(key: str, family: str, head: TaskType) -> str:
 
 def theirs(key: str, family: str) -> str:
     """Our parameter name as Hugging Face spells it for this family; of what only we have, as it is."""
-    if key.startswith(f"{SIGNIFICANCE}."):
+    if key.startswith((f"{SIGNIFICANCE}.", f"{SHORTCUTS}.")):
         return key
     row = family_of(family)
     if match := re.fullmatch(r"layers\.(\d+)\.(.+)\.(weight|bias)", key):
@@ -361,6 +361,12 @@ def _outside(row: Family, *heads: TaskType) -> dict[str, str]:
 def head_layers(row: Family, head: TaskType) -> tuple[str, ...]:
     """Linear layers of a head as a family has it, the one that gives the logits last."""
     return ("dense", head.layers[-1]) if row.head_norm and head.layers else head.layers
+
+
+def is_mapped(config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's vectors are made of mapped states, too, see `zoo.pooling.Pooling`."""
+    stated = config.get(KEY)
+    return isinstance(stated, Mapping) and stated.get("over") == "mapped" and reads_of(dict(config)) == "pooled"
 
 
 def reads_of(config: dict[str, Any]) -> str:

@@ -171,7 +171,7 @@ class Graph(Nodes):
             score = scored(self, i, x, mixed, alive) if learned else _received(self, probabilities, alive)
             pick, where, alive = _choose(self, i, x, score, alive, where)
             if self.reads in ("pooled", "mean"):
-                restored = gone_states(self, restored, self.finish(x), lived, pick, alive)
+                restored = gone_states(self, i, restored, self.finish(x), lived, pick, alive)
             bias = None
             rows = self.op("Unsqueeze", pick, self.const([2]))
             mixed, skip = (self.op("GatherND", part, rows, batch_dims=1) for part in (mixed, x))

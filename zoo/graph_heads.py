@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.pooling import Pooling
+from zoo.pooling import SHORTCUTS, Pooling
 from zoo.tasks import LOST
 
 if TYPE_CHECKING:
@@ -45,10 +45,13 @@ def token_logits(g: Graph, restored: str | None, fresh: str, where: str | None, 
     return g.op("ScatterElements", restored, index, fresh, axis=1)
 
 
-def gone_states(g: Graph, gone: str | None, x: str, alive: str | None, pick: str, lives: str | None) -> str | None:
+def gone_states(
+    g: Graph, layer: int, gone: str | None, x: str, alive: str | None, pick: str, lives: str | None
+) -> str | None:
     """Sum, or maximum, of the last states of all dropped tokens, `[batch, hidden]`; None where none is asked for.
 
     Args:
+        layer: which drops more.
         gone: of those that were dropped before.
         x: states before the drop.
         alive: which of them are real, `[batch, tokens]`; None: all.
@@ -63,6 +66,10 @@ def gone_states(g: Graph, gone: str | None, x: str, alive: str | None, pick: str
     left = g.op("ScatterElements", none, pick, every, axis=1)
     dropped = g.op("Sub", g.const(1, np.float32) if alive is None else alive, left)
     fresh = _gathered(g, pooling.mode, x, dropped)
+    if pooling.over == "mapped":
+        weight, bias = (g.weight(f"{SHORTCUTS}.{layer}.{name}") for name in ("weight", "bias"))
+        count = g.op("ReduceSum", dropped, g.const([1]), keepdims=1)
+        fresh = g.op("Add", g.op("MatMul", fresh, weight), g.op("Mul", count, bias))
     if gone is None:
         return fresh
     return g.op("Add" if pooling.mode == "mean" else "Max", gone, fresh)

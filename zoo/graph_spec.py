@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from zoo.families import CURVES, FAMILIES
 from zoo.operators import Weights
+from zoo.pooling import KEY, SHORTCUTS
 from zoo.sizes import MOST
 from zoo.task_types import TASK_TYPES
 from zoo.tasks import QUESTIONS
@@ -34,7 +35,22 @@ def fault_of(spec: Mapping[str, Any], weights: Weights) -> str:
         return "its activation or its padding is unknown"
     if not isinstance(spec.get("eps"), int | float) or not 0 <= spec["eps"] < 1 or "keep_first" not in spec:
         return "its norms, or what it keeps, is not said"
-    return _misfit(layers, heads, weights, 2 if FAMILIES[spec["family"]].rotary else 1)
+    fault = _misfit(layers, heads, weights, 2 if FAMILIES[spec["family"]].rotary else 1)
+    return fault or _unmapped(spec, drops, weights)
+
+
+def _unmapped(spec: Mapping[str, Any], drops: Sequence[int], weights: Weights) -> str:
+    """Which layer lacks the shortcut that a vector over mapped states needs; empty where none does."""
+    pooling = spec.get(KEY)
+    if not isinstance(pooling, dict) or pooling.get("over") != "mapped":
+        return ""
+    hidden = len(weights[f"layers.0.{PARTS[-1]}.bias"])
+    wanted = {"weight": (hidden, hidden), "bias": (hidden,)}
+    for name in (f"{SHORTCUTS}.{i}." for i in drops):
+        shapes = {part: weights[name + part].shape if name + part in weights else None for part in wanted}
+        if shapes != wanted:
+            return f"the shortcut of layer {name.split('.')[1]} is missing, or of another shape"
+    return ""
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -34,10 +34,11 @@ class Outcome(ABC):
     def __init__(self, model: LengthAdaptiveModel, mask: Tensor):
         self.model, self.mask = model, mask
 
-    def drop(self, x: Tensor, alive: Tensor, where: Tensor, left: Tensor) -> None:  # noqa: B027 - most heads need none
+    def drop(self, layer: int, x: Tensor, alive: Tensor, where: Tensor, left: Tensor) -> None:  # noqa: B027 - some do
         """Hears that a layer drops tokens.
 
         Args:
+            layer: which.
             x: states before the layer, `[batch, tokens here, hidden]`.
             alive: which of them are real, likewise bool.
             where: their places in the input.
@@ -54,7 +55,7 @@ class EveryToken(Outcome):
 
     _restored: Tensor | None = None
 
-    def drop(self, x: Tensor, alive: Tensor, where: Tensor, left: Tensor) -> None:
+    def drop(self, layer: int, x: Tensor, alive: Tensor, where: Tensor, left: Tensor) -> None:
         self._restored = self._written(x, alive, where)
 
     def logits(self, x: Tensor, alive: Tensor, where: Tensor) -> Tensor:
@@ -93,10 +94,12 @@ class Pooled(Outcome):
         self.pooling = self._pooling()
         self._gone: Tensor | None = None  # sum, or maximum, of the last states of dropped tokens
 
-    def drop(self, x: Tensor, alive: Tensor, where: Tensor, left: Tensor) -> None:
+    def drop(self, layer: int, x: Tensor, alive: Tensor, where: Tensor, left: Tensor) -> None:
         if self.pooling.over == "left" or self.pooling.mode == "cls":
             return
         gone = self._gathered(x, alive & ~left)
+        if self.pooling.over == "mapped":
+            gone = self.model.shortcut(layer)(gone, (alive & ~left).sum(1, keepdim=True))
         if self._gone is not None:
             gone = self._gone + gone if self.pooling.mode == "mean" else torch.maximum(self._gone, gone)
         self._gone = gone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -162,3 +163,20 @@ def share(source: nn.Module, other: nn.Module) -> None:
     for name, module in other.named_modules():
         for kind, weight in parts[name].named_parameters(recurse=False):
             setattr(module, kind, weight)
+
+
+def distance_buckets(distance: Tensor, buckets: int, farthest: int = 128) -> Tensor:
+    """The number of what MPNet learned for a distance, as in T5 (Raffel et al., arXiv 1910.10683).
+
+    Each direction has half of the buckets: near distances one each, farther ones on a logarithmic scale, and all from
+    `farthest` on the last.
+
+    Args:
+        distance: place of the key less that of the query.
+    """
+    each = buckets // 2
+    exact = each // 2
+    far = distance.abs().float().clamp_min(1) / exact
+    steps = far.log() / math.log(farthest / exact) * (each - exact)
+    apart = torch.where(distance.abs() < exact, distance.abs(), (exact + steps.long()).clamp_max(each - 1))
+    return apart + (distance > 0).long() * each

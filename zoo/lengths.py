@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from zoo.checkpoints import embedding_size, head_size, is_widened, normalized
+from zoo.checkpoints import embedding_size, head_size, is_mapped, is_widened, normalized
 from zoo.errors import UserError
 from zoo.families import FAMILIES
 from zoo.files import read_json, write_json
@@ -112,6 +112,7 @@ class Shape:
     embedding: int | None = None  # width of embeddings that are brought to that of the layers
     rotary: bool = False  # layers as ModernBERT's
     scored: bool = False  # a scorer ranks the tokens of a layer that drops some
+    mapped: bool = False  # a shortcut brings the states of those that a layer drops to the last one
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Shape:
@@ -132,6 +133,7 @@ class Shape:
             embedding_size(config) if family is not None and is_widened(config) else None,
             family is not None and family.rotary,
             is_learned(config),
+            is_mapped(config),
         )
 
 
@@ -140,7 +142,7 @@ def macs(shape: Shape, tokens: int, lengths: Sequence[int] | None = None) -> int
 
     The formula counts what torchprofile counts in the published tables: matrix products, layer norms, the head and
     position ids that count the tokens, as RoBERTa's do (QuaLA-MiniLM, arXiv 2210.17114,
-    `evo_search/parents-iter30.tsv`), and scorers where tokens are dropped.
+    `evo_search/parents-iter30.tsv`), and scorers and shortcuts where tokens are dropped.
 
     Args:
         shape: the encoder.
@@ -159,6 +161,7 @@ def macs(shape: Shape, tokens: int, lengths: Sequence[int] | None = None) -> int
             total += after * h * f + (before * h * (h + 1) if after < before else 0)  # and the head at each drop
         if shape.scored and after < before:
             total += scorer_macs(before, h, a)
+        total += h * h if shape.mapped and after < before else 0
         total += 4 * before * h * a + 2 * before * before * a + 2 * after * h * f + (before + after) * h
         before = after
     return total

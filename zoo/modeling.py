@@ -9,7 +9,6 @@ becomes of a dropped token's last state: `zoo.heads`.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -47,9 +46,12 @@ from zoo.families import family_of
 from zoo.families.rotary_layer import RotaryLayer
 from zoo.files import atomic, write_json
 from zoo.heads import outcome
-from zoo.layers import MASK, Layer, packed, share, unpacked
+from zoo.layers import MASK, Layer, distance_buckets, packed, share, unpacked
 from zoo.lengths import Shape
+from zoo.pooling import KEY as POOLING
+from zoo.pooling import SHORTCUTS
 from zoo.scorer import Scorer
+from zoo.shortcut import Shortcut
 from zoo.significance import KEY, NAME, is_learned
 from zoo.sizes import check_held
 from zoo.task_types import TASK_TYPES, TaskType
@@ -130,6 +132,8 @@ class LengthAdaptiveModel(nn.Module):
         if is_learned(config):
             mixed = self.blocks[0].heads * self.blocks[0].size
             self.significance = nn.ModuleDict({str(i): Scorer(hidden, mixed) for i in self.drop_layers})
+        if self.shape.mapped:
+            self.shortcuts = nn.ModuleDict({str(i): Shortcut(hidden) for i in self.drop_layers})
         self.groups = groups_of(config)
         for layer, source in zip(self.blocks, self.sources, strict=True):
             share(self.blocks[source], layer)
@@ -245,7 +249,7 @@ class LengthAdaptiveModel(nn.Module):
                 out.significance.append((i, share, where))
                 if goal is not None:
                     pick, lives = choose(received, alive, goal, self.keep_first, WIDTH if self.training else 1)
-                    gathered.drop(self.finish(inside), alive, where, torch.zeros_like(alive).scatter(1, pick, lives))
+                    gathered.drop(i, self.finish(inside), alive, where, torch.zeros_like(alive).scatter(1, pick, lives))
                     x = x.gather(1, pick[..., None].expand(-1, -1, x.shape[2]))
                     where, alive = where.gather(1, pick), lives
                     places = where
@@ -259,6 +263,25 @@ class LengthAdaptiveModel(nn.Module):
     def scorer(self, layer: int) -> Scorer:
         """That of a drop layer, where significance is learned."""
         return self.significance[str(layer)]  # type: ignore[return-value]
+
+    def shortcut(self, layer: int) -> Shortcut:
+        """That of a drop layer, where the states of dropped tokens are mapped."""
+        return self.shortcuts[str(layer)]  # type: ignore[return-value]
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> list[Tensor]:
+        """The states before each layer and after the last, as heads read them, `[batch, tokens, hidden]` each.
+
+        Args: as `forward` has them; nothing is dropped.
+        """
+        x = self.embed(input_ids, token_type_ids)
+        places = torch.arange(input_ids.shape[1], device=x.device)[None]
+        bias = self.attention_bias(attention_mask.bool(), places, x.dtype)
+        states = [self.finish(x)]
+        for layer in self.blocks:
+            x, _, _ = layer.run(layer.attend, x, bias, self.dropout, False, self.attention_dropout, places)
+            x = layer.run(layer.feed, x, self.dropout)
+            states.append(self.finish(x))
+        return states
 
     def finish(self, x: Tensor) -> Tensor:
         """States of the last layer, or of the last that a token has seen, as heads read them."""
@@ -292,7 +315,7 @@ class LengthAdaptiveModel(nn.Module):
                 another number of labels.
             dropout: used in training mode.
             **overrides: keys of the configuration to set, such as `length_drop_layers`; None takes a key out. Scorers
-                that these ask for and that the checkpoint lacks are new.
+                and shortcuts that these ask for and that the checkpoint lacks are new.
 
         Raises:
             UserError: the folder is no checkpoint of a family known here in safetensors, or weights are missing.
@@ -303,7 +326,8 @@ class LengthAdaptiveModel(nn.Module):
         check_config(config)
         if head:
             config["architectures"] = [architecture(config["model_type"], head)]
-        new = (*(HEAD_LAYERS if head else ()), *([f"{NAME}."] if overrides.get(KEY) else []))
+        asked = {NAME: overrides.get(KEY), SHORTCUTS: overrides.get(POOLING)}
+        new = (*(HEAD_LAYERS if head else ()), *(f"{name}." for name, value in asked.items() if value))
         tensors = Tensors.of(folder)
         check_held(config, tensors.parameters, str(folder))
         with told(f"No model can be made by {folder / 'config.json'}"), nullcontext() if new else Undrawn():
@@ -368,23 +392,6 @@ def segments(types: nn.Embedding, input_ids: Tensor, token_type_ids: Tensor | No
     if token_type_ids is None or types.num_embeddings == 1:
         return torch.zeros_like(input_ids)
     return token_type_ids
-
-
-def distance_buckets(distance: Tensor, buckets: int, farthest: int = 128) -> Tensor:
-    """The number of what MPNet learned for a distance, as in T5 (Raffel et al., arXiv 1910.10683).
-
-    Each direction has half of the buckets: near distances one each, farther ones on a logarithmic scale, and all from
-    `farthest` on the last.
-
-    Args:
-        distance: place of the key less that of the query.
-    """
-    each = buckets // 2
-    exact = each // 2
-    far = distance.abs().float().clamp_min(1) / exact
-    steps = far.log() / math.log(farthest / exact) * (each - exact)
-    apart = torch.where(distance.abs() < exact, distance.abs(), (exact + steps.long()).clamp_max(each - 1))
-    return apart + (distance > 0).long() * each
 
 
 def _spread(alive: Tensor, where: Tensor, tokens: int) -> Tensor:

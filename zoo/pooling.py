@@ -12,9 +12,10 @@ from zoo.errors import UserError
 from zoo.files import read_json
 
 MODES = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
-OVER = ("restored", "left")
+OVER = ("restored", "left", "mapped")
 LONGEST, MOST_TOKENS = 512, 2**20
 KEY = "pooling"  # of config.json
+SHORTCUTS = "shortcuts"  # begins the names of the weights of `zoo.shortcut`
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Pooling:
     Attributes:
         mode: "mean", "max", or "cls", which takes the first token's.
         normalize: whether the vector gets the length 1.
-        over: "restored", every token with its last state, or "left", those that were never dropped.
+        over: "restored", every token with its last state; "left", those that were never dropped; or "mapped", every
+            token, a dropped one's last state brought to the last layer by `zoo.shortcut`.
         max_length: tokens of a text at most.
     """
 
@@ -50,6 +52,8 @@ class Pooling:
                 f"pooling in config.json is {dict(stated)}: mode is one of {', '.join(MODES)}, over one of "
                 f"{', '.join(OVER)}. Correct it."
             )
+        if pooling.over == "mapped" and pooling.mode != "mean":
+            raise UserError(f"pooling in config.json is over “mapped”, which a mean may be, not {pooling.mode}.")
         return pooling
 
     def to_dict(self) -> dict[str, Any]:

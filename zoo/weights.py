@@ -17,9 +17,10 @@ from zoo.families.rotary_layer import RotaryLayer
 from zoo.files import atomic
 from zoo.graph import MODEL_FILE
 from zoo.graph import build as build_graph
-from zoo.modeling import LengthAdaptiveModel, distance_buckets
+from zoo.layers import distance_buckets
+from zoo.modeling import LengthAdaptiveModel
 from zoo.operators import Weights
-from zoo.pooling import KEY, MEAN
+from zoo.pooling import KEY, MEAN, SHORTCUTS
 from zoo.significance import NAME as SIGNIFICANCE
 
 
@@ -68,7 +69,7 @@ def float_weights(model: LengthAdaptiveModel) -> Weights:
         weights |= {f"{name}.{k}": state[f"{name}.{k}"] for k in ("weight", "bias") if f"{name}.{k}" in state}
     for name in (*(["widen"] if "widen.weight" in state else []), *head_layers(model.row, model.head)):
         weights |= {f"{name}.w": state[f"{name}.weight"].T.copy(), f"{name}.bias": state[f"{name}.bias"]}
-    weights |= {name: value for name, value in state.items() if name.startswith(f"{SIGNIFICANCE}.")}
+    weights |= {name: value for name, value in state.items() if name.startswith((f"{SIGNIFICANCE}.", f"{SHORTCUTS}."))}
     for i in range(model.shape.layers):
         at, source = f"layers.{i}.", f"layers.{model.sources[i]}."
         if source != at:  # the very same arrays, which a file then holds once

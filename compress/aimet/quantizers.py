@@ -20,6 +20,7 @@ from zoo.errors import UserError
 from zoo.layers import MASK
 from zoo.modeling import LengthAdaptiveModel
 from zoo.scorer import Scorer
+from zoo.shortcut import Shortcut
 from zoo.weights import linears
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def simulate(model: LengthAdaptiveModel, settings: Settings) -> Any:
         UserError: AIMET cannot follow the model, or is missing.
     """
     library = load()
-    library.nn.QuantizationMixin.ignore(Scorer)  # scorers rank in float, and only where tokens are dropped
+    for kind in (Scorer, Shortcut):  # in float, and only where tokens are dropped
+        library.nn.QuantizationMixin.ignore(kind)
     whole = settings.scope == "full"
     net = Simulable(model, whole, MASKS[settings.mask] if whole else MASK).eval()
     ids = torch.full((2, 8), 1 + net.pad)

@@ -33,20 +33,22 @@ from compress.recipe.length_groups import LengthDrop
 from compress.recipe.stage import StageContext, float_checkpoint
 from compress.tasks.dropping import bounds_of, dropping, sampled, smallest, surviving_layers
 from compress.tasks.losses import attention_hinge, divergence, of_answer, ranking
-from compress.tasks.samples import Forward, inputs_of
+from compress.tasks.samples import Forward, Sample, collate, inputs_of
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, unlabelled_samples
-from zoo.checkpoints import compared_as, read_config
+from zoo.checkpoints import compared_as, pad_of, read_config
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.modeling import LengthAdaptiveModel, Output
 from zoo.pooling import KEY as POOLING
 from zoo.pooling import Pooling
+from zoo.shortcut import Fit
 from zoo.significance import LEARNED, NAME
 from zoo.task_types import TaskType
 from zoo.tasks import QUESTIONS
 
 Batch = dict[str, Tensor]
+FITTED = 2048, 32  # samples that shortcuts are fitted to, and how many are read at once
 SCORER_RATE = 32  # times the learning rate of weights that are trained already: scorers start from nothing
 
 
@@ -177,11 +179,32 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     model.attention_dropout = settings.attention_dropout
     sandwich = Sandwich.of(settings, model, subject)
     student = Student(model, tokenizer, unlabelled_samples(recipe, tokenizer, settings))
+    if model.shape.mapped and Pooling.of(read_config(source)).over != "mapped":
+        fit_shortcuts(model, student.data, random.Random(recipe.training.seed))
     loss = sandwich
     if recipe.distill.apply:
         loss = distillation(Guidance.of(recipe, ctx.inputs), sandwich, student, sandwich.count)
     rates = {name: SCORER_RATE for name, _ in model.named_parameters() if name.startswith(f"{NAME}.")}
     return learn(Workplace.of(ctx), student, settings, loss, model.save, [sandwich.beginning] if rates else [], rates)
+
+
+@torch.no_grad()
+def fit_shortcuts(model: LengthAdaptiveModel, samples: Sequence[Sample], chance: random.Random) -> None:
+    """Sets a model's shortcuts to what least squares give for some of the samples, before they are trained on.
+
+    Args:
+        model: as it was before it dropped any token.
+        samples: with what to read.
+        chance: draws the samples.
+    """
+    fit, window = Fit(model.drop_layers, model.shape.hidden), FITTED[1]
+    some = chance.sample(list(samples), min(len(samples), FITTED[0]))
+    model.eval()
+    for i in range(0, len(some), window):
+        inputs = inputs_of(collate(some[i : i + window], pad_of(model.config)))
+        fit.add(model.states(**inputs), inputs["attention_mask"].bool())
+    for layer in model.drop_layers:
+        fit.solve(layer, model.shortcut(layer))
 
 
 def _pooling(settings: LengthDrop, source: Path) -> dict[str, Any]:

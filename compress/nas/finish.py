@@ -78,9 +78,9 @@ def evaluate(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
         )
     if abs(pace - 1) > STEADY:
         ctx.progress.note(
-            f"this machine has changed its pace: the same encoder with made-up weights takes {made_up['p50_ms']:.3g} ms "
-            f"now and took {then:.3g} ms in the search, so that neither the prediction of {predicted:.3g} ms nor the "
-            "limit is of the machine as it is. Search again while nothing else keeps it busy"
+            "this machine has changed its pace: the same encoder with made-up weights takes "
+            f"{made_up['p50_ms']:.3g} ms now and took {then:.3g} ms in the search. So neither the prediction of "
+            f"{predicted:.3g} ms nor the limit is of the machine as it is: search again while nothing keeps it busy"
         )
     row["winner"] |= {"measured_ms": timing["p50_ms"], "measured_made_up_ms": row["winner"]["measured_ms"]}
     write_json(ctx.folder / SEARCHED, row | {"finished": latency})

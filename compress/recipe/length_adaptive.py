@@ -27,7 +27,11 @@ RANKED = {
     "attention": "the attention that they receive",
     "learned": "what scorers learned of the last layers' attention",
 }
-POOLED = {"restored": "all tokens, each with its last state", "left": "the tokens that were never dropped"}
+POOLED = {
+    "restored": "all tokens, each with its last state",
+    "left": "the tokens that were never dropped",
+    "mapped": "all tokens, a dropped one's last state brought to the last layer by a matrix",
+}
 _GUIDED = ("drop_layers", "length_drop_ratio_bound")  # of length_drop, where fine-tuning asks for attention already
 
 

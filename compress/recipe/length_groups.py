@@ -60,10 +60,11 @@ class LengthDrop(Attending):
     scorer_steps: int = Field(
         default=200, ge=0, le=1_000_000, description="steps before any token is dropped, in which scorers learn"
     )
-    pooled: Literal["restored", "left"] | None = Field(
+    pooled: Literal["restored", "left", "mapped"] | None = Field(
         default=None,
-        description="of embeddings: which tokens a vector is made of, restored: all, each with its last state, or "
-        "left: those that were never dropped; null: as the model says, which is restored where it says nothing",
+        description="of embeddings: which tokens a vector is made of, restored: all, each with its last state, "
+        "left: those that were never dropped, or mapped: all, a dropped one's state brought to the last layer by a "
+        "matrix that is learned; null: as the model says, which is restored where it says nothing",
     )
 
     @model_validator(mode="after")

@@ -104,3 +104,21 @@ def portable(weights: dict[str, np.ndarray], spec: dict[str, Any]) -> Callable[.
         return [np.asarray(value) for value in outputs]
 
     return run
+
+
+def restored_states(model: LengthAdaptiveModel, ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, list]:
+    """The last state of every token of one text, and the places of those that are left; as the paper has it."""
+    state = model.embed(ids, None)
+    places, restored = list(range(ids.shape[1])), state[0].clone()
+    for i, layer in enumerate(model.blocks):
+        attended, _, probabilities = layer.attend(state, torch.zeros(1), 0.0, True)
+        assert probabilities is not None
+        received = probabilities[0].sum((0, 1))
+        if model.keep_first:
+            received[places.index(0)] = 1e9
+        top = sorted(range(len(places)), key=lambda j: -float(received[j]))[: int(lengths[i])]
+        places = [places[j] for j in top]
+        state = layer.feed(attended[:, top], 0.0)
+        for j, place in enumerate(places):
+            restored[place] = state[0, j]
+    return restored, places

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.zoo.model_kit import CONFIGS, MORE, SHIFTED, arrays, both, inputs, portable
+from tests.zoo.model_kit import CONFIGS, MORE, SHIFTED, arrays, both, inputs, portable, restored_states
 from zoo.checkpoints import head_of, read_config
 from zoo.engines.base import GraphEngine
 from zoo.engines.onnx import OnnxEngine
@@ -57,24 +57,6 @@ def test_vectors_equal_pooled_states_of_transformers(kind, pooling, tmp_path):
     for row in range(3):
         expected = pooled(states[row], batch["attention_mask"][row], pooling.mode, pooling.normalize)
         torch.testing.assert_close(ours[row], expected, atol=1e-4, rtol=0)
-
-
-def restored_states(model: LengthAdaptiveModel, ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, list]:
-    """The last state of every token of one text, and the places of those that are left; as the paper has it."""
-    state = model.embed(ids, None)
-    places, restored = list(range(ids.shape[1])), state[0].clone()
-    for i, layer in enumerate(model.blocks):
-        attended, _, probabilities = layer.attend(state, torch.zeros(1), 0.0, True)
-        assert probabilities is not None
-        received = probabilities[0].sum((0, 1))
-        if model.keep_first:
-            received[places.index(0)] = 1e9
-        top = sorted(range(len(places)), key=lambda j: -float(received[j]))[: int(lengths[i])]
-        places = [places[j] for j in top]
-        state = layer.feed(attended[:, top], 0.0)
-        for j, place in enumerate(places):
-            restored[place] = state[0, j]
-    return restored, places
 
 
 @pytest.mark.parametrize("pooling", POOLINGS, ids=str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from zoo.embed import TextEmbedder
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
 from zoo.files import read_json
+from zoo.lengths import LengthConfig
 from zoo.modeling import LengthAdaptiveModel
 from zoo.pooling import Pooling
 from zoo.rank import PassageRanker
@@ -213,6 +215,26 @@ def test_scorers_learn_alone_where_full_length_says_all_already(encoder, data, t
     assert scorers and all(value.any() for value in scorers)
     pooling = Pooling.of(read_json(tmp_path / "run/length_drop/config.json"))
     assert (pooling.over, pooling.mode, pooling.normalize) == ("left", "mean", True)
+
+
+def test_shortcuts_begin_where_dropped_tokens_are_least_missed(encoder, data, tmp_path):
+    """While scorers learn alone nothing else does: what is there then is what least squares gave."""
+    ways = ["length_drop.significance=learned", "length_drop.scorer_steps=1000", "length_drop.pooled=mapped"]
+    recipe = embeddings_recipe(encoder, data, tmp_path / "text.txt", *ways)
+    for stage in ("teacher", "length_drop"):
+        run(recipe, tmp_path / "run", stage)
+    folder = tmp_path / "run" / "length_drop"
+    pooling = Pooling.of(read_json(folder / "config.json"))
+    assert (pooling.over, pooling.mode) == ("mapped", "mean")
+    restored = replace(pooling, over="restored").to_dict()
+    mapped, plain = LengthAdaptiveModel.load(folder), LengthAdaptiveModel.load(folder, pooling=restored)
+    ids = torch.randint(5, 50, (8, 12), generator=torch.Generator().manual_seed(0))
+    mask, lengths = torch.ones_like(ids), torch.tensor([LengthConfig((0.5,) * mapped.shape.layers).tokens(12)] * 8)
+    with torch.no_grad():
+        full = mapped(ids, mask).logits
+        far = {model: 1 - (model(ids, mask, lengths=lengths).logits * full).sum(1).mean() for model in (mapped, plain)}
+    assert 0 < far[mapped] < 0.7 * far[plain], far.values()
+    assert all(model.logits.equal(full) for model in (mapped(ids, mask), plain(ids, mask)))
 
 
 def test_vectors_of_the_first_token_are_made_of_no_others(data, tiny_model, tmp_path):
