@@ -27,7 +27,8 @@ MOVES = 60
 # From the event that a move causes to the frame after the one that shows it: what a hand on the slider waits for.
 WATCH = """() => {
   window.moves = [];
-  document.querySelector("#budget input[type=range]").addEventListener("input", () => {
+  window.addEventListener("input", (event) => {
+    if (!event.isTrusted) return;  // the page's own, of a move that was counted
     const begun = performance.now();
     requestAnimationFrame(() => setTimeout(() => window.moves.push(performance.now() - begun)));
   }, true);
