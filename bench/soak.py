@@ -36,7 +36,7 @@ app = typer.Typer()
 
 SENTENCE = re.compile(r".{15,}[.?!…]\W*$", re.DOTALL)
 UNEXPECTED = "should not have"  # what the page says of an error that nobody has thought of
-TROUBLE_EVERY = 1.5  # seconds, on the whole
+TROUBLE_EVERY = 1.2  # seconds, on the whole
 OFTEN = {"worker": 5, "run": 2}  # how often they are drawn, where others are once
 MORE_MEMORY = 10  # percent that the app may hold more at the end
 LAST = 600.0  # seconds that jobs have to end, once nothing is killed any more

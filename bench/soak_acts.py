@@ -49,6 +49,7 @@ FAULTS: list[dict[str, list[Any]]] = [
 ]
 PUBLISHED = "minilm-l6-w8a8-stsb-int8"
 PROPOSER = "hf_other"  # a token of the local Hub that may only open pull requests at the writer's repositories
+MEASURED = 6  # questions: what their lengths need is kept, so that the page soon holds all of it
 JOB = ("budgets.points=0", "evaluate.max_questions=4", "evaluate.latency_rounds=1")
 
 
@@ -151,7 +152,7 @@ class Acts:
         return "right" if self._answer(one) == self._expected[one["question"]] else "wrong"
 
     def measure(self) -> str:
-        one = self._chance.choice(self._questions)
+        one = self._chance.choice(self._questions[:MEASURED])
         said = self._client().predict(one["question"], one["context"], api_name="/measure")
         time.sleep(2)
         return "right" if said["timings"]["full"]["p50_ms"] > 0 else "wrong"
