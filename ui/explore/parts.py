@@ -59,6 +59,7 @@ class Parts:
     engine: gr.Radio
     example: gr.Dropdown
     another: gr.Button
+    turn: gr.Button
     question: gr.Textbox
     passage: gr.Textbox
     no_answer: gr.Checkbox
@@ -138,7 +139,9 @@ def _place_inputs(p: dict[str, Any], entries: list[Entry], reading: Reading, on_
             )
             p["ask"] = gr.Button("Ask", variant="primary", scale=0, elem_id="ask", min_width=84)
         p["passage"] = gr.Textbox(label="Passage", lines=reading.lines[1], max_lines=12, elem_id="passage")
-        p["another"] = gr.Button("Next example", size="sm", elem_id="another", min_width=120)
+        with gr.Row(elem_id="ways-on"):
+            p["another"] = gr.Button("Next example", size="sm", elem_id="another", min_width=120)
+            p["turn"] = gr.Button("", size="sm", elem_id="turn", min_width=120, visible=False)
         with gr.Accordion("Model, engine, examples", open=False, elem_id="model-fold"):
             _place_model(p, entries, reading, on_space)
 

@@ -28,6 +28,7 @@ from zoo.lengths import Choice, Front, Point
 from zoo.metrics import metric_name
 from zoo.safety import split_revision
 from zoo.settings import get_settings
+from zoo.tasks import EMBEDDINGS
 from zoo.tensors import has_tensors
 
 
@@ -126,6 +127,12 @@ class Selecting(Speaker[Parts]):
             raise UserError("There is no checkpoint for that here: load one from a folder or the Hub.")
         return self._select(self._first(names), setting, []) | self.note("hint", None)
 
+    @spoken("hint")
+    def turn(self, values: Values) -> Updates:
+        """From questions, or whatever is open, to the second thing to try, and from there back to questions."""
+        task = QA if self.desk.entry(values[self.parts.model]).task == EMBEDDINGS.name else EMBEDDINGS.name
+        return self.select_task({**values, self.parts.task: task})
+
     def _first(self, names: list[str]) -> str:
         """What a task opens with: the page's own checkpoint, else one that reads a single text, else any."""
         if self.default in names:
@@ -171,7 +178,10 @@ class Selecting(Speaker[Parts]):
             if engine:
                 notices.append(f"{entry.title} does not run on {engine}.")
             engine = default_engine(entry)
-        tasks = len({task for *_, task in self._all(setting.choices)})
+        tasks = {task for *_, task in self._all(setting.choices)}
+        there, on = (
+            ("Back to questions", QA) if entry.task == EMBEDDINGS.name else ("Compare two texts", EMBEDDINGS.name)
+        )
         return {
             p.engine: gr.update(choices=[(labels[e], e) for e in usable], value=engine),
             p.facts: text.describe_entry(entry),
@@ -180,7 +190,8 @@ class Selecting(Speaker[Parts]):
             p.states.full_ms: None,
             p.states.rivals: None,
             p.origin: text.describe_origin(entry.front.measured_on) if entry.front else "",
-            p.task: gr.update(value=entry.task, visible=tasks > 1),
+            p.task: gr.update(value=entry.task, visible=len(tasks) > 1),
+            p.turn: gr.update(value=there, visible=on in tasks),
             p.model: gr.update(choices=self._alike(name, setting.choices), value=name),
             p.no_answer: gr.update(value=entry.no_answer, visible=entry.task == QA),
             p.null_threshold: self._set_threshold(entry),

@@ -98,13 +98,13 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
     }  # fmt: skip
     selects: Outputs = [p.hint, p.model, p.engine, p.facts, p.layer, p.origin, p.slider, p.unit, p.no_answer]
     selects += [p.null_threshold, p.task, p.question, p.passage, p.example, p.ask, p.marked, p.more, p.n_best, p.bars]
-    selects += [s.tokens, s.full_ms, s.slider_unit, s.pin, s.reading, s.rivals, p.convert, p.axis, p.csv]
+    selects += [p.turn, s.tokens, s.full_ms, s.slider_unit, s.pin, s.reading, s.rivals, p.convert, p.axis, p.csv]
 
     # `input` alone would miss the number box, `release` alone the keyboard; `always_last` keeps the final value.
     left = [p.slider.release, p.null_threshold.release]
     moved = [p.slider.input, p.engine.input, p.no_answer.input, p.null_threshold.input]
     pressed = [p.ask.click, p.question.submit]
-    asked = [*moved, *pressed, p.model.input, p.task.input, p.example.input, p.another.click]
+    asked = [*moved, *pressed, p.model.input, p.task.input, p.example.input, p.another.click, p.turn.click]
     gr.on(asked, None, None, None, js="() => { budgetZoo.wait(); }", **QUICK)
     gr.on(left, None, None, None, js="() => { budgetZoo.waitIfMoved(); }", **QUICK)
     p.shown.change(None, p.shown, None, js="(shown) => { budgetZoo.show(shown); }", **QUICK)
@@ -129,6 +129,7 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
     calm: dict[str, Any] = {**RAW, "concurrency_limit": None}  # nobody's slow checkpoint is anybody else's wait
     then_run(p.model.input(selecting.select, {p.model, *setting}, selects, **calm))
     then_run(p.task.input(selecting.select_task, {p.task, *setting}, selects, **calm))
+    then_run(p.turn.click(selecting.turn, {p.model, p.task, *setting}, selects, **calm))
     loads: dict[str, Any] = {"fn": selecting.load, "inputs": {p.other, *setting}, "outputs": [*selects, s.choices]}
     then_run(gr.on([p.load.click, p.other.submit], **loads, **calm))
     converts: dict[str, Any] = {**loads, "fn": selecting.convert, **RAW, "show_progress": "minimal"}
