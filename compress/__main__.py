@@ -15,6 +15,7 @@ import typer
 
 from compress.data import uploads
 from compress.data.intake import Intake
+from compress.data.own_texts import SECOND
 from compress.jobs import jobs
 from compress.jobs.estimate import estimate, in_words
 from compress.jobs.goals import about, by_goal, lacking
@@ -56,7 +57,10 @@ Skip = Annotated[
 ]
 Column = Annotated[
     list[str] | None,
-    typer.Option("--column", help="what your data call a column: text=review, label=stars, second=reply, tokens=words"),
+    typer.Option(
+        "--column",
+        help="what your data call a column: text=review, label=stars, second=reply (second= for none), tokens=words",
+    ),
 ]
 Label = Annotated[
     list[str] | None, typer.Option("--label", help="what your data have for a label of this name: positive=1")
@@ -317,15 +321,16 @@ def extract(
 
 def _intake(source: object, skip: bool, columns: list[str] | None, labels: list[str] | None) -> Intake:
     """How data are read, by the options that say so."""
-    return Intake(str(source or ""), skip, _pairs("--column", columns, True), _pairs("--label", labels))
+    return Intake(str(source or ""), skip, _pairs("--column", columns, SECOND), _pairs("--label", labels))
 
 
-def _pairs(option: str, words: list[str] | None, may_lack: bool = False) -> dict[str, str]:
-    """`["text=review"]` -> `{"text": "review"}`; `second=` says that there is none, where that may be."""
-    pairs = [word.partition("=") for word in words or ()]
-    if wrong := [ours for ours, mark, theirs in pairs if not ours.strip() or not (theirs.strip() or may_lack and mark)]:
+def _pairs(option: str, words: list[str] | None, may_lack: str = "") -> dict[str, str]:
+    """`["text=review"]` -> `{"text": "review"}`; `second=` says that there is none, where `may_lack` is `second`."""
+    pairs = [word.partition("=") for word in words or () if not may_lack or word.strip() != f"{may_lack}="]
+    none = {may_lack: ""} if len(pairs) < len(words or ()) else {}
+    if wrong := [ours for ours, _, theirs in pairs if not ours.strip() or not theirs.strip()]:
         raise UserError(f"Write {option} NAME=YOURS, for example {option} text=review: got {wrong[0]!r}.")
-    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+    return none | {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
 
 
 def _own_data(recipe: str | Path, data: Path | None, intake: Intake, changes: list[str] | None) -> list[str]:

@@ -10,26 +10,30 @@ window.budgetZoo = {
     window.addEventListener("popstate", () => this.goBack());
   },
 
-  // A hand moves a slider faster than the page can follow. The thumb follows the hand; the page hears of a move ten times
+  // A hand draws a slider faster than the page can follow. The thumb follows the hand; the page hears of a move ten times
   // a second, and at once of the last one.
   calmSliders() {
     const every = 100, waiting = new Map();
     const tell = (slider) => {
-      clearTimeout(waiting.get(slider)?.timer);
-      waiting.set(slider, { told: performance.now(), passes: true });
+      const { timer, value } = waiting.get(slider);
+      clearTimeout(timer);
+      waiting.delete(slider);
+      if (!slider.isConnected) return;
+      slider.value = value;  // the server may have written another meanwhile
       slider.dispatchEvent(new Event("input", { bubbles: true }));
     };
     document.addEventListener("input", (event) => {
       const slider = event.target;
       if (slider.type !== "range") return;
       const last = waiting.get(slider), since = performance.now() - (last?.told ?? -every);
-      if (last?.passes || since >= every) {
-        if (last) clearTimeout(last.timer);
+      if (since >= every) {
+        clearTimeout(last?.timer);
         waiting.set(slider, { told: performance.now() });
         return;
       }
       event.stopImmediatePropagation();
-      if (!last.timer) last.timer = setTimeout(() => tell(slider), every - since);
+      last.value = slider.value;
+      last.timer ??= setTimeout(() => tell(slider), every - since);
     }, true);
     for (const end of ["pointerup", "change", "keyup"]) {
       document.addEventListener(end, () => { for (const [slider, last] of waiting) if (last.timer) tell(slider); }, true);

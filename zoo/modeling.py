@@ -29,6 +29,7 @@ from zoo.checkpoints import (
     head_layers,
     head_of,
     in_group,
+    is_mapped,
     is_widened,
     keeps_first,
     labels_of,
@@ -48,7 +49,6 @@ from zoo.files import atomic, write_json
 from zoo.heads import outcome
 from zoo.layers import MASK, Layer, distance_buckets, packed, share, unpacked
 from zoo.lengths import Shape
-from zoo.pooling import KEY as POOLING
 from zoo.pooling import SHORTCUTS
 from zoo.scorer import Scorer
 from zoo.shortcut import Shortcut
@@ -57,6 +57,7 @@ from zoo.sizes import check_held
 from zoo.task_types import TASK_TYPES, TaskType
 from zoo.tensors import Tensors
 
+DROP_LAYERS = "length_drop_layers"  # in config.json
 HEAD_LAYERS = tuple(f"{name}." for kind in TASK_TYPES.values() for name in kind.layers)
 
 
@@ -109,7 +110,7 @@ class LengthAdaptiveModel(nn.Module):
         self.row = row = family_of(self.family)
         self.head = head_of(config)
         self.shape = Shape.from_config(config)
-        self.drop_layers = tuple(config.get("length_drop_layers") or range(self.shape.layers))
+        self.drop_layers = tuple(config.get(DROP_LAYERS) or range(self.shape.layers))
         self.keep_first = keeps_first(config)
         hidden, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
         width = embedding_size(config)
@@ -326,7 +327,8 @@ class LengthAdaptiveModel(nn.Module):
         check_config(config)
         if head:
             config["architectures"] = [architecture(config["model_type"], head)]
-        asked = {NAME: overrides.get(KEY), SHORTCUTS: overrides.get(POOLING)}
+        mapped = is_mapped(config) and (DROP_LAYERS in overrides or not is_mapped(read_config(folder)))
+        asked = {NAME: overrides.get(KEY), SHORTCUTS: mapped}
         new = (*(HEAD_LAYERS if head else ()), *(f"{name}." for name, value in asked.items() if value))
         tensors = Tensors.of(folder)
         check_held(config, tensors.parameters, str(folder))

@@ -53,7 +53,7 @@ class Pooling:
                 f"{', '.join(OVER)}. Correct it."
             )
         if pooling.over == "mapped" and pooling.mode != "mean":
-            raise UserError(f"pooling in config.json is over “mapped”, which a mean may be, not {pooling.mode}.")
+            raise UserError(f"over is “mapped” in config.json, which goes with the mode mean, not {pooling.mode}.")
         return pooling
 
     def to_dict(self) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def roles(task: Task) -> list[Role]:
         Role(name, known.get(name, ()), length if task.is_open else prose, task.unlabelled and place > 0)
         for place, name in enumerate(task.columns)
     ]
-    pair = [Role(SECOND, known[SECOND], optional=True)] if SECOND in task.more else []
+    pair = [Role(SECOND, known[SECOND], optional=True, takes=_are_texts)] if SECOND in task.more else []
     return [*texts, *pair, last]
 
 
@@ -208,12 +208,18 @@ def _example(task: Task, row: Row, number: int, intake: Intake) -> TextExample |
     return TextExample(str(key).strip() or str(number), texts[0], second, _label(task, row, needed, intake))
 
 
+def _are_texts(values: Sequence[Any]) -> bool:
+    """Whether every cell of a column is a text with a letter in it."""
+    return all(isinstance(value, str) and any(c.isalpha() for c in value) for value in values)
+
+
 def _unread(task: Task, value: object, intake: Intake) -> str | None:
     """A column that may hold the second text of a pair, where single texts are read and nobody has said so."""
     if SECOND not in task.more or SECOND in (*task.columns, *intake.columns) or not isinstance(value, dict):
         return None
     taken = {name.lower() for name in intake.columns.values()}
-    return next((key for key in value if key.lower() in (SECOND, *GUESSES[SECOND]) and key.lower() not in taken), None)
+    likely = {SECOND, *GUESSES[SECOND]} - taken
+    return next((key for key, cell in value.items() if key.lower() in likely and _are_texts([cell])), None)
 
 
 def _gathered(value: object, intake: Intake) -> Any:

@@ -22,6 +22,10 @@ def _never(_values: Sequence[Any]) -> float:
     return 0.0
 
 
+def _always(_values: Sequence[Any]) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Role:
     """Something that a row of a task holds, for which a file has a column.
@@ -33,6 +37,7 @@ class Role:
         optional: a file may have no column for it.
         is_last: of columns that serve equally well the last is taken, else the first.
         several: several columns may hold it together.
+        takes: whether what a column holds can be it at all, whatever the column is called.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Role:
     optional: bool = False
     is_last: bool = False
     several: bool = False
+    takes: Callable[[Sequence[Any]], bool] = _always
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def guessed(held: Held, roles: Sequence[Role]) -> dict[str, str]:
     chosen = dict[str, str]()
     for names in ([role.name] for role in roles), ([*role.others] for role in roles):
         for role, known in zip(roles, names, strict=True):
-            column = next((free[name] for name in known if name in free), None)
+            column = next((free[name] for name in known if name in free and role.takes(held[free[name]])), None)
             if column and role.name not in chosen:
                 chosen[role.name] = free.pop(column.lower())
     for role in roles:

@@ -130,11 +130,13 @@ def accept(
     about.refuse_unknown(columns or {})
     file = Path(name or path.name).name
     form, suffix = _form_for(path, file, about)
-    mapping = json.dumps([dict(columns or {}), dict(values or {})], sort_keys=True) if columns or values else ""
+    intake = _paired(path, suffix, about, Intake(file, skip, columns or {}, values or {}, complete=True))
+    said = [dict(intake.columns), dict(intake.values)]
+    mapping = json.dumps(said, sort_keys=True) if any(said) else ""
     digest = hashlib.sha256((sha256(path) + mapping).encode()).hexdigest()[:8] if mapping else sha256(path)[:8]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(file).stem).strip("-")[:40] or "own"
     place = folder(owner) / (f"{stem}-{digest}" if form.shared else f"{stem}-{about.name}-{digest}")
-    return form.store(path, suffix, about, place, Intake(file, skip, columns or {}, values or {}, complete=True))
+    return form.store(path, suffix, about, place, intake)
 
 
 def _store_questions(path: Path, suffix: str, task: Task, place: Path, intake: Intake) -> Upload:
@@ -152,7 +154,6 @@ def _store_questions(path: Path, suffix: str, task: Task, place: Path, intake: I
 
 def _store_texts(path: Path, suffix: str, task: Task, place: Path, intake: Intake) -> Upload:
     if task.is_open:
-        intake = _paired(path, suffix, task, intake)
         task = texts.settled_by_file(task, path, intake, suffix)
     examples = list(_bounded(texts.from_file(task, path, intake, suffix), intake.name))
     if not examples:
@@ -170,8 +171,9 @@ def _store_texts(path: Path, suffix: str, task: Task, place: Path, intake: Intak
 
 
 def _paired(path: Path, suffix: str, task: Task, intake: Intake) -> Intake:
-    """The intake with the column of second texts that is guessed, as the page does, where nobody has said."""
-    if own_texts.SECOND in intake.columns or tables.suffix_of(path) != suffix:
+    """The intake with the column of second texts that is guessed, as in the page, where nobody has said."""
+    may_be = own_texts.SECOND in task.more and own_texts.SECOND not in intake.columns
+    if not may_be or tables.suffix_of(path) != suffix:
         return intake
     sheet = of_table(path, lambda _held: own_texts.roles(task))
     column = sheet.guess.get(own_texts.SECOND) if sheet else None

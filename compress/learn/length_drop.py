@@ -179,7 +179,8 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     model.attention_dropout = settings.attention_dropout
     sandwich = Sandwich.of(settings, model, subject)
     student = Student(model, tokenizer, unlabelled_samples(recipe, tokenizer, settings))
-    if model.shape.mapped and Pooling.of(read_config(source)).over != "mapped":
+    if model.shape.mapped and not (ctx.folder / "checkpoint").exists():
+        ctx.progress.note("what dropped tokens would have become is fitted by least squares")
         fit_shortcuts(model, student.data, random.Random(recipe.training.seed))
     loss = sandwich
     if recipe.distill.apply:
@@ -190,15 +191,16 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
 
 @torch.no_grad()
 def fit_shortcuts(model: LengthAdaptiveModel, samples: Sequence[Sample], chance: random.Random) -> None:
-    """Sets a model's shortcuts to what least squares give for some of the samples, before they are trained on.
+    """Sets a model's shortcuts to what least squares give for some of the samples, before it is trained on them.
 
     Args:
-        model: as it was before it dropped any token.
+        model: whose states before any token is dropped count.
         samples: with what to read.
         chance: draws the samples.
     """
     fit, window = Fit(model.drop_layers, model.shape.hidden), FITTED[1]
     some = chance.sample(list(samples), min(len(samples), FITTED[0]))
+    some.sort(key=lambda sample: len(sample.window.input_ids))
     model.eval()
     for i in range(0, len(some), window):
         inputs = inputs_of(collate(some[i : i + window], pad_of(model.config)))
@@ -214,4 +216,9 @@ def _pooling(settings: LengthDrop, source: Path) -> dict[str, Any]:
     pooling = Pooling.of(read_config(source))
     if pooling.mode == "cls":
         raise UserError("The model's vectors are those of its first token, which is never dropped: leave pooled out.")
+    if settings.pooled == "mapped" and pooling.mode != "mean":
+        raise UserError(
+            "length_drop.pooled=mapped is for vectors that are means of states, and this model's are maxima: take "
+            "restored or left."
+        )
     return {POOLING: replace(pooling, over=settings.pooled).to_dict()}

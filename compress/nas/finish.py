@@ -9,11 +9,11 @@ from typing import Any
 from compress.data.names import data_name
 from compress.nas.base import base_of, leave_torchrun
 from compress.nas.candidates import net_of
-from compress.nas.latency_table import time_again, time_arch
+from compress.nas.latency_table import time_in_turn
 from compress.nas.scoring import finetune_candidate
 from compress.nas.search import SEARCHED, winner_of
 from compress.nas.table import stamp
-from compress.nas.timed import dynamic, whole_run
+from compress.nas.timed import dynamic, ready, whole_run
 from compress.recipe.nas import NasRecipe
 from compress.recipe.stage import StageContext
 from compress.results import evaluate as report
@@ -53,8 +53,10 @@ def evaluate(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     setup = base_of(ctx).setup
     vocabulary = min(1000, read_config(ctx.inputs["finetune"])["vocab_size"])
     engine = _engine(row["mode"], ctx.inputs["quantize"], ctx.inputs["finetune"], setup.threads)
-    timing = time_again(whole_run(engine, setup, vocabulary), ctx.recipe.latency_table)
-    made_up, then = time_arch(arch, row["mode"], setup, ctx.recipe.latency_table), row["winner"]["measured_ms"]
+    with ready(arch, row["mode"], setup) as made_up_run:
+        both = [whole_run(engine, setup, vocabulary), made_up_run]
+        timing, made_up = time_in_turn(both, ctx.recipe.latency_table)
+    then = row["winner"]["measured_ms"]
     predicted, pace = row["winner"]["predicted_ms"], made_up["p50_ms"] / then
     latency = {
         "predicted_ms": predicted,
@@ -73,14 +75,13 @@ def evaluate(ctx: StageContext[NasRecipe]) -> dict[str, Any]:
     if not latency["kept"]:
         ctx.progress.note(
             f"the finished model takes {timing['p50_ms']:.3g} ms, more than the limit of {row['limit_ms']:.3g} ms; "
-            f"in the search it took {row['winner']['measured_ms']:.3g} ms. Measure again while nothing else keeps "
-            "this machine busy, or search with a lower search.limit_ms"
+            f"in the search it took {then:.3g} ms. Search again while nothing else keeps this machine busy, or with a "
+            "lower search.limit_ms"
         )
     if abs(pace - 1) > STEADY:
         ctx.progress.note(
-            "this machine has changed its pace: the same encoder with made-up weights takes "
-            f"{made_up['p50_ms']:.3g} ms now and took {then:.3g} ms in the search. So neither the prediction of "
-            f"{predicted:.3g} ms nor the limit is of the machine as it is: search again while nothing keeps it busy"
+            f"the encoder with made-up weights that took {then:.3g} ms in the search takes {made_up['p50_ms']:.3g} ms "
+            f"now, on this machine: neither the prediction of {predicted:.3g} ms nor the limit holds for it as it is"
         )
     row["winner"] |= {"measured_ms": timing["p50_ms"], "measured_made_up_ms": row["winner"]["measured_ms"]}
     write_json(ctx.folder / SEARCHED, row | {"finished": latency})

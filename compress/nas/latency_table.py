@@ -82,11 +82,16 @@ def time_again(call: Callable[[], Any], settings: LatencyTable) -> Measured:
         call: what to time.
         settings: a recipe's `latency_table` group; `turns` says how often after the first.
     """
-    timings = [time_call(call, settings)]
+    return time_in_turn([call], settings)[0]
+
+
+def time_in_turn(calls: Sequence[Callable[[], Any]], settings: LatencyTable) -> list[Measured]:
+    """As `time_again`, of several calls: each is timed once in every turn."""
+    timings = [[time_call(call, settings) for call in calls]]
     for _ in range(settings.turns):
         time.sleep(settings.seconds)
-        timings.append(time_call(call, settings))
-    return min(timings, key=lambda each: each["p50_ms"])
+        timings.append([time_call(call, settings) for call in calls])
+    return [min(each, key=lambda one: one["p50_ms"]) for each in zip(*timings, strict=True)]
 
 
 def measure_table(

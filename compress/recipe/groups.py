@@ -59,7 +59,7 @@ class Tasked(Group):
         default_factory=dict[str, str],
         description="what your data call a column, by its name here, where it is not guessed: {text: review}, or "
         "{tokens: words, ner_tags: tags}, {query: frage, passages: texts, relevant: right}; by number where columns "
-        "have no names: {ner_tags: '4'}",
+        "have no names: {ner_tags: '4'}; empty where there is none: {second: ''}",
     )
     label_values: dict[str, str] = Field(
         default_factory=dict[str, str],

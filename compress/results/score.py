@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from compress.data.fingerprints import load_fingerprints
 from compress.data.intake import Intake
+from compress.data.own_texts import SECOND
 from compress.progress import Progress
 from compress.tasks.lengths import drop_layers_of, effective, macs_share, unheard
 from compress.tasks.subject import Asked, Subject
@@ -127,6 +128,8 @@ def read_unseen(
     subject = subject_of_entry(entry, settings, task)
     intake = source if isinstance(source, Intake) else Intake(source)
     subject.task.refuse_unknown(intake.columns)
+    if subject.task.is_open and SECOND in str(entry.metrics.get("columns")).split(", "):  # it learned from pairs
+        intake.columns = {SECOND: SECOND, **intake.columns}
     examples = subject.read(intake.name, intake)
     subject.refuse_overlap(seen, examples)
     if limit and limit < len(examples):

@@ -37,6 +37,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Answer(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
+        self.send_header("Content-Length", "6")  # so that half an answer is none
         self.end_headers()
         self.wfile.write(b"gradio")
 
@@ -49,8 +50,13 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[-1])), Answer).serve_forever()
 
 def test_outcomes_are_told_apart_while_the_page_is_killed(tmp_path):
     """Each is killed in the first half; the page lives through the second."""
-    first, waits = iter(("app", "run", "worker", "flood")), iter((0.0, 0.3, 0.3))
-    chance: Any = SimpleNamespace(uniform=lambda low, high: next(waits, 100.0), choice=lambda names: next(first))
+    first, waits, offered = iter(("app", "run", "worker", "flood")), iter((0.0, 0.3, 0.3)), list[Counter[str]]()
+
+    def choose(names: list[str]) -> str:
+        offered.append(Counter(names))
+        return next(first)
+
+    chance: Any = SimpleNamespace(uniform=lambda low, high: next(waits, 100.0), choice=choose)
     page = Page(tmp_path, (sys.executable, "-c", STUB))
 
     def read() -> str:
@@ -73,6 +79,7 @@ def test_outcomes_are_told_apart_while_the_page_is_killed(tmp_path):
     finally:
         page.kill()
     assert (tally.kills, tally.troubles) == (Counter(app=1, worker=1), Counter(flood=1))
+    assert offered[0] == Counter(worker=5, run=2, app=1, flood=1)
     assert tally.acts["read"]["right"] > 5 and set(tally.acts["read"]) <= {"right", "interrupted"}
     assert tally.acts["told"]["refused"] and set(tally.acts["told"]) <= {"refused", "interrupted"}
     for mute in ("mute", "odd"):

@@ -9,7 +9,8 @@ import onnx
 import pytest
 import torch
 
-from tests.zoo.model_kit import CONFIGS, SHIFTED, arrays, both, inputs, portable, restored_states
+from compress.tasks.subjects import subject_for
+from tests.zoo.model_kit import CONFIGS, MORE, SHIFTED, arrays, both, inputs, portable, restored_states
 from zoo.checkpoints import read_config
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
@@ -22,6 +23,7 @@ from zoo.shortcut import Fit, Shortcut
 from zoo.weights import float_weights, spec_of, write
 
 MAPPED = Pooling("mean", True, "mapped")
+EMBEDDING = [kind for kind in MORE if kind.endswith("embeddings")]
 
 
 def model_of(folder, kind="bert-embeddings") -> LengthAdaptiveModel:
@@ -52,7 +54,7 @@ def test_dropped_tokens_are_mapped_one_by_one(config, tmp_path):
 
 
 @pytest.mark.parametrize("engine", [OnnxEngine, OpenVinoEngine, None])
-@pytest.mark.parametrize("kind", ["bert-embeddings", "roberta-embeddings"])
+@pytest.mark.parametrize("kind", EMBEDDING)
 def test_graphs_map_as_the_model_does(kind, engine, tmp_path):
     model = model_of(tmp_path, kind)
     weights, spec = float_weights(model), spec_of(model)
@@ -86,7 +88,7 @@ def test_new_shortcuts_leave_states_as_they_are_and_are_kept_with_the_model(tmp_
         assert torch.equal(again.shortcut(i).weight, model.shortcut(i).weight)
 
 
-def test_a_fit_is_least_squares(tmp_path):
+def test_a_fit_is_least_squares():
     chance = np.random.default_rng(0)
     states = [chance.normal(size=(4, 30, 8)) for _ in range(3)]
     states[2] = states[0] @ chance.normal(size=(8, 8)) + 0.1 * chance.normal(size=(4, 30, 8)) + 3
@@ -102,9 +104,10 @@ def test_a_fit_is_least_squares(tmp_path):
         np.testing.assert_allclose(into.bias.detach(), found[-1], atol=1e-3)
 
 
-def test_states_are_those_of_transformers(tmp_path):
-    reference, model = both("bert-embeddings", tmp_path)
-    batch = inputs()
+@pytest.mark.parametrize("kind", EMBEDDING)
+def test_states_are_those_of_transformers(kind, tmp_path):
+    reference, model = both(kind, tmp_path)
+    batch = inputs(kind.startswith(SHIFTED))
     with torch.no_grad():
         theirs, ours = reference(**batch, output_hidden_states=True).hidden_states, model.states(**batch)
     real = batch["attention_mask"].bool()
@@ -114,13 +117,15 @@ def test_states_are_those_of_transformers(tmp_path):
 
 
 def test_what_cannot_be_is_refused(tmp_path):
-    with pytest.raises(UserError, match="over “mapped”, which a mean may be, not max"):
+    with pytest.raises(UserError, match="which goes with the mode mean, not max"):
         Pooling.of({"pooling": {"mode": "max", "over": "mapped"}})
     both("bert-embeddings", tmp_path)
     config = read_config(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({**config, "pooling": MAPPED.to_dict()}))
     with pytest.raises(UserError, match=r"lacks 6 weights, for example shortcuts\.0\.weight"):
         LengthAdaptiveModel.load(tmp_path)
+    with pytest.raises(UserError, match="lacks 6 weights"):
+        subject_for("embeddings").load_model(tmp_path)
     model = model_of(tmp_path / "other")
     weights = float_weights(model)
     path = write(weights, spec_of(model), tmp_path)

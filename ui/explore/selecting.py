@@ -129,7 +129,7 @@ class Selecting(Speaker[Parts]):
 
     @spoken("hint")
     def turn(self, values: Values) -> Updates:
-        """From questions, or whatever is open, to the second thing to try, and from there back to questions."""
+        """From questions, or whatever is open, to the second thing to try, and from there to questions."""
         task = QA if self.desk.entry(values[self.parts.model]).task == EMBEDDINGS.name else EMBEDDINGS.name
         return self.select_task({**values, self.parts.task: task})
 
@@ -180,7 +180,7 @@ class Selecting(Speaker[Parts]):
             engine = default_engine(entry)
         tasks = {task for *_, task in self._all(setting.choices)}
         there, on = (
-            ("Back to questions", QA) if entry.task == EMBEDDINGS.name else ("Compare two texts", EMBEDDINGS.name)
+            ("Ask a question", QA) if entry.task == EMBEDDINGS.name else ("How alike are two texts?", EMBEDDINGS.name)
         )
         return {
             p.engine: gr.update(choices=[(labels[e], e) for e in usable], value=engine),

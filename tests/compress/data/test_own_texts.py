@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from compress.__main__ import app
+from compress.__main__ import _pairs, app
 from compress.data import own_texts, uploads
 from compress.data.texts import fingerprint, load_texts
 from compress.jobs import jobs
@@ -193,6 +193,20 @@ def test_a_file_of_questions_goes_there_too(tmp_path, cli):
     path.write_text("question,context,answer\n" + "".join(f"Who?,Ann {i} came.,\n" for i in range(5)))
     data = cli("static_int8", "--data", path)[0].dataset
     assert data.task == "squad" and data.version_2 and data.titles is None and data.train.endswith("train.json")
+
+
+def test_pairs_and_single_texts_on_the_command_line(tmp_path, cli, tiny_model):
+    path = tmp_path / "pairs.csv"
+    path.write_text(
+        "text,second,label\n" + "".join(f"text {i},reply {i},{'no' if i % 2 else 'yes'}\n" for i in range(12))
+    )
+    own = ("finetune_glue", "--data", path, "--set", "dataset.task=labels", "--set", f"model={tiny_model}")
+    pairs, single = (subject_of(cli(*own, *more)[0]).part("train") for more in ((), ("--column", "second=")))
+    assert {e.second for e in pairs} < {f"reply {i}" for i in range(12)} and {e.second for e in single} == {None}
+    for wrong in ("label=", "=text", "second"):
+        with pytest.raises(UserError, match="Write --column NAME=YOURS"):
+            _pairs("--column", [wrong], "second")
+    assert _pairs("--column", ["second=", "text=a=b"], "second") == {"second": "", "text": "a=b"}
 
 
 def test_a_column_of_words_is_named_on_the_command_line(tmp_path, cli, tiny_model):

@@ -288,6 +288,17 @@ def test_pairs_are_read_as_pairs_where_nobody_says_what_the_columns_are(write):
     assert named.columns == ["text"]
 
 
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [("text,text_b,label", ("",)), ("text,text_b,label", ("a reply", "")), ("text,second,label", ("12", "59"))],
+)
+def test_a_column_of_blanks_or_numbers_is_no_second_text(header, cells, write):
+    lines_of = [f"text {i},{cells[i % len(cells)]},{'yes' if i % 2 else 'no'}" for i in range(9)]
+    upload = uploads.accept(write("a.csv", "\n".join([header, *lines_of]) + "\n"), task="labels")
+    assert upload.columns == ["text"] and upload.examples == 9
+    assert any("was not read" in told for told in upload.notices) == ("a reply" in cells)
+
+
 @pytest.mark.parametrize("column", ["second", "text_b", "sentence2"])
 def test_a_second_text_that_is_not_read_is_told(column, write):
     path, task = write("a.csv", PAIRS.replace("second", column)), find_task("labels").with_labels(["no", "yes"])

@@ -208,6 +208,14 @@ def test_pairs_and_a_score_of_one_s_own(tiny_model, tmp_path):
     logits = by_transformers(said, [row[0] for row in rows], [row[1] for row in rows])[:, 0]
     assert report["pearson"] == pytest.approx(100 * np.corrcoef(logits, [row[2] for row in rows])[0, 1], abs=1e-2)
     assert report["pearson"] > 60
+    fresh = [(f"{first} {i}", f"{second} {i}", label) for i, (first, second, label) in enumerate(rows)]
+    ours = csv(tmp_path / "ours.csv", "text,second,label", fresh)  # it learned from pairs: nobody has to say so again
+    made = tmp_path / "run" / "package" / "mine"
+    logits = by_transformers(said, [row[0] for row in fresh], [row[1] for row in fresh])[:, 0]
+    told = score_entry(str(made), str(ours), engine="torch", task="score")["pearson"]
+    assert told == pytest.approx(100 * np.corrcoef(logits, [row[2] for row in fresh])[0, 1], abs=1e-2)
+    with pytest.raises(UserError, match="has no column “second”"):
+        score_entry(str(made), str(csv(tmp_path / "single.csv", "text,label", fresh)), engine="torch", task="score")
 
 
 def test_a_checkpoint_with_names_is_scored_by_them_and_one_without_asks(tiny_model, tmp_path):
