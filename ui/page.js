@@ -10,10 +10,10 @@ window.budgetZoo = {
     window.addEventListener("popstate", () => this.goBack());
   },
 
-  // A hand draws a slider faster than the page can follow. The thumb follows the hand; the page hears of a move ten times
-  // a second, and at once of the last one.
+  // A hand draws a slider faster than the page can follow: gradio takes a tenth of a second for an event. The thumb follows
+  // the hand; the page hears of a move when the hand rests, twice a second while it does not, and at once in the end.
   calmSliders() {
-    const every = 100, waiting = new Map();
+    const every = 500, rest = 100, waiting = new Map();
     const tell = (slider) => {
       const { timer, value } = waiting.get(slider);
       clearTimeout(timer);
@@ -33,7 +33,8 @@ window.budgetZoo = {
       }
       event.stopImmediatePropagation();
       last.value = slider.value;
-      last.timer ??= setTimeout(() => tell(slider), every - since);
+      clearTimeout(last.timer);
+      last.timer = setTimeout(() => tell(slider), Math.min(rest, every - since));
     }, true);
     for (const end of ["pointerup", "change", "keyup"]) {
       document.addEventListener(end, () => { for (const [slider, last] of waiting) if (last.timer) tell(slider); }, true);
