@@ -23,24 +23,6 @@ from tests.hub_server import HubServer
 
 PATIENCE_MS, LONG_MS = 60_000, 600_000
 WRITER = "hf_writer"  # a token of the Hub of this machine
-# What somebody sees on the first screen before scrolling.
-COUNT = """() => {
-  const seen = (e) => {
-    const box = e.getBoundingClientRect();
-    return box.width && box.height && box.top < innerHeight && box.bottom > 0
-      && e.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true });
-  };
-  const kinds = "button, input, textarea, select, a[href], summary";
-  const controls = [...document.querySelectorAll(kinds)].filter(seen);
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  let words = 0;
-  while (walker.nextNode()) {
-    const parent = walker.currentNode.parentElement;
-    if (!["SCRIPT", "STYLE", "NOSCRIPT"].includes(parent.tagName) && seen(parent))
-      words += walker.currentNode.textContent.trim().split(/\\s+/).filter(Boolean).length;
-  }
-  return [words, controls.length];
-}"""
 
 
 class Walk:
@@ -87,8 +69,7 @@ def running(clone: Path, home: Path, hub: str) -> Generator[str]:
 def ask(page: Page, walk: Walk) -> None:
     """One's own question."""
     expect(page.locator("#answer h3")).to_be_visible()
-    words, controls = page.evaluate(COUNT)
-    walk.step(f"page with its first answer", page)
+    walk.step("page with its first answer", page)
     page.locator("#passage textarea").fill("Our shop in Bern opens at nine. On Sundays it stays closed.")
     page.locator("#question textarea").fill("When does the shop open?")
     page.locator("#question textarea").press("Enter")
