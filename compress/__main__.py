@@ -58,8 +58,7 @@ Skip = Annotated[
 Column = Annotated[
     list[str] | None,
     typer.Option(
-        "--column",
-        help="what your data call a column: text=review, label=stars, second=reply (second= for none), tokens=words",
+        "--column", help="what your data call a column: text=review, label=stars; second= where there is none"
     ),
 ]
 Label = Annotated[
