@@ -57,9 +57,7 @@ Skip = Annotated[
 ]
 Column = Annotated[
     list[str] | None,
-    typer.Option(
-        "--column", help="what your data call a column: text=review, label=stars; second= where there is none"
-    ),
+    typer.Option("--column", help="what your data call a column: text=review, label=stars; second= for none"),
 ]
 Label = Annotated[
     list[str] | None, typer.Option("--label", help="what your data have for a label of this name: positive=1")
