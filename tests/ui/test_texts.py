@@ -1,6 +1,7 @@
 """Classifiers on the page: Explore, Compare and the endpoint, over stand-ins for models."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -87,6 +88,20 @@ def test_a_text_stays_where_the_next_checkpoint_reads_the_same(both, entries, ma
     entries["other"] = make_classifier("other", SENTIMENT)
     stays = both.send(both.select.select, model="other", reading="sst2")
     assert both.p.question not in stays and both.p.model in stays
+
+
+def test_a_second_thing_to_try_is_a_click_away_and_questions_are_too(both, entries):
+    assert not both.send(both.select.select, model="mood", reading="qa")[both.p.turn]["visible"]
+    vectors = replace(entries["mood"], name="vectors", title="Vectors", task="embeddings", front=None)
+    entries["vectors"] = vectors
+    both.select.bundled = [*both.select.bundled, ["Vectors", "vectors", "embeddings"]]
+    turn = both.send(both.select.select, model="small", reading="mood")[both.p.turn]
+    assert (turn["value"], turn["visible"]) == ("How alike are two texts?", True)
+    there = both.send(both.select.turn, model="small", reading="qa")
+    assert there[both.p.model]["value"] == "vectors" and there[both.p.task]["value"] == "embeddings"
+    assert (there[both.p.turn]["value"], there[both.p.turn]["visible"]) == ("Ask a question", True)
+    back = both.send(both.select.turn, model="vectors", reading="embeddings")
+    assert back[both.p.model]["value"] == "small" and back[both.p.passage]["label"] == "Passage"
 
 
 def test_a_task_without_a_checkpoint_is_told(both):
