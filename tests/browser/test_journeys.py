@@ -113,6 +113,32 @@ def test_a_drag_ends_at_its_last_value(page, url):
     assert linked(page, "budget") == f"{value:g}"
 
 
+# What the hand says, before anybody can stop it, and what of that arrives at the slider.
+COUNT = """selector => {
+  window.moves = { made: 0, heard: [] };
+  window.addEventListener("input", (event) => { window.moves.made += event.isTrusted; }, true);
+  const slider = document.querySelector(selector);
+  slider.addEventListener("input", () => window.moves.heard.push(slider.value));
+}"""
+
+
+def test_a_drawn_slider_is_heard_now_and_then_and_in_the_end(page, url):
+    """Gradio takes a tenth of a second for an event: the hand would wait for each of them."""
+    open_page(page, url)
+    slider = page.locator(SLIDER)
+    page.evaluate(COUNT, SLIDER)
+    box = slider.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    for step in range(40):
+        page.mouse.move(box["x"] + box["width"] * (0.5 + 0.4 * step / 40), middle)
+    page.mouse.up()
+    moves = page.evaluate("window.moves")
+    assert moves["made"] > 20 and 2 <= len(moves["heard"]) < moves["made"] / 2, moves
+    assert moves["heard"][-1] == slider.input_value()
+
+
 def test_keys_and_the_number_box_move_it_too(page, url):
     open_page(page, url)
     slider = page.locator(SLIDER)
