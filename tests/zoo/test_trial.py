@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from tests.zoo import hostile_kit as kit
+from tests.zoo.encoder_kit import checkpoint
 from zoo import catalog, confined, on_trial, onnx_files, pulling, trial
 from zoo.errors import UserError
 from zoo.settings import get_settings
@@ -71,6 +72,14 @@ def test_a_model_is_tried_once_wherever_its_files_lie(stock, tmp_path, children)
     kit.config(layer_norm_eps=1e-6)(stock)
     catalog.find(str(stock))
     assert len(children) == 2
+
+
+@pytest.mark.parametrize("family", ["mobilebert", "deberta-v2"])
+def test_what_transformers_computes_is_read_and_run_within_the_limits(family, tiny_model, tmp_path, children):
+    """Its code alone maps half a gigabyte, which is none of the model's."""
+    checkpoint(tmp_path / "m", family, tiny_model, "classification")
+    entry = catalog.find(str(tmp_path / "m"))
+    assert (entry.task, children) == ("classification", [trial.MODULE])
 
 
 def test_a_touched_file_is_hashed_and_not_tried_anew(stock, children, quick):
