@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 MODULE = "zoo.on_trial"
 REFUSED = 3  # exit status of the child; why stands on stderr
-READERS, PACKAGES = 1, ("onnxruntime", "safetensors", "tokenizers", "transformers")  # a verdict is theirs
+READERS, PACKAGES = 2, ("onnxruntime", "safetensors", "tokenizers", "torch", "transformers")  # a verdict is theirs
 UNREAD = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".ot", ".png", ".jpg", ".gif", ".md")
 SECONDS = 4  # of processor time for a child, beside one for every 5 MB
 PATIENCE = 90  # seconds, beside one for every 4 MB
