@@ -150,7 +150,7 @@ def test_the_page_carries_no_form_before_it_is_asked_for(built, compose):
     assert compose.p.form.value is None and compose.p.form.props["groups"] == []
     keys = {field.key.rpartition(".")[2] for model in recipe.KINDS.values() for field in fields(model)}
     labels = [getattr(block, "label", None) for block in built.demo.blocks.values()]
-    assert len(built.demo.blocks) <= 360 and "Calibration samples" not in labels and "calibration_samples" in keys
+    assert len(built.demo.blocks) <= 350 and "Calibration samples" not in labels and "calibration_samples" in keys
 
 
 @pytest.mark.parametrize("preset", recipe.shipped())

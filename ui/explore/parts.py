@@ -139,9 +139,8 @@ def _place_inputs(p: dict[str, Any], entries: list[Entry], reading: Reading, on_
             )
             p["ask"] = gr.Button("Ask", variant="primary", scale=0, elem_id="ask", min_width=84)
         p["passage"] = gr.Textbox(label="Passage", lines=reading.lines[1], max_lines=12, elem_id="passage")
-        with gr.Row(elem_id="ways-on"):
-            p["another"] = gr.Button("Next example", size="sm", elem_id="another", min_width=120)
-            p["turn"] = gr.Button("", size="sm", elem_id="turn", min_width=120, visible=False)
+        p["another"] = gr.Button("Next example", size="sm", elem_id="another", min_width=120)
+        p["turn"] = gr.Button("", size="sm", elem_id="turn", min_width=120, visible=False)
         with gr.Accordion("Model, engine, examples", open=False, elem_id="model-fold"):
             _place_model(p, entries, reading, on_space)
 
