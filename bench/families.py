@@ -24,7 +24,7 @@ from compress.recipe.groups import Quantize
 from zoo import catalog, torchvision_fix
 from zoo.asking import open_entry
 from zoo.encoders import ENCODERS
-from zoo.engines import GRAPH, names, open_float, open_graph
+from zoo.engines import GRAPH, engine_class, names, open_float, open_graph
 from zoo.engines.base import Engine
 from zoo.errors import UserError
 from zoo.families import FAMILIES
@@ -164,7 +164,7 @@ def _cells(family: str, head: TaskType, tokenizer: Tokenizer, scratch: Path) -> 
         prepared(checkpoint, settings, lambda _: windows).store(scratch / approach)
         exact = open_float(checkpoint, 1)
         wrong = ENCODERS[family].not_on if family in ENCODERS else ()
-        able = [name for name in names(GRAPH) if name not in wrong]
+        able = [name for name in names(GRAPH) if not {name, engine_class(name).beside} & {*wrong}]
         return min(_agreement(head, open_graph(scratch / approach, 1, name), exact, windows) for name in able)
 
     def asked() -> Cell:
