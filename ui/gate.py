@@ -11,6 +11,7 @@ import ipaddress
 import json
 import logging
 import os
+import secrets
 import socket
 import time
 from collections import Counter, OrderedDict
@@ -23,18 +24,21 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from compress.jobs.limits import lacking_space
+from ui.secret import HEADER
 from zoo.errors import UserError, sentence_of
 from zoo.settings import get_settings
 
 log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+READING = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
 API = "/gradio_api/"  # nobody opens these addresses in a tab
 MOST_BODY = 4 * 2**20  # bytes of a request that is no upload: a passage of 20,000 characters takes at most 80 KB
 MOST_FILES = 200 * 2**20  # of one that is
 HOUR, VISITORS = 3600.0, 10_000
 SHARES = 4  # that all visitors together may upload within an hour, of what one may
 ELSEWHERE = "This came from another website, which may not use this page. Open the page itself."
+STRANGE = "This page is older than the app that answers it. Reload the page."
 
 
 class Refused(UserError):
@@ -45,14 +49,19 @@ class Refused(UserError):
         self.status = status
 
 
-def guarded(demo: gr.Blocks, host: str = "") -> list[Middleware]:
+def guarded(demo: gr.Blocks, host: str = "", secret: str = "") -> list[Middleware]:
     """What `app_kwargs={"middleware": …}` of `Blocks.launch` needs so that every route is guarded.
 
     Args:
         demo: what is launched; a link by which it is shared counts among its names.
         host: the name that it is launched with.
+        secret: that the page carries; empty for none.
     """
-    return [Middleware(Gate, known=lambda: {name_of(host), name_of(urlsplit(demo.share_url or "").netloc)})]
+
+    def known() -> set[str]:
+        return {name_of(host), name_of(urlsplit(demo.share_url or "").netloc)}
+
+    return [Middleware(Gate, known=known, secret=secret)]
 
 
 def names_told() -> set[str]:
@@ -83,10 +92,11 @@ class Gate:
     Args:
         app: what is guarded.
         known: host names of the page beside those that the settings tell.
+        secret: that a browser's requests carry where they change something; empty for none.
     """
 
-    def __init__(self, app: ASGIApp, known: Callable[[], set[str]] = set):
-        self._app, self._known, self._quota = app, known, Quota()
+    def __init__(self, app: ASGIApp, known: Callable[[], set[str]] = set, secret: str = ""):
+        self._app, self._known, self._secret, self._quota = app, known, secret, Quota()
         self._told: set[int] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +106,7 @@ class Gate:
         headers = Headers(scope=scope)
         try:
             self._check(scope, headers)
-            if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            if scope["type"] == "http" and scope["method"] not in READING:
                 await self._bounded(scope, headers, receive, send)
                 return
         except Refused as refused:
@@ -124,6 +134,14 @@ class Gate:
                 raise Refused(403, ELSEWHERE)
         elif headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _is_visit(scope, headers):
             raise Refused(403, ELSEWHERE)
+        is_browsers = origin is not None or "sec-fetch-site" in headers
+        is_act = scope["type"] == "http" and scope["method"] not in READING
+        if (
+            is_browsers
+            and is_act
+            and not secrets.compare_digest(headers.get(HEADER, "").encode(), self._secret.encode())
+        ):
+            raise Refused(403, STRANGE if HEADER in headers else ELSEWHERE)
 
     async def _bounded(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Passes a request on whose body is counted as it comes, and refused once it is too large."""

@@ -10,6 +10,19 @@ window.budgetZoo = {
     window.addEventListener("popstate", () => this.goBack());
   },
 
+  // Whatever the page sends to its server carries the page's secret, which no other website knows.
+  carry(secret) {
+    const plain = window.fetch;
+    window.fetch = (input, init) => {
+      const isRequest = input instanceof Request;
+      const { origin } = new URL(isRequest ? input.url : input, location.href);
+      if (origin !== location.origin) return plain(input, init);
+      const headers = new Headers(init?.headers ?? (isRequest ? input.headers : undefined));
+      headers.set("X-Budget-Zoo", secret);
+      return plain(input, { ...init, headers });
+    };
+  },
+
   // A hand draws a slider faster than the page can follow: gradio takes a tenth of a second for an event. The thumb follows
   // the hand; the page hears of a move when the hand rests, twice a second while it does not, and at once in the end.
   calmSliders() {

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 
 # Read when gradio and huggingface_hub are imported: nothing calls home, and nobody rides on this machine's token.
@@ -31,6 +32,7 @@ from ui.fair_queue import share_fairly  # noqa: E402
 from ui.gate import guarded  # noqa: E402
 from ui.page import build as build_page  # noqa: E402
 from ui.people import read_only  # noqa: E402
+from ui.secret import page_secret  # noqa: E402
 from ui.theme import launch_options  # noqa: E402
 from zoo import hub  # noqa: E402
 from zoo.errors import UserError  # noqa: E402
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Uploads are part of what is written at run time, and all of that lies in one place.
     os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.home / "gradio"))
     hub.admission = LINE.turn
-    desk = Desk()
+    desk, secret = Desk(), page_secret()
     demo = build(desk)
     demo.queue(max_size=settings.waiting)
     tools.announce(demo)
@@ -73,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prevent_thread_lock=True,
         # Gradio would ask itself for the page and give up after three seconds, which a machine with jobs may take.
         _frontend=False,
-        app_kwargs={"middleware": guarded(demo, options.host)},
+        app_kwargs={"middleware": guarded(demo, options.host, secret)},
         mcp_server=False,  # at the first call
-        **launch_options(),
+        **launch_options(secret),
     )
     tools.mount(demo)
     threading.Thread(target=warm_up, args=(desk,), daemon=True, name="warm-up").start()
@@ -84,9 +86,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     demo.block_thread()
 
 
-def start_worker() -> None:
-    """See to it that queued jobs run. The worker is a process of its own: it outlives this one, as jobs should."""
-    try:
-        jobs.keep_worker()
-    except UserError as error:
-        logging.getLogger(__name__).warning("No jobs will run: %s", error)
+def start_worker(every: float = 10.0) -> None:
+    """See to it that queued jobs run. The worker is a process of its own: it outlives this one, as jobs should.
+
+    Args:
+        every: seconds after which it is tried again where nothing can be written: a full disk may be freed.
+    """
+    told = ""
+    while True:
+        try:
+            jobs.keep_worker()
+            return
+        except UserError as error:
+            if str(error) != told:
+                logging.getLogger(__name__).warning("No jobs will run for now: %s", error)
+            told = str(error)
+        time.sleep(every)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,9 @@ def make_theme() -> Any:
     )
 
 
-def launch_options() -> dict[str, Any]:
-    """What `Blocks.launch` needs for this look."""
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+def launch_options(secret: str) -> dict[str, Any]:
+    """What `Blocks.launch` needs for this look, and for the page to carry its `secret`, see `ui.secret`."""
+    script = (HERE / "page.js").read_text(encoding="utf-8") + f"budgetZoo.carry({json.dumps(secret)});"
     return {
         "theme": make_theme(),
         "css_paths": [HERE / "style.css"],

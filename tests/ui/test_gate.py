@@ -18,6 +18,8 @@ from starlette.testclient import TestClient
 
 from tests.ui.page_kit import loops_closed, visitor
 from ui import gate, people, serve
+from ui.secret import page_secret
+from ui.theme import launch_options
 from zoo import publishing
 from zoo.errors import FULL, UserError
 from zoo.settings import get_settings
@@ -99,6 +101,22 @@ def test_no_route_obeys_a_rebound_name_or_another_websites_page(client, method, 
         refused = client.request(method, path, headers=headers, json={"data": ["x"]})
         assert refused.status_code in (403, 421), headers
         assert "detail" in refused.json()
+
+
+def test_what_a_browser_changes_carries_the_pages_secret(demo):
+    secret = "s" * 43
+    with loops_closed():
+        routes = App.create_app(demo, app_kwargs={"middleware": gate.guarded(demo, secret=secret)})
+    client = TestClient(routes, base_url=f"http://{HERE}", client=("127.0.0.1", 50_000))
+    body = {"json": {"data": ["x"]}}
+    assert client.post(CALL, **body).status_code == 200  # a program's
+    assert client.post(CALL, headers=page_of(HERE) | {"X-Budget-Zoo": secret}, **body).status_code == 200
+    for more, said in (({}, gate.ELSEWHERE), ({"X-Budget-Zoo": "s" * 42}, gate.STRANGE)):
+        for path in (CALL, "/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/cancel"):
+            for headers in (page_of(HERE), {"sec-fetch-site": "same-origin"}, {"referer": f"http://{HERE}/"}):
+                refused = client.post(path, headers=headers | more, **body)
+                assert (refused.status_code, refused.json()["detail"]) == (403, said)
+    assert client.get("/config", headers=page_of(HERE)).status_code == 200
 
 
 def test_a_file_of_another_website_is_not_taken(client, tmp_path):
@@ -268,3 +286,35 @@ def test_the_app_is_served_behind_the_gate(monkeypatch):
     (one,) = given["app_kwargs"]["middleware"]
     known: Any = one.kwargs["known"]
     assert one.cls is gate.Gate and "zoo.local" in known()
+    assert one.kwargs["secret"] and f'budgetZoo.carry("{one.kwargs["secret"]}");' in given["head"]
+
+
+def test_a_secret_outlives_the_app_and_is_for_its_owner_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("BUDGET_ZOO_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
+    secret = page_secret()
+    kept = tmp_path / "home/page-secret"
+    assert page_secret() == secret == kept.read_text() and kept.stat().st_mode & 0o777 == 0o600
+    kept.write_text("x")  # of somebody who would like to know it
+    assert page_secret() not in ("x", secret)
+    assert f'budgetZoo.carry("{page_secret()}");' in launch_options(page_secret())["head"]
+    monkeypatch.setattr("ui.secret.write_text", failing)
+    kept.unlink()
+    assert page_secret() != page_secret()
+
+
+def failing(*_args: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_worker_is_started_once_the_disk_has_room(monkeypatch, caplog):
+    waits, disk = list[float](), iter((True, True, False))
+
+    def keep_worker() -> None:
+        if next(disk):
+            raise UserError("The disk is full.")
+
+    monkeypatch.setattr(serve.jobs, "keep_worker", keep_worker)
+    monkeypatch.setattr(serve.time, "sleep", waits.append)
+    serve.start_worker(7)
+    assert waits == [7, 7] and caplog.text.count("No jobs will run for now: The disk is full.") == 1
