@@ -5,6 +5,7 @@ Publishing takes a Hub on this machine: `python -m tests.hub_server` starts one 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
@@ -36,8 +37,10 @@ app = typer.Typer()
 
 SENTENCE = re.compile(r".{15,}[.?!…]\W*$", re.DOTALL)
 UNEXPECTED = "should not have"  # what the page says of an error that nobody has thought of
-TROUBLE_EVERY = 1.2  # seconds, on the whole
-OFTEN = {"worker": 5, "run": 2}  # how often they are drawn, where others are once
+KILL_EVERY = 1.2  # seconds, on the whole
+TROUBLE_EVERY = 6.0  # likewise, for what befalls the machine
+OFTEN = {"worker": 5, "run": 2}  # how often they are drawn, where the app is once
+WARM = 12  # times that everything is done before memory counts: what is measured, at all lengths, and once more
 MORE_MEMORY = 10  # percent that the app may hold more at the end
 LAST = 600.0  # seconds that jobs have to end, once nothing is killed any more
 OUTCOMES = ("right", "wrong", "refused", "interrupted", "without a word")
@@ -113,7 +116,7 @@ def table(tally: Tally) -> str:
 
 
 class Soak:
-    """Threads that act and one that kills, until the time is over.
+    """Threads that act, one that kills and one that troubles the machine, until the time is over.
 
     Args:
         page: killed in the first half alone, so that its memory can be compared in the second.
@@ -140,13 +143,14 @@ class Soak:
     def run(self, seconds: float, watch: Callable[[], None] = lambda: None) -> Tally:
         """Acts and kills for so long; `watch` is called all the while."""
         threads = [threading.Thread(target=self._repeat, args=one, daemon=True) for one in self._acts.items()]
+        threads.append(threading.Thread(target=self._trouble, daemon=True))
         begun = time.monotonic()
         for thread in threads:
             thread.start()
-        self._trouble_until(begun + seconds / 2, watch, "app")
+        self._kill_until(begun + seconds / 2, watch, "app")
         self._warm_up(begun + 0.75 * seconds, watch)
         self.tally.before = self.page.megabytes()
-        self._trouble_until(begun + seconds, watch)
+        self._kill_until(begun + seconds, watch)
         self.tally.after = self.page.megabytes()
         self._over.set()
         for thread in threads:
@@ -154,32 +158,35 @@ class Soak:
         return self.tally
 
     def _warm_up(self, latest: float, watch: Callable[[], None]) -> None:
-        """Goes on until everything was done twice more: the page holds what it needs for that."""
+        """Goes on until everything was done often enough that the page holds what it needs for that."""
         seen = {name: self.tally.acts[name].total() for name in self._acts}
-        while time.monotonic() < latest and any(self.tally.acts[n].total() < 2 + count for n, count in seen.items()):
-            self._trouble_until(min(latest, time.monotonic() + TROUBLE_EVERY), watch)
+        while time.monotonic() < latest and any(self.tally.acts[n].total() < WARM + count for n, count in seen.items()):
+            self._kill_until(min(latest, time.monotonic() + KILL_EVERY), watch)
 
-    def _trouble_until(self, end: float, watch: Callable[[], None], *more: str) -> None:
-        kinds = [name for name in (*self._victims, *self._troubles, *more) for _ in range(OFTEN.get(name, 1))]
-        following = time.monotonic() + self._chance.uniform(0, 2 * TROUBLE_EVERY)
+    def _kill_until(self, end: float, watch: Callable[[], None], *more: str) -> None:
+        kinds = [name for name in (*self._victims, *more) for _ in range(OFTEN.get(name, 1))]
+        following = time.monotonic() + self._chance.uniform(0, 2 * KILL_EVERY)
         while time.monotonic() < end:
             watch()
             time.sleep(min(0.25, max(0.0, end - time.monotonic())))
             if time.monotonic() < following:
                 continue
             kind = self._chance.choice(kinds)
-            if kind in self._troubles:
-                self._troubles[kind]()
-                self.tally.troubles[kind] += 1
-            elif kind == "app":
+            if kind == "app":
                 self.page.kill()
                 self.page.start()
-                self.tally.kills[kind] += 1
-            elif self._victims[kind]():
-                self.tally.kills[kind] += 1
-            else:  # there was none: another is drawn at once
+            elif not self._victims[kind]():  # there was none: another is drawn at once
                 continue
-            following = time.monotonic() + self._chance.uniform(0, 2 * TROUBLE_EVERY)
+            self.tally.kills[kind] += 1
+            following = time.monotonic() + self._chance.uniform(0, 2 * KILL_EVERY)
+
+    def _trouble(self) -> None:
+        """Troubles the machine whatever is killed meanwhile, each of the troubles in turn."""
+        for kind in itertools.cycle(self._troubles):
+            if self._over.wait(random.uniform(0, 2 * TROUBLE_EVERY)):
+                return
+            self._troubles[kind]()
+            self.tally.troubles[kind] += 1
 
     def _repeat(self, name: str, act: Callable[[], str]) -> None:
         while not self._over.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -68,7 +69,7 @@ class Page:
         self.is_up = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._died: list[float] = []
-        self._came = 0.0
+        self.came = 0.0  # the moment when it last began to answer
 
     def start(self) -> None:
         """Starts it and waits until it answers.
@@ -94,7 +95,7 @@ class Page:
                 said = (self._home / "app.log").read_text(errors="replace").strip()[-500:]
                 raise UserError(f"The app did not start. Its last words: {said}")
             time.sleep(0.1)
-        self._came = time.monotonic()
+        self.came = time.monotonic()
         self.is_up.set()
 
     def kill(self) -> None:
@@ -107,7 +108,7 @@ class Page:
 
     def was_down(self, since: float) -> bool:
         """Whether it was killed since then, or came back only afterwards."""
-        return not self.is_up.is_set() or self._came > since or any(moment >= since for moment in self._died)
+        return not self.is_up.is_set() or self.came > since or any(moment >= since for moment in self._died)
 
     def megabytes(self) -> float:
         """What it holds."""
@@ -125,6 +126,7 @@ class Acts:
         self.page, self._home, self._chance, self._endpoint = page, home, chance, endpoint
         self._local = threading.local()
         self._questions = catalog.examples()[:20]
+        self._measured = itertools.cycle(self._questions[:MEASURED])
         self._expected: dict[str, str] = {}
         self.submitted: dict[str, str] = {}
         self._recipe = load("dynamic_int8", JOB)
@@ -152,7 +154,7 @@ class Acts:
         return "right" if self._answer(one) == self._expected[one["question"]] else "wrong"
 
     def measure(self) -> str:
-        one = self._chance.choice(self._questions[:MEASURED])
+        one = next(self._measured)
         said = self._client().predict(one["question"], one["context"], api_name="/measure")
         time.sleep(2)
         return "right" if said["timings"]["full"]["p50_ms"] > 0 else "wrong"
@@ -225,8 +227,10 @@ class Acts:
         return said["answers"][0]["text"]
 
     def _client(self) -> Client:
-        """A client of this thread's; another one where the last one's session has ended in an error."""
-        if getattr(self._local, "client", None) is None:
+        """A client of this thread's; another one where the last one's session has ended in an error, or with its page:
+        what it still waits for is cancelled under the next question."""
+        if getattr(self._local, "client", None) is None or self._local.made < self.page.came:
+            self._local.made = time.monotonic()
             # Else httpx reads all authorities' certificates anew for every call.
             options: dict[str, Any] = {"ssl_verify": False, "httpx_kwargs": {"timeout": 120}}
             self._local.client = Client(self.page.url, verbose=False, analytics_enabled=False, **options)
