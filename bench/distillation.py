@@ -19,7 +19,8 @@ import typer
 from bench.report import Json, report
 from compress.data.squad import load_squad
 from compress.learn.distill import distilled
-from compress.learn.loop import Schedule, batches, train
+from compress.learn.loop import Schedule, train
+from compress.learn.order import batches
 from compress.learn.teacher import VALUES, Teacher, TeacherLogits, teacher_for
 from compress.progress import Progress
 from compress.recipe.training_groups import Distill

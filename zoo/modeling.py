@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from zoo.checkpoints import (
     architecture,
@@ -56,6 +55,7 @@ from zoo.significance import KEY, NAME, is_learned
 from zoo.sizes import check_held
 from zoo.task_types import TASK_TYPES, TaskType
 from zoo.tensors import Tensors
+from zoo.undrawn import Undrawn
 
 DROP_LAYERS = "length_drop_layers"  # in config.json
 HEAD_LAYERS = tuple(f"{name}." for kind in TASK_TYPES.values() for name in kind.layers)
@@ -71,14 +71,15 @@ class Output:
         kept: for every layer, which tokens are alive after it, `[batch, tokens]` bool.
         significance: for every layer that scored its tokens, (layer, share of all attention received, or of what a
             scorer gives, token positions), the two `[batch, tokens alive]`; differentiable.
-        needed: what scorers learn to guess, `[batch, tokens]`: the share of all attention that each token receives, a
-            mean over the later half of the layers; None where it was not asked for.
+        needed: what the scorers of each drop layer learn to guess, `[batch, tokens]`: the share of all attention that
+            each token receives, a mean over the later half of the layers; where dropped states are mapped, its mean
+            with the token's share of what they would be off. Empty where it was not asked for.
     """
 
     logits: Tensor
     kept: list[Tensor] = field(default_factory=list)
     significance: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
-    needed: Tensor | None = None
+    needed: dict[int, Tensor] = field(default_factory=dict)
 
 
 class LengthAdaptiveModel(nn.Module):
@@ -219,8 +220,10 @@ class LengthAdaptiveModel(nn.Module):
         bias = self.attention_bias(alive, places, x.dtype)
         gathered = outcome(self, alive)
         out = Output(logits=x)
-        learned, needed = is_learned(self.config), list[Tensor]()
+        learned, needed, before = is_learned(self.config), list[Tensor](), dict[int, Tensor]()
         for i, layer in enumerate(self.blocks):
+            if learned and scored and lengths is None and i in self.drop_layers:
+                before[i] = x
             if layers is not None and not layers[i]:
                 out.kept.append(_spread(alive, where, tokens))
                 continue
@@ -258,7 +261,11 @@ class LengthAdaptiveModel(nn.Module):
             x = layer.run(layer.feed, x, self.dropout)
             out.kept.append(_spread(alive, where, tokens))
         out.logits = gathered.logits(self.finish(x), alive, where)
-        out.needed = torch.stack(needed).mean(0).float() if needed else None
+        if needed:
+            late, last = torch.stack(needed).mean(0).float(), self.finish(x)
+            for i, states in before.items():
+                off = self.shortcut(i).off(self.finish(states), last, alive) if self.shape.mapped else late
+                out.needed[i] = (late + off) / 2
         return out
 
     def scorer(self, layer: int) -> Scorer:
@@ -367,18 +374,6 @@ class LengthAdaptiveModel(nn.Module):
         with atomic(folder / "model.safetensors") as draft:
             save_file(state, draft, metadata={"format": "pt"})
         write_json(folder / "config.json", {**self.config, "dtype": str(dtype).removeprefix("torch.")})
-
-
-class Undrawn(TorchFunctionMode):
-    """Within it, in this thread, new weights are not drawn at random: they will be read, and drawing takes as long."""
-
-    def __torch_function__(
-        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        given = kwargs or {}
-        if func in (nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_):
-            return args[0] if args else given["tensor"]
-        return func(*args, **given)
 
 
 def _misfit(folder: Path, name: str, weights: Sequence[int], stated: Sequence[int]) -> str:

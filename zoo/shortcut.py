@@ -40,6 +40,18 @@ class Shortcut(nn.Module):
         with torch.autocast(total.device.type, enabled=False):
             return total.float() @ self.weight + count * self.bias
 
+    @torch.no_grad()
+    def off(self, states: Tensor, last: Tensor, alive: Tensor) -> Tensor:
+        """How badly each token is mapped: its share of the squared errors of an input, `[batch, tokens]`.
+
+        Args:
+            states: where tokens would be dropped, `[batch, tokens, hidden]`.
+            last: the last layer's of the same tokens.
+            alive: which of them are real, `[batch, tokens]` bool.
+        """
+        error = (self(states, states.new_ones(1)) - last.float()).square().sum(2) * alive
+        return error / error.sum(1, keepdim=True).clamp_min(1e-9)
+
 
 class Fit:
     """Shortcuts by least squares, from states that come in parts.

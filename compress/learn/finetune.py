@@ -115,6 +115,7 @@ def learn(
         special_ids=tuple(tokenizer.all_special_ids),
         pad_id=tokenizer.pad_token_id,
         rates=rates or {},
+        groups=student.groups,
     )
     result = train(student.model, student.data, loss, schedule, place.folder, place.progress, hooks)
     if place.first:

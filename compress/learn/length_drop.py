@@ -10,7 +10,9 @@ answer's ends receive a share of the attention that is sure to keep them.
 
 Or tokens are ranked by scorers (`significance: learned`, see `zoo.scorer`): they learn in every pass to rank tokens as
 the last layers' attention in the full-length pass does, at first with nothing dropped (`scorer_steps`), then while the
-model learns to do with what they keep. The hinge then asks for high scores of the answer's ends.
+model learns to do with what they keep. The hinge then asks for high scores of the answer's ends. Where what is dropped
+is mapped to the last layer (`zoo.shortcut`), a token is also needed as much as its map is wrong: on 600 pairs of
+STS-B's training set, before any training, that is worth 3 points of Spearman at 47 % of the MACs.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from torch import Tensor
 from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn
 from compress.learn.loop import Hook
+from compress.learn.neighbours import groups_of, vectors_of
+from compress.learn.precision import computing
 from compress.learn.student import Student, Workplace
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.length_groups import LengthDrop
@@ -37,11 +41,13 @@ from compress.tasks.samples import Forward, Sample, collate, inputs_of
 from compress.tasks.subject import Subject
 from compress.tasks.subjects import subject_of, unlabelled_samples
 from zoo.checkpoints import compared_as, pad_of, read_config
+from zoo.devices import CPU
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
+from zoo.files import read_json, write_json
 from zoo.modeling import LengthAdaptiveModel, Output
 from zoo.pooling import KEY as POOLING
-from zoo.pooling import Pooling
+from zoo.pooling import SHORTCUTS, Pooling
 from zoo.shortcut import Fit
 from zoo.significance import LEARNED, NAME
 from zoo.task_types import TaskType
@@ -50,6 +56,8 @@ from zoo.tasks import QUESTIONS
 Batch = dict[str, Tensor]
 FITTED = 2048, 32  # samples that shortcuts are fitted to, and how many are read at once
 SCORER_RATE = 32  # times the learning rate of weights that are trained already: scorers start from nothing
+SHORTCUT_RATE = 1 / 4  # likewise: what least squares found is precise, and a step moves every number of it alike
+GROUPS = "neighbours.json"  # beside the training's checkpoint
 
 
 class Beginning(Hook):
@@ -144,7 +152,7 @@ class Sandwich:
     ) -> Iterator[tuple[Tensor, dict[str, float]]]:
         """The losses of a step, each its share of their mean: of the task, then of what full length teaches."""
         inputs, learned = inputs_of(batch), self.settings.significance == LEARNED
-        count, teacher, needed = inputs["attention_mask"].sum(1), torch.empty(0), torch.empty(0)
+        count, teacher, needed = inputs["attention_mask"].sum(1), torch.empty(0), dict[int, Tensor]()
         for name, lengths, layers in self.passes(count, chance):
             scored = lengths is None and (self.weight > 0 or learned)
             out = model(**inputs, lengths=lengths, layers=layers, scored=scored)
@@ -154,10 +162,9 @@ class Sandwich:
             else:
                 value = divergence(out.logits, teacher, self.kind)
                 figures = {f"kl_{name}": value.item()}
-            if learned and out.needed is not None:
-                needed = out.needed
+            needed = out.needed or needed
             hinge = self.hinge(out, batch, count)
-            rank = ranking(out.significance, needed) if learned and len(needed) and out.significance else None
+            rank = ranking(out.significance, needed) if needed and out.significance else None
             del out  # only one pass's activations live at a time
             for term, loss, weight in (("hinge", hinge, self.weight), ("rank", rank, 1.0)):
                 if loss is not None:
@@ -185,8 +192,26 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     loss = sandwich
     if recipe.distill.apply:
         loss = distillation(Guidance.of(recipe, ctx.inputs), sandwich, student, sandwich.count)
-    rates = {name: SCORER_RATE for name, _ in model.named_parameters() if name.startswith(f"{NAME}.")}
-    return learn(Workplace.of(ctx), student, settings, loss, model.save, [sandwich.beginning] if rates else [], rates)
+    own = {f"{NAME}.": SCORER_RATE, f"{SHORTCUTS}.": SHORTCUT_RATE}
+    rates = {name: own[part] for name, _ in model.named_parameters() for part in own if name.startswith(part)}
+    student = replace(student, groups=_neighbours(ctx, student))
+    hooks = [sandwich.beginning] if settings.significance == LEARNED else []
+    return learn(Workplace.of(ctx), student, settings, loss, model.save, hooks, rates)
+
+
+def _neighbours(
+    ctx: StageContext[LengthAdaptiveRecipe], student: Student[LengthAdaptiveModel]
+) -> Sequence[Sequence[int]]:
+    """Texts that are learned from together, the same after an interruption; none where they come as they may."""
+    path, size = ctx.folder / GROUPS, ctx.recipe.length_drop.neighbours
+    if size < 2:
+        return ()
+    if not path.exists():
+        ctx.progress.note(f"texts are grouped by {size} that are most alike")
+        with computing(ctx.recipe.training.precision, CPU):
+            vectors = vectors_of(student.model, student.data)
+        write_json(path, groups_of(vectors, size, ctx.recipe.training.seed))
+    return read_json(path)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
+from compress.learn.order import batches, steps_of
 from compress.learn.precision import computing
 from compress.memory import give_back, keep
 from compress.progress import Progress
@@ -29,7 +30,6 @@ from zoo.recompute import set_recompute
 log = logging.getLogger(__name__)
 
 FUSED = ("cpu", "cuda")  # where AdamW is one operator
-POOL = 100  # batches that are sorted by length together
 TIDY = 60.0  # seconds between two times that freed memory goes back, which takes half a second of paging each
 
 
@@ -54,6 +54,7 @@ class Schedule:
             its layers alone.
         rates: what the learning rate is multiplied by for some parameters, by their names; 1 for all others. They are
             grouped by powers of two, and do not decay.
+        groups: windows that come in one batch, see `batches`.
     """
 
     learning_rate: float = 3e-5
@@ -75,6 +76,7 @@ class Schedule:
     parts: int = 1
     recompute: bool = False
     rates: Mapping[str, float] = field(default_factory=dict[str, float])
+    groups: Sequence[Sequence[int]] = ()
 
     def rate(self, done: float, total: int) -> float:
         """The learning rate of a step when `done` of the training, a share, lies behind it; `total` steps in all."""
@@ -102,28 +104,6 @@ class Hook:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from `state_dict`."""
-
-
-def batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Indices of one epoch in batches of like length, in random order; the same for the same seed and epoch.
-
-    Shuffled, cut into pools of `POOL` batches, sorted by length within a pool: padding falls from half of the tokens to
-    5 %, with what `WIDTH` adds, and every batch is still a random draw of its length.
-    """
-    chance = random.Random(f"{seed}/{epoch}")
-    order = list(range(len(lengths)))
-    chance.shuffle(order)
-    epoch_batches: list[list[int]] = []
-    for at in range(0, len(order), POOL * size):
-        pool = sorted(order[at : at + POOL * size], key=lambda i: lengths[i])
-        epoch_batches += [pool[i : i + size] for i in range(0, len(pool), size)]
-    chance.shuffle(epoch_batches)
-    return epoch_batches
-
-
-def steps_of(samples: int, epochs: float, batch_size: int) -> int:
-    """Steps that `train` plans for."""
-    return max(1, math.ceil(math.ceil(samples / batch_size) * epochs))
 
 
 def train(
@@ -322,7 +302,9 @@ class Run:
         epoch, turn = divmod(self.steps, self.per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = batches(self.lengths, self.schedule.batch_size, self.schedule.seed, epoch)
+            self._order = batches(
+                self.lengths, self.schedule.batch_size, self.schedule.seed, epoch, self.schedule.groups
+            )
         rows = self._order[turn][self.rank :: self.world] or self._order[turn][:1]
         read = [self.data[i] for i in rows]
         length = max(len(window.input_ids) for row in read for window in row.windows)

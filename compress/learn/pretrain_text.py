@@ -6,7 +6,7 @@ from typing import Any
 
 from compress.learn import aware
 from compress.learn.distill import Guidance
-from compress.learn.loop import steps_of
+from compress.learn.order import steps_of
 from compress.learn.pretrain import open_dense
 from compress.learn.pruning import prune
 from compress.learn.shards import make_shards

@@ -22,11 +22,16 @@ M_co = TypeVar("M_co", bound=nn.Module, covariant=True)
 
 @dataclass(frozen=True)
 class Student(Generic[M_co]):
-    """A model to train, the tokenizer that it reads with, and the labelled windows that it learns from."""
+    """A model to train, the tokenizer that it reads with, and the labelled windows that it learns from.
+
+    Attributes:
+        groups: of windows that come in one batch, by their places in `data`; none where every window comes by itself.
+    """
 
     model: M_co
     tokenizer: Tokenizer
     data: Sequence[Sample]
+    groups: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from compress.learn import aware, distill
 from compress.learn.aware import FakeQuant
 from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn, start
-from compress.learn.loop import Hook, steps_of
+from compress.learn.loop import Hook
+from compress.learn.order import steps_of
 from compress.learn.pruning import prune
 from compress.learn.pruning.prune import Pruner
 from compress.learn.shrink import shrink

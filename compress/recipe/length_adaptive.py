@@ -123,6 +123,8 @@ class LengthAdaptiveRecipe(Trained):
             )
         if self.length_drop.pooled and about.reads != "pooled":
             raise ValueError(f"length_drop.pooled is for embeddings, and {about.noun} are none: leave it out")
+        if self.length_drop.neighbours > 1 and about.reads != "pooled":
+            raise ValueError(f"length_drop.neighbours are of embeddings, and {about.noun} are none: leave it out")
         return self
 
     def needs(self) -> Iterator[Need]:

@@ -66,6 +66,12 @@ class LengthDrop(Attending):
         "left: those that were never dropped, or mapped: all, a dropped one's state brought to the last layer by a "
         "matrix that is learned; null: as the model says, which is restored where it says nothing",
     )
+    neighbours: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="of embeddings: so many texts that are most alike are learned from together; 1: as they come",
+    )
 
     @model_validator(mode="after")
     def _bounds_fit(self) -> LengthDrop:

@@ -14,6 +14,8 @@ from compress.tasks.samples import IGNORED, Forward, Loss, inputs_of
 from zoo.task_types import TaskType
 from zoo.tasks import LOST
 
+SHARP = 0.05  # a temperature of cosines, at which the nearest few of a batch have most of the weight
+
 
 def span_loss(logits: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Mean cross-entropy of the start and the end position."""
@@ -84,8 +86,8 @@ def plain(loss_of: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Loss:
 
 def divergence(student: Tensor, teacher: Tensor, kind: TaskType, temperature: float = 1.0) -> Tensor:
     """T^2 KL(teacher || student) at temperature T: mean over the batch, and over start and end for questions, or over
-    the real tokens where each has labels. Of one output, a score, it is the squared difference; of vectors 1 - cosine;
-    of labels of which several may hold the sum over labels.
+    the real tokens where each has labels. Of one output, a score, it is the squared difference; of vectors 1 - cosine
+    and what `likeness` says of them; of labels of which several may hold the sum over labels.
 
     Args:
         student, teacher: logits, with `LOST` at padded tokens.
@@ -94,7 +96,7 @@ def divergence(student: Tensor, teacher: Tensor, kind: TaskType, temperature: fl
     """
     student, teacher = student.float(), teacher.detach().float()
     if kind.reads == "pooled":
-        return angle(student, teacher)
+        return angle(student, teacher) + likeness(student, teacher)
     if kind.spread == "nothing" or (student.ndim == 2 and student.shape[1] == 1):
         return F.mse_loss(student, teacher)
     if kind.spread == "each":
@@ -117,6 +119,21 @@ def angle(student: Tensor, teacher: Tensor) -> Tensor:
     return (1 - F.cosine_similarity(student.float(), teacher.detach().float(), dim=1)).mean()
 
 
+def likeness(student: Tensor, teacher: Tensor) -> Tensor:
+    """How far vectors `[texts, hidden]` are from the teacher's in whom of the others each is most like, a mean.
+
+    Each text's cosines with the others of its batch, divided by `SHARP`, are a distribution over them by a softmax; it
+    is KL(teacher || student) of these. Cosine alone makes a vector right on the whole: what little tells texts apart
+    that are alike counts for nothing there, and for much here.
+    """
+    if len(student) < 2:
+        return student.sum() * 0
+    other = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
+    unit = [F.normalize(vectors.float()) for vectors in (student, teacher.detach())]
+    mine, goal = (((each @ each.T) / SHARP)[other].view(len(each), -1).log_softmax(1) for each in unit)
+    return F.kl_div(mine, goal, log_target=True, reduction="batchmean")
+
+
 def attention_hinge(
     significance: Sequence[tuple[int, Tensor, Tensor]], start: Tensor, end: Tensor, goal: Tensor
 ) -> Tensor:
@@ -137,20 +154,20 @@ def attention_hinge(
     return total / max(1, len(significance))
 
 
-def ranking(significance: Sequence[tuple[int, Tensor, Tensor]], needed: Tensor) -> Tensor:
-    """Cross-entropy of what scorers give to the tokens that are left, to what these receive of the last layers'
-    attention in a pass over all tokens (top-one probabilities of ListNet, Cao et al. 2007), mean over layers.
+def ranking(significance: Sequence[tuple[int, Tensor, Tensor]], needed: Mapping[int, Tensor]) -> Tensor:
+    """Cross-entropy of what scorers give to the tokens that are left, to how much these are needed by a pass over all
+    tokens (top-one probabilities of ListNet, Cao et al. 2007), mean over layers.
 
     Args:
         significance: `Output.significance`.
         needed: `Output.needed` of the pass over all tokens.
     """
-    total = torch.zeros((), device=needed.device)
-    for _, share, where in significance:
+    total = torch.zeros(())
+    for layer, share, where in significance:
         alive = share > 0
-        goal = needed.gather(1, where) * alive
+        goal = needed[layer].gather(1, where) * alive
         goal = goal / goal.sum(1, keepdim=True).clamp_min(1e-6)
-        total = total - (goal * share.clamp_min(1e-9).log()).sum(1).mean()
+        total = total.to(goal.device) - (goal * share.clamp_min(1e-9).log()).sum(1).mean()
     return total / max(1, len(significance))
 
 

@@ -142,3 +142,24 @@ def test_a_matrix_is_counted_where_tokens_are_dropped():
     plain, mapped = (Shape(3, 8, 16, mapped=each) for each in (False, True))
     assert macs(mapped, 10, (10, 5, 5)) - macs(plain, 10, (10, 5, 5)) == 64
     assert macs(mapped, 10) == macs(plain, 10)
+
+
+def test_a_scorer_learns_who_is_attended_to_and_who_is_mapped_badly(tmp_path):
+    model = model_of(tmp_path)
+    model.save(tmp_path / "saved")
+    attended, learned = (
+        LengthAdaptiveModel.load(tmp_path / "saved", length_drop_significance=how) for how in (None, "learned")
+    )
+    batch = inputs()
+    real = batch["attention_mask"].bool()
+    with torch.no_grad():
+        needed = learned(**batch, scored=True).needed
+        late = torch.stack([share for _, share, _ in attended(**batch, scored=True).significance[1:]]).mean(0)
+        states = model.states(**batch)
+        for layer in model.drop_layers:
+            guess = states[layer] @ model.shortcut(layer).weight + model.shortcut(layer).bias
+            for row in range(len(real)):
+                off = (guess[row] - states[-1][row]).square().sum(1)[real[row]]
+                want = (late[row, real[row]] + off / off.sum()) / 2
+                torch.testing.assert_close(needed[layer][row, real[row]], want)
+    assert sorted(needed) == list(model.drop_layers) and all((one[~real] == 0).all() for one in needed.values())

@@ -136,11 +136,11 @@ def test_guided_fine_tuning_makes_attention_keep_the_answer(tiny_model, tmp_path
 
 
 def test_ranking_is_cross_entropy_over_the_tokens_that_are_left():
-    needed = torch.tensor([[0.5, 0.1, 0.3, 0.1]])
+    needed = {0: torch.tensor([[0.5, 0.1, 0.3, 0.1]]), 1: torch.tensor([[0.1, 0.2, 0.6, 0.1]])}
     every = (0, torch.tensor([[0.4, 0.3, 0.2, 0.1]]), torch.arange(4)[None])
     left = (1, torch.tensor([[0.75, 0.25]]), torch.tensor([[2, 1]]))
     whole = -(0.5 * math.log(0.4) + 0.1 * math.log(0.3) + 0.3 * math.log(0.2) + 0.1 * math.log(0.1))
-    half = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))  # 0.3 and 0.1 of what is needed, as shares of 0.4
+    half = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))  # 0.6 and 0.2 of what is needed, as shares of 0.8
     assert ranking([every, left], needed).item() == pytest.approx((whole + half) / 2)
     dead = (1, torch.tensor([[0.75, 0.25, 0.0]]), torch.tensor([[2, 1, 3]]))
     assert ranking([dead], needed).item() == pytest.approx(half)
@@ -170,7 +170,8 @@ def test_learned_passes_their_gradient_and_the_steps_before_anything_is_dropped(
         keys.append([set(told) for _, told in losses])
     full = {"loss", "rank_full"}
     assert keys == [[full], [full, {"kl_smallest", "rank_smallest"}, {"kl_sampled", "rank_sampled"}]]
-    rank = ranking(model(*[batch[key] for key in INPUTS], scored=True).significance, torch.rand(4, 30))
+    needed = {layer: torch.rand(4, 30) for layer in model.drop_layers}
+    rank = ranking(model(*[batch[key] for key in INPUTS], scored=True).significance, needed)
     rank.backward()
     learning = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert learning and all(name.startswith("significance.") for name in learning)

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from compress.learn.finetune import mask_of, stage_seed
-from compress.learn.loop import Hook, Schedule, batches, hidden_words, train
+from compress.learn.loop import Hook, Schedule, hidden_words, train
+from compress.learn.order import batches
 from compress.learn.precision import best_precision
 from compress.progress import Progress
 from compress.tasks.losses import span

@@ -14,7 +14,7 @@ import torch
 
 from compress.learn import teacher as teaching
 from compress.learn.distill import distilled
-from compress.learn.loop import batches
+from compress.learn.order import batches
 from compress.learn.teacher import Teacher, TeacherLogits, check_fit, check_reading, mark_of, segments, teacher_for
 from compress.progress import Progress
 from compress.recipe.training_groups import Distill

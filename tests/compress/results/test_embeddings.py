@@ -237,6 +237,21 @@ def test_shortcuts_begin_where_dropped_tokens_are_least_missed(encoder, data, tm
     assert all(model.logits.equal(full) for model in (mapped(ids, mask), plain(ids, mask)))
 
 
+def test_texts_that_are_alike_are_learned_from_together(encoder, data, tmp_path):
+    ways = ["length_drop.neighbours=4", "length_drop.batch_size=8", "length_drop.pooled=mapped"]
+    recipe = embeddings_recipe(encoder, data, tmp_path / "text.txt", *ways)
+    for stage in ("teacher", "length_drop"):
+        run(recipe, tmp_path / "run", stage)
+    groups = read_json(tmp_path / "run/length_drop/neighbours.json")
+    assert sorted(i for group in groups for i in group) == list(range(24)) and max(map(len, groups)) == 4
+    vectors = torch.tensor(vectors_of(encoder, (tmp_path / "text.txt").read_text().splitlines()))
+    one, *others = groups[0]  # nobody had taken any before it
+    nearest = (vectors @ vectors[one]).argsort(descending=True).tolist()
+    assert set(others) == {i for i in nearest[:4] if i != one}
+    full = [LengthAdaptiveModel.load(folder).state_dict() for folder in (encoder, tmp_path / "run/length_drop")]
+    assert any(not full[1][name].equal(value) for name, value in full[0].items())
+
+
 def test_vectors_of_the_first_token_are_made_of_no_others(data, tiny_model, tmp_path):
     first = sentence_encoder(tmp_path / "first", tiny_model, mode="cls")
     recipe = embeddings_recipe(first, data, tmp_path / "text.txt", "length_drop.pooled=left")
