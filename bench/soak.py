@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 import urllib.error
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -317,6 +318,7 @@ def command(
     back; what is lost is counted."""
     logging.getLogger().setLevel(logging.WARNING)  # clients tell every request
     disable_progress_bars()
+    warnings.filterwarnings("ignore", "Not enough free disk space")  # that is what is tried
     threading.excepthook = lambda told: log.info("a client's thread: %s", told.exc_value)  # of a page that was killed
     if minutes <= 0:
         raise typer.BadParameter("--minutes must be more than 0")

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 # Read when gradio and huggingface_hub are imported: nothing calls home, and nobody rides on this machine's token.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -58,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Uploads are part of what is written at run time, and all of that lies in one place.
     os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.home / "gradio"))
     hub.admission = LINE.turn
+    sys.stdout = cast(TextIO, Unbroken(sys.stdout))
     desk, secret = Desk(), page_secret()
     demo = build(desk)
     demo.queue(max_size=settings.waiting)
@@ -84,6 +87,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not read_only():
         threading.Thread(target=start_worker, daemon=True, name="start-worker").start()
     demo.block_thread()
+
+
+class Unbroken:
+    """A stream for words that may be lost: the page goes on where they go to a file and its disk is full.
+
+    Args:
+        stream: where they go.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def start_worker(every: float = 10.0) -> None:

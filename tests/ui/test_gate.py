@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -275,6 +278,7 @@ def test_the_app_is_served_behind_the_gate(monkeypatch):
         raise InterruptedError
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", "unused")
+    monkeypatch.setattr("sys.stdout", sys.stdout)  # put back afterwards
     monkeypatch.setattr(serve, "Desk", object)
     page = SimpleNamespace(queue=lambda max_size: None, launch=launch, share_url=None)
     monkeypatch.setattr(serve, "build", lambda desk: page)
@@ -305,6 +309,18 @@ def test_a_secret_outlives_the_app_and_is_for_its_owner_alone(tmp_path, monkeypa
 
 def failing(*_args: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_the_page_goes_on_where_its_words_go_to_a_full_disk():
+    with open("/dev/full", "w", buffering=1) as full:
+        with pytest.raises(OSError, match="No space left"):
+            print("Running on local URL", file=full, flush=True)
+        said = serve.Unbroken(full)
+        print("Running on local URL", file=said, flush=True)  # pyright: ignore[reportArgumentType]
+        assert said.isatty() is False and said.fileno() == full.fileno()
+        with suppress(OSError):
+            full.close()
 
 
 def test_a_worker_is_started_once_the_disk_has_room(monkeypatch, caplog):
