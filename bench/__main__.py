@@ -24,6 +24,7 @@ from bench import (
     soak,
     sparse,
     tasks,
+    texts,
     training,
 )
 from zoo.errors import sentence_of
@@ -44,6 +45,7 @@ BENCHMARKS = (
     nas,
     entries,
     embeddings,
+    texts,
     families,
 )
 LISTS = ("--batch", "--limits", "--modes", "--tokens")  # options that take several words

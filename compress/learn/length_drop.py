@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn
@@ -32,6 +33,7 @@ from compress.learn.loop import Hook
 from compress.learn.neighbours import groups_of, vectors_of
 from compress.learn.precision import computing
 from compress.learn.student import Student, Workplace
+from compress.learn.teacher import TeacherLogits
 from compress.recipe.length_adaptive import LengthAdaptiveRecipe
 from compress.recipe.length_groups import LengthDrop
 from compress.recipe.stage import StageContext, float_checkpoint
@@ -70,13 +72,14 @@ class Beginning(Hook):
 
     Attributes:
         lasts: whether the step under way is one of them.
+        step: the one under way.
     """
 
     def __init__(self, steps: int = 0, waiting: Sequence[Tensor] = ()):
-        self.steps, self.waiting, self.lasts = steps, waiting, steps > 0
+        self.steps, self.waiting, self.lasts, self.step = steps, waiting, steps > 0, 0
 
     def before_step(self, step: int, total: int) -> None:
-        self.lasts = step < self.steps
+        self.lasts, self.step = step < self.steps, step
 
     def after_backward(self, step: int, total: int) -> None:
         if self.lasts:
@@ -136,8 +139,9 @@ class Sandwich:
         if self.beginning.lasts:
             yield "full", None, None
             return
-        yield "full", None, surviving_layers(layers, skipped, chance)
-        yield "smallest", smallest(count, self.bounds), surviving_layers(layers, skipped, chance)
+        if self.beginning.step % self.settings.full_every == 0:
+            yield "full", None, surviving_layers(layers, skipped, chance)
+            yield "smallest", smallest(count, self.bounds), surviving_layers(layers, skipped, chance)
         for _ in range(self.settings.num_sandwich):
             yield "sampled", sampled(count, self.bounds, chance), surviving_layers(layers, skipped, chance)
 
@@ -159,9 +163,11 @@ class Sandwich:
             if lengths is None:
                 value, teacher = self.task_loss(out.logits, batch), out.logits.detach()
                 figures = {"loss": value.item()}
-            else:
+            elif len(teacher):
                 value = divergence(out.logits, teacher, self.kind)
                 figures = {f"kl_{name}": value.item()}
+            else:  # there is only the teacher of the recipe to learn from
+                value, figures = out.logits.sum() * 0, {}
             needed = out.needed or needed
             hinge = self.hinge(out, batch, count)
             rank = ranking(out.significance, needed) if needed and out.significance else None
@@ -189,27 +195,33 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     if model.shape.mapped and not (ctx.folder / "checkpoint").exists():
         ctx.progress.note("what dropped tokens would have become is fitted by least squares")
         fit_shortcuts(model, student.data, random.Random(recipe.training.seed))
-    loss = sandwich
-    if recipe.distill.apply:
-        loss = distillation(Guidance.of(recipe, ctx.inputs), sandwich, student, sandwich.count)
+    loss, guidance = sandwich, Guidance.of(recipe, ctx.inputs) if recipe.distill.apply else None
+    if guidance:
+        loss = distillation(guidance, sandwich, student, sandwich.count)
     own = {f"{NAME}.": SCORER_RATE, f"{SHORTCUTS}.": SHORTCUT_RATE}
     rates = {name: own[part] for name, _ in model.named_parameters() for part in own if name.startswith(part)}
-    student = replace(student, groups=_neighbours(ctx, student))
-    hooks = [sandwich.beginning] if settings.significance == LEARNED else []
+    student = replace(student, groups=_neighbours(ctx, student, guidance.stored if guidance else None))
+    hooks = [sandwich.beginning] if settings.significance == LEARNED or settings.full_every > 1 else []
     return learn(Workplace.of(ctx), student, settings, loss, model.save, hooks, rates)
 
 
 def _neighbours(
-    ctx: StageContext[LengthAdaptiveRecipe], student: Student[LengthAdaptiveModel]
+    ctx: StageContext[LengthAdaptiveRecipe], student: Student[LengthAdaptiveModel], stored: Path | None
 ) -> Sequence[Sequence[int]]:
-    """Texts that are learned from together, the same after an interruption; none where they come as they may."""
+    """Texts that are learned from together, the same after an interruption; none where they come as they may.
+
+    How alike they are is what the teacher says, where its vectors are `stored`, else what the student does.
+    """
     path, size = ctx.folder / GROUPS, ctx.recipe.length_drop.neighbours
     if size < 2:
         return ()
     if not path.exists():
         ctx.progress.note(f"texts are grouped by {size} that are most alike")
-        with computing(ctx.recipe.training.precision, CPU):
-            vectors = vectors_of(student.model, student.data)
+        if stored is not None:
+            vectors = normalize(TeacherLogits(stored, student.data).lookup(range(len(student.data))), dim=1)
+        else:
+            with computing(ctx.recipe.training.precision, CPU):
+                vectors = vectors_of(student.model, student.data)
         write_json(path, groups_of(vectors, size, ctx.recipe.training.seed))
     return read_json(path)
 

@@ -116,6 +116,11 @@ class LengthAdaptiveRecipe(Trained):
             )
         if self.tokenizer and not self.finetune.apply:
             raise ValueError("tokenizer is taken up in fine-tuning: set finetune.apply to true, or tokenizer to null")
+        if self.length_drop.full_every > 1 and not (self.distill.apply and self.length_drop.num_sandwich):
+            raise ValueError(
+                "length_drop.full_every leaves steps to the random sub-models and distill's teacher: set distill.apply "
+                "to true and num_sandwich to 1 or more, or full_every to 1"
+            )
         about = self.dataset.type
         if not about.has_spans and (self.finetune.significance_weight or self.length_drop.significance_weight):
             raise ValueError(
@@ -139,7 +144,7 @@ class LengthAdaptiveRecipe(Trained):
         workers = search.workers if search.objective == "macs" else 1
         return [
             *([training(learned, self.finetune)] if self.finetune.apply else []),
-            *([training(learned, drop, BACKWARD * (2 + drop.num_sandwich))] if drop.apply else []),
+            *([training(learned, drop, BACKWARD * (2 / drop.full_every + drop.num_sandwich))] if drop.apply else []),
             Work(counts.passes("validation", search.max_questions) * tried / INT8 / workers),
             report,
         ]

@@ -66,6 +66,13 @@ class LengthDrop(Attending):
         "left: those that were never dropped, or mapped: all, a dropped one's state brought to the last layer by a "
         "matrix that is learned; null: as the model says, which is restored where it says nothing",
     )
+    full_every: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="one step of so many runs the largest and the smallest sub-model, too; in the others the random "
+        "ones learn from distill's teacher alone, at less than half the cost",
+    )
     neighbours: int = Field(
         default=1,
         ge=1,

@@ -177,6 +177,21 @@ def test_learned_passes_their_gradient_and_the_steps_before_anything_is_dropped(
     assert learning and all(name.startswith("significance.") for name in learning)
 
 
+def test_steps_between_those_at_full_length_are_the_random_sub_models(tiny_model):
+    """They have nothing of their own to learn from: what a recipe's teacher says is added to their losses."""
+    model = LengthAdaptiveModel.load(tiny_model).train()
+    settings = LengthDrop(num_sandwich=2, length_drop_ratio_bound=0.5, layer_dropout_prob=0.0, full_every=3)
+    sandwich, batch, passes = Sandwich.of(settings, model), collate(marked(4), 0), []
+    for step in range(4):
+        sandwich.beginning.before_step(step, 1000)
+        losses = list(sandwich(model, batch, random.Random(step)))
+        passes.append([[key for key in told if key.startswith("kl_") or key == "loss"] for _, told in losses])
+        if step in (1, 2):
+            assert [value.item() for value, _ in losses] == [0, 0] and all(value.requires_grad for value, _ in losses)
+    whole = [["loss"], ["kl_smallest"], ["kl_sampled"], ["kl_sampled"]]
+    assert passes == [whole, [[], []], [[], []], whole]
+
+
 def test_scorers_that_learned_keep_the_answer_where_attention_does_not(tiny_model, tmp_path):
     """Without any hinge: what the last layers attend to is what answers are found by."""
     rows, kept = marked(64), {}

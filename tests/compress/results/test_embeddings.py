@@ -237,8 +237,10 @@ def test_shortcuts_begin_where_dropped_tokens_are_least_missed(encoder, data, tm
     assert all(model.logits.equal(full) for model in (mapped(ids, mask), plain(ids, mask)))
 
 
-def test_texts_that_are_alike_are_learned_from_together(encoder, data, tmp_path):
+@pytest.mark.parametrize("stored", ["true", "false"])
+def test_texts_that_are_alike_are_learned_from_together(stored, encoder, data, tmp_path):
     ways = ["length_drop.neighbours=4", "length_drop.batch_size=8", "length_drop.pooled=mapped"]
+    ways += ["length_drop.full_every=2", f"distill.store_logits={stored}"]
     recipe = embeddings_recipe(encoder, data, tmp_path / "text.txt", *ways)
     for stage in ("teacher", "length_drop"):
         run(recipe, tmp_path / "run", stage)
