@@ -30,6 +30,7 @@ from bench.report import Json, report
 from bench.soak_acts import Acts, Page, kill_run, kill_worker, running_twice
 from bench.soak_troubles import Clock, Disk
 from compress.jobs import jobs
+from compress.jobs.workers import get_workers
 from zoo.errors import UserError, sentence_of
 from zoo.settings import get_settings
 
@@ -285,6 +286,9 @@ def _settle(tally: Tally, submitted: Mapping[str, str], patience: float = LAST) 
             if job.state == "failed":
                 log.info("%s failed and is retried: %s", job.name, job.reason)
                 jobs.retry(job.id)
+        if ill := jobs.illness():  # that no worker runs, and to start one
+            log.info("%s", ill)
+            get_workers().start()
         time.sleep(1)
     seen = {job.id: job for job in jobs.jobs()}
     tally.lost = [name for job_id, name in submitted.items() if job_id not in seen]

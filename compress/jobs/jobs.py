@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 SOON = 60.0  # seconds after which a job that nobody looks at is told
 FAILED_STARTS, LONGEST_PAUSE = 3, 600.0
+KILLED_PAUSE = 60.0  # the longest, where workers were killed: nothing is wrong with them
 NO_TOKEN = "Machines of the Hub are paid by an account: sign in with `hf auth login` first, or on the page."
 
 
@@ -187,19 +188,22 @@ def keep_worker(every: float = 5.0) -> threading.Thread:
 
 def watch_over(every: float, looks: Iterable[object] = repeat(None)) -> None:
     """Starts a worker whenever none lives and there is something to do, ever more rarely where they end at once."""
-    starts = 0  # in a row: of workers that were gone at the next look
+    starts, longest = 0, LONGEST_PAUSE  # in a row: of workers that were gone at the next look
     for _ in looks:
-        time.sleep(pause(every, starts))
+        time.sleep(pause(every, starts, longest))
         with suppress(Exception):  # a full disk, a lock that is held: the next look may do better
-            is_needed = any(job.is_open for job in jobs())
-            starts = starts + 1 if is_needed and get_workers().start() else 0
+            is_needed, workers = any(job.is_open for job in jobs()), get_workers()
+            if is_needed and workers.alive() is None:
+                storage.check(get_settings().home)  # where nothing can be written, no worker is to blame
+            starts = starts + 1 if is_needed and workers.start() else 0
+            longest = KILLED_PAUSE if workers.was_killed else LONGEST_PAUSE
             if starts == FAILED_STARTS:
                 log.error("Workers end as soon as they are started. %s", _last_words())
 
 
-def pause(every: float, starts: int) -> float:
-    """Seconds to wait before a worker is started again after so many that ended at once."""
-    return min(every * 2 ** max(0, min(starts, 20) - 1), max(every, LONGEST_PAUSE))
+def pause(every: float, starts: int, longest: float = LONGEST_PAUSE) -> float:
+    """Seconds to wait before a worker is started again after so many that ended at once, `longest` at most."""
+    return min(every * 2 ** max(0, min(starts, 20) - 1), max(every, longest))
 
 
 def illness() -> str:

@@ -40,7 +40,12 @@ class Workers:
     Args:
         home: of runs and jobs.
         are_many: whether several may work side by side, as those that share a Postgres do.
+
+    Attributes:
+        was_killed: whether the last that this process started, and that is gone, was killed from outside.
     """
+
+    was_killed = False
 
     def __init__(self, home: Path, are_many: bool = False):
         self._folder, self._are_many = home / "workers", are_many
@@ -61,7 +66,9 @@ class Workers:
         Raises:
             UserError: it could not be started; says why.
         """
-        self._children = [child for child in self._children if child.poll() is None]
+        if ended := [child for child in self._children if child.poll() is not None]:
+            self.was_killed = ended[-1].returncode < 0
+        self._children = [child for child in self._children if child.returncode is None]
         if self.alive():
             return False
         lock = self._folder / "start.lock"

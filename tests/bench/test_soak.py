@@ -109,11 +109,15 @@ def test_jobs_are_counted_as_they_end(monkeypatch):
     def retry(job_id: str) -> None:
         rows[job_id].state = "done" if job_id == "a" else "failed"
 
-    monkeypatch.setattr(soak, "jobs", SimpleNamespace(jobs=lambda: list(rows.values()), retry=retry))
+    ills, started = iter(["1 job waits, and no worker runs."]), list[bool]()
+    act = SimpleNamespace(jobs=lambda: list(rows.values()), retry=retry, illness=lambda: next(ills, ""))
+    monkeypatch.setattr(soak, "jobs", act)
+    monkeypatch.setattr(soak, "get_workers", lambda: SimpleNamespace(start=lambda: started.append(True)))
     monkeypatch.setattr(soak.time, "sleep", lambda _: None)
     tally = Tally()
     soak._settle(tally, {"a": "a", "gone": "the lost one"}, patience=0.05)
     assert (tally.lost, tally.endless, tally.states) == (["the lost one"], ["b"], Counter(done=1, failed=1))
+    assert started == [True]  # as the page says
 
 
 def test_two_processes_of_a_folder_are_seen(tmp_path, monkeypatch):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -114,6 +117,39 @@ def test_workers_that_end_at_once_are_started_ever_more_rarely():
     assert in_a_day < 160  # of 17,280 looks
 
 
+def test_workers_that_were_killed_are_started_within_a_minute(home, monkeypatch):
+    """Nothing is wrong with them, as nothing is with one that a full disk has ended: that is waited for."""
+    waits, full, children = list[float](), [False], list[subprocess.Popen[bytes]]()
+
+    def started(*_: object, **__: object) -> subprocess.Popen[bytes]:
+        children.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+        return children[-1]
+
+    def pause(every: float, starts: int, longest: float) -> float:
+        """The time until the next look, by which the worker was killed; in the end the disk is full."""
+        waits.append(inner(every, starts, longest))
+        for child in children:
+            child.kill()
+            child.wait()
+        full[0] = len(waits) > 9
+        return 0
+
+    def check(_home: object) -> None:
+        if full[0]:
+            raise UserError("The disk is full.")
+
+    submit()
+    inner = jobs.pause
+    monkeypatch.setattr(Workers, "start", START)
+    monkeypatch.setattr(workers, "subprocess", SimpleNamespace(Popen=started, DEVNULL=None, STDOUT=None))
+    monkeypatch.setattr(jobs, "pause", pause)
+    monkeypatch.setattr(jobs.storage, "check", check)
+    get_workers().start()
+    jobs.watch_over(5.0, range(12))
+    assert waits == [5, 5, 10, 20, 40, 60, 60, 60, 60, 60, 60, 60] and len(children) == 10
+    assert get_workers().was_killed
+
+
 def test_a_worker_that_ends_at_once_is_not_started_in_a_storm(home, monkeypatch, caplog):
     started = []
     monkeypatch.setattr(Workers, "start", lambda self: started.append(time.monotonic()) or True)
@@ -121,7 +157,9 @@ def test_a_worker_that_ends_at_once_is_not_started_in_a_storm(home, monkeypatch,
     (home / "workers").mkdir()
     (home / "workers" / "worker.log").write_text("first\nImportError: nothing works\n")
     inner, paused = jobs.pause, []
-    monkeypatch.setattr(jobs, "pause", lambda every, starts: paused.append(starts) or min(0.01, inner(every, starts)))
+    monkeypatch.setattr(
+        jobs, "pause", lambda every, starts, _: paused.append(starts) or min(0.01, inner(every, starts))
+    )
     jobs.watch_over(5.0, range(8))
     assert paused == [0, 1, 2, 3, 4, 5, 6, 7] and len(started) == 1 + 8  # of them one by who submitted
     assert caplog.text.count("Workers end as soon as they are started") == 1
