@@ -79,7 +79,7 @@ def test_outcomes_are_told_apart_while_the_page_is_killed(tmp_path, monkeypatch)
         tally = Soak(page, acts, victims, chance, troubles={"flood": lambda: None, "frost": lambda: None}).run(3)
     finally:
         page.kill()
-    assert tally.kills == Counter(app=1, worker=1) and offered[0] == Counter(worker=5, run=2, app=1)
+    assert tally.kills == Counter(app=1, worker=1) and offered[0] == Counter(worker=5, run=2, app=3)
     assert tally.troubles["flood"] - tally.troubles["frost"] in (0, 1) and tally.troubles["frost"] > 2
     assert tally.acts["read"]["right"] > 5 and set(tally.acts["read"]) <= {"right", "interrupted"}
     assert tally.acts["told"]["refused"] and set(tally.acts["told"]) <= {"refused", "interrupted"}
