@@ -88,7 +88,10 @@ def _is_sentence(text: str) -> bool:
 
 
 @app.command("texts")
-def command(folder: Annotated[Path, typer.Argument(help="for lines.txt, a text a line")], seed: int = 0) -> None:
+def command(
+    folder: Annotated[Path, typer.Argument(help="for lines.txt, a text a line")],
+    seed: Annotated[int, typer.Option(metavar="S", help="draws the texts and their order")] = 0,
+) -> None:
     """Writes texts for a sentence encoder to learn from, of BUDGET_ZOO_DATA, without those that it is measured on."""
     data = get_settings().data
     if data is None:

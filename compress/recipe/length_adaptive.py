@@ -116,10 +116,11 @@ class LengthAdaptiveRecipe(Trained):
             )
         if self.tokenizer and not self.finetune.apply:
             raise ValueError("tokenizer is taken up in fine-tuning: set finetune.apply to true, or tokenizer to null")
-        if self.length_drop.full_every > 1 and not (self.distill.apply and self.length_drop.num_sandwich):
+        is_taught = self.distill.apply and self.distill.teacher_weight > 0
+        if self.length_drop.full_every > 1 and not (is_taught and self.length_drop.num_sandwich):
             raise ValueError(
                 "length_drop.full_every leaves steps to the random sub-models and distill's teacher: set distill.apply "
-                "to true and num_sandwich to 1 or more, or full_every to 1"
+                "to true, its teacher_weight above 0 and num_sandwich to 1 or more, or full_every to 1"
             )
         about = self.dataset.type
         if not about.has_spans and (self.finetune.significance_weight or self.length_drop.significance_weight):

@@ -108,7 +108,7 @@ def test_a_bad_change_is_told_in_plain_words(change, message):
         (["dataset.task=sst2", *NO_TITLES, "dataset.train=held-out"], "for dataset.validation alone"),
         (["dataset.task=sst2", *NO_TITLES, "length_drop.significance_weight=1"], "which texts have not: set both to 0"),
         (["length_drop.pooled=left"], "length_drop.pooled is for embeddings, and questions are none: leave it out"),
-        (["length_drop.full_every=4"], "set distill.apply to true and num_sandwich to 1 or more, or full_every to 1"),
+        (["length_drop.full_every=4"], "its teacher_weight above 0 and num_sandwich to 1 or more, or full_every"),
         (["length_drop.neighbours=8"], "length_drop.neighbours are of embeddings, and questions are none: leave it"),
     ],
 )
