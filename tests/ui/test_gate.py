@@ -111,7 +111,7 @@ def test_what_a_browser_changes_carries_the_pages_secret(demo):
     with loops_closed():
         routes = App.create_app(demo, app_kwargs={"middleware": gate.guarded(demo, secret=secret)})
     client = TestClient(routes, base_url=f"http://{HERE}", client=("127.0.0.1", 50_000))
-    body = {"json": {"data": ["x"]}}
+    body: Any = {"json": {"data": ["x"]}}
     assert client.post(CALL, **body).status_code == 200  # a program's
     assert client.post(CALL, headers=page_of(HERE) | {"X-Budget-Zoo": secret}, **body).status_code == 200
     for more, said in (({}, gate.ELSEWHERE), ({"X-Budget-Zoo": "s" * 42}, gate.STRANGE)):
