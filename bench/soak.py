@@ -210,7 +210,8 @@ class Soak:
             time.sleep(0.5)
             return "refused"
         if len(self.tally.mute) < 10:
-            self.tally.mute.append(f"without a word ({name}): {said[:300]}")
+            age = time.monotonic() - self.page.came
+            self.tally.mute.append(f"without a word ({name}, {age:.0f} s after the page came): {said[:300]}")
         self._after()
         return "without a word"
 
