@@ -126,6 +126,7 @@ class Soak:
         victims: what is killed besides the page, by name; each says whether there was something to kill.
         chance: what decides.
         troubles: that befall the machine, by name.
+        rhythm: what decides when they do, in a thread of their own.
     """
 
     def __init__(
@@ -136,10 +137,11 @@ class Soak:
         chance: random.Random,
         after_a_kill: Callable[[], None] = lambda: None,
         troubles: Mapping[str, Callable[[], None]] | None = None,
+        rhythm: random.Random | None = None,
     ):
         self.page, self.tally = page, Tally()
         self._acts, self._victims, self._chance, self._after = acts, victims, chance, after_a_kill
-        self._troubles = troubles or {}
+        self._troubles, self._rhythm = troubles or {}, rhythm or random.Random(0)
         self._over, self._lock = threading.Event(), threading.Lock()
 
     def run(self, seconds: float, watch: Callable[[], None] = lambda: None) -> Tally:
@@ -185,7 +187,7 @@ class Soak:
     def _trouble(self) -> None:
         """Troubles the machine whatever is killed meanwhile, each of the troubles in turn."""
         for kind in itertools.cycle(self._troubles):
-            if self._over.wait(random.uniform(0, 2 * TROUBLE_EVERY)):
+            if self._over.wait(self._rhythm.uniform(0, 2 * TROUBLE_EVERY)):
                 return
             self._troubles[kind]()
             self.tally.troubles[kind] += 1
@@ -252,7 +254,15 @@ def run(minutes: float, seed: int = 0, disk: Disk | None = None) -> Tally:
             acts.learn()
             victims = {"worker": kill_worker, "run": kill_run}
             troubles = {"clock": clock.befall, **({"disk": disk.befall} if disk else {})}
-            soak = Soak(page, acts.all(), victims, random.Random(seed + 1), acts.forget_client, troubles)
+            soak = Soak(
+                page,
+                acts.all(),
+                victims,
+                random.Random(seed + 1),
+                acts.forget_client,
+                troubles,
+                random.Random(seed + 2),
+            )
 
             def watch() -> None:
                 soak.tally.twice |= running_twice([job.folder for job in jobs.jobs()])
