@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import re
+import shutil
 import tempfile
 import threading
 import time
@@ -182,6 +183,7 @@ class Soak:
             elif not self._victims[kind]():  # there was none: another is drawn at once
                 continue
             self.tally.kills[kind] += 1
+            self.page.note(f"killed: {kind}")
             following = time.monotonic() + self._chance.uniform(0, 2 * KILL_EVERY)
 
     def _trouble(self) -> None:
@@ -189,7 +191,9 @@ class Soak:
         for kind in itertools.cycle(self._troubles):
             if self._over.wait(self._rhythm.uniform(0, 2 * TROUBLE_EVERY)):
                 return
+            self.page.note(f"{kind}: from now on")
             self._troubles[kind]()
+            self.page.note(f"{kind}: done")
             self.tally.troubles[kind] += 1
 
     def _repeat(self, name: str, act: Callable[[], str]) -> None:
@@ -213,7 +217,9 @@ class Soak:
             return "refused"
         if len(self.tally.mute) < 10:
             age = time.monotonic() - self.page.came
-            self.tally.mute.append(f"without a word ({name}, {age:.0f} s after the page came): {said[:300]}")
+            told = f"without a word ({name}, {time.strftime('%X')}, {age:.0f} s after the page came): {said[:300]}"
+            self.page.note(told)
+            self.tally.mute.append(told)
         self._after()
         return "without a word"
 
@@ -225,13 +231,14 @@ def words_of(error: Exception) -> str:
     return sentence_of(error) or str(error).strip() or type(error).__name__
 
 
-def run(minutes: float, seed: int = 0, disk: Disk | None = None) -> Tally:
+def run(minutes: float, seed: int = 0, disk: Disk | None = None, log_file: Path | None = None) -> Tally:
     """A soak of a real app in a home of its own.
 
     Args:
         minutes: how long.
         seed: what decides by chance.
         disk: where the home lies, to be filled now and then; None for a temporary folder.
+        log_file: for what the app said, and between it what befell it.
 
     Raises:
         UserError: the app does not start.
@@ -273,6 +280,8 @@ def run(minutes: float, seed: int = 0, disk: Disk | None = None) -> Tally:
         finally:
             page.kill()
             _end_jobs()
+            if log_file:
+                shutil.copyfile(page.log, log_file)
 
 
 @contextmanager
@@ -327,6 +336,10 @@ def command(
         Path | None,
         typer.Option(metavar="DIR", help="an empty folder on a small disk of its own, which is filled now and then"),
     ] = None,
+    log_file: Annotated[
+        Path | None,
+        typer.Option("--log", metavar="FILE", help="for what the app said, and between it what befell it and when"),
+    ] = None,
     path: Json = None,
 ) -> None:
     """Mixed use of the app while workers, jobs and the app itself are killed at random and the clock is put forward and
@@ -337,7 +350,7 @@ def command(
     threading.excepthook = lambda told: log.info("a client's thread: %s", told.exc_value)  # of a page that was killed
     if minutes <= 0:
         raise typer.BadParameter("--minutes must be more than 0")
-    tally = run(minutes, seed, Disk.of(volume) if volume else None)
+    tally = run(minutes, seed, Disk.of(volume) if volume else None, log_file)
     figures = {"acts": tally.acts, "kills": tally.kills, "jobs": tally.states, "lost": tally.lost}
     figures |= {
         "troubles": tally.troubles,

@@ -67,6 +67,7 @@ class Page:
         self._port = _free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.is_up = threading.Event()
+        self.log = home / "app.log"  # what it says
         self._process: subprocess.Popen[bytes] | None = None
         self._died: list[float] = []
         self.came = 0.0  # the moment when it last began to answer
@@ -78,7 +79,7 @@ class Page:
             UserError: it does not.
         """
         environment = {**os.environ, "BUDGET_ZOO_HOME": str(self._home), "BUDGET_ZOO_PRESET": "full"}
-        with (self._home / "app.log").open("ab") as said:
+        with self.log.open("ab") as said:
             self._process = subprocess.Popen(
                 [*self._command, "--host", "127.0.0.1", "--port", str(self._port)],
                 cwd=ROOT,
@@ -92,14 +93,20 @@ class Page:
                 urllib.request.urlopen(self.url, timeout=5).close()
                 break
             if self._process.poll() is not None or time.monotonic() > end:
-                said = (self._home / "app.log").read_text(errors="replace").strip()[-500:]
+                said = self.log.read_text(errors="replace").strip()[-500:]
                 raise UserError(f"The app did not start. Its last words: {said}")
             time.sleep(0.1)
         self.came = time.monotonic()
         self.is_up.set()
 
+    def note(self, words: str) -> None:
+        """Writes between what it says what befell it, and when."""
+        with suppress(OSError), self.log.open("a", encoding="utf-8") as said:  # its disk may be full
+            said.write(f"soak {time.strftime('%X')}: {words}\n")
+
     def kill(self) -> None:
         """Kills it as the kernel would, without a word."""
+        self.note("the app is killed")
         self.is_up.clear()
         self._died.append(time.monotonic())
         if self._process:

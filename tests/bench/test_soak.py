@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,9 @@ def test_outcomes_are_told_apart_while_the_page_is_killed(tmp_path, monkeypatch)
         assert tally.acts[mute]["without a word"] and "refused" not in tally.acts[mute]
     assert tally.before > 1 and tally.after > 1
     assert any("answers refused without a word" in fault for fault in tally.faults)
+    said = page.log.read_text()
+    noted = ["the app is killed", "killed: app", "killed: worker", "flood: from now on", "flood: done"]
+    assert all(f": {words}\n" in said for words in noted) and re.search(r"soak [\d:]+: without a word \(mute, ", said)
 
 
 def test_what_was_lost_stands_in_the_table():
