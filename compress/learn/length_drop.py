@@ -29,7 +29,7 @@ from torch.nn.functional import normalize
 
 from compress.learn.distill import Guidance, distillation
 from compress.learn.finetune import learn
-from compress.learn.loop import Hook
+from compress.learn.loop import STATE, Hook
 from compress.learn.neighbours import groups_of, vectors_of
 from compress.learn.precision import computing
 from compress.learn.student import Student, Workplace
@@ -192,7 +192,7 @@ def run(ctx: StageContext[LengthAdaptiveRecipe]) -> dict[str, Any]:
     model.attention_dropout = settings.attention_dropout
     sandwich = Sandwich.of(settings, model, subject)
     student = Student(model, tokenizer, unlabelled_samples(recipe, tokenizer, settings))
-    if model.shape.mapped and not (ctx.folder / "checkpoint").exists():
+    if model.shape.mapped and not (ctx.folder / "checkpoint" / STATE).exists():
         ctx.progress.note("what dropped tokens would have become is fitted by least squares")
         fit_shortcuts(model, student.data, random.Random(recipe.training.seed))
     loss, guidance = sandwich, Guidance.of(recipe, ctx.inputs) if recipe.distill.apply else None

@@ -29,6 +29,7 @@ from zoo.recompute import set_recompute
 
 log = logging.getLogger(__name__)
 
+STATE = "state.json"  # of a checkpoint, written last: without it there is none
 FUSED = ("cpu", "cuda")  # where AdamW is one operator
 TIDY = 60.0  # seconds between two times that freed memory goes back, which takes half a second of paging each
 
@@ -79,8 +80,13 @@ class Schedule:
     groups: Sequence[Sequence[int]] = ()
 
     def rate(self, done: float, total: int) -> float:
-        """The learning rate of a step when `done` of the training, a share, lies behind it; `total` steps in all."""
-        return self.learning_rate * min(1.0, (done + 1 / total) / max(self.warmup_ratio, 1 / total)) * (1 - done)
+        """The learning rate of a step when `done` of the training, a share, lies behind it; `total` steps in all.
+
+        It rises to the highest one in a straight line, and falls to none in another, as in most published recipes.
+        """
+        rise = (done + 1 / total) / max(self.warmup_ratio, 1 / total)
+        fall = (1 - done) / max(1 - self.warmup_ratio, 1 / total)
+        return self.learning_rate * min(1.0, rise, fall)
 
 
 class Hook:
@@ -213,10 +219,10 @@ class Run:
 
     def resume(self) -> bool:
         """Goes on from the folder's checkpoint; returns whether there was one."""
-        if not (self.checkpoint / "state.json").is_file():
+        if not (self.checkpoint / STATE).is_file():
             return False
         with told(f"The checkpoint in {self.checkpoint} is broken", "Remove it: then the training begins anew."):
-            self._restore(read_json(self.checkpoint / "state.json"))
+            self._restore(read_json(self.checkpoint / STATE))
         return True
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -332,7 +338,7 @@ class Run:
         with atomic(path) as draft:
             torch.save(state, draft)
         place = {"step": self.steps, "file": path.name, "spent": self.seconds(), "loss": self.loss}
-        write_json(self.checkpoint / "state.json", place)
+        write_json(self.checkpoint / STATE, place)
         for old in self.checkpoint.glob("step-*"):
             if old != path:
                 old.unlink()

@@ -93,6 +93,25 @@ def quiet_progress(folder: Path) -> Progress:
     return Progress(folder / "progress.jsonl", "finetune", bar=False)
 
 
+@pytest.mark.parametrize("share", [0, 0.05, 0.5, 1])
+def test_the_learning_rate_is_that_of_a_linear_schedule(share):
+    """Beside transformers', which begins its rise with a step at 0, where nothing would be learned."""
+    from transformers import get_linear_schedule_with_warmup  # torchvision is mended by then
+
+    schedule, total = Schedule(learning_rate=3e-4, warmup_ratio=share), 200
+    ours = [schedule.rate(step / total, total) for step in range(total)]
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=3e-4)
+    theirs, rates = get_linear_schedule_with_warmup(optimizer, round(share * total), total), list[float]()
+    for _ in range(total):
+        rates.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    rise = round(share * total)
+    assert ours[rise:] == pytest.approx(rates[rise:])
+    assert ours[: max(rise - 1, 0)] == pytest.approx(rates[1:rise])
+    assert max(ours) == pytest.approx(3e-4)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tiny_model, tmp_path, precision):
     plan = Schedule(learning_rate=1e-3, epochs=3, batch_size=4, seed=5, checkpoint_minutes=0, precision=precision)

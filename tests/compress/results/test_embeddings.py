@@ -218,7 +218,9 @@ def test_scorers_learn_alone_where_full_length_says_all_already(encoder, data, t
 
 
 def test_shortcuts_begin_where_dropped_tokens_are_least_missed(encoder, data, tmp_path):
-    """While scorers learn alone nothing else does: what is there then is what least squares gave."""
+    """While scorers learn alone nothing else does: what is there then is what least squares gave, also where a first
+    checkpoint was begun and not finished."""
+    (tmp_path / "run/length_drop/checkpoint").mkdir(parents=True)
     ways = ["length_drop.significance=learned", "length_drop.scorer_steps=1000", "length_drop.pooled=mapped"]
     recipe = embeddings_recipe(encoder, data, tmp_path / "text.txt", *ways)
     for stage in ("teacher", "length_drop"):
