@@ -100,10 +100,9 @@ def divergence(student: Tensor, teacher: Tensor, kind: TaskType, temperature: fl
     if kind.spread == "nothing" or (student.ndim == 2 and student.shape[1] == 1):
         return F.mse_loss(student, teacher)
     if kind.spread == "each":
-        mine, goal = student / temperature, (teacher / temperature).sigmoid()
-        least = F.binary_cross_entropy(goal, goal, reduction="none")
-        far = F.binary_cross_entropy_with_logits(mine, goal, reduction="none") - least
-        return temperature**2 * far.sum(1).mean()
+        mine, goal = student / temperature, teacher / temperature  # autocast on a GPU takes logits here, no shares
+        far, least = (F.binary_cross_entropy_with_logits(x, goal.sigmoid(), reduction="none") for x in (mine, goal))
+        return temperature**2 * (far - least).sum(1).mean()
     axis = 1 if kind.spread == "tokens" else -1
     padded = teacher <= LOST / 2  # padding has to stay without any probability at high temperatures too
     mine, goal = ((each / temperature).masked_fill(padded, LOST).log_softmax(axis) for each in (student, teacher))

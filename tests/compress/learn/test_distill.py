@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,6 +94,17 @@ def test_classes_and_scores_are_compared_too():
     p, q = (theirs / 2).softmax(1), (mine / 2).softmax(1)
     torch.testing.assert_close(divergence(mine, theirs, TEXTS, 2), 4 * (p * (p / q).log()).sum())
     torch.testing.assert_close(divergence(torch.tensor([[1.0]]), torch.tensor([[3.0]]), TEXTS, 2), torch.tensor(4.0))
+
+
+def test_labels_of_which_several_hold_are_each_a_distribution(monkeypatch):
+    """By none of the functions that autocast refuses on a GPU."""
+    monkeypatch.setattr(torch.nn.functional, "binary_cross_entropy", None)
+    several = replace(TEXTS, spread="each")
+    mine, theirs = torch.tensor([[1.0, -2.0], [0.5, 0.0]]), torch.tensor([[3.0, 0.0], [-1.0, 90.0]])
+    p, q = (theirs.double() / 2).sigmoid(), (mine.double() / 2).sigmoid()
+    far = p * (p / q).log() + torch.where(p < 1, (1 - p) * ((1 - p) / (1 - q)).log(), 0)
+    torch.testing.assert_close(divergence(mine, theirs, several, 2), (4 * far.sum(1).mean()).float())
+    assert divergence(theirs, theirs, several, 2) == 0
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
