@@ -20,7 +20,7 @@ from compress.recipe.groups import Quantize
 from compress.recipe.kind import Kind
 from compress.recipe.layout import CRITERION
 from compress.recipe.training_groups import Criterion
-from compress.tasks.subjects import subject_of
+from compress.tasks.subjects import examples_to_choose, subject_of
 from zoo import engines
 from zoo.checkpoints import read_config
 from zoo.engines.base import Engine
@@ -235,18 +235,22 @@ def within(
     return {**facts, "criterion": {**summary, "trials": len(trials)}}
 
 
-def answering(recipe: Kind, checkpoint: Path, most: int) -> Scorer:
+def answering(recipe: Kind, checkpoint: Path, most: int, progress: Progress) -> Scorer:
     """Scores by the task's metric on at most so many questions or texts, drawn at random with the recipe's seed.
 
-    They are the recipe's to choose by, or those to calibrate with where it has none; never those that are reported on.
+    Which, says `compress.tasks.subjects.examples_to_choose`.
 
     Args:
         recipe: the task and its data, engine and threads.
         checkpoint: the float model.
         most: questions or texts at most.
+        progress: to be told where they are also reported on.
+
+    Raises:
+        UserError: what the recipe says to choose by is also reported on.
     """
     subject, threads = subject_of(recipe), recipe.evaluate.threads or get_settings().threads
-    examples = subject.load("validation")
+    examples = examples_to_choose(recipe, progress)
     examples = random.Random(f"{recipe.seed}/criterion").sample(examples, min(len(examples), most))
 
     def score(engine: Engine, folder: Path) -> float:

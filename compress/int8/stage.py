@@ -35,7 +35,10 @@ def run(ctx: StageContext[QuantizeRecipe | TrainRecipe | PruneOnceRecipe | NasRe
     """Stage `quantize` of recipes that search no lengths: a float checkpoint -> the int8 file, and `configs.json` with
     the lengths to report on."""
     folder, _ = float_checkpoint(ctx)
-    learned = load_ranges(folder / RANGES_FILE) if (folder / RANGES_FILE).is_file() else None
+    is_own = folder.resolve().is_relative_to(ctx.root.resolve())  # another run's recipe is not this one
+    learned = load_ranges(folder / RANGES_FILE) if is_own and (folder / RANGES_FILE).is_file() else None
+    if not is_own and (folder / RANGES_FILE).is_file():
+        ctx.progress.note(f"the ranges that a training has left beside the checkpoint, {RANGES_FILE}, are not used")
     configs = ladder(read_config(folder), ctx.recipe.budgets)
     ctx.progress.update(0, 1)
     facts = write_int8(ctx, folder, configs[1:], learned)
@@ -117,7 +120,7 @@ def write_int8(
     if criterion is None or not criterion.apply:
         facts = model.store(ctx.folder)
     else:
-        scorer = scorer or answering(recipe, checkpoint, criterion.max_questions)
+        scorer = scorer or answering(recipe, checkpoint, criterion.max_questions, ctx.progress)
         facts = within(criterion, model, scorer, ctx.folder, ctx.progress)
     if settings.neural_compressor:
         facts["neural_compressor"] = inc.build(checkpoint, ctx.folder / inc.FOLDER, settings, read, loader(recipe))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from compress.data import names
+from compress.data.texts import draw
 from compress.learn import distill
 from compress.learn.distill import Guidance
 from compress.learn.finetune import learn, start
@@ -25,7 +26,7 @@ from compress.recipe.nncf_config import Plan, parse_config
 from compress.recipe.stage import StageContext
 from compress.results import evaluate, package
 from compress.results.evaluate import Contender
-from compress.tasks.subjects import subject_of, training_samples
+from compress.tasks.subjects import examples_to_choose, subject_of, training_samples
 from zoo.catalog import checkpoint_of
 from zoo.checkpoints import check_simulable, read_config
 from zoo.engines import open_graph
@@ -167,7 +168,7 @@ def _after_training(
             f"Accuracy control ranks operators by scores of single examples, which {subject.primary} has not: set "
             "control.apply to false."
         )
-    examples = subject.load("validation", control.max_questions, recipe.seed)
+    examples = draw(examples_to_choose(recipe, ctx.progress), control.max_questions, recipe.seed)
 
     def score(engine: Engine, part: Sequence[Any]) -> float:
         return subject.score(engine, tokenizer, part, None, None, model.config)[subject.primary]

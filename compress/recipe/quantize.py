@@ -28,7 +28,10 @@ class QuantizeRecipe(Kind):
         "quantize": int8(
             *("model", "dataset.train", "dataset.skip", "dataset.titles", "reading", "budgets"),
             *("quantize", "criterion", "seed"),
-            also=tuple((f"dataset.{key}", "") for key in ("columns", "label_values", "version_2")),
+            also=(
+                *((f"dataset.{key}", "") for key in ("columns", "label_values", "version_2")),
+                *((f"dataset.{key}", "criterion.apply") for key in ("evaluation", "evaluation_titles")),
+            ),
         ),
         "evaluate": Stage(
             "compress.results.evaluate:run",

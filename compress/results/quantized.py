@@ -49,13 +49,19 @@ def package(ctx: StageContext[Any]) -> dict[str, Any]:
 
 
 def provenance(ctx: StageContext[Any]) -> dict[str, Any]:
-    """Where the entry comes from, as the recipe names it; and whether the report is on what it was calibrated with."""
+    """Where the entry comes from, as the recipe names it; and whether the report is on what it was calibrated with, or
+    on what its operators were chosen by."""
     recipe = ctx.stated
     facts = recipe.origin()
-    if recipe.quantize.approach == "static":
+    if recipe.quantize.approach == "static" or recipe.criterion.apply:
         subject = subject_of(ctx.recipe)
         calibrated, reported = (subject.fingerprints(subject.load(part)) for part in ("train", "evaluation"))
-        if calibrated & reported:
+        if recipe.criterion.apply and calibrated <= reported:  # there were no others to choose by
+            facts["note"] = (
+                f"the operators in eight bits were chosen by the {subject.noun} that are reported on, and the scores "
+                "flatter"
+            )
+        elif recipe.quantize.approach == "static" and calibrated & reported:
             facts["note"] = (
                 f"the same {subject.noun} were used to calibrate and to report; nothing was learned from them, but the "
                 "scores may flatter"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
+from compress.progress import Progress
 from compress.recipe.stage import StageContext
 from compress.tasks.samples import Sample
 from compress.tasks.subject import About, Reading, Subject
-from zoo.catalog import checkpoint_of
+from zoo.catalog import checkpoint_of, folder_here
 from zoo.features import Tokenizer
-from zoo.files import read_json
+from zoo.files import read_json, sha256
 from zoo.task_types import TaskType
 from zoo.tasks import Task, find_task
 
@@ -90,6 +92,25 @@ def examples_to_search(ctx: StageContext[Any], limit: int | None, seed: int) -> 
     return examples
 
 
+def examples_to_choose(recipe: Any, progress: Progress) -> list[Any]:
+    """The examples that a recipe chooses the operators in eight bits by: of its validation, else of what it calibrates
+    on, without those that are reported on; where there are no others, these are taken, which is told.
+
+    Raises:
+        UserError: validation is also reported on.
+    """
+    subject = subject_of(recipe)
+    examples, reported = subject.load("validation"), subject.fingerprints(subject.load("evaluation"))
+    if hasattr(recipe.dataset, "validation"):
+        examples = subject.searchable(examples, reported)
+        subject.refuse_overlap(reported, examples, f"the {subject.noun} to choose operators by", "are reported on")
+        return examples
+    others = [example for example in examples if not subject.fingerprints([example]) & reported]
+    if not others:
+        progress.note(f"operators are chosen by {subject.noun} that are reported on: dataset.train names no others")
+    return others or examples
+
+
 def training_samples(recipe: Read, tokenizer: Tokenizer, settings: Windowed) -> list[Sample]:
     """The recipe's training data as labelled windows.
 
@@ -122,11 +143,12 @@ def trained_on(ctx: StageContext[Any]) -> set[str]:
     """The passages that a run's model learned from.
 
     Those of its starting checkpoint, of its teacher and of the ones it was averaged with are included, where these
-    tell. The training data are read once and kept in the run's folder. A recipe that trains nothing adds none.
+    tell. The training data are read once and kept in the run's folder, until the recipe names others or a file that it
+    names has changed. A recipe that trains nothing adds none.
     """
-    path, data = ctx.root / TRAINED_ON, ctx.recipe.dataset
+    path, data, model = ctx.root / TRAINED_ON, ctx.recipe.dataset, ctx.recipe.model
     learns, subject = ctx.recipe.trains, subject_of(ctx.recipe)
-    source = {"source": data.train, "titles": data.titles} if learns else {"source": ctx.recipe.model}
+    source: dict[str, Any] = {"model": model} | ({"source": data.train, "titles": data.titles} if learns else {})
     source |= {"skip": True} if learns and data.skip else {}
     distill = getattr(ctx.recipe, "distill", None)
     teacher = distill.teacher if distill and distill.apply else None
@@ -134,10 +156,15 @@ def trained_on(ctx: StageContext[Any]) -> set[str]:
         source["teacher"] = teacher
     if learns and not subject.task.type.has_articles:
         source |= {"task": data.task, "kept_out": [data.validation, data.evaluation]}
-    if not path.is_file() or any(read_json(path).get(key) != value for key, value in source.items()):
-        fingerprints = load_fingerprints(checkpoint_of(ctx.recipe.model))
+    here = [folder / TRAINED_ON for name in (model, teacher) if name and (folder := folder_here(name))]
+    here += [Path(data.train).expanduser()] if learns and data.train else []
+    contents = {str(file): sha256(file) for file in here if file.is_file()}
+    before = read_json(path) if path.is_file() else {}
+    changed = {name for name, content in contents.items() if before.get("contents", {}).get(name) != content}
+    if changed or not before or any(before.get(key) != value for key, value in source.items()):
+        fingerprints = load_fingerprints(checkpoint_of(model))
         fingerprints |= load_fingerprints(checkpoint_of(teacher)) if teacher else set()
         fingerprints |= subject.everything_learned() if learns else set()
-        save_fingerprints(path, fingerprints, **source)
+        save_fingerprints(path, fingerprints, contents=contents, **source)
     averaged = load_fingerprints(ctx.inputs["average"]) if "average" in ctx.inputs else set()
     return load_fingerprints(ctx.root) | averaged

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from compress.data.squad import load_squad
 from compress.int8.criterion import REPORT, Scorer, answering, loss_of, meet
 from compress.int8.graph import calibrate_checkpoint, calibration_windows, store_graph
 from compress.int8.simulation import simulate
 from compress.int8.stage import write_int8
 from compress.progress import Progress
+from compress.recipe.load import load
 from compress.recipe.quantize import QuantizeRecipe
 from compress.recipe.stage import StageContext
 from compress.recipe.training_groups import Criterion
+from compress.tasks.subjects import examples_to_choose
 from tests.compress.recipe_kit import load_as
 from tests.zoo.model_kit import portable
 from zoo.engines.onnx import OnnxEngine
 from zoo.engines.openvino import OpenVinoEngine
 from zoo.errors import UserError
 from zoo.features import make_windows, pad
-from zoo.files import read_json
+from zoo.files import read_json, write_json
 from zoo.graph import MODEL_FILE, read
 from zoo.lengths import LengthConfig
 
@@ -115,12 +119,36 @@ def test_a_stage_returns_products_to_float_and_reports_every_trial(tiny_model, t
 
 def test_questions_are_scored_by_f1_and_a_lost_criterion_is_told(tiny_model, tiny_data, tmp_path):
     ctx = stage(tiny_model, tiny_data, tmp_path, tolerable_loss=0.0, max_trials=2)
-    scorer = answering(ctx.recipe, tiny_model, 4)
+    scorer = answering(ctx.recipe, tiny_model, 4, ctx.progress)
     assert (scorer.n, scorer.metric) == (4, "f1") and 0 <= scorer.exact() <= 100
     facts = write_int8(ctx, tiny_model, scorer=Scorer(scorer.quantized, lambda: 101.0, "f1", 4))
     told = facts["criterion"]
     assert not told["holds"] and told["trials"] == 2 and told["loss"] >= 1
     assert (tmp_path / MODEL_FILE).is_file(), "the best one that was found"
+
+
+def test_operators_are_chosen_by_what_is_not_reported_on(tiny_model, tiny_data, tmp_path):
+    ctx = stage(tiny_model, tiny_data, tmp_path)
+    ctx.progress = Progress(tmp_path / "progress.jsonl", "quantize", shown=False)
+    everything, data = {one.id for one in load_squad(tiny_data.train)}, ctx.recipe.dataset
+
+    def chosen_by(evaluation: Path) -> set[str]:
+        data.evaluation = str(evaluation)
+        return {one.id for one in examples_to_choose(ctx.recipe, ctx.progress)}
+
+    assert chosen_by(tiny_data.evaluation) == everything
+    part, content = tmp_path / "part.json", read_json(Path(tiny_data.train))
+    passage = content["data"][0]["paragraphs"].pop(0)
+    write_json(part, content)
+    assert chosen_by(part) == {one["id"] for one in passage["qas"]}
+    assert not (tmp_path / "progress.jsonl").exists()
+    assert chosen_by(tiny_data.train) == everything
+    assert "chosen by questions that are reported on" in (tmp_path / "progress.jsonl").read_text()
+    with pytest.raises(UserError, match="to choose operators by are reported on"):
+        changes = [f"dataset.{split}={tiny_data.evaluation}" for split in ("validation", "evaluation")]
+        changes += [f"dataset.{key}=null" for key in ("titles", "validation_titles", "evaluation_titles")]
+        recipe = load("train_tiny", [f"dataset.train={tiny_data.train}", *changes, "criterion.apply=true"])
+        examples_to_choose(recipe, ctx.progress)
 
 
 def test_without_a_criterion_nothing_is_scored(tiny_model, tiny_data, tmp_path):

@@ -12,8 +12,9 @@ from compress.data.squad import fingerprint, load_squad
 from compress.recipe.groups import Budgets
 from compress.recipe.load import load
 from compress.recipe.quantize import QuantizeRecipe
+from compress.results import quantized
 from compress.run.run import run
-from tests.compress.recipe_kit import unread
+from tests.compress.recipe_kit import context, unread
 from zoo import card, catalog
 from zoo.ask import QuestionAnswerer
 from zoo.errors import UserError
@@ -69,6 +70,17 @@ def test_the_card_says_that_it_reports_on_what_it_was_calibrated_with(made):
     told = card.read((folder / "package/tiny-int8/README.md").read_text())["body"]
     assert "the same questions were used to calibrate and to report" in told and "train.json" in told
     assert load_fingerprints(folder / "package/tiny-int8") == {"0123456789ab"}, "only what was trained on"
+
+
+@pytest.mark.parametrize("recipe", ["dynamic_int8", "static_int8"])
+def test_the_card_says_that_operators_were_chosen_by_what_it_reports_on(checkpoint, tiny_data, tmp_path, recipe):
+    def note(evaluation: str) -> str:
+        data = [f"model={checkpoint}", f"dataset.train={tiny_data.train}", f"dataset.evaluation={evaluation}"]
+        ready = load(recipe, [*data, "criterion.apply=true", "criterion.max_trials=2"])
+        return quantized.provenance(context(ready, tmp_path / "package")).get("note", "")
+
+    assert "chosen by the questions that are reported on" in note(tiny_data.train)
+    assert note(tiny_data.evaluation) == ""
 
 
 def test_other_questions_to_report_on_need_no_such_note(checkpoint, tiny_data, tmp_path):

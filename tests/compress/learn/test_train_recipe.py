@@ -99,6 +99,18 @@ def test_the_int8_file_has_the_ranges_that_training_learned(trained):
         assert int(weights[f"{name}.x_zero"]) == zero
 
 
+@pytest.mark.parametrize("recipe", ["dynamic_int8", "static_int8"])
+def test_another_recipe_settles_the_ranges_of_that_checkpoint_as_it_says(trained, tiny_data, tmp_path, recipe):
+    data = [f"dataset.train={tiny_data.train}", f"dataset.evaluation={tiny_data.evaluation}", "budgets.points=0"]
+    quick = ["quantize.calibration_samples=6" if recipe == "static_int8" else "quantize.calibration_samples=128"]
+    told = run(load(recipe, [f"model={trained / 'train'}", *data, *quick]), tmp_path, "quantize")["quantize"]
+    assert told["calibration_windows"] == (6 if recipe == "static_int8" else 0)
+    weights, learned = read(tmp_path / "quantize" / "model.int8.onnx")[0], load_ranges(trained / "train/ranges.json")
+    ranges = {name for name in weights if name.endswith(".x_scale")}
+    assert len(ranges) == (len(learned) if recipe == "static_int8" else 0)
+    assert "are not used" in (tmp_path / "progress.jsonl").read_text()
+
+
 def test_the_entries_say_how_they_were_made(trained):
     for name in (FLOAT, INT8):
         entry = catalog.find(str(trained / "package" / name))

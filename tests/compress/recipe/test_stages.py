@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from compress.data.fingerprints import load_fingerprints
+from compress.data.fingerprints import TRAINED_ON, load_fingerprints, save_fingerprints
 from compress.data.squad import fingerprint, load_squad
 from compress.recipe.load import KINDS, load
 from compress.run.run import run
+from tests.compress.recipe_kit import context
 from zoo import card, catalog
 from zoo.errors import UserError
 from zoo.files import read_json
@@ -92,6 +93,28 @@ def test_a_packaged_entry_answers(finished_run):
 def test_it_is_known_what_was_trained_on(finished_run, tiny_data):
     trained = fingerprint(load_squad(tiny_data.train))
     assert load_fingerprints(finished_run) == load_fingerprints(finished_run / "package" / INT8) == trained
+
+
+def test_what_was_trained_on_is_read_anew_where_the_model_or_a_file_is_another(tiny_model, tiny_data, tmp_path):
+    from compress.tasks.subjects import trained_on
+
+    known, file = shutil.copytree(tiny_model, tmp_path / "known"), tmp_path / "train.json"
+    shutil.copy(tiny_data.train, file)
+    save_fingerprints(known / TRAINED_ON, {"aa"})
+
+    def told(model: Path) -> set[str]:
+        changes = [f"model={model}", f"dataset.train={file}", "dataset.titles=null"]
+        return trained_on(context(load("length_adaptive_tiny", changes), tmp_path / "run/evaluate"))
+
+    learned = fingerprint(load_squad(tiny_data.train))
+    (tmp_path / "run").mkdir()
+    assert told(tiny_model) == learned and told(known) == {"aa", *learned}
+    save_fingerprints(known / TRAINED_ON, {"bb"})
+    assert told(known) == {"bb", *learned}
+    shutil.copy(tiny_data.validation, file)
+    assert told(known) == {"bb", *fingerprint(load_squad(tiny_data.validation))}
+    file.unlink()
+    assert told(known) == {"bb", *fingerprint(load_squad(tiny_data.validation))}, "what is gone does not undo it"
 
 
 @pytest.mark.parametrize(
