@@ -239,4 +239,5 @@ class AimetRecipe(Trained):
 
     @property
     def float_method(self) -> str:
-        return "fine-tuned"
+        """AIMET leaves that model as it was fine-tuned, or as it was taken."""
+        return "fine-tuned" if self.finetune.apply else "none"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from compress.children import NO_RAY
 from compress.data.names import data_name, short_name
@@ -223,6 +223,15 @@ class Trained(Kind):
     def learned(self, counts: Counts) -> float:
         """Products of a forward pass over what it learns from."""
         return counts.passes("train", self.dataset.max_train_examples)
+
+    @model_validator(mode="after")
+    def _learns_in_parts(self) -> Self:
+        if self.training.gradient_accumulation > 1 and find_task(self.dataset.task).type.reads == "pooled":
+            raise ValueError(
+                "training.gradient_accumulation would compare texts within a part of their batch alone, and embeddings "
+                "are learned by comparing all of it: set it to 1, and batch_size lower if memory is short"
+            )
+        return self
 
     def check_windows(self, *trainings: str) -> None:
         """Refuses trainings, by their keys, that would read different windows."""

@@ -293,7 +293,7 @@ def timed(
     configs, window = {str(i): p.config for i, p in enumerate(points)}, judge.nearest(settings.latency_tokens)
     others: dict[str, Callable[[], object]] = {}
     if whole:
-        engine = open_float(whole, settings.threads or get_settings().threads)
+        engine = open_float(whole, settings.threads or get_settings().threads, on_cpu=True)
         others[FLOAT] = partial(run_one, engine, window, LengthConfig.full(judge.shape.layers))
     busy = disturbed(within_job=True)
     timings = judge.timings(configs, window, settings.latency_rounds, others)
@@ -319,7 +319,7 @@ def latencies(
     threads = settings.threads or get_settings().threads
     opens = {one.name: one.open for one in extra}
     if with_float:
-        opens["float"] = partial(open_float, float_folder(ctx), threads)
+        opens["float"] = partial(open_float, float_folder(ctx), threads, on_cpu=True)
     source, _ = float_checkpoint(ctx)
     window = nearest(subject.windows(load_tokenizer(source), examples), settings.latency_tokens)
     whole = LengthConfig.full(Shape.from_config(read_config(source)).layers)

@@ -214,7 +214,7 @@ def measured(evaluated: Path, metrics: Sequence[str]) -> dict[str, dict[str, Any
         model: {
             **{key: scores[model][key] for key in metrics},
             **data,
-            **({beside["task"]: {**beside[model], "n": beside["n"]}} if beside else {}),
+            **({beside["task"]: {**beside[model], "n": beside["n"]}} if model in beside else {}),
             "engine": engine,
             **where,
         }

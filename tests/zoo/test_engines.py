@@ -126,3 +126,18 @@ def test_the_process_keeps_its_threads_where_a_run_fails(tiny_model):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_float_model_that_is_timed_beside_graphs_runs_where_they_run(tiny_model, monkeypatch):
+    """There is no GPU here: what opens says that it was one."""
+
+    def on_gpu(_engine, folder, threads):
+        engine = TorchEngine(LengthAdaptiveModel.load(folder), threads)
+        engine.device = "cuda"
+        return engine
+
+    monkeypatch.setattr(TorchEngine, "open", classmethod(on_gpu))
+    assert [getattr(engines.open_float(tiny_model, 1, on_cpu), "device", "") for on_cpu in (False, True)] == [
+        "cuda",
+        "cpu",
+    ]

@@ -41,6 +41,11 @@ class TorchEngine(EngineClass):
 
         return cls(LengthAdaptiveModel.load(folder), threads, compute_device())
 
+    def move(self, device: str) -> None:
+        """Runs on another device from now on."""
+        self.model.to(device)
+        self.device = device
+
     def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
         with torch_threads(self.threads), torch.inference_mode():
             inputs = {key: torch.from_numpy(value).to(self.device) for key, value in batch.items()}

@@ -21,6 +21,7 @@ from compress.run.inputs import fingerprint
 from compress.run.run import run
 from compress.run.traces import stages as stages_in
 from tests.compress.recipe_kit import decides, leaves, load_as
+from zoo.errors import UserError
 from zoo.settings import get_settings
 
 # Of finished runs: with others, what took days would begin anew. Hashes of all stages' fingerprints, at 2f5fbf0; of
@@ -224,6 +225,19 @@ def test_cards_tell_where_a_length_adaptive_model_comes_from():
 def test_cards_name_titles_to_choose_by_only_where_something_was_chosen(name, changes, told):
     recipe = load(name, changes)
     assert recipe.dataset.validation_titles and ("validation titles" in recipe.origin()) is told
+
+
+def test_embeddings_are_not_learned_in_parts_of_a_batch():
+    """Each text would be compared with those of its part alone."""
+    with pytest.raises(UserError, match="embeddings are learned by comparing all of it: set it to 1"):
+        load("minilm_embeddings", ["training.gradient_accumulation=2"])
+    assert load("train_tiny", ["training.gradient_accumulation=2"])
+
+
+@pytest.mark.parametrize("name", ["aimet_w8a8", "nncf_minilm_l6_squad"])
+def test_a_float_model_that_was_taken_as_it_is_was_not_fine_tuned(name):
+    assert load(name, ["finetune.apply=false"]).float_method == "none"
+    assert load(name, ["finetune.apply=true"]).float_method == "fine-tuned"
 
 
 def test_places_are_found_by_their_type_wherever_they_stand(tmp_path, monkeypatch):

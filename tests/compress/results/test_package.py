@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from compress.results import package
-from compress.results.package import TOKENIZER, assemble
+from compress.results.package import SCORES, TOKENIZER, assemble
 from zoo import catalog
+from zoo.files import write_json
 
 FACTS = {"task": "qa", "license": "mit", "base_model": "tiny", "method": "none", "weights_dtype": "f32"}
 
@@ -17,6 +18,20 @@ FACTS = {"task": "qa", "license": "mit", "base_model": "tiny", "method": "none",
 def put(folder, tiny_model, title, **stated):
     files = {name: tiny_model / name for name in ("config.json", "model.safetensors", *TOKENIZER)}
     return assemble(folder / "tiny", files, {**FACTS, "title": title, "provenance": {}, "metrics": {}, **stated}, set())
+
+
+def test_what_was_not_scored_on_the_second_set_tells_of_the_first_alone(tmp_path):
+    """neural-compressor's model is not scored on MNLI's mismatched pairs."""
+    stamp = {"metric": "MNLI", "n": 9, "threads": 1, "cpu": "c", "vnni": True, "amx": False, "date": "d"}
+    beside = {"task": "mnli_mm", "n": 5, "float": {"accuracy": 3.0}, "int8": {"accuracy": 4.0}}
+    scores = {name: {"accuracy": 50.0} for name in ("float", "int8", "neural_compressor")}
+    write_json(tmp_path / SCORES, {**scores, "measured_on": {**stamp, "engine": "onnxruntime", "beside": beside}})
+    found = package.measured(tmp_path, ["accuracy"])
+    assert {name: row.get("mnli_mm") for name, row in found.items()} == {
+        "float": {"accuracy": 3.0, "n": 5},
+        "int8": {"accuracy": 4.0, "n": 5},
+        "neural_compressor": None,
+    }
 
 
 def test_an_entry_replaces_an_earlier_one_and_leaves_nothing_beside_itself(tiny_model, tmp_path):
