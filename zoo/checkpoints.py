@@ -15,13 +15,13 @@ from zoo.families.rotary import turns_of
 from zoo.files import read_json
 from zoo.foreign import refuse_settings
 from zoo.lazily import Lazy
-from zoo.pooling import KEY, SHORTCUTS, Pooling, stated_in
+from zoo.pooling import KEY, PROMPTS, SHORTCUTS, Pooling, prompts_in, stated_in
 from zoo.significance import KEY as SIGNIFICANCE_KEY
 from zoo.significance import LEARNED
 from zoo.significance import NAME as SIGNIFICANCE
 from zoo.sizes import MOST, check_sizes
 from zoo.task_types import TASK_TYPES, TaskType
-from zoo.tasks import EMBEDDINGS, are_unnamed
+from zoo.tasks import EMBEDDINGS, RANKING, TASKS, are_unnamed, is_number
 from zoo.tensors import Tensors, has_tensors
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def _pooled(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     pooling = None if KEY in config else stated_in(folder)
     if pooling is None:
         return config
-    name, config = (config.get("architectures") or [""])[0], {**config, KEY: pooling}
+    name, prompts = (config.get("architectures") or [""])[0], prompts_in(folder)
+    config = {**config, KEY: pooling, **({PROMPTS: prompts} if prompts else {})}
     heads = [kind.ending for kind in TASK_TYPES.values() if kind.layers]
     if not name.endswith(tuple(heads)):  # some are saved as what they were trained from: MPNetForMaskedLM
         config["architectures"] = [re.sub("(For[A-Z].*|Model)?$", EMBEDDINGS.ending, name, count=1)]
@@ -97,14 +98,18 @@ def head_of(config: dict[str, Any]) -> TaskType:
     """
     name = (config.get("architectures") or [""])[0]
     for head in TASK_TYPES.values():
-        if (
-            name.endswith(head.ending)
-            and not name.endswith(DECODER)
-            and (not head.by_name or config.get("finetuning_task") == head.name)
-        ):
+        if name.endswith(head.ending) and not name.endswith(DECODER) and (not head.by_name or _ranks(config)):
             return head
     titles = ", ".join(head.title for head in TASK_TYPES.values())
     raise UserError(f"This checkpoint is a {name or 'model without a name'}, which is for none of {titles}.")
+
+
+def _ranks(config: dict[str, Any]) -> bool:
+    """Whether a classifier ranks passages: it says so, or is one of sentence-transformers' cross-encoders, whose one
+    output it takes as it is; those that score how alike two texts are have a sigmoid."""
+    if config.get("finetuning_task") or config.get("problem_type"):
+        return config.get("finetuning_task") == RANKING.name
+    return "identity" in _stated_activation(config).casefold() and len(labels_of(config)) == 1
 
 
 def has_head(config: dict[str, Any]) -> bool:
@@ -178,7 +183,19 @@ def lacks_names(config: dict[str, Any]) -> bool:
         names = labels_of(config) if head_of(config).has_labels else []
     except UserError:
         return False
-    return len(names) > 1 and are_unnamed(names)
+    return len(names) > 1 and not names_outputs(config)
+
+
+def names_outputs(config: Mapping[str, Any]) -> bool:
+    """Whether a classifier says what its outputs are called.
+
+    Numbers are names where they are a person's own labels, as stars are, of a checkpoint that learned such
+    (`finetuning_task`); elsewhere they only count.
+    """
+    names, task = labels_of(dict(config)), TASKS.get(str(config.get("finetuning_task")))
+    if task is not None and task.is_open and all(is_number(name) for name in names):
+        return True
+    return not are_unnamed(names)
 
 
 def head_size(config: dict[str, Any]) -> int:

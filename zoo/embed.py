@@ -12,13 +12,13 @@ from zoo.answers import Match, Reply
 from zoo.checkpoints import most_tokens
 from zoo.classify import predict
 from zoo.errors import UserError
-from zoo.features import clean_text, make_texts
+from zoo.features import MAX_CONTEXT, clean_text, make_texts
 from zoo.lengths import Lengths
 from zoo.opened import Describer, Inputs
-from zoo.pooling import KEY, Pooling
+from zoo.pooling import KEY, PROMPTS, Pooling
 from zoo.tasks import EMBEDDINGS
 
-MAX_LINES = 200
+MAX_LINES, MAX_TOGETHER = 200, 2_000_000  # that a text is compared with, and their characters
 UNSTATED = (
     "The model does not say how its tokens become one vector (1_Pooling/config.json of sentence-transformers): their "
     "mean was taken, of length 1."
@@ -33,7 +33,12 @@ class TextEmbedder(Describer):
 
     @property
     def remarks(self) -> list[str]:
-        return [*super().remarks, *([] if KEY in self.config else [UNSTATED])]
+        prompts = self.config.get(PROMPTS, {}).get("prompts", {})
+        said = ", ".join(f"“{text}” ({name})" for name, text in prompts.items())
+        asked = (
+            [f"The model was trained with words before its texts, which you write yourself: {said}."] if said else []
+        )
+        return [*super().remarks, *([] if KEY in self.config else [UNSTATED]), *asked]
 
     @cached_property
     def max_length(self) -> int:
@@ -75,19 +80,29 @@ class TextEmbedder(Describer):
 def lines_of(first: str, second: str | None) -> tuple[list[str], list[str]]:
     """A text and the lines that it is compared with, and what a reader should know of them.
 
+    Each is cut where a text alone would be.
+
     Raises:
-        UserError: one of them is empty, or there are too many lines.
+        UserError: one of them is empty, or there are too many lines, or they are too long together.
     """
+    if len(second or "") > MAX_TOGETHER:
+        raise UserError(
+            f"The lines have {len(second or ''):,} characters together: compare with {MAX_TOGETHER:,} at most, or in "
+            "several goes."
+        )
     first, notice = clean_text(first)
-    second, second_notice = clean_text(second or "")
-    lines = [line.strip() for line in second.splitlines() if line.strip()]
+    second, second_notice = clean_text(second or "", MAX_TOGETHER)
+    whole = [line.strip() for line in second.splitlines() if line.strip()]
+    lines = [line[:MAX_CONTEXT] for line in whole]
     if not first.strip():
         raise UserError("There is no text to compare: write one, or pick an example.")
     if not lines:
         raise UserError("Write what it is compared with: one text, or several, a line each.")
     if len(lines) > MAX_LINES:
         raise UserError(f"These are {len(lines)} lines: compare with {MAX_LINES} at most.")
-    return [first, *lines], [each for each in (notice, second_notice) if each]
+    cut = sum(len(line) > MAX_CONTEXT for line in whole)
+    lines_notice = f"{cut} of the lines cut to the first {MAX_CONTEXT:,} characters." if cut else None
+    return [first, *lines], [each for each in (notice, second_notice, lines_notice) if each]
 
 
 def find_matches(texts: Sequence[str], scores: np.ndarray) -> list[Match]:

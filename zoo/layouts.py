@@ -23,7 +23,7 @@ from zoo.files import read_json, write_json
 from zoo.graph import read
 from zoo.graph_standard import STATES, build_standard
 from zoo.onnx_files import EXPORTED, whole
-from zoo.pooling import MODES
+from zoo.pooling import MODES, PROMPTS
 from zoo.tasks import EMBEDDINGS, QUESTIONS, RANKING, TEXTS, TOKENS
 
 if TYPE_CHECKING:
@@ -254,6 +254,6 @@ def _sentence_files(entry: Entry) -> dict[str, Any]:
         modules,
         {"word_embedding_dimension": int(config["hidden_size"]), **modes},
         {"max_seq_length": most_tokens(config, pooling.max_length), "do_lower_case": False},
-        {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
+        {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine", **config.get(PROMPTS, {})},
     )
     return dict(zip(SENTENCES, facts, strict=True))

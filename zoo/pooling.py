@@ -14,7 +14,7 @@ from zoo.files import read_json
 MODES = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
 OVER = ("restored", "left", "mapped")
 LONGEST, MOST_TOKENS = 512, 2**20
-KEY = "pooling"  # of config.json
+KEY, PROMPTS = "pooling", "sentence_prompts"  # of config.json
 SHORTCUTS = "shortcuts"  # begins the names of the weights of `zoo.shortcut`
 
 
@@ -92,6 +92,27 @@ def stated_in(folder: Path) -> dict[str, Any] | None:
     return {"mode": pooling.mode, "normalize": pooling.normalize, **({"max_length": most} if most else {})} | (
         {} if pooling.mode in MODES else {"fault": f"The model pools by {pooling.mode}"}
     )
+
+
+def prompts_in(folder: Path) -> dict[str, Any]:
+    """What a folder of sentence-transformers says to write before texts, and to compare vectors by.
+
+    Returns:
+        `prompts`, texts by name; `default_prompt_name` and `similarity_fn_name`. Empty where it says none of it.
+    """
+    path = folder / "config_sentence_transformers.json"
+    stated = read_json(path) if path.is_file() else {}
+    if not isinstance(stated, dict):
+        return {}
+    prompts = stated.get("prompts")
+    texts = {str(name): text for name, text in prompts.items() if text} if isinstance(prompts, dict) else {}
+    default, compared = stated.get("default_prompt_name"), stated.get("similarity_fn_name")
+    said = {
+        "prompts": texts,
+        "default_prompt_name": default if default in texts else None,
+        "similarity_fn_name": compared,
+    }
+    return {key: value for key, value in said.items() if value and value != "cosine"}
 
 
 def module_files(folder: Path) -> list[str]:

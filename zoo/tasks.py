@@ -116,8 +116,10 @@ class Task:
             return None
         if self.regression:
             return [0]
+        if sorted(self.labels) == sorted(names):  # a person's labels may differ by capitals alone
+            return [list(names).index(label) for label in self.labels]
         mine, theirs = [spelled(label) for label in self.labels], [spelled(name) for name in names]
-        return [theirs.index(label) for label in mine] if sorted(mine) == sorted(theirs) else None
+        return [theirs.index(label) for label in mine] if sorted(set(mine)) == sorted(theirs) else None
 
     def may_have(self, names: Sequence[str]) -> bool:
         """Whether these can be the task's labels: named so, in some order, or as many without names."""
@@ -127,6 +129,11 @@ class Task:
 def are_unnamed(labels: Sequence[str]) -> bool:
     """Whether labels are numbers only, as transformers writes them where nobody names any (`LABEL_0`)."""
     return all(re.fullmatch(r"((label|class)_?)?\d+", spelled(label)) for label in labels)
+
+
+def is_number(label: str) -> bool:
+    """Whether a label is written as a number."""
+    return re.fullmatch(r"[+-]?\d+(\.\d+)?", label.strip()) is not None
 
 
 def spelled(label: str) -> str:

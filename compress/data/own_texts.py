@@ -11,13 +11,14 @@ from typing import Any
 from compress.data.cells import length, listed, prose, repetition, share
 from compress.data.examples import TextExample
 from compress.data.intake import Intake
+from compress.data.places import Place, Spot
 from compress.data.sheets import Role
 from compress.data.tables import Columns, Row, is_nan, text_of
 from zoo.errors import UserError
-from zoo.tasks import Task, spelled
+from zoo.tasks import Task, is_number, spelled
 
 HIDDEN = -1  # the Hub's label of rows whose label is kept secret
-DISAGREED = "-"  # the label of SNLI's and MultiNLI's own files where annotators had no majority
+GOLD, DISAGREED = "gold_label", "-"  # SNLI's and MultiNLI's own column, and the label where annotators had no majority
 NO_MAJORITY = "texts have the label “-”, on which annotators did not agree: they were left out, as is usual"
 OTHERS = {  # what people call a column beside its own name
     # of GLUE's own files: MNLI, QQP, MRPC, STS-B; and of data for embeddings
@@ -42,7 +43,7 @@ GUESSES = {  # the same where a task is a person's own, likely names first
 SECOND = "second"  # our name of the other text of a pair, where a task is a person's own
 BETWEEN = re.compile(r"\s*[|;,]\s*")  # several labels in a cell
 MOST_LABELS = 1000
-YES = {"1", "1.0", "true", "yes"}
+YES, NO = {"true", "yes"}, {"false", "no", ""}  # beside 1 and 0
 
 
 def wanted(task: Task) -> str:
@@ -109,7 +110,7 @@ def labels_in(rows: Iterable[Row], task: Task, intake: Intake) -> list[str]:
     for row in rows:
         label = row.value.get("label") if isinstance(row.value, dict) else None
         each = several_of(label) if task.several else [label]
-        labels |= {_name(one, names) for one in each if not _is_hidden(one)}
+        labels |= {_name(one, names) for one in each if not _is_hidden(one) and not _is_disputed(one, task, row)}
     if all(_number(label) is not None for label in labels):
         return sorted(labels, key=lambda label: (_number(label), label))
     return sorted(labels, key=lambda label: (label.casefold(), label))
@@ -150,8 +151,12 @@ def _unframed(text: str) -> str:
 
 
 def _is_hidden(label: object) -> bool:
-    blank = label is None or (isinstance(label, str) and not label.strip()) or is_nan(label)
-    return blank or label == DISAGREED  # -1 is a label here like any other
+    return label is None or (isinstance(label, str) and not label.strip()) or is_nan(label)  # -1 is one like any other
+
+
+def _is_disputed(label: object, task: Task, row: Row) -> bool:
+    """Whether annotators did not agree on a label; a person's own may be called "-", too."""
+    return label == DISAGREED and (not task.is_open or row.theirs.get("label", "").lower() == GOLD)
 
 
 def _name(label: object, names: Mapping[str, str]) -> str:
@@ -188,7 +193,7 @@ def examples(task: Task, rows: Iterable[Row], intake: Intake) -> Iterator[TextEx
 
 
 def _example(task: Task, row: Row, number: int, intake: Intake) -> TextExample | None:
-    needed, value = wanted(task), _gathered(row.value, intake)
+    needed, value = wanted(task), _gathered(row, intake)
     row = row._replace(value=value)
     if column := _unread(task, value, intake):
         intake.note(
@@ -200,7 +205,7 @@ def _example(task: Task, row: Row, number: int, intake: Intake) -> TextExample |
         columns = columns[: 2 if columns[1] in value else 1]
     texts = [text_of(value, column, row.place, needed, intake.complete) for column in columns]
     label = value.get("label")
-    if label == DISAGREED and task.labels:
+    if task.labels and _is_disputed(label, task, row):
         intake.repairs[NO_MAJORITY] += 1
         return None
     key = next((value[name] for name in ("id", "idx") if isinstance(value.get(name), str | int)), "")
@@ -222,11 +227,26 @@ def _unread(task: Task, value: object, intake: Intake) -> str | None:
     return next((key for key, cell in value.items() if key.lower() in likely and _are_texts([cell])), None)
 
 
-def _gathered(value: object, intake: Intake) -> Any:
-    """A row whose labels are in columns of 0 and 1, with these as a list."""
+def _gathered(row: Row, intake: Intake) -> Any:
+    """What a row holds; where its labels are in columns of 0 and 1, with these as a list."""
+    value = row.value
     if not intake.indicators or not isinstance(value, dict):
         return value
-    return {**value, "label": [name for name in intake.indicators if str(value.get(name)).strip().lower() in YES]}
+    return {**value, "label": [name for name in intake.indicators if _holds(value.get(name), name, row.place)]}
+
+
+def _holds(cell: object, name: str, place: Place | Spot) -> bool:
+    """Whether a label holds, by its column of 0 and 1; a blank is 0."""
+    text = "" if cell is None or is_nan(cell) else str(cell).strip().lower()
+    if text in YES | NO:
+        return text in YES
+    number = _number(text)
+    if number not in (0, 1):
+        raise UserError(
+            f"{place}: “{name}” is “{text[:40]}”, and the column of a label has 1 where it holds and 0 where it does "
+            "not. Correct it."
+        )
+    return number == 1
 
 
 def _label(task: Task, row: Row, needed: str, intake: Intake) -> int | float | tuple[int, ...] | None:
@@ -287,6 +307,8 @@ def label_of(task: Task, label: object) -> int | float | None:
     if task.regression:
         low, high = task.scale
         return number if low <= number <= high and math.isfinite(number) else None
+    if task.is_open and all(is_number(name) for name in task.labels):  # they are names, and no places from 0 on
+        return next((place for place, name in enumerate(task.labels) if float(name) == number), None)
     return int(number) if number.is_integer() and 0 <= number < len(task.labels) else None
 
 

@@ -22,7 +22,7 @@ from compress.tasks.metrics import several_scores, task_scores
 from compress.tasks.samples import Loss, Sample
 from compress.tasks.subject import About, Asked, Reading, Tell
 from zoo.catalog import checkpoint_of
-from zoo.checkpoints import SIGMOID, activation_of, head_of, labels_of, read_config
+from zoo.checkpoints import SIGMOID, activation_of, head_of, labels_of, names_outputs, read_config
 from zoo.classify import predict
 from zoo.engines.base import Engine
 from zoo.engines.torch import TorchEngine
@@ -31,7 +31,7 @@ from zoo.features import Tokenizer, Window, each_text, load_tokenizer
 from zoo.lengths import Lengths
 from zoo.pretrained import FloatModel
 from zoo.settings import get_settings
-from zoo.tasks import TASKS, TEXTS, Task, are_unnamed, find_task
+from zoo.tasks import TASKS, TEXTS, Task, find_task
 
 
 class Texts(Labelled[TextExample]):
@@ -53,7 +53,7 @@ class Texts(Labelled[TextExample]):
         if task.regression:
             return task
         config = read_config(checkpoint_of(str(model))) if model else {}
-        theirs = labels_of(config) if head_fits(config, task) and not are_unnamed(labels_of(config)) else []
+        theirs = labels_of(config) if head_fits(config, task) and names_outputs(config) else []
         stated = list(getattr(data, "labels", None) or [])
         if not recipe.trains and (theirs or stated):
             return task.with_labels(theirs or stated)
@@ -213,7 +213,7 @@ def open_task_of(config: Mapping[str, Any], named: bool = True) -> str:
     labels = labels_of(dict(config))
     if len(labels) == 1 and not is_multi(config):
         return "score"
-    if named and are_unnamed(labels):
+    if named and not names_outputs(config):
         return ""
     return "several" if is_multi(config) else "labels"
 
@@ -238,7 +238,7 @@ def _with_its_labels(task: Task, entry: str, config: Mapping[str, Any], asked: A
         return task
     if asked.labels and len(asked.labels) != len(labels):
         raise UserError(f"{entry} has {len(labels)} outputs, and {len(asked.labels)} labels are named. Name each.")
-    if are_unnamed(labels) and not asked.labels:
+    if not names_outputs(config) and not asked.labels:
         raise UserError(f"The outputs {', '.join(labels)} of {entry} have no names. {HEAR}.")
     return task.with_labels(asked.labels or labels)
 

@@ -25,13 +25,14 @@ from tests.zoo.encoder_kit import checkpoint
 from tests.zoo.layout_kit import MEASURED, SENTENCES, batch_of, float_folder, full_lengths, int8_entry
 from zoo import catalog, layouts
 from zoo.card import body, render
+from zoo.embed import TextEmbedder
 from zoo.engines import open_engine
 from zoo.engines.base import logits_of
 from zoo.engines.onnx import load
 from zoo.engines.openvino import properties
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
-from zoo.files import read_json, sha256
+from zoo.files import read_json, sha256, write_json
 from zoo.graph import build
 from zoo.graph_standard import STATES, build_standard
 from zoo.pooling import stated_in
@@ -130,6 +131,21 @@ def test_the_folder_of_sentence_transformers_says_what_the_entry_computes(tiny_m
     assert read_json(tmp_path / "out" / layouts.POOLING)["word_embedding_dimension"] == 32
     floats = catalog.open_folder(source)
     assert layouts.planned(floats) == [*layouts.SENTENCES, layouts.TOKENIZER] and layouts.added(floats) == 0
+
+
+def test_what_it_says_of_prompts_is_kept_and_told(tiny_model, tmp_path):
+    source, name = sentence_encoder(tmp_path / "float", tiny_model, "cls"), "config_sentence_transformers.json"
+    said = {
+        "prompts": {"query": "Find this: ", "document": ""},
+        "default_prompt_name": None,
+        "similarity_fn_name": "dot",
+    }
+    write_json(source / name, said)
+    entry = int8_entry(source, tmp_path / "int8", task="embeddings")
+    layouts.write(entry, tmp_path / "out")
+    assert read_json(tmp_path / "out" / name) == {**said, "prompts": {"query": "Find this: "}}
+    reply = TextEmbedder(entry, "onnxruntime", 1).ask("Who?", "Nobody.")
+    assert any("which you write yourself: “Find this: ” (query)." in notice for notice in reply.notices)
 
 
 OTHERS = """

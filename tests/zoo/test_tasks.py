@@ -42,3 +42,10 @@ def test_a_checkpoint_s_labels_may_come_in_another_order():
     assert find_task("rte").order_of(["Not-Entailment", "entailment"]) == [1, 0]
     assert mnli.order_of(["no", "yes", "maybe"]) is None and mnli.order_of(["entailment", "neutral"]) is None
     assert find_task("stsb").order_of(["whatever"]) == [0]
+
+
+def test_labels_that_differ_by_spelling_alone_are_told_apart():
+    mine = find_task("labels").with_labels(["Positive", "positive", "negative"])
+    assert mine.order_of(["positive", "negative", "Positive"]) == [2, 0, 1]
+    assert mine.order_of(["POSITIVE", "positive", "negative"]) is None, "which of them is which nobody says"
+    assert find_task("labels").with_labels(["Positive", "negative"]).order_of(["NEGATIVE", "positive"]) == [1, 0]

@@ -18,6 +18,7 @@ from zoo.answers import NO_LABEL, Label, Reply
 from zoo.classify import TextClassifier
 from zoo.errors import UserError
 from zoo.features import load_tokenizer
+from zoo.rank import PassageRanker
 
 torchvision_fix.mend()
 import transformers  # noqa: E402
@@ -76,6 +77,25 @@ def test_several_labels_are_not_scored_as_one(tiny_model, tmp_path):
         score_entry(str(folder), "hub", task="mnli")
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [{"sentence_transformers": {"activation_fn": IDENTITY}}, {"sbert_ce_default_activation_function": IDENTITY}],
+)
+def test_a_cross_encoder_of_the_hub_ranks_by_its_output_as_it_is(tiny_model, tmp_path, stated):
+    folder, lines = (
+        made(tiny_model, tmp_path / "ranker", 1, **stated),
+        ("Baikal is deep.", "Who?", "A river leaves it."),
+    )
+    entry = catalog.find(str(folder))
+    assert (entry.task, reading_of(entry).first) == ("ranking", "Query")
+    matches = PassageRanker(entry, "torch", 1).ask(TEXT, "\n".join(lines)).matches
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        scores = [float(model(**load_tokenizer(folder)(TEXT, line, return_tensors="pt")).logits) for line in lines]
+    assert [match.text for match in matches] == [lines[i] for i in sorted(range(3), key=lambda i: -scores[i])]
+    assert [match.score for match in matches] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
+
+
 def test_no_label_and_two_labels_at_once_are_said():
     def reply(*chances: float) -> Reply:
         rows = [Label(name, i, 0.0, chance) for i, (name, chance) in enumerate(zip("abc", chances, strict=True))]
@@ -92,8 +112,8 @@ def test_no_label_and_two_labels_at_once_are_said():
     [
         ({"sentence_transformers": {"activation_fn": SIGMOID}}, "sigmoid"),
         ({"sbert_ce_default_activation_function": SIGMOID}, "sigmoid"),
-        ({"sentence_transformers": {"activation_fn": IDENTITY}}, "none"),
         ({"problem_type": "regression"}, "none"),
+        ({"problem_type": "regression", "sentence_transformers": {"activation_fn": IDENTITY}}, "none"),
         ({"problem_type": "regression", "sentence_transformers": {"activation_fn": SIGMOID}}, "sigmoid"),
     ],
 )

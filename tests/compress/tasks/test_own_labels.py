@@ -175,6 +175,21 @@ def test_stars_from_a_table_to_an_int8_entry_that_is_asked(stars, tiny_model, tm
     assert reply.labels[0].name == "good" and sum(label.probability for label in reply.labels) == pytest.approx(1)
 
 
+def test_stars_that_are_numbers_are_names(stars, tiny_model, tmp_path):
+    """And no places: a file that counts from 0 on is of other labels."""
+    said = trained(stars, "labels", tmp_path / "run", tiny_model)
+    names, rows = ["1", "3", "10"], [line.rpartition(",") for line in stars.read_text().splitlines()[1:]]
+    assert list(read_config(said)["id2label"].values()) == names
+    predicted = [names[i] for i in by_transformers(said, [text for text, _, _ in rows]).argmax(1)]
+    accuracy = 100 * np.mean([a == b for a, (_, _, b) in zip(predicted, rows, strict=True)])
+    assert accuracy > 90 and score_entry(str(said), str(stars), engine="torch")["accuracy"] == pytest.approx(accuracy)
+    other = csv(tmp_path / "other.csv", "review,stars", [("the chess", 0), ("the lake", 1), ("so deep", 2)])
+    with pytest.raises(UserError, match="line 2: the label “0”"):
+        score_entry(str(said), str(other), engine="torch")
+    fine = csv(tmp_path / "fine.csv", "review,stars", [(text, f"{stars}.0") for text, _, stars in rows])
+    assert score_entry(str(said), str(fine), engine="torch")["accuracy"] == pytest.approx(accuracy)
+
+
 def test_several_topics_at_once(topics, tiny_model, tmp_path):
     said = trained(topics, "several", tmp_path / "run", tiny_model)
     names = ["chess", "depth", "lake"]
