@@ -15,13 +15,13 @@ from zoo.families.rotary import turns_of
 from zoo.files import read_json
 from zoo.foreign import refuse_settings
 from zoo.lazily import Lazy
-from zoo.pooling import KEY, PROMPTS, SHORTCUTS, Pooling, prompts_in, stated_in
+from zoo.pooling import KEY, SHORTCUTS, Pooling, with_pooling
 from zoo.significance import KEY as SIGNIFICANCE_KEY
 from zoo.significance import LEARNED
 from zoo.significance import NAME as SIGNIFICANCE
 from zoo.sizes import MOST, check_sizes
 from zoo.task_types import TASK_TYPES, TaskType
-from zoo.tasks import EMBEDDINGS, RANKING, TASKS, are_unnamed, is_number
+from zoo.tasks import RANKING, TASKS, are_unnamed, is_number
 from zoo.tensors import Tensors, has_tensors
 
 if TYPE_CHECKING:
@@ -50,20 +50,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
         # Its default of two unnamed labels is left out by transformers.
         if outputs not in (None, 2) and outputs <= MOST["num_labels"]:
             config["id2label"] = {str(i): f"LABEL_{i}" for i in range(outputs)}
-    return _pooled(config, folder)
-
-
-def _pooled(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A configuration with what a folder of sentence-transformers says of the vectors that its encoder is for."""
-    pooling = None if KEY in config else stated_in(folder)
-    if pooling is None:
-        return config
-    name, prompts = (config.get("architectures") or [""])[0], prompts_in(folder)
-    config = {**config, KEY: pooling, **({PROMPTS: prompts} if prompts else {})}
-    heads = [kind.ending for kind in TASK_TYPES.values() if kind.layers]
-    if not name.endswith(tuple(heads)):  # some are saved as what they were trained from: MPNetForMaskedLM
-        config["architectures"] = [re.sub("(For[A-Z].*|Model)?$", EMBEDDINGS.ending, name, count=1)]
-    return config
+    return with_pooling(config, folder)
 
 
 def _outputs(config: dict[str, Any], tensors: Tensors) -> int | None:
@@ -167,8 +154,7 @@ def activation_of(config: Mapping[str, Any]) -> str:
 
 def is_score_explained(config: Mapping[str, Any]) -> bool:
     """Whether a checkpoint says what its single output is: a probability, or a score on a scale."""
-    stated = config.get("problem_type") or config.get("finetuning_task") or _stated_activation(config)
-    return bool(stated)
+    return bool(config.get("problem_type") or config.get("finetuning_task") or _stated_activation(config))
 
 
 def _stated_activation(config: Mapping[str, Any]) -> str:
@@ -187,11 +173,8 @@ def lacks_names(config: dict[str, Any]) -> bool:
 
 
 def names_outputs(config: Mapping[str, Any]) -> bool:
-    """Whether a classifier says what its outputs are called.
-
-    Numbers are names where they are a person's own labels, as stars are, of a checkpoint that learned such
-    (`finetuning_task`); elsewhere they only count.
-    """
+    """Whether a classifier says what its outputs are called; numbers are names where it learned a person's own labels
+    (`finetuning_task`), as stars are, and elsewhere only count."""
     names, task = labels_of(dict(config)), TASKS.get(str(config.get("finetuning_task")))
     if task is not None and task.is_open and all(is_number(name) for name in names):
         return True

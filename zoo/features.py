@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +25,13 @@ log = logging.getLogger(__name__)
 
 MAX_CONTEXT, MAX_QUESTION = 20_000, 512  # characters of a passage, or a text, and of a question
 MAX_QUESTION_TOKENS = 64
-WORD = re.compile(r"\w+(?:[-'’.]\w+)*|[^\w\s]")  # with what stands inside of one: e-mail, O’Neill, 3.5
+INSIDE, JOINERS = "-'’.", "\u200c\u200d"  # e-mail, O’Neill, 3.5; ZWNJ and ZWJ
+UNSPACED = (
+    *("CJK ", "IDEOGRAPHIC ", "VERTICAL IDEOGRAPHIC ", "HIRAGANA ", "HENTAIGANA ", "KATAKANA", "HALFWIDTH KATAKANA"),
+    *("THAI ", "LAO ", "KHMER ", "MYANMAR ", "TAI ", "NEW TAI LUE "),
+)  # how Unicode's names of characters begin in scripts without blanks between words
+TAIL = "(?:m+j*|j+(?=[wum]))*"  # marks of a character, and joiners that join it to something
+WORD = re.compile(f"u{TAIL}|(?:w{TAIL})+(?:i(?:w{TAIL})+)*|[^ ]m*")  # of kinds of characters, see `_kind`
 Span = tuple[int, int]  # places of the first character and of the one behind the last
 AT_ONCE = 1000  # texts that are tokenized together: the tokenizer holds much of each
 CAPITALS = 20  # so many words with capital letters make a vocabulary cased
@@ -322,8 +329,26 @@ def _word_at(token: Span, words: Sequence[Span], ends: Sequence[int]) -> int | N
 
 
 def words_in(text: str) -> list[Span]:
-    """Places of the words and punctuation marks of a text."""
-    return [match.span() for match in WORD.finditer(text)]
+    """Places of the words and punctuation marks of a text.
+
+    Combining marks belong to the character that they stand on. Where a script has no blanks between words (Han, kana,
+    Thai, Lao, Khmer, Burmese), each character counts as a word.
+    """
+    return [match.span() for match in WORD.finditer("".join(map(_kind, text)))]
+
+
+@lru_cache(maxsize=10_000)
+def _kind(c: str) -> str:
+    """What a character is in a word: w of one, u one itself, i within one, m a mark, j a joiner, a blank, or p."""
+    if c.isspace():
+        return " "
+    if c in JOINERS:
+        return "j"
+    if unicodedata.category(c).startswith("M"):
+        return "m"
+    if c.isalnum() or c == "_":
+        return "u" if unicodedata.name(c, "").startswith(UNSPACED) and not c.isdecimal() else "w"
+    return "i" if c in INSIDE else "p"
 
 
 def pad(windows: Sequence[Window], pad_id: int = 0, length: int | None = None) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from zoo.errors import UserError
 from zoo.files import read_json
+from zoo.task_types import EMBEDDINGS, TASK_TYPES
 
 MODES = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
 OVER = ("restored", "left", "mapped")
@@ -61,6 +62,19 @@ class Pooling:
 
 
 MEAN = Pooling("mean", normalize=False)  # of a classifier that reads every token
+
+
+def with_pooling(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A configuration with what a folder of sentence-transformers says of the vectors that its encoder is for."""
+    pooling = None if KEY in config else stated_in(folder)
+    if pooling is None:
+        return config
+    name, prompts = (config.get("architectures") or [""])[0], prompts_in(folder)
+    config = {**config, KEY: pooling, **({PROMPTS: prompts} if prompts else {})}
+    heads = [kind.ending for kind in TASK_TYPES.values() if kind.layers]
+    if not name.endswith(tuple(heads)):  # some are saved as what they were trained from: MPNetForMaskedLM
+        config["architectures"] = [re.sub("(For[A-Z].*|Model)?$", EMBEDDINGS.ending, name, count=1)]
+    return config
 
 
 def stated_in(folder: Path) -> dict[str, Any] | None:

@@ -40,8 +40,8 @@ class TokenTagger(Describer):
     def described(self, inputs: Inputs, logits: list[np.ndarray], reply: Reply) -> Reply:
         """The labelled spans of the text; a long one is read in overlapping windows."""
         text, rows = inputs.texts[0], word_logits(inputs.windows, logits)
-        words = words_in(text)
-        return replace(reply, tags=find_tags(text, [words[i] for i in rows], [*rows.values()], self.names))
+        words = whole_words(inputs.windows, words_in(text), [*rows])
+        return replace(reply, tags=find_tags(text, words, [*rows.values()], self.names))
 
     def prepare(self, first: str, second: str | None) -> Inputs:
         text, notice = clean_text(first)
@@ -81,6 +81,30 @@ def word_logits(windows: Sequence[Window], logits: Sequence[np.ndarray]) -> dict
     return {word: logits[number][place] for word, (number, place) in first_tokens(windows).items()}
 
 
+def whole_words(windows: Sequence[Window], words: Sequence[Span], numbers: Sequence[int]) -> list[Span]:
+    """Places of the words of one text that are read, each together with those behind it that its tokens cover.
+
+    A token may hold several characters of a script without blanks, each of them a word: it is read for all of them.
+
+    Args:
+        windows: of the text.
+        words: places of all its words.
+        numbers: of those that are read, in order, see `first_tokens`.
+    """
+    reach: dict[int, int] = {}
+    for window in windows:
+        for word, place in zip(window.words, window.offsets, strict=True):
+            if word is not None and place:
+                reach[word] = max(reach.get(word, 0), place[1])
+    places: list[Span] = []
+    for number, after in zip(numbers, [*numbers[1:], len(words)], strict=True):
+        last = number
+        while last + 1 < after and words[last + 1][0] < reach[number]:
+            last += 1
+        places.append((words[number][0], words[last][1]))
+    return places
+
+
 def by_sentence(windows: Sequence[Window], count: int) -> list[list[int]]:
     """Places of the windows of each of so many sentences."""
     places: list[list[int]] = [[] for _ in range(count)]
@@ -93,7 +117,7 @@ def find_tags(text: str, words: Sequence[Span], logits: Sequence[np.ndarray], na
     """Spans of the text: neighbouring words of one entity together, in their order.
 
     Labels are read as IOB has them (`B-PER` begins, `I-PER` goes on, `O` is nothing); those without a mark go on where
-    the word before has the same.
+    the word before has the same. What is said is cut from the text: what stands between two words stays.
 
     Args:
         text: whose words they are.
@@ -119,7 +143,7 @@ def find_tags(text: str, words: Sequence[Span], logits: Sequence[np.ndarray], na
 def spans_of(labels: Sequence[str]) -> list[tuple[str, int, int]]:
     """The entities in a sequence of labels: kind, first and last word. As conlleval and seqeval count by default.
 
-    A new one begins at `B-` and `S-`, where the kind changes, and after `E-`, `S-` and `O`.
+    A new one begins at `B-` and `S-`, where the kind changes, and after `E-`, `S-` and `O`. `M-` of BMES is an `I-`.
     """
     spans: list[tuple[str, int, int]] = []
     kind_before, mark_before = "", OUTSIDE
@@ -135,10 +159,12 @@ def spans_of(labels: Sequence[str]) -> list[tuple[str, int, int]]:
 
 
 def _parted(label: str) -> tuple[str, str]:
-    """`B-PER` -> ("B", "PER"); a label without a mark goes on like an `I`."""
+    """`B-PER` -> ("B", "PER"); what BMES calls the middle, and a label without a mark, goes on like an `I`."""
     if label in (OUTSIDE, ""):
         return OUTSIDE, ""
     mark, dash, kind = label.partition("-")
+    if dash and mark == "M":
+        return "I", kind
     return (mark, kind) if dash and mark in ("B", "I", "E", "S", "L", "U") else ("I", label)
 
 

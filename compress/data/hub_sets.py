@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from compress.data.intake import Intake
 from compress.data.places import Spot
-from compress.data.tables import Row
+from compress.data.tables import Columns, Row
 from zoo.errors import UserError
 from zoo.safety import check_repo_id
 
@@ -54,16 +55,30 @@ class HubSet:
 
     Attributes:
         rows: in their order; read once.
-        names: what numbers, or those in a list, are called, by their column, where the data set says it.
+        names: what numbers, or those in a list, are called, by their column, also in small letters, where the data set
+            says it.
+        keys: what all columns are called, where the data set says it.
     """
 
     rows: Iterator[Row]
     names: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    keys: tuple[str, ...] = ()
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the numbers under `label`; none where the data set does not say."""
-        return self.names.get("label", ())
+    def names_under(self, column: str, columns: Columns, intake: Intake) -> tuple[str, ...]:
+        """Names of the numbers that are read as our `column`, whatever the data set calls it; none where it is silent.
+
+        Args:
+            column: our name.
+            columns: which the rows are given.
+            intake: names those that a person has said.
+
+        Raises:
+            UserError: a column that a person names is nowhere.
+        """
+        if not self.names or (column == "label" and intake.indicators):
+            return ()
+        ours = columns.renamed(self.keys, intake)
+        return next((self.names.get(key, ()) for key in self.keys if ours.get(key, key) == column), ())
 
 
 def open_set(source: Source, split: str, config: str | None = None, streaming: bool = False) -> HubSet:
@@ -81,7 +96,8 @@ def open_set(source: Source, split: str, config: str | None = None, streaming: b
     """
     data = _load(source, split, config, streaming)
     features: Any = getattr(data, "features", None) or {}
-    return HubSet(_rows(source, split, data), {key: names for key, one in features.items() if (names := _names(one))})
+    names = {key: some for key, one in features.items() if (some := _names(one))}
+    return HubSet(_rows(source, split, data), {key.lower(): names[key] for key in names} | names, tuple(features))
 
 
 def _names(feature: object) -> tuple[str, ...]:

@@ -116,6 +116,12 @@ def labels_in(rows: Iterable[Row], task: Task, intake: Intake) -> list[str]:
     return sorted(labels, key=lambda label: (label.casefold(), label))
 
 
+def names_for(labels: Iterable[str], intake: Intake) -> list[str]:
+    """Labels of data by the names that a person has for them."""
+    names = _named(intake)
+    return list(dict.fromkeys(names.get(label, label) for label in labels))
+
+
 def checked(labels: Sequence[str], task: Task, name: str) -> list[str]:
     """The labels, if there are enough to tell apart.
 

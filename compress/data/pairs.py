@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from compress.data import own_texts, texts
 from compress.data.examples import TextExample
 from compress.data.intake import Intake
-from compress.data.passages import passages
+from compress.data.passages import lines, passages
 from compress.data.sheets import Sheet, of_table
 from compress.data.squad import BUNDLED
 from compress.data.tables import KINDS
-from zoo.errors import UserError
 from zoo.tasks import Task
 
 
@@ -31,14 +29,14 @@ def load_pairs(task: Task, source: str | None, split: str, intake: Intake) -> li
         UserError: not found, or not readable; see there.
     """
     if source == BUNDLED or (source and _is_plain(Path(source).expanduser())):
-        return list(_lines(source))
+        return list(_lines(source, intake))
     return texts.load_texts(task, source, split, intake)
 
 
 def from_file(task: Task, path: Path, intake: Intake, suffix: str) -> Iterator[TextExample]:
     """The texts of a file, plain or a table; `suffix` says which where its own name does not."""
     is_plain = suffix == ".txt" and _is_plain(path, suffix)
-    return _lines(str(path)) if is_plain else texts.from_file(task, path, intake, suffix)
+    return _lines(str(path), intake) if is_plain else texts.from_file(task, path, intake, suffix)
 
 
 def sheet(task: Task, path: Path) -> Sheet | None:
@@ -46,8 +44,8 @@ def sheet(task: Task, path: Path) -> Sheet | None:
     return None if _is_plain(path) else of_table(path, lambda _held: own_texts.roles(task))
 
 
-def _lines(source: str) -> Iterator[TextExample]:
-    return (TextExample(f"line-{i}", line) for i, line in enumerate(passages(source)))
+def _lines(source: str, intake: Intake) -> Iterator[TextExample]:
+    return (TextExample(f"line-{i}", line) for i, line in enumerate(passages(source, intake=intake)))
 
 
 def _is_plain(path: Path, suffix: str = "") -> bool:
@@ -58,9 +56,4 @@ def _is_plain(path: Path, suffix: str = "") -> bool:
         return ".txt" in inside and not any(suffix in tables for suffix in inside)
     if (suffix or path.suffix.lower()) != ".txt" or not path.is_file():
         return False
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            head = next(islice(lines, 1), "")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as UTF-8 text: {error}. Save it as UTF-8.") from error
-    return "\t" not in head
+    return "\t" not in next(lines(path, Intake(path.name, skip=True)), "")

@@ -6,16 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compress.data import hub_sets
+from compress.data.intake import Intake
 from compress.data.squad import BUNDLED
+from compress.data.tables import read_text
 from zoo import catalog
 from zoo.errors import UserError
 from zoo.files import sha256
 
 
-def passages(source: str, config: str | None = None) -> Iterator[str]:
+def passages(source: str, config: str | None = None, intake: Intake | None = None) -> Iterator[str]:
     """The lines of text files, by name of the file, the `text` column of a Hub data set, or the bundled passages.
 
     Blank ones are left out.
+
+    Args:
+        source: of the passages.
+        config: of a Hub data set.
+        intake: hears what was decided; without one the log does.
 
     Raises:
         UserError: not found, not readable as text, or empty.
@@ -24,7 +31,7 @@ def passages(source: str, config: str | None = None) -> Iterator[str]:
     if source == BUNDLED:
         texts = iter(dict.fromkeys(example["context"] for example in catalog.examples()))
     else:
-        texts = _from_files(path) if _is_local(path) else _from_hub(source, config)
+        texts = _from_files(path, intake) if _is_local(path) else _from_hub(source, config)
     is_empty = True
     for text in texts:
         if text := text.strip():
@@ -47,15 +54,42 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _from_files(path: Path) -> Iterator[str]:
+def _from_files(path: Path, intake: Intake | None) -> Iterator[str]:
     for file in _files(path):
+        yield from lines(file, intake)
+
+
+def lines(file: Path, intake: Intake | None = None) -> Iterator[str]:
+    """The lines of a text file, see `compress.data.decoding`; of UTF-8 one at a time, since such files may be large.
+
+    Args:
+        file: of text.
+        intake: hears what was decided; without one the log does.
+
+    Raises:
+        UserError: it cannot be read, or is no text.
+    """
+    try:
+        if _is_utf8(file):
+            with file.open(encoding="utf-8-sig") as plain:
+                yield from plain
+            return
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
+    mine = intake or Intake()
+    mine.name = mine.name or str(file)
+    yield from read_text(file, mine).split("\n")
+    if intake is None:
+        mine.log()
+
+
+def _is_utf8(file: Path) -> bool:
+    """Whether a file is UTF-8 to its end; a NUL in it is a sign of UTF-16."""
+    with file.open(encoding="utf-8-sig") as plain:
         try:
-            with file.open(encoding="utf-8") as lines:
-                yield from lines
-        except UnicodeDecodeError as error:
-            raise UserError(f"{file} is not UTF-8 text ({error}). Save it as UTF-8.") from error
-        except OSError as error:
-            raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
+            return not any("\0" in line for line in plain)
+        except UnicodeDecodeError:
+            return False
 
 
 def _from_hub(source: str, config: str | None) -> Iterator[str]:

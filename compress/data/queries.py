@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from compress.data import hub_sets, squad
 from compress.data.cells import is_number, listed, prose, share
@@ -19,9 +20,9 @@ from compress.data.tables import Columns, Row, is_table, read_rows, read_text, s
 from zoo.errors import UserError
 
 NEEDED = (
-    "A row holds `query`, `passages` (a list) and `relevant` (their numbers in the list, from 0); or `query`, "
-    "`passage` and `label`, 0 where it is not relevant; or `query`, `positive` and `negative`. Questions in SQuAD's "
-    "format are queries, too."
+    "A row holds `query`, `passages` (a list) and `relevant` (their numbers in the list, from 0), or `labels` (for "
+    "each passage 0, or how relevant it is); or `query`, `passage` and `label`, 0 where it is not relevant; or "
+    "`query`, `positive` and `negative`. Questions in SQuAD's format are queries, too."
 )
 OTHERS = {
     "query": ("question", "anchor", "sentence1"),
@@ -30,11 +31,15 @@ OTHERS = {
     "positive": ("pos", "positives"),
     "negative": ("neg", "negatives"),
     "relevant": ("is_selected", "labels"),
+    "passages": (),
+    "gains": (),
 }
+FLAGS = OTHERS["relevant"]  # of a list that says of each passage whether, or how far, it is relevant
 COLUMNS = Columns(("query",), OTHERS, NEEDED)
 FORMS = ("passages", "passage", "positive")  # columns of which a row has one
 OF_SQUAD = ("qas", "paragraphs", "context")
 GROUP = "\0"
+IDS_OF_ROWS = "Every row has an id of its own: rows with the same query were put together."
 MAX_DIGITS = 9  # of the number of a passage
 
 
@@ -124,15 +129,36 @@ def _checked(examples: list[QueryExample], source: str, intake: Intake) -> list[
     return examples
 
 
+class Part(NamedTuple):
+    """What a row says of a query: its id, or nothing, its text, some passages with their gains, and whether these are
+    all that it has."""
+
+    name: str
+    query: str
+    gains: dict[str, float]
+    is_whole: bool
+
+
 def from_rows(rows: Iterable[Row], intake: Intake) -> Iterator[QueryExample]:
     """The queries of rows; those of one query are put together, in the order in which it first came."""
-    gathered: dict[str, tuple[str, str, dict[str, float]]] = {}
-    for name, query, found in intake.each(rows, lambda row: _row(row, intake)):
-        known = gathered.setdefault(name or GROUP + query, (name or f"q{len(gathered)}", query, {}))
-        for passage, gain in found.items():
-            known[2][passage] = max(gain, known[2].get(passage, 0.0))
-    for name, query, found in gathered.values():
-        yield QueryExample(name, query, tuple(found), {i: gain for i, gain in enumerate(found.values()) if gain})
+    parts = list(intake.each(rows, _part))
+    by_text = _are_ids_of_rows(parts)
+    if by_text:
+        intake.note(IDS_OF_ROWS)
+    queries: dict[str, tuple[str, str, dict[str, float]]] = {}
+    for name, query, gains, is_whole in parts:
+        key = GROUP + query if not name or (by_text and not is_whole) else name
+        _, _, all_gains = queries.setdefault(key, (name or f"q{len(queries)}", query, {}))
+        for passage, gain in gains.items():
+            all_gains[passage] = max(gain, all_gains.get(passage, 0.0))
+    for name, query, gains in queries.values():
+        yield QueryExample(name, query, tuple(gains), {i: gain for i, gain in enumerate(gains.values()) if gain})
+
+
+def _are_ids_of_rows(parts: Iterable[Part]) -> bool:
+    """Whether ids number the rows, a few of which make up a query: none comes twice, though queries do."""
+    some = [part for part in parts if part.name and not part.is_whole]
+    return len({part.query for part in some}) < len(some) == len({part.name for part in some})
 
 
 def of_questions(questions: Sequence[Example]) -> list[QueryExample]:
@@ -200,8 +226,8 @@ def to_lines(examples: Iterable[QueryExample]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _row(row: Row, intake: Intake) -> tuple[str, str, dict[str, float]]:
-    """Its id, or nothing, its query, and its passages with their gains."""
+def _part(row: Row) -> Part:
+    """What a row says, in whichever form."""
     value, place = row.value, row.place
     query = text_of(value, "query", place, NEEDED)
     name = value.get("id")
@@ -209,35 +235,55 @@ def _row(row: Row, intake: Intake) -> tuple[str, str, dict[str, float]]:
     form = next((form for form in FORMS if form in value), None)
     if form is None:
         raise UserError(f"{place}: there are no passages. {NEEDED}")
-    return name, query, _PASSAGES[form](value, place)
+    is_whole = form != "passage" and not isinstance(_cell(value[form]), str)
+    if form == "passages" and not is_whole and listed(value.get("relevant")) is None:  # one, and whether it is relevant
+        form, value = "passage", {"passage": value[form], "label": value.get("relevant", value.get("label"))}
+    return Part(name, query, _GAINS[form](row._replace(value=value)), is_whole)
 
 
-def _of_list(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
+def _of_list(row: Row) -> dict[str, float]:
     """`passages` and `relevant`; as MS MARCO has it, a table of both."""
+    value, place, source = row.value, row.place, row.theirs.get("relevant", "").lower()
     passages: Any = _cell(value["passages"])
     chosen: Any = _cell(value.get("relevant"))
-    if isinstance(passages, str) and not isinstance(chosen, list):  # of one passage, whether it is relevant
-        return _of_label({"passage": passages, "label": chosen}, place)
     if isinstance(chosen, str) and chosen.strip().isdecimal() and len(chosen.strip()) <= MAX_DIGITS:
         chosen = int(chosen)
     if isinstance(passages, Mapping):
-        chosen = [i for i, flag in enumerate(passages.get("is_selected", ())) if flag]
-        passages = passages.get("passage_text")
+        if "is_selected" in passages:
+            chosen, source = _cell(passages["is_selected"]), "is_selected"
+        passages = _cell(passages.get("passage_text"))
     if not isinstance(passages, list) or not passages or not all(isinstance(p, str) and p.strip() for p in passages):
         raise UserError(f"{place}: “passages” is no list of texts. {NEEDED}")
     chosen = [chosen] if isinstance(chosen, int) and not isinstance(chosen, bool) else chosen
     if not isinstance(chosen, list):
         raise UserError(f"{place}: “relevant” is no list of numbers. {NEEDED}")
-    found, gains = dict.fromkeys(passages, 0.0), value.get("gains", [1.0] * len(chosen))
+    flags = _flags(chosen, len(passages), source, place)
+    if flags is not None:
+        chosen = [number for number, flag in enumerate(flags) if flag]
+    gains = _cell(value.get("gains", [flag for flag in flags or [1.0] * len(chosen) if flag]))
     if not (isinstance(gains, list) and len(gains) == len(chosen) and all(_is_gain(gain) for gain in gains)):
         raise UserError(f"{place}: “gains” is no list of numbers above 0, one for each of “relevant”.")
+    found = dict.fromkeys(passages, 0.0)
     for number, gain in zip(chosen, gains, strict=True):
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(passages):
             raise UserError(
                 f"{place}: “relevant” has {str(number)[:20]}, but passages are numbered from 0 to {len(passages) - 1}."
             )
-        found[passages[number]] = float(gain)
+        found[passages[number]] = max(found[passages[number]], float(gain))
     return found
+
+
+def _flags(values: Sequence[Any], count: int, source: str, place: Place | Spot) -> list[float] | None:
+    """How far each of so many passages is relevant, where a column `source` says that of each; None where its values
+    are the places of relevant ones."""
+    if source not in FLAGS:
+        return None
+    gains = [gain for value in values if (gain := _gain(value)) is not None]
+    if len(gains) == count == len(values):
+        return gains
+    if source == "is_selected":
+        raise UserError(f"{place}: “is_selected” does not have 0 or 1 for each of {count} passages. {NEEDED}")
+    return None
 
 
 def _cell(value: Any) -> Any:
@@ -250,23 +296,29 @@ def _is_gain(gain: object) -> bool:
     return isinstance(gain, int | float) and not isinstance(gain, bool) and 0 < gain < float("inf")
 
 
-def _of_label(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
-    """`passage` and `label`."""
-    label = value.get("label")
+def _gain(value: object) -> float | None:
+    """How far a passage is relevant; None for what is no number from 0 on."""
     try:
-        gain = float(label) if label is not None and str(label).strip() else float("nan")
-    except (TypeError, ValueError):
-        gain = float("nan")
-    if not 0 <= gain < float("inf"):
-        raise UserError(f"{place}: the label “{str(label)[:40]}” is no number from 0 on. {NEEDED}")
-    return {text_of(value, "passage", place, NEEDED): gain}
+        gain = float(value) if isinstance(value, str | Real) else -1.0
+    except (ValueError, OverflowError):
+        return None
+    return gain if 0 <= gain < float("inf") else None
 
 
-def _of_triple(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float]:
+def _of_label(row: Row) -> dict[str, float]:
+    """`passage` and `label`."""
+    label = row.value.get("label", row.value.get("relevant"))
+    gain = _gain(label)
+    if gain is None:
+        raise UserError(f"{row.place}: the label “{str(label)[:40]}” is no number from 0 on. {NEEDED}")
+    return {text_of(row.value, "passage", row.place, NEEDED): gain}
+
+
+def _of_triple(row: Row) -> dict[str, float]:
     """`positive` and `negative`, a text or a list of them each."""
-    gains: dict[str, float] = {}
+    place, gains = row.place, dict[str, float]()
     for key, gain in (("negative", 0.0), ("positive", 1.0)):
-        texts = value.get(key, [])
+        texts = _cell(row.value.get(key, []))
         if not isinstance(texts, str | list | tuple):
             raise UserError(f"{place}: “{key}” is neither a text nor a list of texts. {NEEDED}")
         for text in [texts] if isinstance(texts, str) else texts:
@@ -276,7 +328,7 @@ def _of_triple(value: Mapping[str, Any], place: Place | Spot) -> dict[str, float
     return gains
 
 
-_PASSAGES = {"passages": _of_list, "passage": _of_label, "positive": _of_triple}
+_GAINS = {"passages": _of_list, "passage": _of_label, "positive": _of_triple}
 
 
 def _is_squad(path: Path, suffix: str) -> bool:

@@ -28,17 +28,20 @@ KINDS = {
 }
 WORDS = {".conll": "CoNLL", ".iob": "IOB", ".iob2": "IOB", ".bio": "IOB"}  # a word a line, which are no tables
 OBJECTS = (".json", ".jsonl")
+IDS = ("id", "idx")  # what rows are called by, whatever their task
 MAX_FIELD, MAX_COLUMNS = 100_000, 10_000
 QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a cell of CSV
 REREAD = 4  # times that the lines of a table with broken quotes may be read again, all in all
 
 
 class Row(NamedTuple):
-    """A row of a table: its number, or that of its line, its place, and what it holds."""
+    """A row of a table: its number, or that of its line, its place, what it holds, and `theirs`, what the source calls
+    a column, by our name of it, where it was given another."""
 
     number: int
     place: Place | Spot
     value: Any
+    theirs: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Columns:
     ) -> dict[str, str]:
         """What columns are to be called that go by another name; a column of the right name goes before others.
 
+        Capitals make no difference, unless two columns differ by them alone.
+
         Args:
             keys: what the columns are called.
             intake: which of them a person names, an empty name for none; hears what was guessed.
@@ -68,29 +73,41 @@ class Columns:
         Raises:
             UserError: a column that a person names is nowhere.
         """
-        lower = {key.lower(): key for key in keys}
+        lower = {key.lower(): key for key in keys} | {key: key for key in keys}
         many = intake.indicators
         self._refuse_twice(intake)
         one = {column: theirs for column, theirs in intake.columns.items() if column != "label" or not many}
-        stated = {column: lower.get(theirs.lower()) for column, theirs in one.items()}
-        stated |= {name: lower.get(name.lower()) for name in many}
+        stated = {column: lower.get(theirs, lower.get(theirs.lower())) for column, theirs in one.items()}
+        stated |= {name: lower.get(name, lower.get(name.lower())) for name in many}
         absent = [one.get(column, column) for column, key in stated.items() if key is None and one.get(column, column)]
         if absent and (set(absent) & {*many} or not {name.lower() for name in absent} <= {*elsewhere()}):
             raise UserError(f"{intake.name} has no column “{absent[0]}”: its columns are {', '.join(keys)[:300]}.")
         names = {key: f"({key})" for key in keys if key in stated}  # its name is another's now
         names |= {key: column for column, key in stated.items() if key is not None}
+        for column in {*self.names, *self.others, *IDS} - {*keys, *stated}:
+            if column in lower and lower[column] not in names:
+                names[lower[column]] = column
         for column, others in self.others.items():
-            other = next((key for key in others if key in keys and key not in names), None)
-            if column not in keys and other and column not in stated:
+            free = (lower[key] for key in others if key in lower and lower[key] not in names)
+            if column not in {*keys, *stated, *names.values()} and (other := next(free, None)):
                 names[other] = column
                 intake.note(f"“{other}” was read as `{column}`.")
         return names
 
-    def rename(self, rows: Iterable[Row], intake: Intake) -> Iterator[Row]:
-        """Rows of the Hub under our names for their columns."""
+    def rename(
+        self, rows: Iterable[Row], intake: Intake, elsewhere: Callable[[], Collection[str]] = tuple
+    ) -> Iterator[Row]:
+        """Rows under our names for their columns, see `renamed`; what is no object stays as it is."""
+        headers: dict[tuple[str, ...], dict[str, str]] = {}
         for row in rows:
-            names = self.renamed(list(row.value), intake)
-            yield row._replace(value={names.get(key, key): cell for key, cell in row.value.items()})
+            if isinstance(row.value, dict):
+                keys = tuple(map(str, row.value))
+                if keys not in headers:
+                    headers[keys] = self.renamed(keys, intake, elsewhere)
+                if names := headers[keys]:
+                    value = {names.get(key, key): cell for key, cell in row.value.items()}
+                    row = row._replace(value=value, theirs=_turned(names))
+            yield row
 
     @staticmethod
     def _refuse_twice(intake: Intake) -> None:
@@ -102,6 +119,10 @@ class Columns:
 
 
 ANY = Columns((), {}, "")  # whatever a table has
+
+
+def _turned(names: Mapping[str, str]) -> dict[str, str]:
+    return {column: key for key, column in names.items()}
 
 
 def suffix_of(path: str | Path) -> str:
@@ -148,16 +169,8 @@ def read_rows(text: str, suffix: str, columns: Columns, intake: Intake) -> Itera
     if suffix not in OBJECTS:
         yield from _cells(text, suffix, columns, intake)
         return
-    headers: dict[tuple[str, ...], dict[str, str]] = {}
-    elsewhere = cache(lambda: _keys(text, suffix, intake))
-    for row in _objects(text, suffix, columns, intake):
-        value = row.value
-        if isinstance(value, dict):
-            keys = tuple(map(str, value))
-            if keys not in headers:
-                headers[keys] = columns.renamed(keys, intake, elsewhere)
-            value = {headers[keys].get(key, key): cell for key, cell in value.items()} if headers[keys] else value
-        yield row._replace(value=value)
+    rows = _objects(text, suffix, columns, intake)
+    yield from columns.rename(rows, intake, cache(lambda: _keys(text, suffix, intake)))
 
 
 def text_of(row: object, key: str, place: Place | Spot, needed: str, complete: bool = True) -> str:
@@ -214,12 +227,12 @@ def _cells(text: str, suffix: str, columns: Columns, intake: Intake) -> Iterator
     if literal or (archived and '"' in text):
         why = "since some of them have no second one" if literal else "as in all of GLUE's own files"
         intake.note(f"Double quotes were read as part of the text, {why}.")
-    names = _names(glue.BARE, Spot(f"{intake.name}, line 1"), columns, intake) if bare else None
+    names, theirs = _names(glue.BARE, Spot(f"{intake.name}, line 1"), columns, intake) if bare else (None, {})
     for line, cells in _records(lines, begin, _dialect(between, literal or archived), suffix, intake):
         if not any(cell.strip() for cell in cells):
             continue
         if names is None:
-            names = _names(cells, Spot(f"{intake.name}, line {line}"), columns, intake)
+            names, theirs = _names(cells, Spot(f"{intake.name}, line {line}"), columns, intake)
         elif archived and len(cells) < len(names):
             intake.repairs["lines of GLUE's file lack cells: they were left out, as by the Hub's version"] += 1
         elif len(cells) != len(names):
@@ -230,7 +243,7 @@ def _cells(text: str, suffix: str, columns: Columns, intake: Intake) -> Iterator
                 )
             )
         else:
-            yield Row(line, Spot(f"{intake.name}, line {line}"), dict(zip(names, cells, strict=True)))
+            yield Row(line, Spot(f"{intake.name}, line {line}"), dict(zip(names, cells, strict=True)), theirs)
 
 
 def _between(lines: Sequence[str], suffix: str) -> tuple[int, str]:
@@ -320,8 +333,8 @@ def _head(cells: Sequence[str]) -> list[str]:
     return [cell.strip().strip("\ufeff").lower() for cell in cells]
 
 
-def _names(cells: Sequence[str], place: Spot, columns: Columns, intake: Intake) -> list[str]:
-    """The columns of a table, by its first row."""
+def _names(cells: Sequence[str], place: Spot, columns: Columns, intake: Intake) -> tuple[list[str], Mapping[str, str]]:
+    """The columns of a table, by its first row, and what it calls those itself that have another name now."""
     head = _head(cells)
     renamed = columns.renamed(head, intake)
     head = [renamed.get(name, name) for name in head]
@@ -329,7 +342,7 @@ def _names(cells: Sequence[str], place: Spot, columns: Columns, intake: Intake) 
         wrong = [key for key in columns.names if min(head.count(key), 2) == count]
         if wrong:
             raise UserError(f"{place}: {fault} {' or '.join(wrong)}. {columns.needed}")
-    return head
+    return head, _turned(renamed)
 
 
 def _values(text: str, columns: Columns, intake: Intake) -> Iterator[Row]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from compress.data import glue, hub_sets, own_texts
 from compress.data import squad as data
@@ -65,9 +65,10 @@ def labels_in(task: Task, source: str | Path, split: str, intake: Intake) -> lis
     """
     text = str(source)
     if not _is_place(Path(text).expanduser()):
-        of_hub = hub_sets.Source.parse(text)
-        if labels := hub_sets.open_set(of_hub, of_hub.split or split).labels:
-            return list(labels)
+        of_hub, intake.name = hub_sets.Source.parse(text), intake.name or text
+        hub_set = hub_sets.open_set(of_hub, of_hub.split or split)
+        if labels := hub_set.names_under("label", own_texts.columns_of(task, intake), intake):
+            return own_texts.names_for(labels, intake)
     return own_texts.labels_in(_rows(task, source, split, intake), task, intake)
 
 
@@ -185,24 +186,31 @@ def file_in(folder: Path, task: Task, split: str, kinds: Iterable[str] = KINDS) 
 
 def _of_hub(source: hub_sets.Source, task: Task, split: str, intake: Intake) -> Iterator[Row]:
     """The rows of a data set, with its labels in the task's order."""
-    of_hub = hub_sets.open_set(source, split, task.config)
-    theirs, columns = [name.casefold() for name in of_hub.labels], own_texts.columns_of(task, intake)
-    order = None
+    of_hub, columns = hub_sets.open_set(source, split, task.config), own_texts.columns_of(task, intake)
+    labels = of_hub.names_under("label", columns, intake)
+    theirs, order = [name.casefold() for name in labels], None
     if theirs and task.labels and not task.is_open and theirs != list(task.labels):
         if len(theirs) != len(task.labels):
             raise UserError(
-                f"{source} has the labels {', '.join(of_hub.labels)[:200]}, and {task.name} has "
+                f"{source} has the labels {', '.join(labels)[:200]}, and {task.name} has "
                 f"{', '.join(task.labels)}. Take another data set or task."
             )
         if sorted(theirs) == sorted(task.labels):
             order = [task.labels.index(name) for name in theirs]
         else:
-            intake.note(f"Its labels {', '.join(of_hub.labels)} were read as {', '.join(task.labels)}.")
+            intake.note(f"Its labels {', '.join(labels)} were read as {', '.join(task.labels)}.")
     for row in columns.rename(of_hub.rows, intake):
         value = dict(row.value)
         label = value.get("label")
-        if task.is_open and isinstance(label, int) and 0 <= label < len(of_hub.labels):
-            value["label"] = of_hub.labels[label]
+        if task.is_open and label is not None:
+            value["label"] = _by_name(label, labels)
         if order and isinstance(label, int) and 0 <= label < len(order):
             value["label"] = order[label]
         yield row._replace(value=value)
+
+
+def _by_name(label: Any, names: Sequence[str]) -> Any:
+    """A number, or each of a list, by its name; what has none as it is."""
+    if isinstance(label, list):
+        return [_by_name(one, names) for one in label]
+    return names[label] if isinstance(label, int) and 0 <= label < len(names) else label

@@ -92,7 +92,7 @@ def examples_to_search(ctx: StageContext[Any], limit: int | None, seed: int) -> 
     return examples
 
 
-def examples_to_choose(recipe: Any, progress: Progress) -> list[Any]:
+def examples_to_choose(recipe: Read, progress: Progress) -> list[Any]:
     """The examples that a recipe chooses the operators in eight bits by: of its validation, else of what it calibrates
     on, without those that are reported on; where there are no others, these are taken, which is told.
 

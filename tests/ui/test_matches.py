@@ -23,8 +23,10 @@ from ui.explore.labels import draw_labels
 from ui.reading import reading_of
 from zoo import catalog
 from zoo.answers import Match, Reply
-from zoo.embed import TextEmbedder
+from zoo.asking import open_entry
+from zoo.embed import MAX_TOGETHER, TextEmbedder, lines_of
 from zoo.errors import UserError
+from zoo.features import MAX_CONTEXT
 from zoo.files import read_json, write_json
 
 LINES = "who plays chess on the lake\nthe lake is deep\n\nthe queen & <the> chess"
@@ -70,6 +72,35 @@ def test_passages_are_ranked_and_both_kinds_are_not_compared(encoder, ranker):
         refuse_mixed([entry, catalog.find(str(encoder))])
     pair = ask_all(desk, [(str(ranker), 100), (str(ranker), 100)], "who plays chess", LINES)
     assert pair[0].reply.agrees(pair[1].reply) and text.escape(reply.words) in tabulate(pair)
+
+
+def test_every_line_is_as_long_as_a_text_may_be():
+    long, short = "x" * (MAX_CONTEXT + 5), "y" * MAX_CONTEXT
+    texts, notices = lines_of("q", f"{long}\r\n\0{short}  \n\n {long}\n z")
+    assert texts == ["q", long[:-5], short, long[:-5], "z"]
+    assert notices == ["1 control character removed.", "2 of the lines cut to the first 20,000 characters."]
+    many = [f"{i} ".ljust(500, "z") for i in range(200)]
+    assert lines_of("q", "\n".join(many)) == (["q", *many], [])
+    assert lines_of(long, "z") == ([long[:-5], "z"], ["Cut to the first 20,000 of 20,005 characters."])
+
+
+def test_lines_that_are_too_many_or_too_long_together_are_refused():
+    assert len(lines_of("q", "z\n" * 200)[0]) == 201
+    for second, message in (
+        ("z\n" * 201, "These are 201 lines: compare with 200 at most"),
+        ("z" * (MAX_TOGETHER + 1), "The lines have 2,000,001 characters together: compare with 2,000,000 at most"),
+    ):
+        with pytest.raises(UserError, match=message):
+            lines_of("q", second)
+    assert lines_of("q", "z" * MAX_TOGETHER)[0] == ["q", "z" * MAX_CONTEXT]
+
+
+def test_two_hundred_passages_are_all_read(encoder, ranker):
+    """As many and as long as people may give, of which all together were once cut as one text is."""
+    lines = [f"{i} ".ljust(500, "z") for i in range(199)] + ["who plays chess on the lake"]
+    for folder, windows in ((encoder, 201), (ranker, 200)):
+        inputs = open_entry(catalog.find(str(folder)), "torch").prepare("chess", "\n".join(lines))
+        assert inputs.texts == ("chess", *lines) and len(inputs.windows) == windows and not inputs.notices
 
 
 def test_orders_are_compared_by_their_first_and_by_rank_correlation():

@@ -184,3 +184,21 @@ def test_a_question_that_is_cut_is_told(tiny_model):
         f"The question is long: only its first 64 of {tokens} tokens were read."
     ]
     assert not any("question" in notice for notice in asked.ask(QUESTION, CONTEXT).notices)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_batches_share_a_session_where_scorers_rank(name):
+    """Of which layers drop tokens each batch has a set of its own, and every new one would take a tenth of a second."""
+    engine = open_engine(name, catalog.find("minilm-l6-qa-length-adaptive-int8"), 1)
+    assert isinstance(engine, base.GraphEngine)
+    ids = np.random.default_rng(0).integers(1000, 2000, (3, 20))
+    batch = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    for rows in ([20, 15, 15, 9, 9, 9], [18, 18, 12, 12, 6, 6], [20, 20, 20, 8, 8, 8]):
+        lengths = np.array([rows] * 3)
+        together = engine.run(batch, lengths)
+        for i in range(3):
+            alone = engine.run({key: value[i : i + 1] for key, value in batch.items()}, lengths[:1])
+            assert np.abs(together.logits[i] - alone.logits[0]).max() < 0.05
+            assert all((kept[i] == one[0]).all() for kept, one in zip(together.kept, alone.kept, strict=True))
+    used = {active for active, _ in engine.sessions}
+    assert used == {(1, 3), (0, 2, 4), (3,), (1, 2, 3, 4), (0, 1, 2, 3, 4), (3, 4)}

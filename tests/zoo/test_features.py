@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import unicodedata
 from array import array
 from dataclasses import replace
 from unittest.mock import patch
@@ -147,6 +149,42 @@ def test_a_tokenizer_with_more_entries_than_embeddings_is_refused(tiny_model, to
         load_tokenizer(tmp_path / "small")
     (tmp_path / "small" / "config.json").write_text(json.dumps({**config, "vocab_size": len(tokenizer) + 8}))
     assert len(load_tokenizer(tmp_path / "small")) == len(tokenizer), "spare embeddings do no harm"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("我住在北京市。", "我|住|在|北|京|市|。"),
+        ("東京タワー333m, iPhone15を々〇", "東|京|タ|ワ|ー|333m|,|iPhone15|を|々|〇"),
+        ("नरेंद्र मोदी।", "नरेंद्र|मोदी|।"),
+        (unicodedata.normalize("NFD", "Nguyễn Phú Trọng"), unicodedata.normalize("NFD", "Nguyễn|Phú|Trọng")),
+        ("กรุงเทพ ๒๕๖๐", "ก|รุ|ง|เ|ท|พ|๒๕๖๐"),
+        ("ວຽງຈັນ ភ្នំពេញ ရန်ကုန်", "ວ|ຽ|ງ|ຈັ|ນ|ភ្|នំ|ពេ|ញ|ရ|န်|ကု|န်"),
+        ("می\u200cخواهم \u200cx\u200c", "می\u200cخواهم|\u200c|x|\u200c"),
+        ("ශ්\u200dරී ലങ്കാ അവന്\u200d", "ශ්\u200dරී|ലങ്കാ|അവന്\u200d"),
+        ("שָׁלוֹם مُحَمَّد", "שָׁלוֹם|مُحَمَّد"),
+        ("e-北京-mail", "e|-|北|京|-|mail"),
+        ("👩\u200d🚀 ❤\ufe0f 1\ufe0f\u20e3 \u0301a", "👩|\u200d|🚀|❤\ufe0f|1\ufe0f\u20e3|\u0301|a"),
+    ],
+)
+def test_a_word_has_its_marks_and_is_one_character_where_no_blanks_are_written(text, words):
+    assert [text[start:end] for start, end in words_in(text)] == words.split("|")
+
+
+def test_words_between_blanks_are_what_a_plain_pattern_has():
+    text = (
+        "Don't e-mail O’Neill 3.5 % of snake_case -- or 'quoted', U.S. a- -b x² Straße İstanbul; "
+        "Київ-Пасажирський, д'Артаньян. Ελλάδα… Ἀθῆναι "
+        'القاهرة، ٣٫٥ ירושלים בע"מ תל־אביב 한국어 \u00ad\u200e(so)\t\n😀!'
+    )
+    pattern = re.compile(r"\w+(?:[-'’.]\w+)*|[^\w\s]")
+    assert words_in(text) == [match.span() for match in pattern.finditer(text)] and len(words_in(text)) > 50
+
+
+def test_a_long_text_without_blanks_is_taken_apart_at_once():
+    assert len(words_in("北京" * 10_000)) == 20_000
+    assert words_in("a" + "\u0301\u200c" * 9_000 + "\u200d" * 9_000) == [(0, 27_001)]
+    assert len(words_in("a" + "\u200c" * 20_000)) == 20_001
 
 
 CITIES = [f"Q{letter}town" for letter in "abcdefghijklmnopqrst"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import warnings
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +16,10 @@ from zoo import catalog
 from zoo.answers import NoAnswer, Reply, Tag
 from zoo.asking import facts_of, line_of, open_entry
 from zoo.errors import UserError
-from zoo.features import words_in
+from zoo.features import make_parts, words_in
 from zoo.lengths import LengthConfig
-from zoo.tag import TokenTagger, find_tags, spans_of
+from zoo.opened import Inputs
+from zoo.tag import TokenTagger, find_tags, first_tokens, spans_of, whole_words
 
 TEXTS = [
     TEXT,
@@ -67,12 +71,34 @@ def test_a_budget_labels_every_word_too(int8, engine):
         ("B-A I-A E-A I-A", [("A", 0, 2), ("A", 3, 3)]),
         ("S-A S-A O E-A", [("A", 0, 0), ("A", 1, 1), ("A", 3, 3)]),
         ("B-A L-A U-A", [("A", 0, 1), ("A", 2, 2)]),
+        ("B-A M-A E-A", [("A", 0, 2)]),
+        ("B-A M-A M-A E-A B-B E-B S-B O B-A", [("A", 0, 3), ("B", 4, 5), ("B", 6, 6), ("A", 8, 8)]),
+        ("M-A M-A O E-A M-A M-B", [("A", 0, 1), ("A", 3, 3), ("A", 4, 4), ("B", 5, 5)]),
         ("PER PER LOC O PER", [("PER", 0, 1), ("LOC", 2, 2), ("PER", 4, 4)]),
         ("O O", []),
     ],
 )
 def test_spans_of_labels(labels, spans):
     assert spans_of(labels.split()) == spans
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bmes_is_counted_as_seqeval_counts_it_and_iobes(seed):
+    entities = pytest.importorskip("seqeval.metrics.sequence_labeling").get_entities
+    scheme = pytest.importorskip("seqeval.scheme")
+    chance, labels = random.Random(seed), list[str]()
+    for _ in range(60):
+        kind, length = chance.choice(("NAME", "ORG", "creative-work")), chance.randint(0, 5)
+        marks = {0: "", 1: "S"}.get(length, f"B{'M' * (length - 2)}E")
+        labels += [f"{mark}-{kind}" for mark in marks] or ["O"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*seems not to be NE tag")
+        assert spans_of(labels) == entities(labels)
+    iobes = ["I" + label[1:] if label.startswith("M-") else label for label in labels]
+    (strict,) = scheme.Entities([iobes], scheme.IOBES).entities
+    assert spans_of(labels) == [(one.tag, one.start, one.end - 1) for one in strict]
+    labels = chance.choices([*labels, "B-NAME", "B-ORG"], k=200)  # in no order: M is an I there, too
+    assert spans_of(labels) == entities(["I" + label[1:] if label.startswith("M-") else label for label in labels])
 
 
 def test_a_span_is_as_sure_as_its_words_on_average():
@@ -82,6 +108,51 @@ def test_a_span_is_as_sure_as_its_words_on_average():
     chances = [np.exp(2) / (np.exp(2) + 2), np.exp(1) / (np.exp(1) + 2)]
     assert (tag.text, tag.label, tag.start, tag.end) == ("Ada Lovelace", "PER", 0, 12)
     assert tag.probability == pytest.approx(np.mean(chances))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("我住在北京市", "北京"),
+        ("東京タワーに行く", "東京"),
+        ("आज नरेंद्र मोदी आए", "नरेंद्र मोदी"),
+        ("Ông Nguye\u0302\u0303n Phu\u0301 đi", "Nguye\u0302\u0303n Phu\u0301"),
+    ],
+)
+def test_a_name_is_found_in_scripts_without_blanks_and_with_marks(float_entry, text, name):
+    """The logits say which first tokens begin the name and which go on; every other one, which is not read, is outside.
+
+    A name is what the text has there, with the blanks that it has and no others.
+    """
+    tagger = TokenTagger(float_entry, "torch")
+    inputs = tagger.prepare(text, None)
+    (window,) = inputs.windows
+    at = text.index(name)
+    firsts = {at + i for i, before in enumerate(" " + name[:-1]) if before == " " or " " not in name}
+    logits = np.zeros((len(window.input_ids), len(LABELS)))
+    for row, place in enumerate(window.offsets):
+        begins = place is not None and place[0] in firsts
+        logits[row, LABELS.index("O" if not begins else "B-LOC" if place and place[0] == at else "I-LOC")] = 9
+    reply = tagger.described(inputs, [logits], Reply((text,), [len(logits)], [], 1.0))
+    assert [(tag.text, tag.start, tag.end) for tag in reply.tags or ()] == [(name, at, at + len(name))]
+
+
+def test_a_token_of_several_characters_labels_them_all(float_entry):
+    """As pieces of sentences have them."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    pieces: list[tuple[str, float]] = [("?", 0.0), ("我住在", -1.0), ("北京", -1.0), ("市", -1.0), ("a", -1.0)]
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.Unigram(pieces, 0)), unk_token="?")
+    text = "我住在北京市a"
+    windows = make_parts(tokenizer, [text], [words_in(text)], 16, 4)
+    numbers = [*first_tokens(windows)]
+    assert numbers == [0, 3, 5, 6] and windows[0].offsets == [(0, 3), (3, 5), (5, 6), (6, 7)]
+    assert whole_words(windows, words_in(text), numbers) == [(0, 3), (3, 5), (5, 6), (6, 7)]
+    logits = np.eye(len(LABELS))[[LABELS.index(label) for label in ("O", "B-LOC", "O", "O")]]
+    inputs = Inputs((text,), windows, [])
+    reply = TokenTagger(float_entry, "torch").described(inputs, [logits], Reply((text,), [4], [], 1.0))
+    assert [(tag.text, tag.start, tag.end) for tag in reply.tags or ()] == [("北京", 3, 5)]
 
 
 def test_a_long_text_is_read_in_windows_and_every_word_once(float_entry):

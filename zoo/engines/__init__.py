@@ -13,11 +13,9 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from zoo.checkpoints import read_config
-from zoo.devices import CPU
 from zoo.encoders import encoder_of
 from zoo.engines.base import GRAPH, INTEGERS, REGISTRY, TENSORS, THEIRS, Engine, EngineClass, GraphEngine
 from zoo.engines.stock import StockGraph, read_bytes
-from zoo.engines.torch import TorchEngine
 from zoo.errors import UserError, told
 from zoo.settings import get_settings
 
@@ -132,8 +130,8 @@ def open_float(folder: Path, threads: int, on_cpu: bool = False) -> Engine:
         on_cpu: where graphs run, so that latencies compare; else on a GPU where there is one.
     """
     engine = _open(engine_class(full_precision(folder)), folder, threads)
-    if on_cpu and isinstance(engine, TorchEngine) and engine.device != CPU:
-        engine.move(CPU)
+    if on_cpu and isinstance(engine, EngineClass):
+        engine.to_cpu()
     return engine
 
 

@@ -41,10 +41,9 @@ class TorchEngine(EngineClass):
 
         return cls(LengthAdaptiveModel.load(folder), threads, compute_device())
 
-    def move(self, device: str) -> None:
-        """Runs on another device from now on."""
-        self.model.to(device)
-        self.device = device
+    def to_cpu(self) -> None:
+        self.model.to(CPU)
+        self.device = CPU
 
     def run(self, batch: Batch, lengths: np.ndarray) -> EngineOutput:
         with torch_threads(self.threads), torch.inference_mode():

@@ -88,6 +88,34 @@ def test_a_file_is_read_whatever_it_was_saved_as(name, content, tmp_path):
     assert found[0] == EXPECTED and not intake.repairs
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+@pytest.mark.parametrize(
+    ("task", "keys"),
+    [
+        ("sst2", ("ID", "Sentence", "Label")),
+        ("sst2", ("Id", "TEXT", "Quality")),
+        ("labels", ("id", "Text", "LABEL")),
+        ("labels", ("id", "Review", "Stars")),
+    ],
+)
+def test_capitals_make_no_difference_in_names_of_columns(name, task, keys, tmp_path):
+    rows = [("r7", "fine", "1"), ("r8", "bad", "0")]
+    objects = [json.dumps(dict(zip(keys, row, strict=True))) for row in rows]
+    text = {"a.jsonl": "\n".join(objects), "a.json": f"[{', '.join(objects)}]"}.get(name)
+    text = text or "\n".join(map(",".join, [keys, *rows]))
+    about = find_task(task).with_labels(["0", "1"] if task == "labels" else find_task(task).labels)
+    found, _ = read_texts(tmp_path, name, text, about)
+    assert found == [TextExample("r7", "fine", None, 1), TextExample("r8", "bad", None, 0)]
+
+
+def test_a_column_of_the_very_name_goes_before_one_in_capitals(tmp_path):
+    rows = [{"Sentence": "no", "sentence": "yes", "LABEL": 0, "label": 1}]
+    found, _ = read_texts(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    assert [(one.first, one.label) for one in found] == [("yes", 1)]
+    found = load_texts(SST2, tmp_path / "a.jsonl", intake=Intake(columns={"sentence": "Sentence", "label": "LABEL"}))
+    assert [(one.first, one.label) for one in found] == [("no", 0)]
+
+
 def test_windows_1252_is_read_and_said_with_a_word_of_it(tmp_path):
     plain = CONTEXT.replace("🐈 ", "")
     content = f"question,context,answer\nWhere?,{plain},München\n".encode("cp1252")

@@ -9,10 +9,13 @@ import sys
 
 import pytest
 
+from compress.data import hub_sets, own_texts, texts
 from compress.data.hub_sets import Source
+from compress.data.intake import Intake
 from tests.conftest import ROOT
 from tests.hub_server import HubServer
 from zoo.errors import UserError
+from zoo.tasks import find_task
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,76 @@ def test_a_data_set_is_named_with_configuration_and_split(text, name, config, sp
 def test_what_is_no_name_says_what_to_write():
     with pytest.raises(UserError, match="neither a file nor a data set of the Hub. Write the path.*owner/name/config"):
         Source.parse("../data/own file")
+
+
+@pytest.mark.parametrize(
+    ("column", "columns"),
+    [
+        ("label", {}),
+        ("labels", {}),
+        ("Label", {}),
+        ("category", {}),
+        ("coarse_label", {"label": "coarse_label"}),
+        ("coarse_label", {"label": "Coarse_Label"}),
+    ],
+)
+@pytest.mark.parametrize("is_list", [False, True])
+def test_names_of_labels_are_those_of_the_column_that_is_read_as_the_label(column, columns, is_list, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    label, other = datasets.ClassLabel(names=["neg", "pos"]), datasets.ClassLabel(names=["x", "y"])
+    features = {"text": datasets.Value("string"), "fine": other, column: datasets.Sequence(label) if is_list else label}
+    features |= {"label": other} if columns else {}
+    rows = [{key: [0] if is_list and key == column else 0 for key in features} | {"text": "a"}]
+    data = datasets.Dataset.from_list(rows, features=datasets.Features(features))
+    monkeypatch.setattr(hub_sets, "_load", lambda *_: data)
+    task, intake = find_task("several" if is_list else "labels"), Intake(columns=columns)
+    found = hub_sets.open_set(Source("owner/name"), "train")
+    assert found.names_under("label", own_texts.columns_of(task, intake), intake) == ("neg", "pos")
+    assert found.names_under("text", own_texts.columns_of(task, intake), intake) == ()
+    many = Intake(columns={"label": f"fine, {column}"})
+    assert found.names_under("label", own_texts.columns_of(task, many), many) == ()
+
+
+@pytest.mark.parametrize(
+    ("column", "columns"),
+    [("label", {}), ("labels", {}), ("Label", {}), ("coarse_label", {"label": "coarse_label"})],
+)
+def test_texts_have_the_names_of_that_column(column, columns, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+
+    def read(task, label, cells, **more):
+        """The labels that the data have, and those of the texts; a column `label` beside the one that is meant."""
+        features = {"text": datasets.Value("string"), column: label}
+        features |= {"label": datasets.ClassLabel(names=["x", "y", "z"])} if columns else {}
+        rows = [{"text": f"text {i}", column: cell} | ({"label": 2} if columns else {}) for i, cell in enumerate(cells)]
+        data = datasets.Dataset.from_list(rows, features=datasets.Features(features))
+        monkeypatch.setattr(hub_sets, "_load", lambda *_: data)
+        labels = list(task.labels) or texts.labels_in(task, "owner/name", "train", Intake(columns=columns, **more))
+        read = texts.load_texts(task.with_labels(labels), "owner/name", intake=Intake(columns=columns, **more))
+        return labels, [e.label for e in read]
+
+    names, own = datasets.ClassLabel(names=["positive", "negative", "neutral"]), find_task("labels")
+    assert read(own, names, [0, 1, 0]) == (["positive", "negative", "neutral"], [0, 1, 0])
+    assert read(own.with_labels(["negative", "neutral", "positive"]), names, [0, 1, 2])[1] == [2, 0, 1]
+    assert read(own, names, [0, 1], values={"good": "positive"}) == (["good", "negative", "neutral"], [0, 1])
+    several = find_task("several")
+    lists, cells = datasets.Sequence(names), [[0, 2], [], [1]]
+    assert read(several, lists, cells) == (["positive", "negative", "neutral"], [(0, 2), (), (1,)])
+    assert read(several.with_labels(["neutral", "positive", "negative"]), lists, cells)[1] == [(0, 1), (), (2,)]
+    if column != "labels":  # which a closed task does not guess
+        assert read(find_task("sst2"), datasets.ClassLabel(names=["positive", "negative"]), [0, 1])[1] == [1, 0]
+
+
+def test_a_column_of_labels_that_is_nowhere_is_told(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"text": datasets.Value("string"), "fine": datasets.ClassLabel(names=["x", "y"])})
+    data = datasets.Dataset.from_list([{"text": "a", "fine": 0}], features=features)
+    monkeypatch.setattr(hub_sets, "_load", lambda *_: data)
+    intake = Intake("owner/name", columns={"label": "coarse"})
+    with pytest.raises(UserError, match="owner/name has no column “coarse”: its columns are text, fine"):
+        hub_sets.open_set(Source("owner/name"), "train").names_under(
+            "label", own_texts.columns_of(find_task("labels"), intake), intake
+        )
 
 
 def questions(word: str) -> bytes:

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from compress.__main__ import _pairs, app
 from compress.data import own_texts, uploads
-from compress.data.texts import fingerprint, load_texts
+from compress.data.intake import Intake
+from compress.data.texts import fingerprint, labels_in, load_texts
 from compress.jobs import jobs
 from compress.recipe.load import load
 from compress.tasks.subjects import subject_of
@@ -124,6 +125,61 @@ def test_the_wrong_line_is_named_with_what_to_do(task, kind, text, said, tmp_pat
     with pytest.raises(UserError) as caught:
         uploads.accept(path, task=task)
     assert said in str(caught.value) and str(caught.value).startswith(("mine.", "These")) and not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "dash"),
+    [
+        ("text,label", {}, True),
+        ("text,stars", {}, True),
+        ("text,mark", {"label": "mark"}, True),
+        ("text,gold_label", {}, False),
+        ("text,Gold_Label", {"label": "gold_label"}, False),
+    ],
+)
+def test_a_dash_is_a_label_of_ones_own_unless_it_is_the_one_of_snli(header, columns, dash, tmp_path):
+    path, intake = tmp_path / "a.csv", Intake(columns=columns)
+    path.write_text(header + "\nfine,+\nbad,-\nso so,0\n", encoding="utf-8")
+    labels = labels_in(find_task("labels"), path, "train", intake)
+    assert sorted(labels) == (["+", "-", "0"] if dash else ["+", "0"])
+    examples = load_texts(find_task("labels").with_labels(labels), path, intake=intake)
+    expected = [("fine", "+"), *([("bad", "-")] if dash else []), ("so so", "0")]
+    assert [(e.first, e.label) for e in examples] == [(text, labels.index(label)) for text, label in expected]
+    assert intake.repairs == ({} if dash else {own_texts.NO_MAJORITY: 1})
+    several = find_task("several").with_labels(["+", "-", "0"])
+    texts = [e.label for e in load_texts(several, path, intake=Intake(columns=columns))]
+    assert texts == ([(0,), (1,), (2,)] if dash else [(0,), (2,)])
+
+
+def test_the_same_holds_for_json_and_for_closed_tasks(tmp_path):
+    rows = [{"premise": s, "hypothesis": "x", "label": "-" if i else "neutral"} for i, s in enumerate(SENTENCES[:3])]
+    intake = Intake()
+    (one,) = load_texts(find_task("mnli"), written(tmp_path / "a.jsonl", rows), intake=intake)
+    assert one.label == 1 and intake.repairs == {own_texts.NO_MAJORITY: 2}
+    for column, expected in (("gold_label", ["yes"]), ("label", ["-", "yes"])):
+        rows = [{"text": "a", column: "-"}, {"text": "b", column: "yes"}]
+        assert labels_in(find_task("labels"), written(tmp_path / "b.jsonl", rows), "train", Intake()) == expected
+
+
+@pytest.mark.parametrize("cell", ["0.8", "x", "-1", "2", "yes, partly"])
+def test_what_is_neither_0_nor_1_in_the_column_of_a_label_is_refused(cell, tmp_path):
+    rows = [{"text": "a", "toxic": "1", "insult": "no"}, {"text": "b", "toxic": cell, "insult": "0"}]
+    task, columns = find_task("several").with_labels(["toxic", "insult"]), {"label": "toxic, insult"}
+    path = written(tmp_path / "a.csv", rows)
+    with pytest.raises(UserError, match=f"line 3: “toxic” is “{cell}”, and the column of a label has 1 where it holds"):
+        load_texts(task, path, intake=Intake(columns=columns))
+    intake = Intake(columns=columns, skip=True)
+    assert [e.label for e in load_texts(task, path, intake=intake)] == [(0,)] and intake.left_out == 1
+
+
+def test_0_and_1_are_read_however_they_are_written(tmp_path):
+    rows = [{"text": f"{i}", "toxic": cell} for i, cell in enumerate([1, 1.0, True, "1", "1.00", "Yes", " TRUE "])]
+    rows += [{"text": f"{len(rows) + i}", "toxic": cell} for i, cell in enumerate([0, 0.0, False, "0", "No", "", None])]
+    rows += [{"text": "14", "toxic": float("nan")}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({**row, "insult": 1}) + "\n" for row in rows), encoding="utf-8")
+    task, intake = find_task("several").with_labels(["toxic", "insult"]), Intake(columns={"label": "toxic,insult"})
+    assert [e.label for e in load_texts(task, path, intake=intake)] == [(0, 1)] * 7 + [(1,)] * 8
 
 
 def test_what_is_no_utf8_is_named_by_its_line(tmp_path):

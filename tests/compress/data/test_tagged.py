@@ -10,9 +10,11 @@ import pytest
 from compress.data import hub_sets, tagged, uploads
 from compress.data.examples import TaggedExample
 from compress.data.intake import Intake
+from compress.data.tags import is_tag
 from tests.compress.tag_kit import conll, sentences
 from zoo.errors import UserError
 from zoo.settings import get_settings
+from zoo.tag import spans_of
 from zoo.tasks import find_task
 
 TOKENS, CONLL = find_task("tokens"), find_task("conll2003")
@@ -119,6 +121,22 @@ def test_a_closed_task_has_its_labels_alone(tmp_path):
     with pytest.raises(UserError, match="line 1: the label “B-DISH” is none of O, B-PER"):
         read(tmp_path, "a.conll", "soup B-DISH\n", CONLL)
     assert read(tmp_path, "a.conll", "EU b-org\n", CONLL) == [(("EU",), ("B-ORG",))]
+
+
+@pytest.mark.parametrize("mark", "BIMELSU")
+def test_every_mark_that_is_read_counts_as_one(mark, tmp_path):
+    """What says which column has the labels, and what counts entities, agree on what a mark is."""
+    assert is_tag(f"{mark}-PER") and spans_of([f"{mark}-PER"]) == [("PER", 0, 0)]
+    (sentence,) = read(tmp_path, "a.conll", f"B-PER Ada\n{mark}-PER King\n")
+    assert sentence == (("Ada", "King"), ("B-PER", f"{mark}-PER"))
+
+
+def test_bmes_is_read_and_its_labels_stand_in_its_order(tmp_path):
+    (sentence,) = read(tmp_path, "a.bmes", "北 B-LOC\n京 M-LOC\n市 E-LOC\n的 O\n他 S-PER\n")
+    assert sentence == (tuple("北京市的他"), ("B-LOC", "M-LOC", "E-LOC", "O", "S-PER"))
+    assert spans_of(sentence[1]) == [("LOC", 0, 2), ("PER", 4, 4)]
+    labels = tagged.labels_in([TaggedExample("", *sentence)])
+    assert labels == ["O", "B-LOC", "E-LOC", "M-LOC", "S-PER"]
 
 
 def test_labels_stand_in_one_order():
