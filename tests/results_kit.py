@@ -53,9 +53,10 @@ def _front(name: str, front: dict[str, Any]) -> str:
     """A front's points by their compute, under a sentence on how they were measured."""
     on = front["measured_on"]
     (metric, *_) = scores_of(front["full"]["metrics"])
+    points = [point for point in front["points"] if point["fractions"] != front["full"]["fractions"]] + [front["full"]]
     rows = [
         [f"{100 * point['macs_ratio']:.1f} %", f"{point['metrics'][metric]:.2f}", f"{point['p50_ms']:.1f}"]
-        for point in sorted([*front["points"], front["full"]], key=lambda point: point["macs_ratio"])
+        for point in sorted(points, key=lambda point: point["macs_ratio"])
     ]
     instructions = " with VNNI" if on["vnni"] else ""
     threads = f"{on['threads']} thread{'s' if on['threads'] > 1 else ''}"

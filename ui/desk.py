@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -74,6 +75,12 @@ class Recent(Generic[V]):
             self._items.move_to_end(key)
             while len(self._items) > self.size:
                 self._items.popitem(last=False)
+
+    def forget(self, folders: Collection[Path]) -> None:
+        """Leaves out what is of these folders, which are the first part of keys."""
+        with self._lock:
+            for key in [key for key in self._items if isinstance(key, tuple) and key[0] in folders]:
+                del self._items[key]
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._items
@@ -187,8 +194,11 @@ class Desk:
                     raise
                 entry = find(name, token=token)
             self._entries.set(key, entry)
-            if fresh:
+            if fresh:  # a recipe may have made it anew there
                 self._references = Recent(KNOWN_ENTRIES)
+                folders = entry.folder, entry.folder.with_name(Path(entry.full_precision or "-").name)
+                for of_folder in (self._models, self._replies, self._answered, self._full_ms):
+                    of_folder.forget(folders)
             return entry
 
         if not fresh and key in self._entries or not catalog.asks_hub(name, owner):

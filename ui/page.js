@@ -183,7 +183,10 @@ window.budgetZoo = {
     // Browsers refuse more than about a hundred changes in half a minute, which a drag would reach.
     this.later = setTimeout(() => {
       const query = this.query(), entry = this.entry();
-      const address = location.pathname + (query ? "?" + query : "") + location.hash;
+      // The texts of a link are in the address until there are others: a reload would bring them back.
+      const isPast = this.hasTyped || new URLSearchParams(this.explored).has("example");
+      const hash = isPast && location.hash.startsWith("#t=") ? "" : location.hash;
+      const address = location.pathname + (query ? "?" + query : "") + hash;
       // What one would go back to is an entry of its own: a tab, a card, a job, a checkpoint; a moved slider is none.
       const isNew = this.entered !== undefined && this.entered !== entry;
       this.entered = entry;
@@ -221,6 +224,8 @@ window.budgetZoo = {
   },
 
   holdTexts() {
+    this.hasTyped = true;
+    this.write();
     try {
       sessionStorage.setItem("budget-zoo-texts", JSON.stringify(this.texts()));
     } catch {

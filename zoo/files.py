@@ -35,7 +35,7 @@ def atomic(path: str | Path, shared: bool = False) -> Generator[Path]:
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp" if shared else f"{path.name}.tmp")
     try:
         yield draft
-        with draft.open("rb") as file:
+        with draft.open("rb+") as file:  # Windows writes out what may be written alone
             os.fsync(file.fileno())
         os.replace(draft, path)
     finally:

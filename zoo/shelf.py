@@ -98,6 +98,15 @@ def folder_of(name: str, owner: str | None = None) -> Path | None:
     return Path(row[0]) if is_open else None
 
 
+def is_taken(name: str) -> bool:
+    """Whether a local result of anybody has this name."""
+    if not (get_settings().home / FILE).is_file():
+        return False
+    with open_table([]) as database:
+        query = "SELECT 1 FROM models WHERE origin = 'local' AND name = ?"
+        return database.execute(query, [name]).fetchone() is not None
+
+
 @contextmanager
 def open_table(notes: list[str]) -> Generator[sqlite3.Connection]:
     """A connection to the catalogue as this version knows it; a broken file is set aside, which `notes` then says.

@@ -55,22 +55,15 @@ def submit(recipe: Kind, name: str = "", owner: str = "", launcher: str = "local
     launcher_of(launcher).check()
     storage.check(get_settings().home)
     check(recipe, owner)
-    waiting = [job for job in jobs() if job.is_open]
-    settings = get_settings()
-    if len(waiting) >= settings.queue_limit:
-        raise UserError(f"The queue is full: {len(waiting)} jobs wait or run. Try again when some have ended.")
-    own = sum(job.owner == owner for job in waiting)
-    if settings.owner_limit and own >= settings.owner_limit:
-        raise UserError(f"You have {own} jobs that wait or run, as many as one may. Cancel one, or wait.")
+    _check_queue(owner)
     check_space(GIB * disk_gib(recipe))
     ledger = get_ledger()
     ledger.connect()
     try:
         job = ledger.create(absolute(recipe), name or recipe.kind, owner, launcher)
     except OSError as error:
-        raise UserError(
-            f"The job cannot be written to {settings.home}: {error.strerror or error}. Check its rights and the disk."
-        ) from error
+        home, why = get_settings().home, error.strerror or error
+        raise UserError(f"The job cannot be written to {home}: {why}. Check its rights and the disk.") from error
     return _see_to(job, token)
 
 
@@ -121,6 +114,7 @@ def retry(job_id: str, token: str | None = None) -> Job:
     if job.state not in ended:
         raise UserError(f"Job {job_id} is {job.state}: only a failed or cancelled one can be retried.")
     launcher_of(job.launcher).check()
+    _check_queue(job.owner)
     check_space(0)
     ledger = get_ledger()
     ledger.connect()
@@ -223,6 +217,16 @@ def illness() -> str:
             f"{count} and no worker runs. Start one and see what it says: `python -m compress worker`. {_last_words()}"
         )
     return ""
+
+
+def _check_queue(owner: str) -> None:
+    """Raises UserError where the queue is full, or has as many jobs of a person as one may have."""
+    waiting, settings = [job for job in jobs() if job.is_open], get_settings()
+    if len(waiting) >= settings.queue_limit:
+        raise UserError(f"The queue is full: {len(waiting)} jobs wait or run. Try again when some have ended.")
+    own = sum(job.owner == owner for job in waiting)
+    if settings.owner_limit and own >= settings.owner_limit:
+        raise UserError(f"You have {own} jobs that wait or run, as many as one may. Cancel one, or wait.")
 
 
 def _see_to(job: Job, token: str | None) -> Job:

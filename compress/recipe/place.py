@@ -107,12 +107,17 @@ def owned(recipe: M, owner: str) -> M:
     """The recipe of a person's job with the folders of the results that it names, which on a Space nobody else finds.
 
     Elsewhere every result is found by its name.
+
+    Raises:
+        UserError: it names somebody else's.
     """
     if not owner or not get_settings().on_space:
         return recipe
     bundled = {path.parent.name for path in MODELS.glob("*/entry.json")}
     mine = {name for _, name in places(type(recipe), recipe.model_dump()) if Path(name).name == name} - bundled - WORDS
     folders = {name: shelf.folder_of(name, owner) for name in mine}
+    if theirs := [name for name, folder in folders.items() if not folder and shelf.is_taken(name)]:
+        raise UserError(f"You have no result called {theirs[0]}. Take a Hub id, a bundled model or a result of yours.")
     return _replaced(recipe, folders.get) if any(folders.values()) else recipe
 
 

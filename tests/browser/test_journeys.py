@@ -221,6 +221,12 @@ def test_a_link_carries_ones_own_text_back_goes_back_and_a_reload_loses_nothing(
     page.goto(url + link)
     expect(question).to_have_value("Who keeps a goat?")
     expect(passage).to_have_value("Ada keeps bees.\n\tGrace keeps a goat called Ünal.")
+    page.reload()
+    expect(question).to_have_value("Who keeps a goat?")
+    question.fill("Who is called Ünal?")
+    page.wait_for_function("!location.hash")
+    page.reload()
+    expect(question).to_have_value("Who is called Ünal?")
 
 
 def test_a_link_brings_who_is_compared(page, url):

@@ -169,6 +169,16 @@ def test_an_entry_is_found_once_and_anew_when_asked(entry):
     assert found == ["small", "small"]
 
 
+def test_what_was_made_anew_in_a_folder_is_opened_and_asked_anew(entry):
+    desk = Desk(lambda name: entry, lambda entry: None, FakeAnswerer)
+    first, asked = desk.model(entry, "onnxruntime"), (entry.folder, "onnxruntime", "q", "p", HALF)
+    desk.remember(asked, "an answer")  # type: ignore[arg-type]
+    desk.entry("small")
+    assert desk.model(entry, "onnxruntime") is first and desk.remembered(asked)
+    desk.entry("small", fresh=True)
+    assert desk.model(entry, "onnxruntime") is not first and desk.remembered(asked) is None
+
+
 def test_a_failed_warm_up_is_only_logged(desk, caplog):
     desk.warm_up("nothing", "torch", "q", "p")
     assert "Not warmed up" in caplog.text

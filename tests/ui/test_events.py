@@ -11,6 +11,8 @@ from ui.explore import rivals
 from ui.explore import tab as explore
 from ui.explore.rivals import Rival
 from zoo import catalog, fastest
+from zoo.errors import UserError
+from zoo.measuring import Superseded
 from zoo.settings import get_settings
 
 EXAMPLES = [
@@ -188,7 +190,70 @@ def test_a_newer_wish_is_overwritten_by_nothing_older(page):
     running = page.run.run(page.driver.values(page.run.run), visitor())
     next(running)
     look_up(page, slider=90.0)  # while the model was loading: an answer that came now would be of the earlier budget
-    assert list(running) == []
+    assert list(running) == [{page.p.shown: gr.skip()}]
+
+
+@pytest.mark.parametrize("moved_in", ["ask", "reference"])
+def test_a_wish_in_the_middle_of_an_answer_empties_nothing(page, monkeypatch, moved_in):
+    """The model is loaded, so that the run that is stale by then has given nothing yet."""
+    look_up(page)
+    run(page)
+    plain = getattr(page.desk, moved_in)
+
+    def moved(*args):
+        look_up(page, question="q", slider=90.0)
+        return plain(*args)
+
+    monkeypatch.setattr(page.desk, moved_in, moved)
+    look_up(page, question="q")
+    assert run(page, question="q") == [{page.p.shown: gr.skip()}]
+
+
+def test_a_run_that_nobody_waits_for_empties_nothing(page, monkeypatch):
+    def refuse(*_):
+        raise Superseded
+
+    look_up(page)
+    run(page)
+    monkeypatch.setattr(page.desk, "ask", refuse)
+    look_up(page, question="another")
+    assert run(page, question="another") == [{page.p.shown: gr.skip()}]
+
+
+def test_an_answer_stands_where_it_cannot_be_measured(page, monkeypatch):
+    def refuse(*_):
+        raise UserError("The device is busy with another measurement for 60 s. Try again later.")
+
+    monkeypatch.setattr(page.desk, "measure", refuse)
+    look_up(page)
+    *_, answered, last = run(page)
+    assert "### one" in answered[page.p.answer] and page.p.answer not in last and page.p.marked not in last
+    assert "busy with another measurement" in words(last, page.p.notice)
+    assert (last[page.p.latency], last[page.p.spread]) == ("", None), "no figures of another input"
+    assert json.loads(last[page.p.shown]).items() >= {("answer", True), ("latency", True)}
+
+
+def test_a_full_home_costs_the_choice_of_an_engine_alone(page, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fastest, "find", refuse)
+    monkeypatch.setattr(fastest, "contenders", lambda entry: ["onnxruntime", "openvino"])
+    monkeypatch.setattr(fastest, "remembered", lambda entry: None)
+    monkeypatch.setenv("BUDGET_ZOO_AUTO_ENGINE", "true")
+    get_settings.cache_clear()
+    look_up(page)
+    *_, measured, _timing, last = page.send(page.run.run, visitor())
+    assert page.p.latency in measured and set(last) == {page.p.stamp}
+
+
+def test_another_unit_answers_and_measures_what_was_under_way(page):
+    """Looking up makes what runs stale."""
+    (heard,) = [e for e in page.demo.fns.values() if (page.p.unit._id, "input") in e.targets]
+    chain = [heard]
+    while after := [e for e in page.demo.fns.values() if e.trigger_after == chain[-1]._id]:
+        chain += after
+    assert [e.fn.__name__ for e in chain] == ["switch", "look_up", "run"]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +264,7 @@ def test_bad_input_is_said_and_nothing_old_is_left_standing(page, options, said)
     last = run(page, **options)[-1]
     assert said in words(last, page.p.notice) and last[page.p.notice]["visible"]
     assert last[page.p.answer] == "" and last[page.p.marked] == []
+    assert (last[page.p.latency], last[page.p.spread], last[page.p.stamp]) == ("", None, ""), "of another input"
 
 
 @pytest.mark.parametrize("emptied", [None, ""])

@@ -14,6 +14,8 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from compress.recipe.load import load
+from compress.recipe.place import owned
 from tests.ui.desk_kit import FakeAnswerer
 from tests.ui.page_kit import Driver, loops_closed, visitor
 from ui.api import add_endpoints
@@ -123,6 +125,18 @@ def test_what_is_no_event_finds_nobodys_results_alone(desk):
     assert desk.entry("everybodys").name == "everybodys"
     with pytest.raises(UserError):
         desk.entry("anns")
+
+
+def test_no_recipe_takes_anothers_result(results):
+    """A job runs where every result is found by its name, so it is asked before."""
+    for names in (["model=anns"], ["model=minilm-l6-qa", "distill.apply=true", "distill.teacher=anns"]):
+        recipe = load("distill" if len(names) > 1 else "static_int8", [*names, "dataset.evaluation=examples"])
+        for stranger in ("bob", "-"):
+            with pytest.raises(UserError, match="You have no result called anns"):
+                owned(recipe, stranger)
+        assert str(results / "anns") in owned(recipe, "ann").model_dump_json()
+    everybodys = load("static_int8", ["model=everybodys"])
+    assert owned(everybodys, "bob").model == str(results / "everybodys")
 
 
 def test_off_a_space_every_result_is_found(desk, monkeypatch):

@@ -34,9 +34,9 @@ def test_the_zoo_is_searched_and_a_bad_bound_is_told(models):
     names = [row[1] for row in opened[p.table]["data"]]
     assert "minilm-l6-qa" in names and not opened[p.banner]["visible"]
     int8 = send(h.choose, None, filters_int8="yes")
-    there = {f"minilm-l6-{task}-length-adaptive-int8" for task in ("qa", "sst2", "mnli")}
+    there = {f"minilm-l6-{task}-length-adaptive-int8" for task in ("qa", "sst2", "mnli", "embeddings")}
     assert {row[1] for row in int8[p.table]["data"]} == {*there, "minilm-l6-w8a8-stsb-int8"}
-    assert "4 models" in int8[p.counted]
+    assert "5 models" in int8[p.counted]
     assert not int8[p.clear]["visible"]
     none = send(h.choose, None, search="no such thing", filters_int8="yes")
     assert none[p.clear]["visible"] and "0 models: nothing fits" in none[p.counted]

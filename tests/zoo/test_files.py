@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch):
         files.write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_draft_is_synced_by_a_handle_that_may_write(tmp_path, monkeypatch):
+    """Windows refuses others."""
+    modes = list[int]()
+    monkeypatch.setattr(files.os, "fsync", lambda handle: modes.append(fcntl.fcntl(handle, fcntl.F_GETFL)))
+    files.write_text(tmp_path / "a.txt", "new")
+    assert [mode & os.O_ACCMODE for mode in modes] == [os.O_RDWR] and (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_nan_is_refused_before_anything_is_written(tmp_path):

@@ -35,11 +35,12 @@ def test_list_as_a_table_and_as_json(local_hub):
         "minilm-l6-w8a8-stsb-int8",
         "minilm-l6-sst2-length-adaptive-int8",
         "minilm-l6-mnli-length-adaptive-int8",
+        "minilm-l6-embeddings-length-adaptive-int8",
         "minilm-l6-qa",
     ]
     assert lines == bundled
     found = json.loads(call("list", "int8", "--json", "--sort", "bytes"))
-    assert [row["name"] for row in found["models"]] == bundled[:4]
+    assert [row["name"] for row in found["models"]] == bundled[:5]
     assert found["models"][0]["score"] > 50 and found["banner"] == ""
     assert not local_hub.log, "the Hub is asked with --hub only"
 

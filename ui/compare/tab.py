@@ -39,7 +39,7 @@ def build_compare(demo: gr.Blocks, desk: Desk) -> CompareTab:
     gr.on([model.focus for model in p.models], h.offer, {*p.models}, [*p.models, p.notice], **QUICK)
     outputs = [p.notice, p.verdict, p.table, p.plot, p.stamp, p.csv, p.csv_text]
     inputs = {p.many, p.question, p.passage, *p.models, *p.budgets}
-    gr.on([p.go.click, p.question.submit], h.run, inputs, outputs, **RAW, **DEVICE)
+    gr.on([p.go.click, p.question.submit], h.run, inputs, outputs, **RAW, **DEVICE, trigger_mode="always_last")
     demo.load(h.open, {p.arrived}, p.taken, js="() => budgetZoo.arrive('c')", **QUICK)
     changed = [p.many.input, *(model.input for model in p.models)]
     changed += [event for budget in p.budgets for event in (budget.input, budget.release)]  # keys release nothing

@@ -85,7 +85,7 @@ class Running(Speaker[Parts]):
         try:
             yield from self._run(Selection.of(self.parts, values), request.session_hash or "")
         except Superseded:
-            return
+            yield self.nothing(self.parts.shown)  # as in `_run`
         except Exception as error:
             yield self._blank() | self.note("notice", explain(error)) | {self.parts.shown: _shown(True, True)}
 
@@ -112,6 +112,7 @@ class Running(Speaker[Parts]):
         answered = Answered(reply, full, in_float)
         desk.remember(self._asked(entry, choice, selection), answered)
         if watch.stale():
+            yield self.nothing(p.shown)
             return
         after = replace(selection, full_ms=known_ms, tokens=max(reply.tokens))
         yield {
@@ -129,7 +130,11 @@ class Running(Speaker[Parts]):
             measuring = pool.submit(desk.measure, entry, engine, question, passage, choice.point.config, watch)
             while not wait([measuring], LOOK_SECONDS).done:
                 yield {p.stamp: watch.words}
-        measured = measuring.result()
+        try:
+            measured = measuring.result()
+        except UserError as error:  # the answer stands all the same
+            yield self._untimed() | self.note("notice", str(error)) | {p.shown: _shown(True, True)}
+            return
         if watch.stale():
             return
         desk.settle(visitor, selection.wish)
@@ -170,7 +175,7 @@ class Running(Speaker[Parts]):
         texts = selection.question, selection.passage
         try:
             winner = fastest.find(entry, *texts, choice.point.config, watch.stale)
-        except UserError:  # somebody else keeps the device: another question will find it
+        except (UserError, OSError):  # the device is taken, or the disk full: another question will find it
             yield {stamp: text.show_machine(measured)}
             return
         self.timed.add(entry.folder)
@@ -248,9 +253,10 @@ class Running(Speaker[Parts]):
 
     def _blank(self) -> Updates:
         p = self.parts
-        empty: Updates = dict.fromkeys((p.answer, p.full_answer, p.n_best, p.stamp), "")
+        empty: Updates = dict.fromkeys((p.answer, p.full_answer, p.n_best), "")
         return {
             **empty,
+            **self._untimed(),
             p.verdict: gr.update(value="", elem_classes=""),
             p.marked: [],
             p.bars: "",
@@ -258,6 +264,10 @@ class Running(Speaker[Parts]):
             p.heat: None,
             p.states.windows: None,
         }
+
+    def _untimed(self) -> Updates:
+        """Nothing was measured of what stands there."""
+        return {self.parts.latency: "", self.parts.spread: None, self.parts.stamp: ""}
 
 
 def _shown(answer: bool = False, latency: bool = False) -> str:

@@ -140,9 +140,9 @@ def _wire(demo: gr.Blocks, selecting: Selecting, running: Running) -> Callable[[
     clicked: Inputs = {p.model, s.full_ms, s.rivals, *setting}
     then_run(p.front.select(selecting.click, clicked, [*selects, s.choices, p.notice], **QUICK))
 
-    # The point stays where it is, so there is nothing to run.
+    # The point stays where it is, and so does what was answered there; what was still measured goes on.
     here = [p.slider, s.slider_unit, s.pin, p.notice]
-    p.unit.input(selecting.switch, {*selection, s.slider_unit}, here, **QUICK).then(**looks, **QUICK)
+    then_run(p.unit.input(selecting.switch, {*selection, s.slider_unit}, here, **QUICK))
     p.axis.input(running.show_axis, selection, [p.front, p.notice], **QUICK)
     layers = [p.layer.input, p.layer.release, p.window.input]
     kept = [p.kept, p.heat, p.notice]

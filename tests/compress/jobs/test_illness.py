@@ -23,6 +23,7 @@ from compress.recipe.load import load
 from tests.compress.jobs.jobs_kit import FINISH, home_of, run_it, script, until
 from zoo.errors import UserError
 from zoo.files import read_json
+from zoo.settings import get_settings
 
 START = Workers.start
 
@@ -207,3 +208,15 @@ def test_an_error_that_stays_is_logged_once(home, monkeypatch, caplog):
     monkeypatch.setattr(queue, "run_next", fail)
     queue.serve(idle=0.3)
     assert caplog.text.count("RuntimeError: away") == 1
+
+
+@pytest.mark.parametrize(("limit", "message"), [("QUEUE", "The queue is full: 1 jobs"), ("OWNER", "You have 1 jobs")])
+def test_what_is_not_queued_again(home, monkeypatch, limit, message):
+    first = submit(owner="ada")
+    jobs.cancel(first.id)
+    submit(owner="ada")
+    monkeypatch.setenv(f"BUDGET_ZOO_{limit}_LIMIT", "1")
+    get_settings.cache_clear()
+    with pytest.raises(UserError, match=message):
+        jobs.retry(first.id)
+    assert jobs.find(first.id).state == "cancelled"

@@ -95,6 +95,8 @@ def test_the_environment_is_an_allow_list():
     base = {"PATH": "/bin", "HF_TOKEN": "x", "SSH_AUTH_SOCK": "x", "LC_ALL": "C", "BUDGET_ZOO_DATABASE_URL": "x"}
     made = environment({"OMP_NUM_THREADS": 2}, {**base, "PYTHONPATH": "/else"})
     assert {"PATH", "LC_ALL", "OMP_NUM_THREADS"} <= made.keys() and "x" not in made.values()
+    ours = {"BUDGET_ZOO_DEVICE": "cpu", "BUDGET_ZOO_TRIAL": "false"}  # what the one who started the app has said
+    assert environment(base=ours).items() >= ours.items()
     assert made["PYTHONPATH"] == os.pathsep.join([str(ROOT), "/else"]) and made["HF_HUB_DISABLE_IMPLICIT_TOKEN"] == "1"
 
 
