@@ -156,7 +156,11 @@ class NncfRecipe(Trained):
             "compress.nncf.stages:run",
             ("dataset", "nncf_config", "nncf", "tune", "distill", "control", "training"),
             spread=True,
-            also=tuple((f"dataset.{key}", "control.apply") for key in ("validation", "validation_titles")),
+            also=tuple(
+                (f"dataset.{split}{part}", "control.apply")
+                for split in ("validation", "evaluation")  # what is reported on is not what is controlled by
+                for part in ("", "_titles")
+            ),
             mark="compress.methods.quantize_nncf:run",
         ),
         "quantize": Stage("compress.nncf.stages:quantize", (), mark="compress.methods.quantize_nncf:quantize"),
