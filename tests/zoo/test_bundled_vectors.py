@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy import stats
 
 from ui.samples import SAMPLES
 from zoo import card, catalog
@@ -79,5 +80,7 @@ def test_likeness_is_what_its_front_says(data, encoder):
         firsts, seconds = (
             encoder.embed([row[key] for row in rows], point.config) for key in ("sentence1", "sentence2")
         )
-        found = spearmanr(cosine_of_pairs(firsts, seconds), [row["label"] for row in rows]).statistic
-        assert 100 * found == pytest.approx(point.metrics["spearman"], abs=0.5), "engines of other CPUs round else"
+        correlation: Any = stats.spearmanr(cosine_of_pairs(firsts, seconds), [row["label"] for row in rows])
+        assert 100 * correlation.statistic == pytest.approx(point.metrics["spearman"], abs=0.5), (
+            "engines of other CPUs round else"
+        )

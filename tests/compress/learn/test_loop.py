@@ -103,7 +103,7 @@ def test_the_learning_rate_is_that_of_a_linear_schedule(share):
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=3e-4)
     theirs, rates = get_linear_schedule_with_warmup(optimizer, round(share * total), total), list[float]()
     for _ in range(total):
-        rates.append(theirs.get_last_lr()[0])
+        rates.append(float(theirs.get_last_lr()[0]))
         optimizer.step()
         theirs.step()
     rise = round(share * total)
