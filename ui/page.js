@@ -47,7 +47,10 @@ window.budgetZoo = {
       event.stopImmediatePropagation();
       last.value = slider.value;
       clearTimeout(last.timer);
-      last.timer = setTimeout(() => tell(slider), Math.min(rest, every - since));
+      last.moved = event.timeStamp;
+      // A busy page is no hand that rests: moves that wait for it come before the next frame.
+      const tellIfRested = () => { if (waiting.get(slider) === last && last.moved === event.timeStamp) tell(slider); };
+      last.timer = setTimeout(() => requestAnimationFrame(tellIfRested), Math.min(rest, every - since));
     }, true);
     for (const end of ["pointerup", "change", "keyup"]) {
       document.addEventListener(end, () => { for (const [slider, last] of waiting) if (last.timer) tell(slider); }, true);
