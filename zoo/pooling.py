@@ -119,11 +119,15 @@ def prompts_in(folder: Path) -> dict[str, Any]:
     if not isinstance(stated, dict):
         return {}
     prompts = stated.get("prompts")
-    texts = {str(name): text for name, text in prompts.items() if text} if isinstance(prompts, dict) else {}
+    texts = (
+        {str(name): text for name, text in prompts.items() if text and isinstance(text, str)}
+        if isinstance(prompts, dict)
+        else {}
+    )
     default, compared = stated.get("default_prompt_name"), stated.get("similarity_fn_name")
     said = {
         "prompts": texts,
-        "default_prompt_name": default if default in texts else None,
+        "default_prompt_name": default if isinstance(default, str) and default in texts else None,
         "similarity_fn_name": compared,
     }
     return {key: value for key, value in said.items() if value and value != "cosine"}

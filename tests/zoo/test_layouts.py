@@ -35,7 +35,7 @@ from zoo.features import load_tokenizer
 from zoo.files import read_json, sha256, write_json
 from zoo.graph import build
 from zoo.graph_standard import STATES, build_standard
-from zoo.pooling import stated_in
+from zoo.pooling import prompts_in, stated_in
 from zoo.pretrained import Pretrained
 from zoo.task_types import TASK_TYPES
 from zoo.weights import float_weights, linears, spec_of
@@ -140,6 +140,8 @@ def test_what_it_says_of_prompts_is_kept_and_told(tiny_model, tmp_path):
         "default_prompt_name": None,
         "similarity_fn_name": "dot",
     }
+    write_json(source / name, {"prompts": {"query": ["x"]}, "default_prompt_name": ["query"]})
+    assert prompts_in(source) == {}, "what is no text is none"
     write_json(source / name, said)
     entry = int8_entry(source, tmp_path / "int8", task="embeddings")
     layouts.write(entry, tmp_path / "out")
